@@ -19,6 +19,24 @@ struct Pipe {
     changed: Notify,
 }
 
+impl Pipe {
+    fn take(&self, buf: &mut [u8]) -> usize {
+        let mut bytes = self.bytes.borrow_mut();
+        let count = buf.len().min(bytes.len());
+        for (place, byte) in buf.iter_mut().zip(bytes.drain(..count)) {
+            *place = byte;
+        }
+        count
+    }
+
+    fn put(&self, buf: &[u8]) -> usize {
+        let mut bytes = self.bytes.borrow_mut();
+        let count = buf.len().min(PIPE_CAPACITY - bytes.len());
+        bytes.extend(buf.iter().take(count));
+        count
+    }
+}
+
 /// Receiving half of a connection.
 pub struct PipeReader(Rc<Pipe>);
 
@@ -42,17 +60,11 @@ impl Read for PipeReader {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
         loop {
             let changed = self.0.changed.notified();
-            let mut bytes = self.0.bytes.borrow_mut();
-            if !bytes.is_empty() || buf.is_empty() {
-                let count = buf.len().min(bytes.len());
-                for (place, byte) in buf.iter_mut().zip(bytes.drain(..count)) {
-                    *place = byte;
-                }
-                drop(bytes);
+            let count = self.0.take(buf);
+            if count > 0 || buf.is_empty() {
                 self.0.changed.notify();
                 return Ok(count);
             }
-            drop(bytes);
             if self.0.ended.get() {
                 return Ok(0);
             }
@@ -68,15 +80,11 @@ impl Write for PipeWriter {
             if self.0.ended.get() {
                 return Err(embedded_io_async::ErrorKind::BrokenPipe);
             }
-            let mut bytes = self.0.bytes.borrow_mut();
-            let count = buf.len().min(PIPE_CAPACITY - bytes.len());
+            let count = self.0.put(buf);
             if count > 0 || buf.is_empty() {
-                bytes.extend(buf.iter().take(count));
-                drop(bytes);
                 self.0.changed.notify();
                 return Ok(count);
             }
-            drop(bytes);
             changed.await;
         }
     }

@@ -5,7 +5,6 @@ use crate::client::{CallError, DatagramClient, StreamClient, Target};
 use crate::memory::{MemoryNetwork, MemoryStream, read_to_end, write_raw};
 use crate::message::{AcceptStat, ReplyError, RpcVersions};
 use crate::service::{Call, Failure, Program, Reply};
-use crate::transport::RpcStream as _;
 use crate::xdr::{Decoder, Encoder};
 use crate::{AuthStat, Credential};
 use core::net::SocketAddr;
