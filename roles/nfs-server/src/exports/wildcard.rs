@@ -22,7 +22,9 @@ pub(super) fn matches_pattern(pattern: &str, name: &str, dots: WildcardDots) -> 
                 continue;
             }
             Some(b'[') => {
-                if let Some((true, after)) = set(&pattern[p..], name[n]) {
+                // A bracket that does not close stands for itself.
+                let (matches, after) = set(&pattern[p..], name[n]).unwrap_or((name[n] == b'[', 1));
+                if matches {
                     p += after;
                     n += 1;
                     continue;
