@@ -1,1 +1,8 @@
-//! Placeholder; see ARCHITECTURE.md.
+//! The x86-64 kernel.
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod acpi;
+pub mod mm;

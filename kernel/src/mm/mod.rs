@@ -1,0 +1,4 @@
+//! Physical and virtual memory.
+
+pub mod buddy;
+pub mod regions;
