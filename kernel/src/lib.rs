@@ -5,5 +5,9 @@
 extern crate alloc;
 
 pub mod acpi;
+pub mod drbg;
+pub mod log_filter;
 pub mod mm;
 pub mod pci;
+pub mod rtc;
+pub mod symbols;
