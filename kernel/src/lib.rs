@@ -8,6 +8,7 @@ pub mod acpi;
 pub mod drbg;
 pub mod log_filter;
 pub mod mm;
+pub mod options;
 pub mod pci;
 pub mod rtc;
 pub mod symbols;
