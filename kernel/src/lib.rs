@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+pub mod acpi;
 pub mod arch;
 pub mod boot;
 pub mod console;
@@ -22,6 +23,8 @@ pub mod image;
 pub mod irq;
 pub mod mm;
 pub mod panic;
+pub mod pci;
+pub mod platform;
 pub mod power;
 pub mod smp;
 pub mod start;

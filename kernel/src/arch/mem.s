@@ -174,3 +174,7 @@ strlen:
     addq $1, %rax
     jmp 1b
 2:  ret
+
+# What the compiler expects to find after us.
+.text
+.code64

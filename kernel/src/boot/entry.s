@@ -175,3 +175,7 @@ boot_stack_top:
 .globl keelson_symbols
 keelson_symbols:
     .skip 16
+
+# What the compiler expects to find after us.
+.text
+.code64

@@ -1,5 +1,6 @@
 //! What the loader told us, in one shape whichever loader it was.
 
+use crate::acpi::PhysicalMemory;
 use core::ops::Range;
 use heapless::Vec;
 
@@ -112,7 +113,7 @@ impl BootInfo {
     pub(super) fn set_cmdline(&mut self, memory: &dyn PhysicalMemory, address: u64) {
         self.cmdline.clear();
         for offset in 0..CMDLINE_MAX as u64 {
-            let Some(&[byte]) = memory.read(address.wrapping_add(offset), 1) else { return };
+            let Some(&[byte]) = memory.bytes(address.wrapping_add(offset), 1) else { return };
             if byte == 0 || self.cmdline.push(byte).is_err() {
                 return;
             }
@@ -128,35 +129,29 @@ impl BootInfo {
     }
 }
 
-/// Physical memory as the parsers of loader structures and firmware tables see it.
-pub trait PhysicalMemory {
-    /// `len` bytes at `address`, or `None` where there is nothing to be read.
-    fn read(&self, address: u64, len: usize) -> Option<&[u8]>;
-}
-
 /// Little-endian numbers at an offset of a structure; `None` outside of it.
-pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?))
 }
 
 /// See [`u32_at`].
-pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+pub(super) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(offset..offset + 8)?.try_into().ok()?))
 }
 
 #[cfg(test)]
 pub(super) mod fake {
-    use super::PhysicalMemory;
+    use crate::acpi::PhysicalMemory;
 
     /// Sparse physical memory of a test: pieces at addresses.
     #[derive(Default)]
     pub struct FakeMemory(pub Vec<(u64, Vec<u8>)>);
 
     impl PhysicalMemory for FakeMemory {
-        fn read(&self, address: u64, len: usize) -> Option<&[u8]> {
-            self.0.iter().find_map(|(start, bytes)| {
+        fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
+            self.0.iter().find_map(|(start, piece)| {
                 let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
-                bytes.get(offset..offset.checked_add(len)?)
+                piece.get(offset..offset.checked_add(len)?)
             })
         }
     }

@@ -1,6 +1,7 @@
 //! The Linux boot protocol's `boot_params` ("zero page"). Offsets: Documentation/arch/x86/zero-page and boot.
 
-use super::info::{BootInfo, PhysicalMemory, Protocol, RegionKind, u32_at, u64_at};
+use super::info::{BootInfo, Protocol, RegionKind, u32_at, u64_at};
+use crate::acpi::PhysicalMemory;
 use core::ops::Range;
 
 const BOOT_PARAMS_LEN: usize = 4096;
@@ -25,7 +26,7 @@ const SETUP_DATA_MAX: usize = 32;
 
 /// Reads the boot_params at `address`; `None` when they are not readable.
 pub fn parse(memory: &dyn PhysicalMemory, address: u64, image: Range<u64>) -> Option<BootInfo> {
-    let params = memory.read(address, BOOT_PARAMS_LEN)?;
+    let params = memory.bytes(address, BOOT_PARAMS_LEN)?;
     let mut info = BootInfo::new(Protocol::Linux, image);
     let wide = |low: usize, high: usize| {
         Some(u64::from(u32_at(params, low)?) | u64::from(u32_at(params, high)?) << 32)
@@ -66,13 +67,13 @@ fn add_extended_e820(info: &mut BootInfo, memory: &dyn PhysicalMemory, mut addre
         if address == 0 {
             return;
         }
-        let Some(header) = memory.read(address, 16) else { return };
+        let Some(header) = memory.bytes(address, 16) else { return };
         let (Some(next), Some(kind), Some(len)) = (u64_at(header, 0), u32_at(header, 8), u32_at(header, 12))
         else {
             return;
         };
         if kind == SETUP_E820_EXT
-            && let Some(data) = address.checked_add(16).and_then(|data| memory.read(data, len as usize))
+            && let Some(data) = address.checked_add(16).and_then(|data| memory.bytes(data, len as usize))
         {
             add_e820(info, data);
         }

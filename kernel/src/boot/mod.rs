@@ -4,8 +4,9 @@ mod info;
 mod linux;
 mod pvh;
 
-pub use info::{BootInfo, PhysicalMemory, Protocol, Region, RegionKind};
+pub use info::{BootInfo, Protocol, REGIONS_MAX, Region, RegionKind};
 
+use crate::acpi::PhysicalMemory;
 use crate::image;
 
 #[cfg(keelson_image)]
@@ -21,7 +22,7 @@ const PVH: u32 = 2;
 struct IdentityMap;
 
 impl PhysicalMemory for IdentityMap {
-    fn read(&self, address: u64, len: usize) -> Option<&[u8]> {
+    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
         let end = address.checked_add(len as u64)?;
         if address < 16 || end > 1 << 32 {
             return None;

@@ -1,6 +1,7 @@
 //! Xen PVH's `hvm_start_info` (xen/include/public/arch-x86/hvm/start_info.h, public domain header).
 
-use super::info::{BootInfo, PhysicalMemory, Protocol, RegionKind, u32_at, u64_at};
+use super::info::{BootInfo, Protocol, RegionKind, u32_at, u64_at};
+use crate::acpi::PhysicalMemory;
 use core::ops::Range;
 
 const MAGIC: u32 = 0x336e_c578;
@@ -12,7 +13,7 @@ const REGION_COUNT_MAX: u32 = 1024;
 
 /// Reads the start info at `address`; `None` when it is not readable or not one.
 pub fn parse(memory: &dyn PhysicalMemory, address: u64, image: Range<u64>) -> Option<BootInfo> {
-    let start = memory.read(address, START_INFO_LEN)?;
+    let start = memory.bytes(address, START_INFO_LEN)?;
     if u32_at(start, 0)? != MAGIC {
         return None;
     }
@@ -20,7 +21,7 @@ pub fn parse(memory: &dyn PhysicalMemory, address: u64, image: Range<u64>) -> Op
     let mut info = BootInfo::new(Protocol::Pvh, image);
     let modules = u32_at(start, 0x0c)?;
     if modules > 0
-        && let Some(module) = memory.read(u64_at(start, 0x10)?, MODULE_LEN)
+        && let Some(module) = memory.bytes(u64_at(start, 0x10)?, MODULE_LEN)
     {
         let (first, len) = (u64_at(module, 0)?, u64_at(module, 8)?);
         info.blob = first.checked_add(len).filter(|end| *end > first).map(|end| first..end);
@@ -33,7 +34,7 @@ pub fn parse(memory: &dyn PhysicalMemory, address: u64, image: Range<u64>) -> Op
     if version >= 1 {
         let (table, count) = (u64_at(start, 0x28)?, u32_at(start, 0x30)?.min(REGION_COUNT_MAX));
         for index in 0..u64::from(count) {
-            let Some(entry) = memory.read(table.checked_add(index * REGION_LEN as u64)?, REGION_LEN) else {
+            let Some(entry) = memory.bytes(table.checked_add(index * REGION_LEN as u64)?, REGION_LEN) else {
                 break;
             };
             info.add_region(u64_at(entry, 0)?, u64_at(entry, 8)?, RegionKind::from_e820(u32_at(entry, 16)?));

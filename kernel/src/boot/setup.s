@@ -135,3 +135,7 @@ gdtr16:
 version:
     .asciz "Keelson"
     .org 0x1000
+
+# What the compiler expects to find after us.
+.text
+.code64

@@ -12,6 +12,7 @@ pub mod vector;
 pub use ioapic::Wire;
 pub use park::KernelPark;
 
+use crate::pci::Message;
 use crate::smp;
 use crate::sync::IrqFree;
 use crate::time;
@@ -41,15 +42,6 @@ struct Shared {
 /// One interrupt source: wait on it with [`Interrupt::poll_fired`].
 pub struct IrqSource(Arc<Shared>);
 
-/// What a device writes to raise a message-signalled interrupt (MSI and MSI-X).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MsiMessage {
-    /// Address of the write.
-    pub address: u64,
-    /// Value written.
-    pub data: u32,
-}
-
 /// A vector and those who wait for it.
 struct Line {
     vector: u8,
@@ -63,11 +55,10 @@ static LINES: IrqFree<Vec<Line>> = IrqFree::new(Vec::new());
 static POLLED: IrqFree<Vec<Arc<Shared>>> = IrqFree::new(Vec::new());
 
 /// A source for a message-signalled interrupt of the first core; `None` when all vectors are taken.
-pub fn allocate() -> Option<(IrqSource, MsiMessage)> {
+pub fn allocate() -> Option<(IrqSource, Message)> {
     let source = Shared::new(Origin::Message);
     let vector = add_line(None, source.clone())?;
-    let address = 0xfee0_0000 | u64::from(smp::apic_id(0)) << 12;
-    Some((IrqSource(source), MsiMessage { address, data: u32::from(vector) }))
+    Some((IrqSource(source), Message::to_local_apic(smp::apic_id(0), vector)?))
 }
 
 /// A source for wire `gsi`, which several devices may share; `None` when there is no such wire or no vector

@@ -2,9 +2,9 @@
 
 use super::dma::Mmio;
 use super::paging::{Access, MapError, PAGE_SIZE, PageTables, TableMemory};
-use super::{DIRECT_MAP, MMIO, frames, phys_to_virt};
+use super::{DIRECT_MAP, MMIO, frames, phys_to_virt, regions};
 use crate::arch::cpu;
-use crate::boot::{BootInfo, Region, RegionKind};
+use crate::boot::{BootInfo, REGIONS_MAX, Region, RegionKind};
 use crate::image;
 use crate::sync::IrqFree;
 use core::ops::Range;
@@ -18,7 +18,7 @@ const LOW_MEMORY: u64 = 1 << 20;
 const LARGE_PAGE: u64 = 2 << 20;
 /// Frames set aside for the first tables: 2 MiB pages for 64 GiB take 64, the image 10.
 const EARLY_FRAMES: u64 = 128;
-const MAX_RANGES: usize = 256;
+const MAX_RANGES: usize = REGIONS_MAX + 4;
 
 type Ranges = Vec<Range<u64>, MAX_RANGES>;
 
@@ -70,22 +70,27 @@ impl TableMemory for Tables {
 /// Leaves the boot tables: maps RAM, image and nothing else, and hands free memory to the frame allocator.
 /// Called once, on the first core, with the boot tables active.
 pub fn init(info: &BootInfo) {
-    let mut taken: Ranges = Vec::new();
-    // Three ranges always fit.
-    let _ = taken.push(0..LOW_MEMORY);
-    let _ = taken.push(info.image.clone());
-    if let Some(blob) = &info.blob {
-        let _ = taken.push(blob.clone());
-    }
-    for region in info.memory.iter().filter(|r| r.kind != RegionKind::Ram) {
-        if taken.push(region.start..region.end).is_err() {
-            break;
+    let mut taken = ranges(&info.memory, |kind| kind != RegionKind::Ram);
+    let ram = ranges(&info.memory, |kind| kind == RegionKind::Ram);
+    let top = ram.iter().map(|range| range.end).max().unwrap_or(0);
+    let mut take = |range: Range<u64>| {
+        if taken.push(range).is_err() {
+            panic!("the memory map has more than {} entries", MAX_RANGES - 4);
         }
+    };
+    take(0..LOW_MEMORY);
+    take(info.image.clone());
+    if let Some(blob) = &info.blob {
+        take(blob.clone());
     }
-    let mut free = usable(&info.memory, &taken);
-    let early = take_early(&mut free);
+    let bitmap_len = frames::bitmap_len(top);
+    let early = find_early(&ram, &taken, EARLY_FRAMES * PAGE_SIZE + bitmap_len as u64);
+    if taken.push(early.clone()).is_err() {
+        panic!("the memory map has more than {} entries", MAX_RANGES - 4);
+    }
+    let bitmap = early.end - bitmap_len as u64..early.end;
     let huge = cpu::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0;
-    let memory = EarlyTables { next: early.start, end: early.end };
+    let memory = EarlyTables { next: early.start, end: bitmap.start & !(PAGE_SIZE - 1) };
     let Some(mut tables) = PageTables::new(memory, huge) else { panic!("no memory for page tables") };
     let mapped = direct_map_ranges(&info.memory);
     let mut result = Ok(());
@@ -110,47 +115,27 @@ pub fn init(info: &BootInfo) {
     unsafe { cpu::set_cr3(tables.root()) };
     *ROOT.lock() = tables.root();
     *MAPPED.lock() = mapped;
-    for range in &free {
-        // SAFETY: RAM by the memory map, less everything in use; mapped by now.
-        unsafe { frames::add(range.start, range.end) };
+    // SAFETY: 1. the bitmap lies behind the early tables, in memory set aside for it; 2. the free ranges are
+    // RAM by the memory map less everything in use, and the direct map shows them by now.
+    unsafe {
+        let words = phys_to_virt(bitmap.start) as *mut u64;
+        let bitmap = core::slice::from_raw_parts_mut(words, bitmap_len / 8);
+        frames::init(top, bitmap, regions::usable(&ram, &taken));
     }
 }
 
-/// RAM less `taken`, in whole pages.
-fn usable(memory: &[Region], taken: &[Range<u64>]) -> Ranges {
-    let mut free: Ranges = Vec::new();
-    for region in memory.iter().filter(|r| r.kind == RegionKind::Ram) {
-        let mut at = region.start.next_multiple_of(PAGE_SIZE);
-        let end = region.end & !(PAGE_SIZE - 1);
-        while at < end {
-            // The nearest obstacle: the one covering `at`, else the next one above.
-            if let Some(over) = taken.iter().find(|t| t.start <= at && at < t.end) {
-                at = over.end.next_multiple_of(PAGE_SIZE);
-                continue;
-            }
-            let stop = taken.iter().map(|t| t.start).filter(|s| *s > at).min().unwrap_or(end).min(end);
-            let stop = stop & !(PAGE_SIZE - 1);
-            // A map with overlapping RAM entries must not give a frame out twice.
-            if stop > at && !free.iter().any(|f| f.start < stop && at < f.end) && free.push(at..stop).is_err()
-            {
-                return free;
-            }
-            at = stop.max(at + PAGE_SIZE);
-        }
-    }
-    free
+/// The regions of some kinds.
+fn ranges(memory: &[Region], wanted: impl Fn(RegionKind) -> bool) -> Ranges {
+    memory.iter().filter(|r| wanted(r.kind)).map(|r| r.start..r.end).collect()
 }
 
-/// Cuts frames for the first tables off a range below 4 GiB.
-fn take_early(free: &mut Ranges) -> Range<u64> {
-    let wanted = EARLY_FRAMES * PAGE_SIZE;
-    for range in free.iter_mut() {
-        if range.end <= 1 << 32 && range.end - range.start >= wanted {
-            range.start += wanted;
-            return range.start - wanted..range.start;
-        }
+/// `len` bytes (in whole pages) of free memory below 4 GiB, for the first tables and the allocator's bitmap.
+fn find_early(ram: &[Range<u64>], taken: &[Range<u64>], len: u64) -> Range<u64> {
+    let len = len.next_multiple_of(PAGE_SIZE);
+    match regions::usable(ram, taken).find(|r| r.end - r.start >= len && r.start + len <= 1 << 32) {
+        Some(range) => range.start..range.start + len,
+        None => panic!("the memory map has no {} KiB of free memory below 4 GiB", len >> 10),
     }
-    panic!("the memory map has no {} KiB of free memory below 4 GiB", wanted >> 10);
 }
 
 /// What the direct map covers, in 2 MiB steps, joined where they touch.
@@ -227,28 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn usable_memory_avoids_what_is_taken() {
-        let memory = [ram(0, 0x9_fc00), ram(0x10_0000, 0x800_0000)];
-        let taken = [0..LOW_MEMORY, 0x10_0000..0x30_0000, 0x700_0001..0x700_1fff];
-        let free = usable(&memory, &taken);
-        assert_eq!(&free[..], [0x30_0000..0x700_0000, 0x700_2000..0x800_0000]);
-    }
-
-    #[test]
-    fn overlapping_entries_give_nothing_twice() {
-        let memory = [ram(0x10_0000, 0x50_0000), ram(0x40_0000, 0x60_0000)];
-        let free = usable(&memory, &[]);
-        assert_eq!(&free[..], [0x10_0000..0x50_0000]);
-    }
-
-    #[test]
-    fn reserved_beats_ram() {
-        let memory = [
-            ram(0x10_0000, 0x50_0000),
-            Region { start: 0x20_0800, end: 0x20_0900, kind: RegionKind::Reserved },
-        ];
-        let taken: Vec<_, 4> = [0x20_0800..0x20_0900].into_iter().collect();
-        assert_eq!(&usable(&memory, &taken)[..], [0x10_0000..0x20_0000, 0x20_1000..0x50_0000]);
+    fn early_memory_is_free_and_low() {
+        let ram = [0..0x9_f000, 0x10_0000..0x40_0000, 1 << 32..1 << 33];
+        let taken = [0..LOW_MEMORY, 0x10_0000..0x20_0000];
+        assert_eq!(find_early(&ram, &taken, 0x10_0001), 0x20_0000..0x30_1000);
     }
 
     #[test]

@@ -9,10 +9,7 @@ pub struct KernelDma;
 
 impl Dma for KernelDma {
     fn allocate(&self, len: usize) -> Option<DmaRegion> {
-        let order = frames::order_for(len.max(1));
-        if order > frames::MAX_ORDER {
-            return None;
-        }
+        let order = frames::order_for(len as u64)?;
         let phys = frames::allocate(order)?;
         let len = (PAGE_SIZE as usize) << order;
         let virt = phys_to_virt(phys);
@@ -22,8 +19,9 @@ impl Dma for KernelDma {
     }
 
     fn free(&self, region: DmaRegion) {
+        let Some(order) = frames::order_for(region.len as u64) else { return };
         // SAFETY: regions are only made by `allocate`, are not `Clone`, and the device is done with it.
-        unsafe { frames::free(region.phys, frames::order_for(region.len)) };
+        unsafe { frames::free(region.phys, order) };
     }
 
     fn phys_of(&self, virt: usize) -> u64 {

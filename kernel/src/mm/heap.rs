@@ -25,10 +25,7 @@ unsafe impl Source for Frames {
         let wanted =
             layout.size().checked_add(layout.align()).and_then(|n| n.checked_add(OVERHEAD)).ok_or(())?;
         let len = wanted.max(GROWTH).next_multiple_of(PAGE_SIZE as usize);
-        let order = frames::order_for(len);
-        if order > frames::MAX_ORDER {
-            return Err(());
-        }
+        let order = frames::order_for(len as u64).ok_or(())?;
         let block = frames::allocate(order).ok_or(())?;
         give_back_tail(block, order, len);
         // SAFETY: the block is ours alone from here on and is mapped read-write in the direct map.
@@ -37,11 +34,11 @@ unsafe impl Source for Frames {
 }
 
 /// Returns the part of a block beyond `len` to the frame allocator, in aligned pieces from the end down.
-fn give_back_tail(block: u64, order: u32, len: usize) {
+fn give_back_tail(block: u64, order: usize, len: usize) {
     let mut end = PAGE_SIZE << order;
     let len = len as u64;
     while end > len {
-        let mut piece = end.trailing_zeros() - PAGE_SIZE.trailing_zeros();
+        let mut piece = (end.trailing_zeros() - PAGE_SIZE.trailing_zeros()) as usize;
         while end - (PAGE_SIZE << piece) < len {
             piece -= 1;
         }

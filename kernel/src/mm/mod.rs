@@ -9,10 +9,12 @@
 //! ```
 
 mod address_space;
+pub mod buddy;
 mod dma;
 pub mod frames;
 pub mod heap;
 pub mod paging;
+pub mod regions;
 pub mod stack;
 
 pub use address_space::{init, map_identity_page, map_mmio, unmap_identity_page};
@@ -34,8 +36,8 @@ pub const fn phys_to_virt(phys: u64) -> usize {
 /// Physical memory through the direct map, for parsers of firmware tables.
 pub struct DirectMap;
 
-impl crate::boot::PhysicalMemory for DirectMap {
-    fn read(&self, address: u64, len: usize) -> Option<&[u8]> {
+impl crate::acpi::PhysicalMemory for DirectMap {
+    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
         if !address_space::is_mapped(address, len) {
             return None;
         }

@@ -1,6 +1,6 @@
 //! Stacks of the cores, each with an unmapped guard below it.
 
-use super::paging::{Access, PAGE_SIZE};
+use super::paging::Access;
 use super::{STACKS, address_space, frames};
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -18,12 +18,11 @@ static MAPPED_STACKS: AtomicUsize = AtomicUsize::new(0);
 /// Maps the stack of `core` and returns its top; `None` when memory is short.
 pub fn allocate(core: usize) -> Option<usize> {
     assert!(core < SLOTS, "no stack for core {core}");
-    let order = frames::order_for(STACK_SIZE);
+    let order = frames::order_for(STACK_SIZE as u64)?;
     let phys = frames::allocate(order)?;
     let bottom = STACKS + core * SLOT + SLOT - STACK_SIZE;
     address_space::map(bottom as u64, phys, STACK_SIZE as u64, Access::ReadWrite).ok()?;
     MAPPED_STACKS.fetch_max(core + 1, Ordering::Relaxed);
-    debug_assert_eq!((PAGE_SIZE as usize) << order, STACK_SIZE);
     Some(bottom + STACK_SIZE)
 }
 
