@@ -19,6 +19,11 @@ impl<T> IrqFree<T> {
         self.0.lock()
     }
 
+    /// The lock, if it is free.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock()
+    }
+
     /// Frees the lock whoever holds it.
     ///
     /// # Safety

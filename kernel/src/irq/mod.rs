@@ -10,7 +10,7 @@ pub mod pic;
 pub mod vector;
 
 pub use ioapic::Wire;
-pub use park::KernelPark;
+pub use park::{KernelPark, rest};
 
 use crate::pci::Message;
 use crate::smp;

@@ -50,6 +50,12 @@ fn halt() {
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }
 
+/// Rests until any interrupt, without timer and without dispatching: for a core that has no tasks.
+pub fn rest() {
+    halt();
+    smp::this_cpu().pending.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+}
+
 /// Dispatches what the handlers noted.
 fn collect(cpu: &PerCpu) {
     for (index, word) in cpu.pending.iter().enumerate() {

@@ -1,7 +1,15 @@
 //! The processor cores.
 
+mod kicker;
+mod start;
+
+pub use kicker::kicker;
+pub(crate) use start::start_all;
+
 use crate::arch::cpu::{self, MSR_GS_BASE};
 use crate::irq::apic;
+use crate::sync::IrqFree;
+use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Most cores that are used.
@@ -16,7 +24,11 @@ pub struct PerCpu {
     eoi: AtomicU64,
     core: AtomicU32,
     apic_id: AtomicU32,
+    /// What the core shall do next, for cores but the first.
+    work: IrqFree<Option<Work>>,
 }
+
+type Work = Box<dyn FnOnce() + Send>;
 
 impl PerCpu {
     const fn new() -> PerCpu {
@@ -25,6 +37,7 @@ impl PerCpu {
             eoi: AtomicU64::new(0),
             core: AtomicU32::new(0),
             apic_id: AtomicU32::new(0),
+            work: IrqFree::new(None),
         }
     }
 
@@ -91,9 +104,41 @@ pub fn kick(core: usize) {
     }
 }
 
-/// [`kick`] for the first core, as its executor wants it.
-pub fn kick_first() {
-    kick(0);
+/// Why [`run_on`] did not take the work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunError {
+    /// No such core, or the first one.
+    NoCore,
+    /// It has not begun its last work yet.
+    Busy,
+}
+
+/// Makes `core` (not the first) run `work` once it is idle, for example an executor for ever.
+pub fn run_on(core: usize, work: impl FnOnce() + Send + 'static) -> Result<(), RunError> {
+    if core == 0 || core >= online() {
+        return Err(RunError::NoCore);
+    }
+    let mut slot = CPUS[core].work.lock();
+    if slot.is_some() {
+        return Err(RunError::Busy);
+    }
+    *slot = Some(Box::new(work));
+    drop(slot);
+    kick(core);
+    Ok(())
+}
+
+/// What a core but the first does: work as it comes, rest in between.
+fn idle() -> ! {
+    let cpu = this_cpu();
+    loop {
+        let work = cpu.work.lock().take();
+        match work {
+            Some(work) => work(),
+            // A kick since the look above is still in the APIC and ends the rest at once.
+            None => crate::irq::rest(),
+        }
+    }
 }
 
 /// Stops all other cores for good: for the panic report.
