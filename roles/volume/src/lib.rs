@@ -22,6 +22,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "memory")]
+pub mod memory;
 mod types;
 
 pub use types::{
