@@ -22,6 +22,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod types;
 
 pub use types::{

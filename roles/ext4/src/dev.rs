@@ -1,0 +1,1 @@
+//! Block devices for tests, and e2fsprogs.
