@@ -132,10 +132,6 @@ impl PageCache {
         self.accepted_bytes
     }
 
-    /// Dirty bytes that are not on the device.
-    pub fn dirty_bytes(&self) -> usize {
-        self.dirty.len() * PAGE
-    }
 
     /// Every write to an inode bitmap at `position` is given ones from `padding_start` to the end of the
     /// block (byte positions on the device). The engine leaves zeros there when it is the first to use a

@@ -461,6 +461,7 @@ impl Inner {
         }
         let object = self.describe(&info)?;
         let now = self.begin(&[before.ctime, object.ctime]);
+        self.disarm_device(&info)?;
         let inode = self.discard(dir.inode as u32, name)?;
         if object.links > 1 {
             self.touch(inode, |times| times.changed = now)?;
@@ -584,6 +585,9 @@ impl Inner {
     ) -> Result<(), VolumeError> {
         let (from_number, to_number) = (inode_number(from_dir)?, inode_number(to_dir)?);
         let options = RenameOptions::REPLACE;
+        if let Some(target) = target {
+            self.disarm_device(target)?;
+        }
         let first = self.engine()?.rename(from_number, from, to_number, to, options);
         let outcome = match first {
             Err(error) if error.is_corruption() && target.is_none() => {
@@ -601,6 +605,16 @@ impl Inner {
             self.times.forget(replaced.inode.raw());
         }
         Ok(())
+    }
+
+    /// The engine takes the device number of a device node for block addresses and frees those blocks with
+    /// the inode; so a node that is about to lose its last name becomes device 0:0, which addresses none.
+    fn disarm_device(&mut self, info: &InodeInfo) -> Result<(), VolumeError> {
+        if info.links > 1 || info.device_number.is_none() {
+            return Ok(());
+        }
+        let device_number = Some(DeviceNumber::ZERO);
+        self.update(info.number.raw(), InodeMetadataUpdate { device_number, ..InodeMetadataUpdate::default() })
     }
 
     fn place_holder(&mut self, dir: u32, name: FileName<'_>, directory: bool) -> Result<(), VolumeError> {
