@@ -225,7 +225,7 @@ impl PageCache {
         if let Some(content) = content {
             data[..content.len()].copy_from_slice(content);
         }
-        self.pages.insert(page, Page { data, used: false, writing: 0 });
+        self.pages.insert(page, Page { data, used: true, writing: 0 });
         self.order.push_back(page);
         Ok(())
     }

@@ -10,7 +10,7 @@ use keelson_volume::{
     Renamed, SetAttributes, SetTime, SpaceUsage, Time, Volume, VolumeError, VolumeId,
 };
 use rsext4::{
-    DeviceNumber, Ext4Timestamp, FileName, FilePermissions, InodeInfo, InodeMetadataUpdate, MutationContext,
+    DeviceNumber, Ext4Error, Ext4ErrorKind, Ext4Timestamp, FileName, FilePermissions, InodeInfo, InodeMetadataUpdate, MutationContext,
     RenameOptions, SpecialInodeKind,
 };
 
@@ -590,7 +590,7 @@ impl Inner {
         }
         let first = self.engine()?.rename(from_number, from, to_number, to, options);
         let outcome = match first {
-            Err(error) if error.is_corruption() && target.is_none() => {
+            Err(error) if target.is_none() && lost_in_split(error) => {
                 // Inserting the new name split the directory block under the old one, and the engine lost
                 // it; nothing was changed. With the new name in place there is nothing to insert.
                 self.place_holder(to_dir, to, source.is_directory())?;
@@ -626,6 +626,11 @@ impl Inner {
         })
         .map(|_| ())
     }
+}
+
+/// What the engine reports when the old name of a rename, which is known to exist, moved to another block.
+fn lost_in_split(error: Ext4Error) -> bool {
+    error.is_corruption() || error.kind() == Ext4ErrorKind::NotFound
 }
 
 fn check_kind(kind: &ObjectKind<'_>, parent_links: u32) -> Result<(), VolumeError> {
