@@ -1,1 +1,18 @@
-//! Placeholder; see ARCHITECTURE.md.
+//! Placeholder
+#![forbid(unsafe_code)]
+mod bench;
+mod console;
+mod endpoint;
+mod error;
+mod lan;
+mod linux;
+mod machine;
+mod rng;
+mod tool;
+pub use bench::Bench;
+pub use console::{Console, Line};
+pub use endpoint::*;
+pub use error::{Error, Result};
+pub use lan::*;
+pub use linux::*;
+pub use machine::*;

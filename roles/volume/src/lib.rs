@@ -24,6 +24,8 @@ extern crate alloc;
 
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod types;
 
 pub use types::{

@@ -1,0 +1,226 @@
+//! Processor exceptions. None returns: each ends in a report and the `panic=` behaviour.
+
+use crate::{mm, panic, smp};
+use core::arch::global_asm;
+use core::fmt;
+
+/// Number of exception vectors.
+pub const COUNT: usize = 32;
+/// Non-maskable interrupt.
+pub const NMI: usize = 2;
+/// Double fault.
+pub const DOUBLE_FAULT: usize = 8;
+const PAGE_FAULT: usize = 14;
+/// Machine check.
+pub const MACHINE_CHECK: usize = 18;
+
+const NAMES: [&str; COUNT] = [
+    "divide error",
+    "debug",
+    "NMI",
+    "breakpoint",
+    "overflow",
+    "bound range exceeded",
+    "invalid opcode",
+    "device not available",
+    "double fault",
+    "coprocessor segment overrun",
+    "invalid TSS",
+    "segment not present",
+    "stack segment fault",
+    "general protection fault",
+    "page fault",
+    "reserved exception 15",
+    "x87 floating-point error",
+    "alignment check",
+    "machine check",
+    "SIMD floating-point error",
+    "virtualization exception",
+    "control protection exception",
+    "reserved exception 22",
+    "reserved exception 23",
+    "reserved exception 24",
+    "reserved exception 25",
+    "reserved exception 26",
+    "reserved exception 27",
+    "hypervisor injection exception",
+    "VMM communication exception",
+    "security exception",
+    "reserved exception 31",
+];
+
+/// Registers at the exception, as the entry code pushes them.
+#[repr(C)]
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Frame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rbp: u64,
+    pub rdi: u64,
+    pub rsi: u64,
+    pub rdx: u64,
+    pub rcx: u64,
+    pub rbx: u64,
+    pub rax: u64,
+    pub vector: u64,
+    pub error: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+// 16 bytes per vector, so that the address of an entry is computed. Vectors 8, 10-14, 17, 21, 29 and 30 push
+// an error code; the others get a zero in its place.
+global_asm!(
+    r#"
+    .section .text.exceptions, "ax"
+    .balign 16
+    exception_entries:
+    .set exception_vector, 0
+    .rept 32
+        .balign 16
+        .if (0x60227d00 >> exception_vector) & 1
+        .else
+        pushq $0
+        .endif
+        pushq $exception_vector
+        jmp exception_common
+        .set exception_vector, exception_vector + 1
+    .endr
+    exception_common:
+        pushq %rax
+        pushq %rbx
+        pushq %rcx
+        pushq %rdx
+        pushq %rsi
+        pushq %rdi
+        pushq %rbp
+        pushq %r8
+        pushq %r9
+        pushq %r10
+        pushq %r11
+        pushq %r12
+        pushq %r13
+        pushq %r14
+        pushq %r15
+        cld
+        movq %rsp, %rdi
+        xorl %ebp, %ebp
+        andq $-16, %rsp
+        call {report}
+        ud2
+    .text
+    "#,
+    report = sym report,
+    options(att_syntax)
+);
+
+/// Address of the entry code of exception `number`.
+pub fn entry(number: usize) -> usize {
+    unsafe extern "C" {
+        static exception_entries: u8;
+    }
+    &raw const exception_entries as usize + number * 16
+}
+
+/// What happened, for the report's headline.
+pub struct Headline<'a> {
+    frame: &'a Frame,
+    /// Faulting address of a page fault.
+    address: u64,
+    /// The core whose stack guard that is.
+    guard_of: Option<usize>,
+}
+
+impl fmt::Display for Headline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(core) = self.guard_of {
+            return write!(f, "stack overflow on core {core} (at {:#x})", self.address);
+        }
+        let number = self.frame.vector as usize;
+        f.write_str(NAMES.get(number).unwrap_or(&"unknown exception"))?;
+        let error = self.frame.error;
+        match number {
+            PAGE_FAULT => {
+                let access = match error {
+                    e if e & 1 << 4 != 0 => "executing",
+                    e if e & 1 << 1 != 0 => "writing",
+                    _ => "reading",
+                };
+                let why = match error {
+                    e if e & 1 << 3 != 0 => "damaged page table",
+                    e if e & 1 != 0 => "not allowed there",
+                    _ => "nothing mapped there",
+                };
+                write!(f, " {access} {:#x}: {why} (error code {error:#x})", self.address)
+            }
+            10..=13 if error != 0 => write!(f, " (selector {:#x}, error code {error:#x})", error & 0xfff8),
+            _ if error != 0 => write!(f, " (error code {error:#x})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let r = self;
+        writeln!(f, "  rip {:016x}  rsp {:016x}  rbp {:016x}  rflags {:08x}", r.rip, r.rsp, r.rbp, r.rflags)?;
+        writeln!(f, "  rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}", r.rax, r.rbx, r.rcx, r.rdx)?;
+        writeln!(f, "  rsi {:016x}  rdi {:016x}  r8  {:016x}  r9  {:016x}", r.rsi, r.rdi, r.r8, r.r9)?;
+        writeln!(f, "  r10 {:016x}  r11 {:016x}  r12 {:016x}  r13 {:016x}", r.r10, r.r11, r.r12, r.r13)?;
+        write!(f, "  r14 {:016x}  r15 {:016x}  cs {:02x} ss {:02x}", r.r14, r.r15, r.cs, r.ss)
+    }
+}
+
+/// Called by the entry code, on an interrupt stack, with everything else as the exception left it.
+extern "C" fn report(frame: &Frame) -> ! {
+    let number = frame.vector as usize;
+    if number == NMI && smp::stop_requested() {
+        smp::stop_here();
+    }
+    let address = crate::arch::cpu::cr2();
+    // A double fault is a page fault whose handler could not run; CR2 still says where.
+    let guard_of =
+        matches!(number, PAGE_FAULT | DOUBLE_FAULT).then(|| mm::stack::guard_of(address as usize)).flatten();
+    panic::exception(&Headline { frame, address, guard_of }, frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headline(vector: u64, error: u64, address: u64, guard_of: Option<usize>) -> String {
+        let frame = Frame { vector, error, ..Frame::default() };
+        Headline { frame: &frame, address, guard_of }.to_string()
+    }
+
+    #[test]
+    fn headlines_read_well() {
+        assert_eq!(
+            headline(14, 2, 0xdead, None),
+            "page fault writing 0xdead: nothing mapped there (error code 0x2)"
+        );
+        assert_eq!(
+            headline(14, 0x11, 0x1000, None),
+            "page fault executing 0x1000: not allowed there (error code 0x11)"
+        );
+        assert_eq!(headline(14, 2, 0x10, Some(3)), "stack overflow on core 3 (at 0x10)");
+        assert_eq!(headline(0, 0, 0, None), "divide error");
+        assert_eq!(headline(13, 0x18, 0, None), "general protection fault (selector 0x18, error code 0x18)");
+    }
+
+    #[test]
+    fn the_frame_matches_what_the_entry_code_pushes() {
+        assert_eq!(core::mem::offset_of!(Frame, vector), 15 * 8);
+        assert_eq!(size_of::<Frame>(), 22 * 8);
+    }
+}

@@ -1,0 +1,101 @@
+//! The `log` backend: one line per record, to the serial port and to the ring.
+//!
+//! `[   12.345678] 1 INFO  net: text`: seconds since boot, core, level, target, message.
+
+use super::ring::Ring;
+use crate::sync::IrqFree;
+use core::fmt::{self, Write};
+use log::{LevelFilter, Log, Metadata, Record};
+
+/// The ring and the lock that keeps lines of different cores apart.
+static RING: IrqFree<Ring> = IrqFree::new(Ring::new());
+
+struct Backend;
+
+static BACKEND: Backend = Backend;
+
+/// Levels per target; what the command line says once it is read.
+static FILTER: IrqFree<Option<fn(&str) -> LevelFilter>> = IrqFree::new(None);
+
+/// Routes the `log` macros here.
+pub(super) fn init() {
+    if log::set_logger(&BACKEND).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+}
+
+/// Sets the function that says which records of a target are kept, and the most verbose level it ever says.
+pub fn set_filter(filter: fn(&str) -> LevelFilter, most_verbose: LevelFilter) {
+    *FILTER.lock() = Some(filter);
+    log::set_max_level(most_verbose);
+}
+
+/// See [`super::break_locks`].
+///
+/// # Safety
+/// As [`IrqFree::break_lock`].
+pub(super) unsafe fn break_lock() {
+    // SAFETY: a ring that was being written to has at worst a torn last line.
+    unsafe {
+        RING.break_lock();
+        FILTER.break_lock();
+    }
+}
+
+/// Both destinations of a line.
+struct Line<'a>(&'a mut Ring);
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.push(text.as_bytes());
+        super::write(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Log for Backend {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let filter = *FILTER.lock();
+        filter.is_none_or(|filter| metadata.level() <= filter(metadata.target()))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let now = crate::time::now();
+        let mut ring = RING.lock();
+        // Cannot fail: neither destination ever refuses.
+        let _ = writeln!(
+            Line(&mut ring),
+            "[{:5}.{:06}] {} {:<5} {}: {}",
+            now.as_nanos() / 1_000_000_000,
+            now.as_micros() % 1_000_000,
+            crate::smp::current_core(),
+            record.level(),
+            record.target(),
+            record.args()
+        );
+    }
+
+    fn flush(&self) {}
+}
+
+/// Calls `show` with the log's last `lines` lines, in two pieces.
+pub fn with_last_lines(lines: usize, show: impl FnOnce(&[u8], &[u8])) {
+    let ring = RING.lock();
+    let (first, second) = ring.last_lines(lines);
+    show(first, second);
+}
+
+/// Copies the whole ring.
+pub fn contents() -> alloc::vec::Vec<u8> {
+    let mut copy = alloc::vec::Vec::new();
+    // Reserved before the lock is taken: an allocation that fails logs.
+    copy.reserve(super::ring::CAPACITY);
+    let ring = RING.lock();
+    let (first, second) = ring.contents();
+    copy.extend_from_slice(first);
+    copy.extend_from_slice(second);
+    copy
+}

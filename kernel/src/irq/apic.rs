@@ -1,0 +1,159 @@
+//! The local APIC, in xAPIC (registers in memory) or x2APIC (MSRs) mode. Intel SDM volume 3, chapter 11.
+
+use super::vector;
+use crate::arch::cpu::{self, MSR_APIC_BASE, MSR_TSC_DEADLINE, rdmsr, wrmsr};
+use crate::mm;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+const ID: u32 = 0x20;
+const TASK_PRIORITY: u32 = 0x80;
+const EOI: u32 = 0xb0;
+const SPURIOUS: u32 = 0xf0;
+const COMMAND_LOW: u32 = 0x300;
+const COMMAND_HIGH: u32 = 0x310;
+const LVT_TIMER: u32 = 0x320;
+const LVT_LINT0: u32 = 0x350;
+const LVT_LINT1: u32 = 0x360;
+const INITIAL_COUNT: u32 = 0x380;
+const CURRENT_COUNT: u32 = 0x390;
+const DIVIDE: u32 = 0x3e0;
+
+const BASE_ENABLE: u64 = 1 << 11;
+const BASE_X2APIC: u64 = 1 << 10;
+const SPURIOUS_ENABLE: u32 = 1 << 8;
+const LVT_MASKED: u32 = 1 << 16;
+const LVT_TSC_DEADLINE: u32 = 2 << 17;
+const LVT_NMI: u32 = 4 << 8;
+const DIVIDE_BY_1: u32 = 0xb;
+const COMMAND_PENDING: u32 = 1 << 12;
+
+/// Inter-processor commands: delivery mode with level asserted.
+const INIT: u32 = 0x4500;
+const STARTUP: u32 = 0x4600;
+const NMI: u32 = 0x4400;
+const FIXED: u32 = 0x4000;
+
+/// Where the registers are mapped in xAPIC mode.
+static REGISTERS: AtomicUsize = AtomicUsize::new(0);
+static X2APIC: AtomicBool = AtomicBool::new(false);
+static TSC_DEADLINE: AtomicBool = AtomicBool::new(false);
+
+/// Finds the local APICs of this machine; once, on the first core.
+pub fn find() {
+    let features = cpu::cpuid(1, 0).ecx;
+    X2APIC.store(features & 1 << 21 != 0, Ordering::Relaxed);
+    TSC_DEADLINE.store(features & 1 << 24 != 0, Ordering::Relaxed);
+    // SAFETY: every x86-64 processor with a local APIC has this register.
+    let base = unsafe { rdmsr(MSR_APIC_BASE) } & 0x000f_ffff_ffff_f000;
+    match mm::map_mmio(base, 4096) {
+        Ok(window) => REGISTERS.store(window.address(), Ordering::Relaxed),
+        Err(error) => panic!("cannot map the local APIC at {base:#x}: {error:?}"),
+    }
+}
+
+/// Turns on this core's APIC with everything masked but NMI.
+pub fn init_core() {
+    // SAFETY: enables the mode the processor has; the vectors have handlers.
+    unsafe {
+        let mode = BASE_ENABLE | if x2apic() { BASE_X2APIC } else { 0 };
+        wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | mode);
+    }
+    write(TASK_PRIORITY, 0);
+    write(LVT_LINT0, LVT_MASKED);
+    write(LVT_LINT1, LVT_NMI);
+    write(DIVIDE, DIVIDE_BY_1);
+    let timer = u32::from(vector::TIMER);
+    write(LVT_TIMER, if tsc_deadline() { timer | LVT_TSC_DEADLINE } else { timer });
+    // The mode must have changed before the deadline register is written (SDM 11.5.4.1).
+    core::sync::atomic::fence(Ordering::SeqCst);
+    write(SPURIOUS, SPURIOUS_ENABLE | u32::from(vector::SPURIOUS));
+}
+
+fn x2apic() -> bool {
+    X2APIC.load(Ordering::Relaxed)
+}
+
+/// True when the timer compares against the TSC instead of counting down.
+pub fn tsc_deadline() -> bool {
+    TSC_DEADLINE.load(Ordering::Relaxed)
+}
+
+/// Address of the EOI register for the interrupt handlers; 0 in x2APIC mode.
+pub fn eoi_address() -> u64 {
+    if x2apic() { 0 } else { REGISTERS.load(Ordering::Relaxed) as u64 + u64::from(EOI) }
+}
+
+/// This core's APIC number.
+pub fn id() -> u32 {
+    if x2apic() { read(ID) } else { read(ID) >> 24 }
+}
+
+/// Raises the timer interrupt after `count` timer ticks.
+pub fn start_countdown(count: u32) {
+    write(INITIAL_COUNT, count.max(1));
+}
+
+/// Ticks left of [`start_countdown`].
+pub fn countdown() -> u32 {
+    read(CURRENT_COUNT)
+}
+
+/// Raises the timer interrupt when the TSC reaches `tsc`; only with [`tsc_deadline`].
+pub fn start_deadline(tsc: u64) {
+    // SAFETY: the register exists (CPUID); the timer vector has a handler.
+    unsafe { wrmsr(MSR_TSC_DEADLINE, tsc) };
+}
+
+/// Ends the halt of the core with APIC number `target`.
+pub fn send_wake(target: u32) {
+    command(target, FIXED | u32::from(vector::WAKE));
+}
+
+/// Stops the core with APIC number `target` wherever it is.
+pub fn send_nmi(target: u32) {
+    command(target, NMI);
+}
+
+/// Resets a core into its wait-for-startup state.
+pub fn send_init(target: u32) {
+    command(target, INIT);
+}
+
+/// Starts a core in real mode at physical address `page` << 12.
+pub fn send_startup(target: u32, page: u8) {
+    command(target, STARTUP | u32::from(page));
+}
+
+fn command(target: u32, low: u32) {
+    if x2apic() {
+        // SAFETY: the interrupt command register; the command is one of those above.
+        unsafe { wrmsr(0x800 + (COMMAND_LOW >> 4), u64::from(target) << 32 | u64::from(low)) };
+        return;
+    }
+    while read(COMMAND_LOW) & COMMAND_PENDING != 0 {
+        cpu::pause();
+    }
+    write(COMMAND_HIGH, target << 24);
+    write(COMMAND_LOW, low);
+}
+
+fn read(register: u32) -> u32 {
+    if x2apic() {
+        // SAFETY: x2APIC mode is on and the register exists.
+        return unsafe { rdmsr(0x800 + (register >> 4)) } as u32;
+    }
+    let address = REGISTERS.load(Ordering::Relaxed) + register as usize;
+    // SAFETY: `find` mapped the register page.
+    unsafe { (address as *const u32).read_volatile() }
+}
+
+fn write(register: u32, value: u32) {
+    if x2apic() {
+        // SAFETY: x2APIC mode is on and the register exists.
+        unsafe { wrmsr(0x800 + (register >> 4), u64::from(value)) };
+        return;
+    }
+    let address = REGISTERS.load(Ordering::Relaxed) + register as usize;
+    // SAFETY: `find` mapped the register page.
+    unsafe { (address as *mut u32).write_volatile(value) }
+}

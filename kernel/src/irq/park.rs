@@ -1,0 +1,75 @@
+//! The idle halt: the only place where interrupts are on.
+
+use super::vector;
+use crate::smp::{self, PerCpu};
+use crate::time;
+use core::arch::asm;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use keelson_hal::{Instant, Park};
+
+/// Longest rest: what a lost interrupt can cost at most.
+const REST_MAX: Duration = Duration::from_millis(100);
+
+/// Rest for the core it is used on. Only the first core takes device interrupts.
+#[derive(Clone, Copy, Default)]
+pub struct KernelPark;
+
+impl Park for KernelPark {
+    fn park(&self, deadline: Instant) {
+        let cpu = smp::this_cpu();
+        let first = cpu.core() == 0;
+        let now = time::now();
+        let deadline = deadline.min(now + REST_MAX);
+        let deadline = if first { deadline.min(super::next_polled()) } else { deadline };
+        if deadline <= now || cpu.any_pending() {
+            open_window();
+        } else {
+            time::arm_timer(deadline, now);
+            // An interrupt that comes between the check above and here stays in the APIC until `sti; hlt`,
+            // which it then ends at once: interrupts are off, and `sti` takes effect after the next
+            // instruction.
+            halt();
+        }
+        collect(cpu);
+        if first {
+            super::dispatch_polled(time::now());
+        }
+    }
+}
+
+/// Lets pending interrupts in, without rest.
+fn open_window() {
+    // SAFETY: the handlers save what they use; they touch only the pending bits. No `nomem`: they write.
+    unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
+}
+
+/// Rests until the next interrupt.
+fn halt() {
+    // SAFETY: as `open_window`.
+    unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+}
+
+/// Rests until any interrupt, without timer and without dispatching: for a core that has no tasks.
+pub fn rest() {
+    halt();
+    smp::this_cpu().pending.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+}
+
+/// Dispatches what the handlers noted.
+fn collect(cpu: &PerCpu) {
+    for (index, word) in cpu.pending.iter().enumerate() {
+        if word.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        let mut bits = word.swap(0, Ordering::Acquire);
+        while bits != 0 {
+            let number = index as u8 * 32 + bits.trailing_zeros() as u8;
+            bits &= bits - 1;
+            // The timer and the wake-up only had to end the halt.
+            if (vector::DEVICES..vector::DEVICES_END).contains(&number) {
+                super::dispatch(number);
+            }
+        }
+    }
+}

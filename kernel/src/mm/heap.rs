@@ -1,0 +1,71 @@
+//! The heap: talc on blocks of the direct map.
+//!
+//! Every block comes from the frame allocator as one physically contiguous piece, and talc never joins two
+//! claims, so that a single allocation is always contiguous for devices ([`keelson_hal::Dma::phys_of`]).
+
+use super::{PAGE_SIZE, frames, phys_to_virt};
+use core::alloc::Layout;
+use talc::TalcLock;
+use talc::base::Talc;
+use talc::base::binning::Binning;
+use talc::source::Source;
+
+/// Least growth of the heap, so that it does not fragment into pages.
+const GROWTH: usize = 256 * 1024;
+/// Room for talc's own records in a block, the bins of the first one included.
+const OVERHEAD: usize = 4096;
+
+/// Feeds talc from the frame allocator; never gives back.
+#[derive(Debug)]
+pub struct Frames;
+
+// SAFETY: `acquire` uses nothing but the frame allocator, which does not allocate from the heap.
+unsafe impl Source for Frames {
+    fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
+        let wanted =
+            layout.size().checked_add(layout.align()).and_then(|n| n.checked_add(OVERHEAD)).ok_or(())?;
+        let len = wanted.max(GROWTH).next_multiple_of(PAGE_SIZE as usize);
+        let order = frames::order_for(len as u64).ok_or(())?;
+        let block = frames::allocate(order).ok_or(())?;
+        give_back_tail(block, order, len);
+        // SAFETY: the block is ours alone from here on and is mapped read-write in the direct map.
+        unsafe { talc.claim(phys_to_virt(block) as *mut u8, len) }.map(|_| ()).ok_or(())
+    }
+}
+
+/// Returns the part of a block beyond `len` to the frame allocator, in aligned pieces from the end down.
+fn give_back_tail(block: u64, order: usize, len: usize) {
+    let mut end = PAGE_SIZE << order;
+    let len = len as u64;
+    while end > len {
+        let mut piece = (end.trailing_zeros() - PAGE_SIZE.trailing_zeros()) as usize;
+        while end - (PAGE_SIZE << piece) < len {
+            piece -= 1;
+        }
+        end -= PAGE_SIZE << piece;
+        // SAFETY: an aligned part of the block just allocated that nobody uses.
+        unsafe { frames::free(block + end, piece) };
+    }
+}
+
+/// The heap of the image; on a host the system's allocator is used and this one stays empty.
+#[cfg_attr(keelson_image, global_allocator)]
+static HEAP: TalcLock<spin::Mutex<()>, Frames> = TalcLock::new(Frames);
+
+/// Use of the heap in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HeapCounts {
+    /// In live allocations.
+    pub used: usize,
+    /// Taken from the frame allocator.
+    pub claimed: usize,
+    /// Live allocations.
+    pub allocations: usize,
+}
+
+/// How much of the heap is in use.
+pub fn counts() -> HeapCounts {
+    let heap = HEAP.lock();
+    let c = heap.counters();
+    HeapCounts { used: c.allocated_bytes, claimed: c.claimed_bytes, allocations: c.allocation_count }
+}

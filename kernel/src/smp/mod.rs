@@ -1,0 +1,166 @@
+//! The processor cores.
+
+mod kicker;
+mod start;
+
+pub use kicker::kicker;
+pub(crate) use start::start_all;
+
+use crate::arch::cpu::{self, MSR_GS_BASE};
+use crate::irq::apic;
+use crate::sync::IrqFree;
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// Most cores that are used.
+pub const MAX_CORES: usize = 64;
+
+/// What belongs to one core. GS points at it; the interrupt handlers know the first two fields' offsets.
+#[repr(C, align(64))]
+pub struct PerCpu {
+    /// Vectors that fired since the core looked last, one bit each.
+    pub pending: [AtomicU32; 8],
+    /// Address of the APIC's EOI register; 0 in x2APIC mode.
+    eoi: AtomicU64,
+    core: AtomicU32,
+    apic_id: AtomicU32,
+    /// What the core shall do next, for cores but the first.
+    work: IrqFree<Option<Work>>,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+impl PerCpu {
+    const fn new() -> PerCpu {
+        PerCpu {
+            pending: [const { AtomicU32::new(0) }; 8],
+            eoi: AtomicU64::new(0),
+            core: AtomicU32::new(0),
+            apic_id: AtomicU32::new(0),
+            work: IrqFree::new(None),
+        }
+    }
+
+    /// The core's number.
+    pub fn core(&self) -> usize {
+        self.core.load(Ordering::Relaxed) as usize
+    }
+
+    /// True when any interrupt fired since the core looked last.
+    pub fn any_pending(&self) -> bool {
+        self.pending.iter().any(|word| word.load(Ordering::Relaxed) != 0)
+    }
+}
+
+static CPUS: [PerCpu; MAX_CORES] = [const { PerCpu::new() }; MAX_CORES];
+/// Cores that run.
+static ONLINE: AtomicUsize = AtomicUsize::new(1);
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Makes this core number `core`. Before anything else on a core.
+pub fn init_this_cpu(core: usize) {
+    let cpu = &CPUS[core];
+    cpu.core.store(core as u32, Ordering::Relaxed);
+    // SAFETY: GS is used for nothing else, and the block lives for ever.
+    unsafe { cpu::wrmsr(MSR_GS_BASE, &raw const *cpu as u64) };
+}
+
+/// Notes how this core's APIC is reached; after [`apic::init_core`].
+pub fn init_this_apic() {
+    let cpu = this_cpu();
+    cpu.eoi.store(apic::eoi_address(), Ordering::Relaxed);
+    cpu.apic_id.store(apic::id(), Ordering::Relaxed);
+}
+
+/// The number of the core that asks.
+pub fn current_core() -> usize {
+    if cfg!(keelson_image) { this_cpu().core() } else { 0 }
+}
+
+/// The block of the core that asks.
+pub fn this_cpu() -> &'static PerCpu {
+    let core: u32;
+    // SAFETY: GS points at this core's `PerCpu` from its first Rust instructions on; offset 40 is `core`.
+    unsafe {
+        core::arch::asm!("mov {:e}, gs:[40]", out(reg) core, options(nostack, preserves_flags, readonly))
+    };
+    &CPUS[core as usize]
+}
+
+/// APIC number of `core`.
+pub fn apic_id(core: usize) -> u32 {
+    CPUS[core].apic_id.load(Ordering::Relaxed)
+}
+
+/// Number of running cores.
+pub fn online() -> usize {
+    ONLINE.load(Ordering::Acquire)
+}
+
+/// Ends the halt of `core`, unless that is the core that asks.
+pub fn kick(core: usize) {
+    if current_core() != core && core < online() {
+        apic::send_wake(apic_id(core));
+    }
+}
+
+/// Why [`run_on`] did not take the work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunError {
+    /// No such core, or the first one.
+    NoCore,
+    /// It has not begun its last work yet.
+    Busy,
+}
+
+/// Makes `core` (not the first) run `work` once it is idle, for example an executor for ever.
+pub fn run_on(core: usize, work: impl FnOnce() + Send + 'static) -> Result<(), RunError> {
+    if core == 0 || core >= online() {
+        return Err(RunError::NoCore);
+    }
+    let mut slot = CPUS[core].work.lock();
+    if slot.is_some() {
+        return Err(RunError::Busy);
+    }
+    *slot = Some(Box::new(work));
+    drop(slot);
+    kick(core);
+    Ok(())
+}
+
+/// What a core but the first does: work as it comes, rest in between.
+fn idle() -> ! {
+    let cpu = this_cpu();
+    loop {
+        let work = cpu.work.lock().take();
+        match work {
+            Some(work) => work(),
+            // A kick since the look above is still in the APIC and ends the rest at once.
+            None => crate::irq::rest(),
+        }
+    }
+}
+
+/// Stops all other cores for good: for the panic report.
+pub fn stop_others() {
+    if online() < 2 {
+        return;
+    }
+    STOP.store(true, Ordering::Release);
+    let me = current_core();
+    for core in (0..online()).filter(|core| *core != me) {
+        apic::send_nmi(apic_id(core));
+    }
+}
+
+/// True when an NMI means "stop".
+pub fn stop_requested() -> bool {
+    STOP.load(Ordering::Acquire)
+}
+
+/// Stops this core for good.
+pub fn stop_here() -> ! {
+    loop {
+        cpu::halt();
+    }
+}

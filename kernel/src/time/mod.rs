@@ -1,0 +1,109 @@
+//! Time: the TSC as monotonic clock, the core's timer for deadlines.
+
+mod calibrate;
+
+use crate::arch::cpu;
+use crate::irq::apic;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use keelson_hal::{Clock, Instant};
+
+/// TSC at boot.
+static TSC_BOOT: AtomicU64 = AtomicU64::new(0);
+/// Nanoseconds per TSC tick, times 2^32; 0 before calibration.
+static NANOS_PER_TICK: AtomicU64 = AtomicU64::new(0);
+/// TSC ticks per second.
+static TSC_HZ: AtomicU64 = AtomicU64::new(0);
+/// APIC timer ticks per second.
+static APIC_HZ: AtomicU64 = AtomicU64::new(0);
+/// Wall-clock time at boot, in nanoseconds since 1970.
+static WALL_AT_BOOT: AtomicU64 = AtomicU64::new(0);
+
+/// Notes the moment of boot: [`Instant::ZERO`].
+pub fn boot_begins() {
+    TSC_BOOT.store(cpu::rdtsc(), Ordering::Relaxed);
+}
+
+/// Finds out how fast the clocks run; once, on the first core, with its APIC on.
+pub fn init() {
+    let rates = calibrate::measure();
+    TSC_HZ.store(rates.tsc_hz, Ordering::Relaxed);
+    APIC_HZ.store(rates.apic_hz, Ordering::Relaxed);
+    NANOS_PER_TICK.store(nanos_per_tick(rates.tsc_hz), Ordering::Relaxed);
+}
+
+/// 10^9 / `hz` as a fixed-point number with 32 bits after the point.
+fn nanos_per_tick(hz: u64) -> u64 {
+    ((1_000_000_000u128 << 32) / u128::from(hz.max(1))) as u64
+}
+
+/// Monotonic time; zero until [`init`].
+pub fn now() -> Instant {
+    let ticks = cpu::rdtsc().wrapping_sub(TSC_BOOT.load(Ordering::Relaxed));
+    // A core whose TSC is slightly behind must not see the far future.
+    let ticks = if ticks > i64::MAX as u64 { 0 } else { ticks };
+    let nanos = u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed)) >> 32;
+    Instant::from_nanos(nanos as u64)
+}
+
+/// Ticks of the TSC per second.
+pub fn tsc_hz() -> u64 {
+    TSC_HZ.load(Ordering::Relaxed)
+}
+
+/// Waits without rest.
+pub fn spin(span: Duration) {
+    let end = now() + span;
+    // Without a calibrated clock (a panic in early boot) assume 4 GHz: better too long than for ever.
+    let give_up = (span.as_nanos() as u64).saturating_mul(4);
+    let started = cpu::rdtsc();
+    let calibrated = tsc_hz() != 0;
+    while if calibrated { now() < end } else { cpu::rdtsc().wrapping_sub(started) < give_up } {
+        cpu::pause();
+    }
+}
+
+/// Makes this core's timer interrupt at `deadline`, which is after `now`.
+pub fn arm_timer(deadline: Instant, now: Instant) {
+    let span = (deadline - now).as_nanos();
+    if apic::tsc_deadline() {
+        let ticks = span * u128::from(tsc_hz()) / 1_000_000_000;
+        apic::start_deadline(cpu::rdtsc() + ticks as u64);
+    } else {
+        let ticks = span * u128::from(APIC_HZ.load(Ordering::Relaxed)) / 1_000_000_000;
+        apic::start_countdown(u32::try_from(ticks).unwrap_or(u32::MAX));
+    }
+}
+
+/// Says what time it is: `wall` since 1970-01-01 00:00:00 UTC.
+pub fn set_wall(wall: Duration) {
+    let at_boot = (wall.as_nanos() as u64).saturating_sub(now().as_nanos());
+    WALL_AT_BOOT.store(at_boot, Ordering::Relaxed);
+}
+
+/// The machine's clocks.
+#[derive(Clone, Copy, Default)]
+pub struct KernelClock;
+
+impl Clock for KernelClock {
+    fn now(&self) -> Instant {
+        now()
+    }
+    fn wall(&self) -> Duration {
+        Duration::from_nanos(WALL_AT_BOOT.load(Ordering::Relaxed) + now().as_nanos())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_is_exact_enough() {
+        let scale = nanos_per_tick(2_709_000_000);
+        let year = 2_709_000_000u128 * 86_400 * 365;
+        let nanos = (year * u128::from(scale)) >> 32;
+        let error = 86_400 * 365 * 1_000_000_000 - nanos as i128;
+        assert!((0..20_000_000_000).contains(&error), "{error} ns in a year");
+    }
+}
