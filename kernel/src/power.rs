@@ -68,9 +68,7 @@ static CONTROLS: IrqFree<Option<Controls>> = IrqFree::new(None);
 /// Notes the machine's power registers.
 pub(crate) fn init(platform: &Platform) {
     let Some(fadt) = &platform.fadt else { return };
-    let pm1 = |register: &Option<GenericAddress>, kind: Option<u8>| {
-        Some((register.as_ref()?.port()?, kind?))
-    };
+    let pm1 = |register: &Option<GenericAddress>, kind: Option<u8>| Some((register.as_ref()?.port()?, kind?));
     let off = platform.soft_off;
     let controls = Controls {
         pm1: [pm1(&fadt.pm1a_control, off.map(|s| s.a)), pm1(&fadt.pm1b_control, off.map(|s| s.b))],

@@ -26,6 +26,8 @@ pub struct Fadt {
     pub pm_timer: Option<GenericAddress>,
     /// Properties of the machine.
     pub flags: FadtFlags,
+    /// Register of the CMOS clock with the century; 0 for none.
+    pub century_register: u8,
     /// IA-PC boot flags: bit 0 legacy devices, bit 1 an 8042 keyboard controller, bit 2 no VGA, bit 5 no CMOS clock.
     pub boot_flags: u16,
     /// Register and value that reset the machine, when it has them.
@@ -125,6 +127,7 @@ impl Fadt {
             pm1b_control: register(68, 89, 184),
             pm_timer: register(76, 91, 208),
             flags,
+            century_register: *bytes.get(108)?,
             boot_flags: u16_at(bytes, 109)?,
             reset: reset.filter(|_| flags.reset_supported()),
             sleep_control: GenericAddress::parse(bytes, 244),

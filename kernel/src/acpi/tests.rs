@@ -83,6 +83,7 @@ fn power_registers_of_each_machine() {
     assert_eq!(pc.pm1a_control.unwrap().port(), Some(0x604));
     assert_eq!(pc.pm_timer.unwrap().port(), Some(0x608));
     assert_eq!(pc.reset, None);
+    assert_eq!(pc.century_register, 0x32);
 
     assert_eq!(q35.pm1a_event.unwrap().port(), Some(0x600));
     assert_eq!(q35.pm1a_control.unwrap().port(), Some(0x604));
