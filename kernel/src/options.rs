@@ -126,16 +126,6 @@ impl PanicAction {
         })
     }
 
-    /// The number that [`crate::panic::set_action`] takes.
-    pub fn code(self) -> i32 {
-        match self {
-            PanicAction::Halt => 0,
-            PanicAction::Reboot(Duration::ZERO) => -1,
-            PanicAction::Reboot(delay) => i32::try_from(delay.as_secs()).unwrap_or(i32::MAX),
-            PanicAction::Exit => crate::panic::EXIT,
-        }
-    }
-
     /// What `config` says.
     pub fn of(config: &Config) -> PanicAction {
         config.text("panic").and_then(PanicAction::parse).unwrap_or(PanicAction::Halt)
@@ -210,8 +200,6 @@ mod tests {
         let of = |line: &str| PanicAction::of(&config(line)).to_string();
         assert_eq!(of(""), "halt");
         assert_eq!(of("panic=5"), "reboot after 5 s");
-        let codes = ["0", "7", "-3", "exit"].map(|text| PanicAction::parse(text).unwrap().code());
-        assert_eq!(codes, [0, 7, -1, crate::panic::EXIT]);
         assert_eq!(of("panic=-1"), "reboot at once");
         assert_eq!(of("panic=exit"), "exit");
         assert_eq!(of("panic=exit panic=often"), "exit");
