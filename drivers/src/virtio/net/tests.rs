@@ -449,7 +449,7 @@ fn receive_filter_is_posted_and_falls_back_to_all() {
 fn silent_control_queue_holds_nobody_up() {
     let (device, mut net) = both(PLAIN);
     for i in 0..100 {
-        net.set_multicast(&vec![MacAddress([1, 0, 0, 0, 0, i]); 3]);
+        net.set_multicast(&[MacAddress([1, 0, 0, 0, 0, i]); 3]);
     }
     // The device wakes up: the last list arrives in the end.
     let mut last = Vec::new();
