@@ -49,5 +49,5 @@ pub use message::{AcceptStat, CallHeader, CallRefused, ReplyError, RpcVersions, 
 pub use record::{RecordError, RecordReader};
 pub use server::{RpcServer, ServerCounters, ServerOptions};
 pub use service::{Call, Failure, Origin, Outcome, Program, Reply, Service, Transport, answer};
-pub use transport::{RpcDatagram, RpcDatagrams, RpcListener, RpcStream};
+pub use transport::{RpcDatagram, RpcDatagrams, RpcListener, RpcNetwork, RpcStream};
 pub use xdr::{DecodeError, Decoder, Encoder, Overflow, padded};

@@ -1,6 +1,6 @@
 //! A network in memory: connections, listeners and datagram sockets for tests, without packets.
 
-use crate::transport::{RpcDatagram, RpcDatagrams, RpcListener, RpcStream};
+use crate::transport::{RpcDatagram, RpcDatagrams, RpcListener, RpcNetwork, RpcStream};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -210,6 +210,27 @@ impl MemoryNetwork {
     /// Loses the next `count` datagrams.
     pub fn lose_datagrams(&self, count: u32) {
         self.lose.set(count);
+    }
+}
+
+/// One address of a [`MemoryNetwork`].
+pub struct MemoryHost {
+    /// The network.
+    pub network: Rc<MemoryNetwork>,
+    /// The host's address.
+    pub address: IpAddr,
+}
+
+impl RpcNetwork for MemoryHost {
+    type Listener = MemoryListener;
+    type Datagrams = MemoryDatagrams;
+
+    fn listen(&self, port: u16) -> Option<MemoryListener> {
+        Some(self.network.listen(SocketAddr::new(self.address, port)))
+    }
+
+    fn bind(&self, port: u16) -> Option<MemoryDatagrams> {
+        Some(self.network.bind(SocketAddr::new(self.address, port)))
     }
 }
 

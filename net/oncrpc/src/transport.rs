@@ -47,3 +47,17 @@ pub trait RpcDatagrams {
     /// Sends a datagram from `local` (or the address routing chooses). Losses are silent, as UDP's are.
     async fn send(&self, local: Option<IpAddr>, peer: SocketAddr, payload: &[u8]);
 }
+
+/// A host of a network: where listeners and sockets come from.
+pub trait RpcNetwork {
+    /// See [`RpcNetwork::listen`].
+    type Listener: RpcListener + 'static;
+    /// See [`RpcNetwork::bind`].
+    type Datagrams: RpcDatagrams + 'static;
+
+    /// Listens for TCP connections; `None` when the port is taken.
+    fn listen(&self, port: u16) -> Option<Self::Listener>;
+
+    /// Binds a UDP socket; `None` when the port is taken.
+    fn bind(&self, port: u16) -> Option<Self::Datagrams>;
+}
