@@ -244,6 +244,9 @@ impl Inner {
 
     fn change(&mut self, before: Attributes) -> Result<Change, VolumeError> {
         let after = self.attributes(before.id.inode as u32)?;
+        if after.file_type == FileType::Directory && after.size > before.size {
+            self.grown.insert(before.id.inode as u32);
+        }
         Ok(Change { before, after })
     }
 
