@@ -15,8 +15,8 @@ use keelson_exec::yield_now;
 use keelson_hal::{BlockDevice, BlockError, Clock, Entropy, Park};
 use keelson_volume::{Attributes, DeviceNumber, FileId, FileType, Time, VolumeError};
 use rsext4::{
-    DirectoryEntryType, Ext4, Ext4Error, Ext4ErrorKind, FileExtentTarget, InodeInfo, InodeNumber, MountServices,
-    MountedServices, NoopObserver,
+    DirectoryEntryType, Ext4, Ext4Error, Ext4ErrorKind, FileExtentTarget, InodeInfo, InodeNumber,
+    MountServices, MountedServices, NoopObserver,
 };
 
 /// The root directory's inode number, the same on every ext4.
@@ -209,7 +209,10 @@ impl Inner {
     }
 
     /// Runs one call of the engine and translates its error; an aborted journal ends writing for good.
-    pub fn call<T>(&mut self, call: impl FnOnce(&mut Engine) -> Result<T, Ext4Error>) -> Result<T, VolumeError> {
+    pub fn call<T>(
+        &mut self,
+        call: impl FnOnce(&mut Engine) -> Result<T, Ext4Error>,
+    ) -> Result<T, VolumeError> {
         let result = call(self.engine()?);
         result.map_err(|error| self.failure(error))
     }
@@ -456,7 +459,11 @@ impl Inner {
     /// As [`Inner::resolve`], for a directory.
     pub fn resolve_dir(&mut self, id: FileId) -> Result<Attributes, VolumeError> {
         let attributes = self.resolve(id)?;
-        if attributes.file_type == FileType::Directory { Ok(attributes) } else { Err(VolumeError::NotDirectory) }
+        if attributes.file_type == FileType::Directory {
+            Ok(attributes)
+        } else {
+            Err(VolumeError::NotDirectory)
+        }
     }
 }
 
