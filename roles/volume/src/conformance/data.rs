@@ -20,9 +20,8 @@ pub(super) async fn sparse<V: Volume>(volume: &V) {
 
     let mut expected = vec![0; 40_000];
     let id = file(volume, root, b"pieces").await.id;
-    for (index, (offset, length)) in [(0, 5000), (4000, 5000), (20_001, 9_999), (8_999, 3), (0, 40_000), (1, 1)]
-        .into_iter()
-        .enumerate()
+    for (index, (offset, length)) in
+        [(0, 5000), (4000, 5000), (20_001, 9_999), (8_999, 3), (0, 40_000), (1, 1)].into_iter().enumerate()
     {
         let data = vec![index as u8 + 1; length];
         write(volume, id, offset as u64, &data).await;
@@ -32,7 +31,11 @@ pub(super) async fn sparse<V: Volume>(volume: &V) {
     }
     let far = volume.max_file_size();
     expect(volume.write(id, far, b"x", ClearSetid::No).await, VolumeError::TooBig, "beyond the largest file");
-    expect(volume.write(id, u64::MAX, b"x", ClearSetid::No).await, VolumeError::TooBig, "at the end of numbers");
+    expect(
+        volume.write(id, u64::MAX, b"x", ClearSetid::No).await,
+        VolumeError::TooBig,
+        "at the end of numbers",
+    );
     volume.commit(id).await.expect("commit");
 }
 
@@ -53,7 +56,11 @@ pub(super) async fn truncate<V: Volume>(volume: &V) {
     volume.set_attributes(id, resize(0), None).await.expect("empty");
     assert_eq!(attributes(volume, id).await.size, 0, "empty again");
     let dir = directory(volume, root, b"dir").await.id;
-    expect(volume.set_attributes(dir, resize(0), None).await, VolumeError::IsDirectory, "cutting a directory");
+    expect(
+        volume.set_attributes(dir, resize(0), None).await,
+        VolumeError::IsDirectory,
+        "cutting a directory",
+    );
 }
 
 /// Data only in regular files.
@@ -64,7 +71,11 @@ pub(super) async fn types<V: Volume>(volume: &V) {
     let regular = file(volume, root, b"regular").await.id;
     let mut buffer = [0; 4];
     expect(volume.read(dir, 0, &mut buffer).await, VolumeError::IsDirectory, "read of a directory");
-    expect(volume.write(dir, 0, b"x", ClearSetid::No).await, VolumeError::IsDirectory, "write to a directory");
+    expect(
+        volume.write(dir, 0, b"x", ClearSetid::No).await,
+        VolumeError::IsDirectory,
+        "write to a directory",
+    );
     expect(volume.read(fifo, 0, &mut buffer).await, VolumeError::Invalid, "read of a fifo");
     expect(volume.write(fifo, 0, b"x", ClearSetid::No).await, VolumeError::Invalid, "write to a fifo");
     expect(volume.read_link(regular).await, VolumeError::Invalid, "read_link of a file");

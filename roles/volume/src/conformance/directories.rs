@@ -60,7 +60,8 @@ fn cookie_behind(entries: Option<&[(Vec<u8>, u64)]>) -> u64 {
 pub(super) async fn stable_while_changing<V: Volume>(volume: &V) {
     let dir = directory(volume, volume.root(), b"dir").await.id;
     fill(volume, dir, 2000).await;
-    let steady: BTreeSet<Vec<u8>> = list(volume, dir).await.into_iter().filter(|name| name[9] % 2 == 0).collect();
+    let steady: BTreeSet<Vec<u8>> =
+        list(volume, dir).await.into_iter().filter(|name| name[9] % 2 == 0).collect();
     let mut seen = BTreeSet::new();
     let mut cookie = 0;
     let mut added = 0;

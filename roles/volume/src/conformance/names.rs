@@ -117,7 +117,11 @@ pub(super) async fn stale_handles<V: Volume>(volume: &V) {
         assert!(!gone.contains(&object.id), "an id came back: {:?}", object.id);
         for old in &gone {
             expect(volume.attributes(*old).await, VolumeError::Stale, "attributes of a removed file");
-            expect(volume.write(*old, 0, b"x", crate::ClearSetid::No).await, VolumeError::Stale, "write to it");
+            expect(
+                volume.write(*old, 0, b"x", crate::ClearSetid::No).await,
+                VolumeError::Stale,
+                "write to it",
+            );
             expect(volume.link(*old, root, b"ghost").await, VolumeError::Stale, "link to it");
         }
         volume.remove(root, b"again").await.expect("remove");

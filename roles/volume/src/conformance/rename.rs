@@ -59,7 +59,8 @@ pub(super) async fn forbidden<V: Volume>(volume: &V) {
     file(volume, full, b"x").await;
     let f = file(volume, root, b"file").await.id;
     let before = attributes(volume, root).await;
-    let rename = async |from, name: &'static [u8], to, new: &'static [u8]| volume.rename(from, name, to, new).await;
+    let rename =
+        async |from, name: &'static [u8], to, new: &'static [u8]| volume.rename(from, name, to, new).await;
     expect(rename(root, b"none", root, b"x").await, VolumeError::NotFound, "no such name");
     expect(rename(root, b"dir", inner, b"dir").await, VolumeError::Invalid, "a directory into itself");
     expect(rename(root, b"dir", dir, b"dir").await, VolumeError::Invalid, "a directory right into itself");
