@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 mod bench;
 mod console;
+mod disk;
 mod endpoint;
 mod error;
 mod lan;
@@ -11,6 +12,7 @@ mod rng;
 mod tool;
 pub use bench::Bench;
 pub use console::{Console, Line};
+pub use disk::*;
 pub use endpoint::*;
 pub use error::{Error, Result};
 pub use lan::*;
