@@ -85,7 +85,6 @@ impl<R: Read, W: Write> StreamClient<R, W> {
                 _ => return Err(CallError::Disconnected),
             }
         }
-        self.writer.flush().await.map_err(|_| CallError::Disconnected)?;
         loop {
             self.record.read(&mut self.reader, || ()).await.map_err(|_| CallError::Disconnected)?;
             if matches!(parse_reply(self.record.record()), Ok((found, _)) if found == xid) {

@@ -39,6 +39,7 @@ mod message;
 mod record;
 mod server;
 mod service;
+mod stack;
 mod sync;
 mod transport;
 mod xdr;
@@ -49,5 +50,6 @@ pub use message::{AcceptStat, CallHeader, CallRefused, ReplyError, RpcVersions, 
 pub use record::{RecordError, RecordReader};
 pub use server::{RpcServer, ServerCounters, ServerOptions};
 pub use service::{Call, Failure, Origin, Outcome, Program, Reply, Service, Transport, answer};
+pub use stack::StackNetwork;
 pub use transport::{RpcDatagram, RpcDatagrams, RpcListener, RpcNetwork, RpcStream};
 pub use xdr::{DecodeError, Decoder, Encoder, Overflow, padded};

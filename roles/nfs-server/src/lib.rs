@@ -42,7 +42,7 @@ mod server;
 mod siphash;
 mod state;
 
-pub use config::ServerConfig;
+pub use config::{OPTIONS, ServerConfig};
 pub use mount::{MOUNT_PROGRAM, MountCounters};
 pub use names::{HostTable, Names, NoNames};
 pub use nfs3::{NFS_PROGRAM, NfsCounters, Status};

@@ -150,7 +150,8 @@ impl<R: embedded_io_async::Read, W: Write, S> Connection<R, W, S> {
                     _ => return false,
                 }
             }
-            stream.get().flush().await.is_ok()
+            // No flush: it would wait for the client's acknowledgement, and the next reply with it.
+            true
         };
         let sent = matches!(select(write, self.state.closed()).await, Either::First(true));
         lower(&self.state.transferring);

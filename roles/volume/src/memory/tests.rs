@@ -175,3 +175,10 @@ fn faults_come_when_asked_for() {
     volume.set_read_only(true);
     assert_eq!(run(volume.remove(volume.root(), b"a")).map(|_| ()), Err(VolumeError::ReadOnly));
 }
+
+#[cfg(feature = "conformance")]
+#[test]
+fn the_suite_for_all_volumes_passes() {
+    let options = MemoryOptions { capacity: 1 << 30, ..MemoryOptions::default() };
+    crate::conformance::run(|| MemoryVolume::new(SimClock::new(), options));
+}
