@@ -11,8 +11,12 @@
 
 extern crate alloc;
 
+pub mod devices;
 mod editor;
+pub mod network;
 pub mod shell;
+pub mod shutdown;
+pub mod storage;
 
 use alloc::rc::Rc;
 use keelson_config::{Config, OptionSpec};
@@ -20,6 +24,7 @@ use keelson_exec::{Executor, Handle};
 use keelson_hal::Clock;
 use keelson_kernel::options::{self, PanicAction};
 use keelson_kernel::{Machine, console, mm, panic, smp};
+use shutdown::Shutdown;
 
 /// What an image is, as its binary declares it.
 pub struct Role {
@@ -44,6 +49,8 @@ pub struct Node {
     pub config: Rc<Config>,
     /// The first core's executor: spawn, sleep, time.
     pub handle: Handle,
+    /// Where the end is asked for.
+    pub shutdown: Shutdown,
     executor: Executor,
 }
 
@@ -54,7 +61,8 @@ impl Node {
         console::log::set_filter(options::log_filter(&config));
         panic::set_action(PanicAction::of(&config));
         let executor = Executor::new(machine.clock.clone(), Some(smp::kicker(0)));
-        let node = Node { handle: executor.handle(), machine, config, executor };
+        let shutdown = Shutdown::default();
+        let node = Node { handle: executor.handle(), machine, config, shutdown, executor };
         node.announce(role);
         node
     }

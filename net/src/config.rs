@@ -17,6 +17,7 @@
 //! `<server>` is accepted and not used. A static address without a device is for the first interface.
 
 mod ip;
+mod options;
 
 use crate::addr::Cidr;
 use alloc::borrow::ToOwned;
@@ -25,6 +26,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 pub use ip::{Autoconf, IpOption};
+pub use options::OPTIONS;
 
 /// The configuration of one interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -147,7 +149,7 @@ impl NetworkConfig {
     }
 
     /// Devices that options name and `exists` does not know: to be reported.
-    pub fn unknown_devices<'a>(&'a self, exists: impl Fn(&str) -> bool) -> Vec<&'a str> {
+    pub fn unknown_devices(&self, exists: impl Fn(&str) -> bool) -> Vec<&str> {
         let ip = self.ip.iter().map(|option| &option.device);
         let rest =
             self.gateways.iter().map(|(device, _)| device).chain(self.mtu.iter().map(|(device, _)| device));

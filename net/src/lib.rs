@@ -50,7 +50,7 @@ mod tcp;
 mod udp;
 
 pub use addr::{Cidr, CidrParseError};
-pub use config::{Autoconf, ConfigError, InterfaceConfig, IpOption, NetworkConfig};
+pub use config::{Autoconf, ConfigError, InterfaceConfig, IpOption, NetworkConfig, OPTIONS};
 pub use counters::StackCounters;
 pub use dhcp::Lease;
 pub use dns::ResolveError;

@@ -3,7 +3,6 @@
 use super::{Devices, polled};
 use crate::Node;
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use core::cell::RefCell;
@@ -65,9 +64,7 @@ fn start(
             let vector = msix.then_some(ENTRY);
             let transport = PciTransport::new(id, &capabilities, &|bar| bars.get(bar), vector)
                 .map_err(|error| error.to_string())?;
-            devices
-                .add_virtio(node, Box::new(transport), interrupt, place)
-                .map_err(|error| error.to_string())
+            devices.add_virtio(node, Box::new(transport), interrupt, place).map_err(|error| error.to_string())
         }
     }
 }
