@@ -103,7 +103,10 @@ impl DmaBuffer {
     ///
     /// The device has handed this part back and has no descriptor for it.
     pub unsafe fn bytes(&self, offset: usize, len: usize) -> &[u8] {
-        assert!(offset.checked_add(len).is_some_and(|end| end <= self.region.len), "slice outside a DMA region");
+        assert!(
+            offset.checked_add(len).is_some_and(|end| end <= self.region.len),
+            "slice outside a DMA region"
+        );
         // SAFETY: in bounds and initialised; the caller promises that the device does not write, and
         // `&self` keeps `bytes_mut` away.
         unsafe { core::slice::from_raw_parts((self.region.virt + offset) as *const u8, len) }
@@ -115,7 +118,10 @@ impl DmaBuffer {
     ///
     /// As for [`DmaBuffer::bytes`].
     pub unsafe fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
-        assert!(offset.checked_add(len).is_some_and(|end| end <= self.region.len), "slice outside a DMA region");
+        assert!(
+            offset.checked_add(len).is_some_and(|end| end <= self.region.len),
+            "slice outside a DMA region"
+        );
         // SAFETY: in bounds and initialised; the caller promises that the device neither reads nor writes,
         // and `&mut self` makes this the only reference.
         unsafe { core::slice::from_raw_parts_mut((self.region.virt + offset) as *mut u8, len) }

@@ -46,11 +46,15 @@ pub enum InitError {
 impl fmt::Display for InitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            InitError::NotADevice { what, found } => write!(f, "no such device here: {what} reads {found:#x}"),
+            InitError::NotADevice { what, found } => {
+                write!(f, "no such device here: {what} reads {found:#x}")
+            }
             InitError::WrongType { expected, found } => {
                 write!(f, "virtio device type {found}, the driver is for type {expected}")
             }
-            InitError::BadCapability(which) => write!(f, "virtio PCI capability {which} missing or outside its BAR"),
+            InitError::BadCapability(which) => {
+                write!(f, "virtio PCI capability {which} missing or outside its BAR")
+            }
             InitError::Legacy => {
                 f.write_str("device offers only legacy virtio; enable virtio 1.0 (QEMU: disable-modern=off)")
             }

@@ -1,6 +1,131 @@
 //! The node builder: what every image does before its role starts.
+//!
+//! An image is a [`Role`] and a `main` that calls [`Node::start`], builds drivers and the role on the node, and
+//! ends in [`Node::run`]. The first lines of the log name the image, its command line and its machine, so
+//! that a log found later explains itself.
+//!
+//! Not here: which drivers and services an image has; that is the binary's.
 
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+
+pub mod devices;
+mod editor;
+pub mod network;
+pub mod shell;
+pub mod shutdown;
+pub mod storage;
+
+use alloc::rc::Rc;
+use keelson_config::{Config, OptionSpec};
+use keelson_exec::{Executor, Handle};
+use keelson_hal::Clock;
+use keelson_kernel::options::{self, PanicAction};
+use keelson_kernel::{Machine, console, mm, panic, smp};
+use shutdown::Shutdown;
+
+/// What an image is, as its binary declares it.
+pub struct Role {
+    /// Name: `nfs-server`.
+    pub name: &'static str,
+    /// Command line that the loader's is added to; the loader's wins.
+    pub default_line: &'static str,
+    /// Tables of the options that the image's parts read, the kernel's excepted.
+    pub options: &'static [&'static [OptionSpec]],
+    /// First parts of the role's own dotted options: mistakes in these keep the role from serving.
+    pub prefixes: &'static [&'static str],
+}
+
+/// Most option tables of an image.
+const TABLES_MAX: usize = 16;
+
+/// A started machine with its configuration and executor.
+pub struct Node {
+    /// The machine.
+    pub machine: Machine,
+    /// The effective command line, checked.
+    pub config: Rc<Config>,
+    /// The first core's executor: spawn, sleep, time.
+    pub handle: Handle,
+    /// Where the end is asked for.
+    pub shutdown: Shutdown,
+    executor: Executor,
+}
+
+impl Node {
+    /// Reads the command line, makes it take effect, and says what was started on what.
+    pub fn start(machine: Machine, role: &Role) -> Node {
+        let config = Rc::new(parse(role, machine.boot.cmdline_bytes()));
+        console::log::set_filter(options::log_filter(&config));
+        panic::set_action(PanicAction::of(&config));
+        let executor = Executor::new(machine.clock.clone(), Some(smp::kicker(0)));
+        let shutdown = Shutdown::default();
+        let node = Node { handle: executor.handle(), machine, config, shutdown, executor };
+        node.announce(role);
+        node
+    }
+
+    fn announce(&self, role: &Role) {
+        let boot = self.machine.boot;
+        log::info!(target: "kernel", "Keelson {} {}", env!("CARGO_PKG_VERSION"), role.name);
+        options::report(&self.config);
+        log::info!(
+            target: "kernel",
+            "booted by {:?} (loader {:#04x}) at {:#x}; {} MiB of memory, {} used; {} of {} cores; TSC {} MHz",
+            boot.protocol,
+            boot.loader,
+            boot.image.start,
+            boot.ram() >> 20,
+            shell::Kib(mm::frames::statistics().used() * 4),
+            smp::online(),
+            self.machine.platform.processors.len().max(1),
+            keelson_kernel::time::tsc_hz() / 1_000_000,
+        );
+        for function in &self.machine.pci.functions {
+            log::debug!(
+                target: "pci",
+                "{}: {:04x}:{:04x} class {:02x}{:02x}",
+                function.address,
+                function.vendor,
+                function.device,
+                function.class.base,
+                function.class.sub
+            );
+        }
+        let now = self.machine.clock.now();
+        log::info!(target: "kernel", "machine ready after {} ms", now.as_millis());
+    }
+
+    /// Runs the node's tasks for ever.
+    pub fn run(self) -> ! {
+        self.executor.run(&self.machine.park)
+    }
+}
+
+/// The kernel's options and the role's, read from the role's default line and the loader's.
+fn parse(role: &Role, loader_line: &[u8]) -> Config {
+    let mut tables: [&[OptionSpec]; TABLES_MAX] = [&[]; TABLES_MAX];
+    tables[0] = options::OPTIONS;
+    assert!(
+        role.options.len() < TABLES_MAX,
+        "role {} has more option tables than there is room for",
+        role.name
+    );
+    tables[1..=role.options.len()].copy_from_slice(role.options);
+    Config::parse(&tables, role.prefixes, role.default_line, loader_line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loaders_line_wins() {
+        let role = Role { name: "test", default_line: "panic=5 log=warn", options: &[], prefixes: &[] };
+        let config = parse(&role, b"panic=exit");
+        assert_eq!(PanicAction::of(&config), PanicAction::Exit);
+        assert_eq!(config.effective_line(), "panic=5 log=warn panic=exit");
+    }
+}

@@ -5,6 +5,7 @@ use crate::boot::BootInfo;
 use crate::irq::Wire;
 use crate::mm::DirectMap;
 use crate::smp::MAX_CORES;
+use crate::time::PmTimer;
 use heapless::Vec;
 
 /// Where PCs have their first I/O APIC; QEMU's microvm without ACPI tables has it there too.
@@ -97,6 +98,12 @@ impl Platform {
                 _ => {}
             }
         }
+    }
+
+    /// The ACPI timer, where it is a port.
+    pub(crate) fn pm_timer(&self) -> Option<PmTimer> {
+        let fadt = self.fadt.as_ref()?;
+        Some(PmTimer { port: fadt.pm_timer.as_ref()?.port()?, wide: fadt.flags.timer_is_32_bit() })
     }
 
     /// Where ISA interrupt `irq` arrives, and how.

@@ -1,18 +1,48 @@
 //! The start-up of the machine, in order.
 
+use crate::arch::port::Ports;
 use crate::boot::BootInfo;
-use crate::{arch, irq, mm, smp, time};
+use crate::console::{self, SerialConsole};
+use crate::drbg::Drbg;
+use crate::irq::{self, IrqSource, KernelPark};
+use crate::mm::KernelDma;
+use crate::pci_host::PciHost;
+use crate::platform::Platform;
+use crate::time::KernelClock;
+use crate::{arch, entropy, mm, power, rtc, smp, time};
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::time::Duration;
 
-/// What the kernel hands to the image: the machine, ready for drivers.
+/// ISA interrupt of the first serial port.
+const COM1_IRQ: u8 = 4;
+/// How often the console looks for input on a machine where its interrupt does not arrive.
+const CONSOLE_POLL: Duration = Duration::from_millis(20);
+
+/// What the kernel hands to the image: the machine, ready for drivers. All of it belongs to the first core.
 pub struct Machine {
     /// What the loader said.
     pub boot: &'static BootInfo,
+    /// What the firmware said.
+    pub platform: &'static Platform,
+    /// Monotonic and wall-clock time.
+    pub clock: Rc<KernelClock>,
+    /// Rest until the next interrupt, for the executor.
+    pub park: KernelPark,
+    /// Device-visible memory.
+    pub dma: Rc<KernelDma>,
+    /// Random numbers; drivers of hardware generators add seeds.
+    pub entropy: Rc<Drbg>,
+    /// The PCI functions and their configuration space.
+    pub pci: Rc<PciHost>,
+    /// The serial console; `None` without a serial port.
+    pub console: Option<Rc<SerialConsole>>,
 }
 
 /// From the loader's report to the image's `main`. Runs on the boot stack until the first core has its own.
 pub(crate) fn start(info: BootInfo) -> ! {
     mm::init(&info);
-    let boot: &'static BootInfo = alloc::boxed::Box::leak(alloc::boxed::Box::new(info));
+    let boot: &'static BootInfo = Box::leak(Box::new(info));
     let Some(top) = mm::stack::allocate(0) else { panic!("no memory for the first stack") };
     // SAFETY: `top` is the end of a fresh stack, and nothing returns to the old one.
     unsafe {
@@ -37,8 +67,36 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
     irq::apic::find();
     irq::apic::init_core();
     smp::init_this_apic();
-    time::init();
-    main(Machine { boot })
+    let platform: &'static Platform = Box::leak(Box::new(Platform::find(boot)));
+    time::init(platform.pm_timer());
+    for remark in &platform.remarks {
+        log::warn!(target: "acpi", "{remark}");
+    }
+    power::init(platform);
+    for (address, first_wire) in &platform.io_apics {
+        irq::ioapic::add(*address, *first_wire);
+    }
+    match rtc::read(&Ports, 0) {
+        Ok(civil) => time::set_wall(Duration::from_secs(civil.unix_seconds())),
+        Err(error) => log::warn!(target: "time", "{error}"),
+    }
+    smp::start_all(boot, &platform.processors);
+    main(Machine {
+        boot,
+        platform,
+        clock: Rc::new(KernelClock),
+        park: KernelPark,
+        dma: Rc::new(KernelDma),
+        entropy: Rc::new(entropy::generator()),
+        pci: Rc::new(PciHost::find(platform)),
+        console: console::present().then(|| Rc::new(SerialConsole::new(console_interrupt(platform)))),
+    })
+}
+
+/// What makes the console look for input.
+fn console_interrupt(platform: &Platform) -> IrqSource {
+    let (gsi, wire) = platform.isa_wire(COM1_IRQ);
+    irq::legacy(gsi, wire).unwrap_or_else(|| irq::timer_polled(CONSOLE_POLL))
 }
 
 #[cfg(keelson_image)]

@@ -65,7 +65,7 @@ impl State {
     fn ip_input(&mut self, now: Instant, nic: usize, packet: &Packet<'_>, from: MacAddress, meta: RxMeta) {
         let interface = &self.net.nics[nic];
         // Before there is an address, the DHCP server's answers come to addresses that are not ours.
-        if interface.dhcp_inbox.is_some() && is_dhcp_answer(packet) {
+        if interface.dhcp.is_some() && is_dhcp_answer(packet) {
             self.dhcp_input(nic, packet);
             return;
         }
@@ -161,12 +161,13 @@ impl State {
 
     fn dhcp_input(&mut self, nic: usize, packet: &Packet<'_>) {
         let interface = &mut self.net.nics[nic];
-        let Some(inbox) = &mut interface.dhcp_inbox else { return };
-        if inbox.len() < DHCP_INBOX && header::transport_sum_ok(packet) | (packet.payload[6..8] == [0, 0]) {
-            inbox.push_back(packet.payload[8..].to_vec());
-            if let Some(waker) = interface.dhcp_waker.take() {
-                waker.wake();
-            }
+        let Some(port) = &mut interface.dhcp else { return };
+        let sum_ok = header::transport_sum_ok(packet) || packet.payload[6..8] == [0, 0];
+        if port.inbox.len() < DHCP_INBOX && sum_ok {
+            port.inbox.push_back(packet.payload[8..].to_vec());
+            port.changed.notify();
+        } else {
+            self.net.counters.udp_invalid += 1;
         }
     }
 }

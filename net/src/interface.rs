@@ -13,7 +13,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
-use keelson_hal::{Instant, Interrupt, Link, NetDevice};
+use keelson_hal::{Instant, Interrupt, NetDevice};
 
 /// Smallest MTU: what every IPv4 host can reassemble (RFC 791). IPv6 needs 1280 (RFC 8200 section 5).
 const MIN_MTU: usize = 576;
@@ -49,8 +49,7 @@ impl Stack {
             dirty: false,
             waker: None,
             kicked: false,
-            dhcp_inbox: None,
-            dhcp_waker: None,
+            dhcp: None,
             slaac: true,
             router_solicits: ROUTER_SOLICITS,
             device: Some(device),
@@ -78,7 +77,9 @@ impl Stack {
         let nic = &mut state.net.nics[id.index()];
         nic.attached = false;
         nic.up = false;
-        nic.dhcp_inbox = None;
+        if let Some(port) = nic.dhcp.take() {
+            port.changed.notify();
+        }
         nic.backlog.clear();
         nic.kick();
         nic.device.take()
@@ -111,7 +112,7 @@ impl Stack {
             nic.slaac = config.slaac;
         }
         if config.dhcp {
-            log::error!(target: "net", "DHCP is not available yet");
+            self.start_dhcp(id);
         }
         Ok(())
     }
@@ -215,8 +216,8 @@ impl State {
             self.net.counters.neighbour_queue_dropped += interface.neighbours.clear() as u64;
             interface.backlog.clear();
         }
-        if let Some(waker) = self.net.nics[nic].dhcp_waker.take() {
-            waker.wake();
+        if let Some(port) = &self.net.nics[nic].dhcp {
+            port.changed.notify();
         }
     }
 
@@ -252,10 +253,5 @@ impl Net {
                 }
             }
         }
-    }
-
-    /// True while `nic` has carrier.
-    pub(crate) fn has_carrier(&self, nic: usize) -> bool {
-        self.nics[nic].link != Link::Down
     }
 }

@@ -1,6 +1,7 @@
 //! One interface: its device, its addresses, and the frames that wait for room in the device's ring.
 
 use crate::addr::{Cidr, link_local, solicited_node};
+use crate::dhcp::DhcpPort;
 use crate::neighbour::Neighbours;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -48,9 +49,8 @@ pub(crate) struct Nic {
     /// The interface's task, and whether it has something to do besides receiving.
     pub waker: Option<Waker>,
     pub kicked: bool,
-    /// Packets from DHCP servers, while the client runs.
-    pub dhcp_inbox: Option<VecDeque<Vec<u8>>>,
-    pub dhcp_waker: Option<Waker>,
+    /// Present while the DHCP client runs.
+    pub dhcp: Option<DhcpPort>,
     /// Whether router advertisements are heeded, and how many solicitations are still to be sent.
     pub slaac: bool,
     pub router_solicits: u8,

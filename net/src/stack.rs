@@ -2,6 +2,7 @@
 
 use crate::addr::Cidr;
 use crate::counters::StackCounters;
+use crate::dhcp::Lease;
 use crate::hash::{Key, KeyedMap};
 use crate::ip::reassembly::Reassembly;
 use crate::ip::{Net, Origin, Route, RouteEntry};
@@ -45,6 +46,7 @@ pub(crate) struct State {
     pub events: EventHub,
     pub ethertypes: KeyedMap<u16, EtherHandler>,
     pub names: crate::dns::Names,
+    pub leases: KeyedMap<usize, Lease>,
 }
 
 macro_rules! errors {
@@ -136,6 +138,7 @@ impl Stack {
             events: EventHub::default(),
             ethertypes: KeyedMap::with_hasher(key),
             names: crate::dns::Names::default(),
+            leases: KeyedMap::with_hasher(key),
         };
         Stack { shared: Rc::new(Shared { handle, entropy, state: RefCell::new(state) }) }
     }

@@ -22,7 +22,7 @@ async fn send_pattern(mut stream: TcpStream, len: usize) {
 async fn expect_pattern(stream: &mut TcpStream, len: usize) {
     let (mut at, mut buffer) = (0, vec![0; 16 << 10]);
     loop {
-        let count = stream.read(&mut buffer).await.unwrap();
+        let count = stream.read(&mut buffer).await.unwrap_or_else(|e| panic!("{e} after {at} bytes"));
         if count == 0 {
             break;
         }

@@ -220,7 +220,8 @@ impl FakeDevice {
 
     /// Writes into the chain's writable part.
     pub fn write(&self, chain: &Chain, bytes: &[u8]) {
-        let places = chain.writable.iter().flat_map(|&(phys, len)| (0..u64::from(len)).map(move |i| phys + i));
+        let places =
+            chain.writable.iter().flat_map(|&(phys, len)| (0..u64::from(len)).map(move |i| phys + i));
         let mut written = 0;
         for (place, &byte) in places.zip(bytes) {
             poke::<u8>(place, byte);
@@ -258,11 +259,6 @@ impl FakeDevice {
     /// Without EVENT_IDX: whether the device wants doorbells for a queue.
     pub fn set_no_notify(&self, index: u16, suppress: bool) {
         poke::<u16>(self.queue(index).device, u16::from(suppress));
-    }
-
-    /// Starts both indexes of every queue here instead of at 0, before the driver looks.
-    pub fn used_index(&self, index: u16) -> u16 {
-        self.queue(index).used
     }
 
     fn ring(&self, queue: u16) {
@@ -380,7 +376,9 @@ impl Registers for PciBar {
             0x1000 => self.0.model.borrow_mut().feature_select = value,
             0x1008 => self.0.model.borrow_mut().driver_select = value,
             0x100c => self.0.set_feature_half(value),
-            0x1020 | 0x1024 => self.with_queue(|queue| set_half(&mut queue.descriptors, offset == 0x1024, value)),
+            0x1020 | 0x1024 => {
+                self.with_queue(|queue| set_half(&mut queue.descriptors, offset == 0x1024, value))
+            }
             0x1028 | 0x102c => self.with_queue(|queue| set_half(&mut queue.driver, offset == 0x102c, value)),
             0x1030 | 0x1034 => self.with_queue(|queue| set_half(&mut queue.device, offset == 0x1034, value)),
             _ => panic!("write32 {offset:#x}"),

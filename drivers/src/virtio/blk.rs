@@ -207,7 +207,11 @@ impl VirtioBlk {
             && len.is_multiple_of(SECTOR_SIZE)
             && request.sector.is_multiple_of(self.limits.block_sectors)
             && sectors.is_multiple_of(self.limits.block_sectors);
-        if inside && whole && len <= self.geometry.max_transfer { Ok(()) } else { Err(BlockError::OutOfRange) }
+        if inside && whole && len <= self.geometry.max_transfer {
+            Ok(())
+        } else {
+            Err(BlockError::OutOfRange)
+        }
     }
 
     /// Queues the chain for a slot; false when descriptors are short.
@@ -350,7 +354,8 @@ impl Inner {
             self.headers.leak();
         }
         for slot in 0..self.slots.len() {
-            if let State::InFlight { buffer, .. } | State::Abandoned { buffer } = &mut self.slots[slot].state {
+            if let State::InFlight { buffer, .. } | State::Abandoned { buffer } = &mut self.slots[slot].state
+            {
                 if !stopped {
                     mem::forget(mem::take(buffer));
                 }

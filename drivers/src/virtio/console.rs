@@ -58,7 +58,8 @@ impl<D: Dma + Default> VirtioConsole<D> {
         }
         let mut transport = CompatTransport::new(transport, DeviceType::Console);
         let mut queue = |index| {
-            Queue::<D>::new(&mut transport, index, false, false).map_err(|_| InitError::NoMemory(QUEUE_SIZE * 32))
+            Queue::<D>::new(&mut transport, index, false, false)
+                .map_err(|_| InitError::NoMemory(QUEUE_SIZE * 32))
         };
         let queues = queue(RECEIVE).and_then(|receive| Ok((receive, queue(TRANSMIT)?)));
         let (receive, mut transmit) = queues.inspect_err(|_| {

@@ -42,7 +42,10 @@ impl MmioTransport {
     /// Looks at a register window (at least 0x100 bytes; QEMU's are 0x200). `Ok(None)` for an empty slot.
     pub fn new(registers: Rc<dyn Registers>) -> Result<Option<MmioTransport>, InitError> {
         if registers.len() < register::CONFIG {
-            return Err(InitError::NotADevice { what: "virtio-mmio window length", found: registers.len() as u32 });
+            return Err(InitError::NotADevice {
+                what: "virtio-mmio window length",
+                found: registers.len() as u32,
+            });
         }
         let magic = registers.read32(register::MAGIC);
         if magic != MAGIC {

@@ -299,7 +299,8 @@ impl Virtqueue {
         let at = used + 4 + 8 * usize::from(self.last_used & (self.size - 1));
         let id = self.memory.read32(at);
         let written = self.memory.read32(at + 4);
-        let head = u16::try_from(id).ok().filter(|&head| head < self.size).ok_or(QueueFault::UnknownId(id))?;
+        let head =
+            u16::try_from(id).ok().filter(|&head| head < self.size).ok_or(QueueFault::UnknownId(id))?;
         let note = self.notes[usize::from(head)];
         if note.chain_len == 0 {
             return Err(QueueFault::UnknownId(id));

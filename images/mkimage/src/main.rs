@@ -11,8 +11,8 @@
 mod checks;
 mod elf;
 mod setup;
-mod symtab;
 
+use keelson_kernel::symbols::{self, SymbolEntry};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -47,7 +47,11 @@ fn pack(arguments: &Arguments) -> Result<String, String> {
     let file = std::fs::read(&arguments.elf)
         .map_err(|error| format!("cannot read {}: {error}", arguments.elf.display()))?;
     let linked = elf::Linked::parse(&file)?;
-    let symbols = symtab::encode(&linked.functions);
+    fn entry(f: &elf::Function) -> SymbolEntry<'_> {
+        SymbolEntry { address: f.address, size: f.size, name: &f.name }
+    }
+    let entries: Vec<_> = linked.functions.iter().map(entry).collect();
+    let symbols = symbols::encode(&entries);
     let elf_file = elf::with_symbols(&file, &linked, &symbols)?;
     let payload = elf::flatten(&linked, &symbols);
     checks::run(&linked, &payload)?;

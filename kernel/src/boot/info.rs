@@ -104,6 +104,11 @@ impl BootInfo {
         }
     }
 
+    /// The command line as the loader passed it, whatever its bytes.
+    pub fn cmdline_bytes(&self) -> &[u8] {
+        &self.cmdline
+    }
+
     /// Bytes of usable memory.
     pub fn ram(&self) -> u64 {
         self.memory.iter().filter(|r| r.kind == RegionKind::Ram).map(|r| r.end - r.start).sum()

@@ -3,9 +3,11 @@
 //! `[   12.345678] 1 INFO  net: text`: seconds since boot, core, level, target, message.
 
 use super::ring::Ring;
+use crate::log_filter::LogFilter;
 use crate::sync::IrqFree;
 use core::fmt::{self, Write};
 use log::{LevelFilter, Log, Metadata, Record};
+use spin::Once;
 
 /// The ring and the lock that keeps lines of different cores apart.
 static RING: IrqFree<Ring> = IrqFree::new(Ring::new());
@@ -14,8 +16,8 @@ struct Backend;
 
 static BACKEND: Backend = Backend;
 
-/// Levels per target; what the command line says once it is read.
-static FILTER: IrqFree<Option<fn(&str) -> LevelFilter>> = IrqFree::new(None);
+/// Which records are kept, once the command line is read; until then those of level info and above.
+static FILTER: Once<LogFilter> = Once::new();
 
 /// Routes the `log` macros here.
 pub(super) fn init() {
@@ -24,10 +26,10 @@ pub(super) fn init() {
     }
 }
 
-/// Sets the function that says which records of a target are kept, and the most verbose level it ever says.
-pub fn set_filter(filter: fn(&str) -> LevelFilter, most_verbose: LevelFilter) {
-    *FILTER.lock() = Some(filter);
-    log::set_max_level(most_verbose);
+/// Says which records are kept. The first call counts.
+pub fn set_filter(filter: LogFilter) {
+    log::set_max_level(filter.max_level());
+    FILTER.call_once(|| filter);
 }
 
 /// See [`super::break_locks`].
@@ -36,10 +38,7 @@ pub fn set_filter(filter: fn(&str) -> LevelFilter, most_verbose: LevelFilter) {
 /// As [`IrqFree::break_lock`].
 pub(super) unsafe fn break_lock() {
     // SAFETY: a ring that was being written to has at worst a torn last line.
-    unsafe {
-        RING.break_lock();
-        FILTER.break_lock();
-    }
+    unsafe { RING.break_lock() };
 }
 
 /// Both destinations of a line.
@@ -55,8 +54,7 @@ impl Write for Line<'_> {
 
 impl Log for Backend {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let filter = *FILTER.lock();
-        filter.is_none_or(|filter| metadata.level() <= filter(metadata.target()))
+        FILTER.get().is_none_or(|filter| filter.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {

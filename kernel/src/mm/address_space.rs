@@ -177,10 +177,12 @@ pub fn map_mmio(phys: u64, len: usize) -> Result<Mmio, MapError> {
     let offset = phys % PAGE_SIZE;
     let pages = (offset + len as u64).next_multiple_of(PAGE_SIZE);
     let mut next = NEXT_MMIO.lock();
-    let virt = *next;
+    // Large windows (PCI configuration space) line up with their large pages.
+    let step = if pages >= LARGE_PAGE { LARGE_PAGE as usize } else { PAGE_SIZE as usize };
+    let virt = next.next_multiple_of(step) + (phys - offset) as usize % step;
     map(virt as u64, phys - offset, pages, Access::Device)?;
     // One page apart, so that an access beyond a window faults.
-    *next += pages as usize + PAGE_SIZE as usize;
+    *next = virt + pages as usize + PAGE_SIZE as usize;
     Ok(Mmio { virt: virt + offset as usize, len })
 }
 

@@ -1,28 +1,29 @@
 //! The end of the line: reports of panics and exceptions, then what `panic=` asks for.
 
 pub mod backtrace;
+pub mod provoke;
 
 use crate::arch::cpu;
 use crate::arch::exception::{Frame, Headline};
 use crate::console::{self, Raw};
+use crate::options::PanicAction;
 use crate::symbols::SymbolTable;
+use crate::sync::IrqFree;
 use crate::{image, mm, power, smp};
 use core::fmt::{Arguments, Write};
-use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Log lines shown in a report.
 const LOG_LINES: usize = 64;
 
-/// What `panic=` asks for: 0 halts, N > 0 reboots after N seconds, N < 0 at once, [`EXIT`] ends QEMU.
-static AFTER_PANIC: AtomicI32 = AtomicI32::new(0);
-/// `panic=exit`: report failure through isa-debug-exit, for tests.
-pub const EXIT: i32 = i32::MIN;
+/// What `panic=` asks for.
+static ACTION: IrqFree<PanicAction> = IrqFree::new(PanicAction::Halt);
 
 static REPORTING: AtomicBool = AtomicBool::new(false);
 
-/// Sets what follows a report; the values are those of Linux's `panic=`, and [`EXIT`].
-pub fn set_action(action: i32) {
-    AFTER_PANIC.store(action, Ordering::Relaxed);
+/// Sets what follows a report.
+pub fn set_action(action: PanicAction) {
+    *ACTION.lock() = action;
 }
 
 /// Reports an exception and ends.
@@ -77,35 +78,26 @@ fn finish(rip: Option<usize>, rbp: usize) -> ! {
 }
 
 fn show_frame(number: usize, address: usize, lookup: usize) {
-    let table = SymbolTable::new(image::symbols());
-    let _ = match table.and_then(|table| table.lookup(lookup as u64)) {
-        Some(symbol) => {
-            let name = rustc_demangle::demangle(symbol.mangled());
-            writeln!(Raw, "  {number:2} {address:016x} {name:#}+{:#x}", address as u64 - symbol.address)
-        }
+    let symbol = SymbolTable::new(image::symbols()).and_then(|table| table.lookup(lookup as u64));
+    let _ = match symbol {
+        Some(symbol) => writeln!(Raw, "  {number:2} {address:016x} {symbol}"),
         None => writeln!(Raw, "  {number:2} {address:016x}"),
     };
 }
 
 fn end() -> ! {
-    let action = AFTER_PANIC.load(Ordering::Relaxed);
+    // Only start-up ever holds the lock for writing.
+    let action = ACTION.try_lock().map_or(PanicAction::Halt, |action| *action);
+    let _ = writeln!(Raw, "panic: {action}");
     match action {
-        EXIT => power::exit_emulator(power::EXIT_FAILURE),
-        0 => {
-            let _ = writeln!(Raw, "Halted (panic=0).");
+        PanicAction::Exit => power::exit_emulator(power::EXIT_FAILURE),
+        PanicAction::Reboot(delay) => {
+            crate::time::spin(delay);
+            power::reboot()
         }
-        seconds => {
-            if seconds > 0 {
-                let _ = writeln!(Raw, "Rebooting in {seconds} s.");
-                crate::time::spin(core::time::Duration::from_secs(seconds.unsigned_abs().into()));
-            } else {
-                let _ = writeln!(Raw, "Rebooting.");
-            }
-            power::reboot();
-        }
-    }
-    loop {
-        cpu::halt();
+        PanicAction::Halt => loop {
+            cpu::halt();
+        },
     }
 }
 

@@ -26,10 +26,10 @@ struct Parameters {
     gdt_base: u32,
 }
 
-/// Delays of the SDM's start-up algorithm, and the patience with a core that is slow.
+/// Delays of the SDM's start-up algorithm, and the patience with a core that is slow (a busy host).
 const AFTER_INIT: Duration = Duration::from_millis(10);
 const AFTER_STARTUP: Duration = Duration::from_micros(200);
-const START_TIMEOUT: Duration = Duration::from_millis(100);
+const START_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The highest-numbered core that reached [`core_main`].
 static ARRIVED: AtomicUsize = AtomicUsize::new(0);

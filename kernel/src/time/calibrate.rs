@@ -11,58 +11,87 @@ pub struct Rates {
     pub apic_hz: u64,
 }
 
+/// The ACPI power management timer: a counter at 3.579545 MHz (ACPI 6.5 section 4.8.3.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PmTimer {
+    /// Its port.
+    pub port: u16,
+    /// Counts 32 bits instead of 24.
+    pub wide: bool,
+}
+
+const PM_TIMER_HZ: u64 = 3_579_545;
+
 /// The 8254's input clock.
 const PIT_HZ: u64 = 1_193_182;
-const PIT_CHANNEL_2: u16 = 0x42;
+const PIT_CHANNEL_0: u16 = 0x40;
 const PIT_MODE: u16 = 0x43;
-const SYSTEM_CONTROL: u16 = 0x61;
-const GATE_2: u8 = 1 << 0;
-const SPEAKER: u8 = 1 << 1;
-const OUT_2: u8 = 1 << 5;
-/// Length of one measurement: 10 ms.
-const PIT_TICKS: u64 = PIT_HZ / 100;
+/// Mode 2 (count down from 65536, again and again), low byte then high byte.
+const PIT_RATE_GENERATOR: u8 = 0x34;
+const PIT_LATCH_0: u8 = 0x00;
+
+/// Measurements per second: 10 ms each.
+const RUNS_PER_SECOND: u64 = 100;
 const RUNS: usize = 3;
-/// TSC ticks after which a PIT that does not count is given up: 1 s at 1 GHz, 0.2 s at 5 GHz.
-const GIVE_UP: u64 = 1_000_000_000;
+/// TSC ticks after which a clock that does not count is given up: 50 ms at 1 GHz, 10 ms at 5 GHz.
+const GIVE_UP: u64 = 50_000_000;
 /// Assumed without any clock to compare with.
 const FALLBACK_HZ: u64 = 1_000_000_000;
 
 /// Measures both clocks; the fastest of three runs counts, since delays only make a run longer.
-pub fn measure() -> Rates {
-    let mut best: Option<(u64, u64)> = None;
-    for _ in 0..RUNS {
-        let Some(run) = pit_run() else { break };
-        if best.is_none_or(|(tsc, _)| run.0 < tsc) {
-            best = Some(run);
-        }
+///
+/// Channel 0 of the PIT is read by latching, because that works everywhere: the gate of channel 2 sits in a
+/// port that small virtual machines lack. Its interrupt is masked.
+pub fn measure(pm_timer: Option<PmTimer>) -> Rates {
+    // SAFETY: nobody else uses the PIT.
+    unsafe {
+        port::write8(PIT_MODE, PIT_RATE_GENERATOR);
+        port::write8(PIT_CHANNEL_0, 0);
+        port::write8(PIT_CHANNEL_0, 0);
     }
-    let Some((tsc, apic)) = best else {
-        log::warn!(target: "time", "no PIT to measure the TSC with: assuming {FALLBACK_HZ} Hz");
-        return Rates { tsc_hz: FALLBACK_HZ, apic_hz: FALLBACK_HZ };
+    // The PIT counts down: its ticks are the difference the other way round.
+    let by_pit = || best(PIT_HZ, 0xffff, || 0u64.wrapping_sub(read_pit()));
+    let by_pm = || {
+        let timer = pm_timer?;
+        let mask = if timer.wide { 0xffff_ffff } else { 0xff_ffff };
+        // SAFETY: the FADT names this port for reading.
+        best(PM_TIMER_HZ, mask, || u64::from(unsafe { port::read32(timer.port) }))
     };
-    Rates { tsc_hz: tsc * PIT_HZ / PIT_TICKS, apic_hz: apic * PIT_HZ / PIT_TICKS }
+    by_pit().or_else(by_pm).unwrap_or_else(|| {
+        log::warn!(target: "time", "no PIT and no ACPI timer: assuming a TSC of {FALLBACK_HZ} Hz");
+        Rates { tsc_hz: FALLBACK_HZ, apic_hz: FALLBACK_HZ }
+    })
 }
 
-/// TSC and APIC ticks while PIT channel 2 counts [`PIT_TICKS`] down; `None` when it does not count.
-fn pit_run() -> Option<(u64, u64)> {
-    // SAFETY: the PIT's channel 2 and its gate are used by nobody else; the speaker stays off.
+fn read_pit() -> u64 {
+    // SAFETY: latching and reading the count changes nothing.
     unsafe {
-        let control = port::read8(SYSTEM_CONTROL) & !(SPEAKER | GATE_2);
-        port::write8(SYSTEM_CONTROL, control);
-        port::write8(PIT_MODE, 0xb0); // channel 2, low then high byte, mode 0: output rises at zero
-        port::write8(PIT_CHANNEL_2, PIT_TICKS as u8);
-        port::write8(PIT_CHANNEL_2, (PIT_TICKS >> 8) as u8);
-        apic::start_countdown(u32::MAX);
-        let (tsc, count) = (cpu::rdtsc(), apic::countdown());
-        port::write8(SYSTEM_CONTROL, control | GATE_2);
-        if port::read8(SYSTEM_CONTROL) & OUT_2 != 0 {
-            return None; // high at once: nothing there
+        port::write8(PIT_MODE, PIT_LATCH_0);
+        let low = port::read8(PIT_CHANNEL_0);
+        u64::from(low) | u64::from(port::read8(PIT_CHANNEL_0)) << 8
+    }
+}
+
+/// The fastest of several runs against a counter at `hz` that wraps at `mask`; `None` when it does not count.
+fn best(hz: u64, mask: u64, read: impl Fn() -> u64) -> Option<Rates> {
+    (0..RUNS).map_while(|_| run(hz, mask, &read)).min_by_key(|rates| rates.tsc_hz)
+}
+
+fn run(hz: u64, mask: u64, read: &impl Fn() -> u64) -> Option<Rates> {
+    apic::start_countdown(u32::MAX);
+    let (start, tsc, count) = (read(), cpu::rdtsc(), apic::countdown());
+    let (mut last, mut since_progress) = (start, tsc);
+    loop {
+        let (now, at) = (read(), cpu::rdtsc());
+        let passed = now.wrapping_sub(start) & mask;
+        if passed >= hz / RUNS_PER_SECOND {
+            let apic = u64::from(count.wrapping_sub(apic::countdown()));
+            return Some(Rates { tsc_hz: at.wrapping_sub(tsc) * hz / passed, apic_hz: apic * hz / passed });
         }
-        while port::read8(SYSTEM_CONTROL) & OUT_2 == 0 {
-            if cpu::rdtsc().wrapping_sub(tsc) > GIVE_UP {
-                return None;
-            }
+        if now != last {
+            (last, since_progress) = (now, at);
+        } else if at.wrapping_sub(since_progress) > GIVE_UP {
+            return None;
         }
-        Some((cpu::rdtsc().wrapping_sub(tsc), u64::from(count.wrapping_sub(apic::countdown()))))
     }
 }

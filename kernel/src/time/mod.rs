@@ -2,6 +2,8 @@
 
 mod calibrate;
 
+pub(crate) use calibrate::PmTimer;
+
 use crate::arch::cpu;
 use crate::irq::apic;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -25,8 +27,8 @@ pub fn boot_begins() {
 }
 
 /// Finds out how fast the clocks run; once, on the first core, with its APIC on.
-pub fn init() {
-    let rates = calibrate::measure();
+pub(crate) fn init(pm_timer: Option<PmTimer>) {
+    let rates = calibrate::measure(pm_timer);
     TSC_HZ.store(rates.tsc_hz, Ordering::Relaxed);
     APIC_HZ.store(rates.apic_hz, Ordering::Relaxed);
     NANOS_PER_TICK.store(nanos_per_tick(rates.tsc_hz), Ordering::Relaxed);

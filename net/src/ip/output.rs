@@ -14,9 +14,6 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use keelson_hal::{Instant, MacAddress, TxOffload};
 
-/// Hop limit of packets we originate (IANA's recommended default).
-pub(crate) const DEFAULT_TTL: u8 = 64;
-
 /// Everything below the transports: interfaces, routes, counters.
 pub(crate) struct Net {
     pub nics: Vec<Nic>,

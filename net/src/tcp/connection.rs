@@ -227,6 +227,12 @@ impl Connection {
         matches!(self.state(), State::Closed | State::TimeWait | State::FinWait2)
     }
 
+    /// Everything but the FIN was acknowledged.
+    pub fn owes_only_fin(&self) -> bool {
+        let finishing = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
+        finishing && self.send_queue() == 0
+    }
+
     pub fn send_queue(&self) -> usize {
         self.sockets.get::<Socket<'_>>(self.socket).send_queue()
     }

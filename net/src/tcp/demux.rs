@@ -1,7 +1,7 @@
 //! Segments find their connection, or their listener, or a reset.
 
 use super::connection::{Flow, Stage};
-use super::table::{ConnectionId, Tcp};
+use super::table::Tcp;
 use crate::ip::Net;
 use crate::ip::header::{
     IPV4_HEADER, IPV6_HEADER, Packet, be16, protocol, transport_sum, transport_sum_ok, write_v4, write_v6,
@@ -46,7 +46,7 @@ impl Tcp {
         let opening = segment.flags & (SYN | ACK | RST | FIN) == SYN;
         if let Some(&slot) = self.flows.get(&segment.flow) {
             if !opening || !self.syn_on_known_flow(net, now, slot, &segment) {
-                self.deliver(net, now, slot, packet);
+                self.deliver(net, now, slot, packet, &segment);
                 return;
             }
             // Falls through when the connection made way for the SYN.
@@ -61,9 +61,16 @@ impl Tcp {
         }
     }
 
-    fn deliver(&mut self, net: &mut Net, now: Instant, slot: usize, packet: &Packet<'_>) {
+    fn deliver(&mut self, net: &mut Net, now: Instant, slot: usize, packet: &Packet<'_>, segment: &Segment) {
         let Some(connection) = self.at(slot) else { return };
         net.counters.tcp_received += 1;
+        // With nothing but our FIN outstanding, an acknowledgement of less says nothing. The engine must not
+        // see it: three of them start a fast retransmission that has no data to send and forgets the timer
+        // of the FIN (smoltcp 0.14, `seq_to_transmit`), which is then never repeated.
+        let bare = segment.len == 0 && segment.flags == ACK;
+        if bare && segment.ack != connection.trace.next && connection.owes_only_fin() {
+            return;
+        }
         connection.receive(net, now, packet.whole);
         self.settle(net, slot);
         self.queue(slot);
@@ -133,7 +140,7 @@ impl Tcp {
         if let Some(connection) = self.at(id.slot) {
             connection.listen();
         }
-        self.deliver(net, now, id.slot, packet);
+        self.deliver(net, now, id.slot, packet, segment);
     }
 
     /// Evicts the oldest half-open connection of a listener whose backlog is full, if it is old enough.
@@ -176,11 +183,6 @@ impl Tcp {
             Reply { flow: segment.flow, seq: 0, ack, flags: RST | ACK, window: 0 }
         };
         send_bare(net, now, reply);
-    }
-
-    /// True when a connection with this name exists and is not over.
-    pub fn is_live(&mut self, id: ConnectionId) -> bool {
-        self.get(id).is_some_and(|connection| !connection.is_closed())
     }
 }
 

@@ -39,7 +39,7 @@ impl Wire {
     pub fn new(stream: UnixStream) -> Wire {
         Wire {
             stream,
-            reader: FrameReader::new(),
+            reader: FrameReader::default(),
             out: Outlet { writer: FrameWriter::default(), scratch: Vec::new(), next_id: 1 },
             reassembler: Reassembler::default(),
             taps: Vec::new(),

@@ -12,12 +12,14 @@ pub struct FrameReader {
     end: usize,
 }
 
-impl FrameReader {
+impl Default for FrameReader {
     /// A reader holding up to 256 KiB, so that one `read` brings many frames.
-    pub fn new() -> FrameReader {
+    fn default() -> FrameReader {
         FrameReader { buffer: vec![0; 256 * 1024], start: 0, end: 0 }
     }
+}
 
+impl FrameReader {
     /// Forgets a half-received frame: the other side is a new one.
     pub fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
@@ -123,7 +125,7 @@ mod tests {
             }
             let mut stream = Vec::new();
             writer.flush(&mut stream).unwrap();
-            let mut reader = FrameReader::new();
+            let mut reader = FrameReader::default();
             let mut seen = Vec::new();
             for chunk in stream.chunks(chop) {
                 let mut chunk = chunk;
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_absurd_length_is_an_error() {
-        let mut reader = FrameReader::new();
+        let mut reader = FrameReader::default();
         reader.fill(&mut &[0xff, 0, 0, 0, 1][..]).unwrap();
         assert!(reader.next_frame().is_err());
     }

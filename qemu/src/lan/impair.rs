@@ -25,8 +25,8 @@ pub struct Impairment {
     pub delay: Duration,
     /// Up to this much is added to the delay at random; the order of frames is kept.
     pub jitter: Duration,
-    /// Bits per second the link carries; frames queue for up to 500 ms, then are lost. 0 means no limit.
-    pub rate: u64,
+    /// Bits per second the link carries; frames queue for up to 500 ms, then are lost. `None`: no limit.
+    pub rate: Option<u64>,
 }
 
 impl Impairment {
@@ -79,12 +79,12 @@ impl Impairer {
             return fate;
         }
         let mut sent = now;
-        if self.rule.rate > 0 {
+        if let Some(rate) = self.rule.rate {
             let start = self.busy_until.map_or(now, |busy| busy.max(now));
             if start.duration_since(now) > Self::QUEUE {
                 return fate;
             }
-            sent = start + Duration::from_nanos(len as u64 * 8 * 1_000_000_000 / self.rule.rate);
+            sent = start + Duration::from_nanos(len as u64 * 8 * 1_000_000_000 / rate.max(1));
             self.busy_until = Some(sent);
         }
         let jitter = Duration::from_nanos(self.rng.below(self.rule.jitter.as_nanos() as u64 + 1));
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn rate_spaces_frames_and_drops_beyond_its_queue() {
         // 1000 bytes at 1 Mbit/s take 8 ms; half a second of queue holds 62 of them.
-        let mut impairer = Impairer::new(Impairment { rate: 1_000_000, ..Default::default() }, 0);
+        let mut impairer = Impairer::new(Impairment { rate: Some(1_000_000), ..Default::default() }, 0);
         let now = Instant::now();
         let arrivals: Vec<_> = (0..100).filter_map(|_| impairer.judge(now, 1000).arrivals[0]).collect();
         assert_eq!(arrivals[0] - now, Duration::from_millis(8));

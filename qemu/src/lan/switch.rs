@@ -112,7 +112,7 @@ impl Switch {
                     return;
                 }
             }
-            readers.resize_with(self.fabric.ports.len(), FrameReader::new);
+            readers.resize_with(self.fabric.ports.len(), FrameReader::default);
             let now = (Instant::now(), SystemTime::now());
             for &(index, is_listener) in &ready {
                 if is_listener {

@@ -18,14 +18,14 @@ pub fn encode(bytes: &[u8]) -> String {
 /// None if the text is not what [`encode`] makes.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     for chunk in text.as_bytes().chunks(4) {
         let digits = chunk.iter().rposition(|&c| c != b'=').map_or(0, |last| last + 1);
         let mut word = 0u32;
-        for i in 0..4 {
-            let value = if i < digits { DIGITS.iter().position(|&d| d == chunk[i])? } else { 0 };
+        for (i, &digit) in chunk.iter().enumerate() {
+            let value = if i < digits { DIGITS.iter().position(|&d| d == digit)? } else { 0 };
             word = word << 6 | value as u32;
         }
         bytes.extend_from_slice(&word.to_be_bytes()[1..digits.max(1)]);

@@ -15,6 +15,16 @@ pub enum WireProtocols {
     TcpAndUdp,
 }
 
+/// The grace period of 90 s after a start of knfsd, in which locks can only be reclaimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grace {
+    /// Ended at once: nobody has anything to reclaim from a server just made.
+    #[default]
+    Skip,
+    /// As Linux has it, for tests of lock recovery.
+    Kept,
+}
+
 /// How to run knfsd.
 #[derive(Clone, Debug)]
 pub struct Knfsd {
@@ -24,13 +34,15 @@ pub struct Knfsd {
     pub threads: u32,
     /// Transports.
     pub protocols: WireProtocols,
+    /// What to do about the time after a start in which only old locks may be taken.
+    pub grace: Grace,
 }
 
 impl Knfsd {
     /// Exports one directory to everybody with these options (`"rw,sync,no_root_squash"`).
     pub fn export(path: &str, options: &str) -> Knfsd {
         let exports = format!("{path} *({options},no_subtree_check)");
-        Knfsd { exports, threads: 8, protocols: WireProtocols::Tcp }
+        Knfsd { exports, threads: 8, protocols: WireProtocols::Tcp, grace: Grace::Skip }
     }
 }
 
@@ -43,9 +55,14 @@ impl LinuxGuest {
             WireProtocols::Tcp => "",
             WireProtocols::TcpAndUdp => "--udp",
         };
+        let end_grace = match knfsd.grace {
+            Grace::Skip => "echo Y > /proc/fs/nfsd/v4_end_grace; echo Y > /proc/fs/lockd/nlm_end_grace",
+            Grace::Kept => "true",
+        };
         let script = format!(
             "set -e\nmodprobe nfsd\nmount -t nfsd nfsd /proc/fs/nfsd\n\
-             rpcbind -w\nrpc.statd\nexportfs -ra\nrpc.mountd\nrpc.nfsd --no-nfs-version 4 {udp} {}",
+             rpcbind -w\nrpc.statd --no-notify\nsm-notify\nexportfs -ra\nrpc.mountd\n\
+             rpc.nfsd --no-nfs-version 4 {udp} {}\n{end_grace}",
             knfsd.threads
         );
         self.ok(&script, Duration::from_secs(60)).map(drop)

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use agent::{Job, Output};
 pub use cpio::Cpio;
-pub use knfsd::{Knfsd, WireProtocols};
+pub use knfsd::{Grace, Knfsd, WireProtocols};
 
 use crate::bench::Bench;
 use crate::error::{Error, Result};
@@ -138,7 +138,7 @@ pub struct LinuxGuest {
 }
 
 impl LinuxGuest {
-    /// How long a boot may take: it takes 3 s on an idle host, and a host with other work is slow.
+    /// How long a boot may take. About 5 s is usual; a host with other work is slow.
     const BOOT: Duration = Duration::from_secs(120);
 
     /// Boots a guest and waits until it takes commands.

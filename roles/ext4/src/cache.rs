@@ -132,7 +132,6 @@ impl PageCache {
         self.accepted_bytes
     }
 
-
     /// Every write to an inode bitmap at `position` is given ones from `padding_start` to the end of the
     /// block (byte positions on the device). The engine leaves zeros there when it is the first to use a
     /// group whose bitmap mke2fs never wrote, and e2fsck wants ones. The checksum does not cover them.

@@ -49,7 +49,8 @@ impl Times {
     }
 }
 
-fn word(record: &[u8], offset: usize) -> u32 {
+/// The little-endian word at `offset`; 0 beyond the end.
+pub(crate) fn word(record: &[u8], offset: usize) -> u32 {
     let bytes = record.get(offset..offset + 4).and_then(|bytes| bytes.try_into().ok());
     bytes.map_or(0, u32::from_le_bytes)
 }

@@ -32,6 +32,7 @@
 
 extern crate alloc;
 
+mod accounting;
 mod cache;
 mod clock;
 #[cfg(feature = "dev")]

@@ -10,8 +10,8 @@ use keelson_volume::{
     Renamed, SetAttributes, SetTime, SpaceUsage, Time, Volume, VolumeError, VolumeId,
 };
 use rsext4::{
-    DeviceNumber, Ext4Error, Ext4ErrorKind, Ext4Timestamp, FileName, FilePermissions, InodeInfo, InodeMetadataUpdate, MutationContext,
-    RenameOptions, SpecialInodeKind,
+    DeviceNumber, Ext4Error, Ext4ErrorKind, Ext4Timestamp, FileName, FilePermissions, InodeInfo,
+    InodeMetadataUpdate, MutationContext, RenameOptions, SpecialInodeKind,
 };
 
 /// Most links of an object (Linux `EXT4_LINK_MAX`).
@@ -244,6 +244,9 @@ impl Inner {
 
     fn change(&mut self, before: Attributes) -> Result<Change, VolumeError> {
         let after = self.attributes(before.id.inode as u32)?;
+        if after.file_type == FileType::Directory && after.size > before.size {
+            self.grown.insert(before.id.inode as u32);
+        }
         Ok(Change { before, after })
     }
 
@@ -353,7 +356,11 @@ impl Inner {
     }
 
     /// The checked name and the directory that is to hold it, if it is free.
-    fn free_name<'n>(&mut self, dir: FileId, name: &'n [u8]) -> Result<(Attributes, FileName<'n>), VolumeError> {
+    fn free_name<'n>(
+        &mut self,
+        dir: FileId,
+        name: &'n [u8],
+    ) -> Result<(Attributes, FileName<'n>), VolumeError> {
         self.check_writable()?;
         let attributes = self.resolve_dir(dir)?;
         if is_dot(name) {
@@ -410,7 +417,12 @@ impl Inner {
         Ok(Created { object, dir: self.change(before)? })
     }
 
-    fn create_inode(&mut self, dir: u32, name: FileName<'_>, new: &NewObject<'_>) -> Result<InodeInfo, VolumeError> {
+    fn create_inode(
+        &mut self,
+        dir: u32,
+        name: FileName<'_>,
+        new: &NewObject<'_>,
+    ) -> Result<InodeInfo, VolumeError> {
         let dir = inode_number(dir)?;
         let owner = MutationContext::new(new.uid, new.gid, 0, 0);
         let mode = permissions(new.mode)?;
@@ -614,7 +626,10 @@ impl Inner {
             return Ok(());
         }
         let device_number = Some(DeviceNumber::ZERO);
-        self.update(info.number.raw(), InodeMetadataUpdate { device_number, ..InodeMetadataUpdate::default() })
+        self.update(
+            info.number.raw(),
+            InodeMetadataUpdate { device_number, ..InodeMetadataUpdate::default() },
+        )
     }
 
     fn place_holder(&mut self, dir: u32, name: FileName<'_>, directory: bool) -> Result<(), VolumeError> {

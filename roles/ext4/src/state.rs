@@ -2,11 +2,11 @@
 
 use crate::directory::{check_name, inode_number};
 use crate::error::MountError;
+use crate::inode::Times;
 use crate::volume::{Inner, ROOT};
 use alloc::vec;
 use alloc::vec::Vec;
 use keelson_volume::VolumeError;
-use crate::inode::Times;
 use rsext4::{FileName, FilePermissions, MutationContext, RenameOptions};
 
 /// Name of the directory; clients can neither see nor make it.

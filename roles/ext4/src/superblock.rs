@@ -13,6 +13,7 @@ const MAGIC: u16 = 0xEF53;
 const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_64BIT: u32 = 0x80;
+const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 const COMPAT_HAS_JOURNAL: u32 = 0x4;
 /// `s_state`: errors were recorded and not repaired.
 const STATE_ERRORS: u16 = 0x2;
@@ -33,7 +34,7 @@ const fn removable(bit: u32, name: &'static str) -> Feature {
 }
 
 /// What the engine reads and writes correctly.
-const KNOWN_INCOMPAT: u32 = 0x2 | INCOMPAT_RECOVER | 0x40 | INCOMPAT_64BIT | 0x200 | 0x2000;
+const KNOWN_INCOMPAT: u32 = 0x2 | INCOMPAT_RECOVER | 0x40 | INCOMPAT_64BIT | 0x200 | INCOMPAT_CSUM_SEED;
 const KNOWN_RO_COMPAT: u32 = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x40 | RO_COMPAT_METADATA_CSUM;
 
 /// Names of what is refused (`e2fsprogs: lib/e2p/feature.c` calls them so).
@@ -80,6 +81,8 @@ pub(crate) struct Superblock {
     pub has_journal: bool,
     pub needs_recovery: bool,
     pub has_errors: bool,
+    /// Where the checksums of metadata start; `None` without the metadata_csum feature.
+    pub checksum_seed: Option<u32>,
 }
 
 fn u16_at(raw: &[u8; LENGTH], offset: usize) -> u16 {
@@ -146,6 +149,7 @@ impl Superblock {
             has_journal: u32_at(raw, 0x5C) & COMPAT_HAS_JOURNAL != 0,
             needs_recovery: u32_at(raw, 0x60) & INCOMPAT_RECOVER != 0,
             has_errors: u16_at(raw, 0x3A) & STATE_ERRORS != 0,
+            checksum_seed: checksum_seed(raw),
         })
     }
 
@@ -200,7 +204,6 @@ fn check_features(raw: &[u8; LENGTH]) -> Result<(), MountError> {
     Ok(())
 }
 
-/// CRC-32C of the superblock without its last word, seeded with ones and not inverted at the end.
 fn check_checksum(raw: &[u8; LENGTH]) -> Result<(), MountError> {
     if raw[0x175] != 1 {
         return Err(MountError::Corrupt("checksum type"));
@@ -210,7 +213,19 @@ fn check_checksum(raw: &[u8; LENGTH]) -> Result<(), MountError> {
 
 /// The checksum a superblock ought to carry.
 pub(crate) fn checksum(raw: &[u8; LENGTH]) -> u32 {
-    raw[..0x3FC].iter().fold(!0, |crc, &byte| {
+    crc32c(!0, &raw[..0x3FC])
+}
+
+/// Stored by the metadata_csum_seed feature, else made of the UUID.
+fn checksum_seed(raw: &[u8; LENGTH]) -> Option<u32> {
+    let stored = u32_at(raw, 0x60) & INCOMPAT_CSUM_SEED != 0;
+    let seed = if stored { u32_at(raw, 0x270) } else { crc32c(!0, &raw[0x68..0x78]) };
+    (u32_at(raw, 0x64) & RO_COMPAT_METADATA_CSUM != 0).then_some(seed)
+}
+
+/// CRC-32C, going on from `crc`, not inverted at the end. Bit by bit: only a few kilobytes ever need it.
+pub(crate) fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(crc, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg()))
     })
 }

@@ -1,5 +1,6 @@
 //! The mounted filesystem: mounting, committing, and what every operation needs.
 
+use crate::accounting;
 use crate::cache::{CacheCounters, CacheIo, PageCache};
 use crate::clock::{OperationClock, nanos_from_time, time_from_nanos};
 use crate::error::MountError;
@@ -11,11 +12,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use keelson_exec::yield_now;
-use keelson_hal::{BlockDevice, Clock, Entropy, Park};
+use keelson_hal::{BlockDevice, BlockError, Clock, Entropy, Park};
 use keelson_volume::{Attributes, DeviceNumber, FileId, FileType, Time, VolumeError};
 use rsext4::{
-    DirectoryEntryType, Ext4, Ext4Error, Ext4ErrorKind, InodeInfo, InodeNumber, MountServices,
-    MountedServices, NoopObserver,
+    DirectoryEntryType, Ext4, Ext4Error, Ext4ErrorKind, FileExtentTarget, InodeInfo, InodeNumber,
+    MountServices, MountedServices, NoopObserver,
 };
 
 /// The root directory's inode number, the same on every ext4.
@@ -90,6 +91,9 @@ pub(crate) struct Inner {
     /// Bytes written by syncs since the last checkpoint: what the engine keeps in memory at most.
     journal_bytes: u64,
     operations_since_sync: u64,
+    /// Directories that grew since the last sync, and those whose block count must be looked at.
+    pub grown: BTreeSet<u32>,
+    miscounted: BTreeSet<u32>,
     /// Files written since the last sync, and those of them whose data was lost in a failed one.
     pub written: BTreeSet<u32>,
     pub lost: BTreeSet<u32>,
@@ -134,6 +138,8 @@ impl Ext4Volume {
             journal_limit: options.journal_bytes,
             journal_bytes: 0,
             operations_since_sync: 0,
+            grown: BTreeSet::new(),
+            miscounted: BTreeSet::new(),
             written: BTreeSet::new(),
             lost: BTreeSet::new(),
             counters: Counters::default(),
@@ -203,7 +209,10 @@ impl Inner {
     }
 
     /// Runs one call of the engine and translates its error; an aborted journal ends writing for good.
-    pub fn call<T>(&mut self, call: impl FnOnce(&mut Engine) -> Result<T, Ext4Error>) -> Result<T, VolumeError> {
+    pub fn call<T>(
+        &mut self,
+        call: impl FnOnce(&mut Engine) -> Result<T, Ext4Error>,
+    ) -> Result<T, VolumeError> {
         let result = call(self.engine()?);
         result.map_err(|error| self.failure(error))
     }
@@ -270,6 +279,7 @@ impl Inner {
             self.counters.failed_syncs += 1;
             self.renew_verifier();
         }
+        let miscounted = self.look_at_grown()?;
         let before = self.cache.borrow().accepted_bytes();
         let result = self.engine()?.sync();
         self.journal_bytes += self.cache.borrow().accepted_bytes() - before;
@@ -282,27 +292,73 @@ impl Inner {
             }
             return Err(VolumeError::Io);
         }
-        if self.journal_bytes >= self.journal_limit || self.times.pinned() >= PINNED_INODES {
+        let full = self.journal_bytes >= self.journal_limit || self.times.pinned() >= PINNED_INODES;
+        if full || miscounted {
             self.checkpoint()?;
         }
         data.map_err(|_| VolumeError::Io)
+    }
+
+    /// Notes which directories that grew have an extent tree outside the inode; true when the engine's
+    /// count of their blocks is certainly wrong.
+    fn look_at_grown(&mut self) -> Result<bool, VolumeError> {
+        let mut wrong = false;
+        for inode in core::mem::take(&mut self.grown) {
+            let Ok(attributes) = self.attributes(inode) else { continue };
+            let number = InodeNumber::new(inode).map_err(|_| VolumeError::Io)?;
+            let target = FileExtentTarget::Data;
+            let map = self.call(|engine| engine.inode_extents(number, 0, attributes.size, target, 0))?;
+            let nodes = accounting::least_nodes(map.mapped_extents as u64, self.superblock.block_size);
+            if nodes > 0 {
+                self.miscounted.insert(inode);
+                wrong |= attributes.allocated < attributes.size + nodes * self.superblock.block_size;
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Puts right what the engine miscounted. Only while the engine is unmounted and the disk is clean.
+    fn repair_counts(&mut self) -> Result<(), BlockError> {
+        let mut cache = self.cache.borrow_mut();
+        let mut repaired = false;
+        for inode in core::mem::take(&mut self.miscounted) {
+            if let Some(position) = self.locations.position(inode) {
+                repaired |= accounting::repair(&mut cache, &self.superblock, inode, position)?;
+            }
+        }
+        if repaired { cache.flush() } else { Ok(()) }
+    }
+
+    /// Unmounts the engine, which brings everything home. When it cannot, for a reason of its own, what was
+    /// synced is in the journal: a fresh engine replays it and is unmounted instead.
+    fn stop_engine(&mut self) -> Result<(), VolumeError> {
+        let Some(mut engine) = self.engine.take() else { return Ok(()) };
+        let Err(error) = engine.unmount() else { return Ok(()) };
+        drop(engine);
+        if self.read_only || error.kind() != Ext4ErrorKind::Busy {
+            log::error!(target: "ext4", "unmount: {error}");
+            return Err(VolumeError::Io);
+        }
+        log::debug!(target: "ext4", "unmount: {error}; replaying the journal instead");
+        let mut engine = start_engine(&self.cache, &self.stamp, false).map_err(|error| {
+            log::error!(target: "ext4", "replay: {error}");
+            VolumeError::Io
+        })?;
+        engine.unmount().map_err(|error| self.failure(error))
     }
 
     /// Brings the journal's blocks home and frees their memory. The engine does that only when its log is
     /// full or at unmount, so it is unmounted and mounted again on the same cache.
     fn checkpoint(&mut self) -> Result<(), VolumeError> {
         self.counters.checkpoints += 1;
-        let read_only = self.read_only;
-        if let Some(mut engine) = self.engine.take()
-            && let Err(error) = engine.unmount()
-        {
-            // What was synced is in the journal, which the mount below replays.
-            log::warn!(target: "ext4", "checkpoint: {error}; replaying the journal");
-        }
-        match start_engine(&self.cache, &self.stamp, read_only) {
-            Ok(engine) => self.engine = Some(engine),
-            Err(error) => {
-                log::error!(target: "ext4", "checkpoint failed: {error}");
+        let stopped = self.stop_engine().is_ok() && self.repair_counts().is_ok();
+        match start_engine(&self.cache, &self.stamp, self.read_only) {
+            Ok(engine) if stopped => self.engine = Some(engine),
+            started => {
+                if let Err(error) = &started {
+                    log::error!(target: "ext4", "checkpoint failed: {error}");
+                }
+                self.engine = started.ok();
                 self.stop_writing();
                 return Err(VolumeError::Io);
             }
@@ -314,15 +370,13 @@ impl Inner {
 
     /// Ends it: everything stable, the filesystem marked clean.
     pub fn unmount(&mut self) -> Result<(), VolumeError> {
-        let result = if self.read_only { Ok(()) } else { self.sync() };
-        let Some(mut engine) = self.engine.take() else { return result };
-        if let Err(error) = engine.unmount() {
-            if self.read_only || error.kind() == Ext4ErrorKind::JournalAborted {
-                return Err(VolumeError::Io);
-            }
-            log::warn!(target: "ext4", "unmount: {error}; the journal will be replayed at the next mount");
+        if self.read_only {
+            return self.stop_engine();
         }
-        result
+        let synced = self.sync();
+        self.stop_engine()?;
+        self.repair_counts().map_err(|_| VolumeError::Io)?;
+        synced
     }
 
     /// The exact times of an inode.
@@ -405,7 +459,11 @@ impl Inner {
     /// As [`Inner::resolve`], for a directory.
     pub fn resolve_dir(&mut self, id: FileId) -> Result<Attributes, VolumeError> {
         let attributes = self.resolve(id)?;
-        if attributes.file_type == FileType::Directory { Ok(attributes) } else { Err(VolumeError::NotDirectory) }
+        if attributes.file_type == FileType::Directory {
+            Ok(attributes)
+        } else {
+            Err(VolumeError::NotDirectory)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The suite that every volume must pass, on every kind of filesystem that mke2fs makes and we mount.
 
-use keelson_ext4::dev::{FileDisk, e2fsck, mke2fs, mount};
 use keelson_ext4::Options;
+use keelson_ext4::dev::{FileDisk, e2fsck, mke2fs, mount};
 use keelson_volume::conformance;
 
 fn check(arguments: &[&str]) {

@@ -43,7 +43,11 @@ fn recover(image: Vec<u8>, check: impl FnOnce(&Ext4Volume)) -> Result<(), String
 fn power_cuts() {
     log_to_stderr();
     for seed in 0..3 {
-        let options = if seed == 2 { Options { journal_bytes: 300_000, ..Options::default() } } else { Options::default() };
+        let options = if seed == 2 {
+            Options { journal_bytes: 300_000, ..Options::default() }
+        } else {
+            Options::default()
+        };
         let disk = SimDisk::new(image(24, &["-b", "4096"]), true);
         let volume = mount(disk.clone(), seed, options).expect("mount");
         let random = Seed::new(seed);
@@ -114,8 +118,10 @@ fn power_cuts() {
 fn a_full_disk_stays_clean() {
     log_to_stderr();
     for arguments in [&["-b", "4096"][..], &["-b", "1024"]] {
-        let scratch = mke2fs(32, arguments);
-        let open = || mount(FileDisk::open(scratch.path(), false).expect("open"), 1, Options::default()).expect("mount");
+        let scratch = mke2fs(16, arguments);
+        let open = || {
+            mount(FileDisk::open(scratch.path(), false).expect("open"), 1, Options::default()).expect("mount")
+        };
         let volume = open();
         let root = volume.root();
         for round in 0..2 {
@@ -129,7 +135,10 @@ fn a_full_disk_stays_clean() {
                 outcome.err()
             });
             assert_eq!(error, Some(VolumeError::NoSpace), "{arguments:?}");
-            assert!(volume.counters().no_space > 0, "the engine, not the reserve, said that the disk is full");
+            assert!(
+                volume.counters().no_space > 0,
+                "the engine, not the reserve, said that the disk is full"
+            );
             let usage = run(volume.usage()).expect("usage");
             assert!(usage.available_bytes < 200_000, "{usage:?}");
             // Small things go on until they do not, and an overwrite needs no space.
@@ -156,7 +165,8 @@ fn a_full_disk_stays_clean() {
 fn ten_thousand_names() {
     log_to_stderr();
     let scratch = mke2fs(512, &["-b", "4096"]);
-    let volume = mount(FileDisk::open(scratch.path(), false).expect("open"), 1, Options::default()).expect("mount");
+    let volume =
+        mount(FileDisk::open(scratch.path(), false).expect("open"), 1, Options::default()).expect("mount");
     let root = volume.root();
     for number in 0..10_000 {
         create(&volume, root, &format!("file number {number}")).expect("create");
@@ -184,7 +194,8 @@ fn ten_thousand_names() {
 fn a_scattered_directory() {
     log_to_stderr();
     let scratch = mke2fs(64, &["-b", "4096"]);
-    let volume = mount(FileDisk::open(scratch.path(), false).expect("open"), 1, Options::default()).expect("mount");
+    let volume =
+        mount(FileDisk::open(scratch.path(), false).expect("open"), 1, Options::default()).expect("mount");
     let root = volume.root();
     for number in 0..2000 {
         let name = format!("{number:->100}");
@@ -200,7 +211,8 @@ fn a_failed_data_write_costs_the_file_only() {
     let disk = SimDisk::new(image(24, &["-b", "4096"]), false);
     let volume = mount(disk.clone(), 1, Options::default()).expect("mount");
     let root = volume.root();
-    let (bad, good) = (create(&volume, root, "bad").expect("create"), create(&volume, root, "good").expect("create"));
+    let (bad, good) =
+        (create(&volume, root, "bad").expect("create"), create(&volume, root, "good").expect("create"));
     run(volume.commit(root)).expect("commit");
     let verifier = volume.write_verifier();
     write(&volume, bad.object.id, 0, &[1; 50_000]).expect("accepted");
@@ -249,7 +261,8 @@ fn a_failed_journal_write_ends_writing() {
 #[test]
 fn a_failed_read_costs_one_call() {
     let scratch = mke2fs(24, &["-b", "4096"]);
-    let volume = mount(FileDisk::open(scratch.path(), false).expect("open"), 1, Options::default()).expect("mount");
+    let volume =
+        mount(FileDisk::open(scratch.path(), false).expect("open"), 1, Options::default()).expect("mount");
     let root = volume.root();
     let id = create(&volume, root, "file").expect("create").object.id;
     write(&volume, id, 0, &[7; 100_000]).expect("write");

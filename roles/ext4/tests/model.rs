@@ -163,7 +163,9 @@ impl Test {
             Some(target) if is_dir(&source) && !is_dir(&target) => Some(VolumeError::NotDirectory),
             Some(target) if !is_dir(&source) && is_dir(&target) => Some(VolumeError::IsDirectory),
             _ if is_dir(&source) && self.model.is_inside(to, source) => Some(VolumeError::Invalid),
-            Some(target) if is_dir(&target) && !self.model.dirs[&target].is_empty() => Some(VolumeError::NotEmpty),
+            Some(target) if is_dir(&target) && !self.model.dirs[&target].is_empty() => {
+                Some(VolumeError::NotEmpty)
+            }
             _ => None,
         };
         assert_eq!(result, refused.map_or(Ok(()), Err), "rename");
@@ -276,7 +278,8 @@ impl Test {
 fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
     log_to_stderr();
     let scratch = mke2fs(128, arguments);
-    let open = |seed| mount(FileDisk::open(scratch.path(), false).expect("open"), seed, options).expect("mount");
+    let open =
+        |seed| mount(FileDisk::open(scratch.path(), false).expect("open"), seed, options).expect("mount");
     let volume = open(seed);
     let mut model = Model::default();
     model.dirs.insert(volume.root(), Names::new());

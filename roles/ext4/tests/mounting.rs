@@ -161,10 +161,13 @@ fn handles_times_and_state_survive_a_remount() {
             match number % 5 {
                 0 => {
                     let name = format!("in {number}").into_bytes();
-                    run(volume.rename(root, format!("object {}", number).as_bytes(), root, &name)).expect("rename");
+                    run(volume.rename(root, format!("object {}", number).as_bytes(), root, &name))
+                        .expect("rename");
                 }
                 1 => drop(run(volume.write(object.id, 7, b"content", ClearSetid::No)).expect("write")),
-                2 => drop(run(volume.link(object.id, root, format!("link {number}").as_bytes())).expect("link")),
+                2 => drop(
+                    run(volume.link(object.id, root, format!("link {number}").as_bytes())).expect("link"),
+                ),
                 3 => {
                     let mut buffer = [0; 10];
                     run(volume.write(object.id, 0, b"0123456789", ClearSetid::Yes)).expect("write");
@@ -194,7 +197,14 @@ fn handles_times_and_state_survive_a_remount() {
             assert_eq!(run(volume.attributes(before.id)).as_ref(), Ok(before), "clean: {clean}");
         }
         assert_eq!(run(volume.lookup(root, b".keelson")).err(), Some(VolumeError::NotFound));
-        let new = NewObject { kind: ObjectKind::Regular, mode: 0, uid: 0, gid: 0, atime: SetTime::Now, mtime: SetTime::Now };
+        let new = NewObject {
+            kind: ObjectKind::Regular,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            atime: SetTime::Now,
+            mtime: SetTime::Now,
+        };
         assert_eq!(run(volume.create(root, b".keelson", new)).err(), Some(VolumeError::Exists));
         assert_eq!(run(volume.remove(root, b".keelson")).err(), Some(VolumeError::NotPermitted));
         assert_eq!(run(volume.remove_dir(root, b".keelson")).err(), Some(VolumeError::NotPermitted));

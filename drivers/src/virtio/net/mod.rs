@@ -92,8 +92,7 @@ pub struct VirtioNet {
 /// The subset of an offer that this driver uses.
 fn choose_features(offer: u64) -> u64 {
     use feature::*;
-    let mut wanted =
-        CSUM | GUEST_CSUM | MTU | MAC | MRG_RXBUF | STATUS | CTRL_VQ | CTRL_RX | MQ | EVENT_IDX;
+    let mut wanted = CSUM | GUEST_CSUM | MTU | MAC | MRG_RXBUF | STATUS | CTRL_VQ | CTRL_RX | MQ | EVENT_IDX;
     // Dependencies of section 5.1.3.1; and merged frames only into merged buffers.
     if offer & CSUM != 0 {
         wanted |= HOST_TSO4 | HOST_TSO6;
@@ -158,7 +157,10 @@ impl VirtioNet {
         let mac = MacAddress(core::array::from_fn(|i| transport.config8(config::MAC + i)));
         if !has(feature::MAC) || mac.is_multicast() || mac == MacAddress::default() {
             // Inventing an address is the administrator's business.
-            return Err(InitError::BadConfig { field: "mac", value: mac.0.iter().fold(0, |all, &byte| all << 8 | u64::from(byte)) });
+            return Err(InitError::BadConfig {
+                field: "mac",
+                value: mac.0.iter().fold(0, |all, &byte| all << 8 | u64::from(byte)),
+            });
         }
 
         let event_idx = has(feature::EVENT_IDX);

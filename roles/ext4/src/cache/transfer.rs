@@ -62,7 +62,8 @@ impl PageCache {
 
     /// How many pages to read for a reader that misses `page`: more each time it comes where expected.
     fn read_ahead(&mut self, page: u64) -> usize {
-        let window = self.streams.iter().find(|(next, _)| *next == page && page != 0).map(|(_, window)| *window);
+        let window =
+            self.streams.iter().find(|(next, _)| *next == page && page != 0).map(|(_, window)| *window);
         window.map_or(0, |window| (window * 2).clamp(16, READ_AHEAD.min(self.limit / 8)))
     }
 
@@ -123,7 +124,8 @@ impl PageCache {
 
     fn submit_run(&mut self, first: u64, pages: u64) {
         // Two writes of one page must not be in flight together: they may end in either order.
-        let busy = |cache: &PageCache| cache.pages.range(first..first + pages).any(|(_, page)| page.writing > 0);
+        let busy =
+            |cache: &PageCache| cache.pages.range(first..first + pages).any(|(_, page)| page.writing > 0);
         let most = self.geometry.queue_depth.clamp(1, FLIGHTS);
         while self.flights.len() >= most || busy(self) {
             let Some(flight) = self.flights.pop_front() else { break };
