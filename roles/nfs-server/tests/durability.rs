@@ -4,8 +4,8 @@ mod common;
 
 use common::*;
 use keelson_nfs_server::ServerConfig;
-use keelson_volume::memory::Operation;
 use keelson_volume::VolumeError;
+use keelson_volume::memory::Operation;
 
 const SYNC: &str = "/ *(rw,no_root_squash)";
 
@@ -45,7 +45,10 @@ fn acknowledged_changes_survive_a_power_cut() {
     let made = client.make(8, &root, "e", exclusive.clone()).expect("made").0;
     check("exclusive create");
     assert_eq!(client.make(8, &root, "e", exclusive).expect("a retransmission").0, made);
-    assert_eq!(client.make(8, &dir, "f", Args::default().u32(0).sattr(None, Some(0))).expect("cut").1.size, 0);
+    assert_eq!(
+        client.make(8, &dir, "f", Args::default().u32(0).sattr(None, Some(0))).expect("cut").1.size,
+        0
+    );
     check("create with size");
     assert_eq!(client.getattr(&file).expect("attributes").size, 0);
 }

@@ -44,7 +44,11 @@ fn arguments_that_do_not_decode_are_garbage() {
         assert_eq!(client.call([100_003, 3, procedure], absurd).err(), garbage, "{procedure}: length");
         let long = Args::default().opaque([0; 65]);
         assert_eq!(client.call([100_003, 3, procedure], long).err(), garbage, "{procedure}: long handle");
-        assert_eq!(client.call([100_003, 3, procedure], Args::default()).err(), garbage, "{procedure}: empty");
+        assert_eq!(
+            client.call([100_003, 3, procedure], Args::default()).err(),
+            garbage,
+            "{procedure}: empty"
+        );
         if ![1, 5, 18, 19, 20].contains(&procedure) {
             let cut = Args::default().opaque(&root);
             assert_eq!(client.call([100_003, 3, procedure], cut).err(), garbage, "{procedure}: truncated");

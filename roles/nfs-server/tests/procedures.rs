@@ -161,9 +161,8 @@ fn symbolic_links_are_opaque() {
     let (world, root) = world();
     let client = world.client(7);
     let target = "x/../\u{e9}".repeat(500);
-    let (link, attributes, wcc) = client
-        .make(10, &root, "l", Args::default().sattr(Some(0), None).opaque(&target))
-        .expect("made");
+    let (link, attributes, wcc) =
+        client.make(10, &root, "l", Args::default().sattr(Some(0), None).opaque(&target)).expect("made");
     assert_eq!((attributes.file_type, attributes.mode, attributes.size), (5, 0o777, target.len() as u64));
     assert!(wcc.before.is_some());
     let readlink = |handle: &[u8]| {
@@ -470,8 +469,10 @@ fn a_read_only_export_refuses_every_change() {
 
 #[test]
 fn squashing_and_ports_hold_at_every_call() {
-    let world = World::new("/ 10.0.0.3(rw,no_root_squash) 10.0.0.4(rw,all_squash,anonuid=40,anongid=41) \
-                            10.0.0.0/24(rw)");
+    let world = World::new(
+        "/ 10.0.0.3(rw,no_root_squash) 10.0.0.4(rw,all_squash,anonuid=40,anongid=41) \
+                            10.0.0.0/24(rw)",
+    );
     let root_user = world.client_at("10.0.0.3:900", 0);
     let root = root_user.mount("/").expect("mounted");
     root_user.setattr(&root, Args::default().sattr(Some(0o777), None), None);

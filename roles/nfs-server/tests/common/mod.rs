@@ -57,7 +57,10 @@ pub struct World {
 
 impl World {
     pub fn new(exports: &str) -> World {
-        World::with(ServerConfig { exports: exports.into(), ..ServerConfig::default() }, MemoryOptions::default())
+        World::with(
+            ServerConfig { exports: exports.into(), ..ServerConfig::default() },
+            MemoryOptions::default(),
+        )
     }
 
     pub fn with(config: ServerConfig, options: MemoryOptions) -> World {
@@ -87,7 +90,11 @@ impl World {
     pub fn restart(self, exports: &str) -> World {
         let server = self.server.clone();
         self.run(async move { server.stop().await });
-        World::on(self.clock, self.volume, ServerConfig { exports: exports.into(), ..ServerConfig::default() })
+        World::on(
+            self.clock,
+            self.volume,
+            ServerConfig { exports: exports.into(), ..ServerConfig::default() },
+        )
     }
 
     /// A client at a privileged port of 10.0.0.2.
