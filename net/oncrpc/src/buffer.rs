@@ -112,13 +112,18 @@ impl BufferPool {
         self.waits.get()
     }
 
-    /// A buffer of at least `len` bytes, as soon as the budget allows. `None` when no buffer is that large.
+    /// A buffer of at least `len` bytes, as soon as the budget allows. `None` when no buffer is that large, or
+    /// there is no memory at all.
     pub async fn acquire(self: &Rc<Self>, len: usize) -> Option<Buffer> {
         let class = self.classes.iter().position(|class| class.size >= len)?;
         loop {
             let returned = self.returned.notified();
             if let Some(bytes) = self.try_take(class) {
                 return Some(Buffer { bytes, pool: Some(self.clone()) });
+            }
+            if self.allocated.get() == 0 {
+                // Not the budget but the machine's memory has run out, and nobody will return anything.
+                return None;
             }
             self.waits.set(self.waits.get() + 1);
             returned.await;
