@@ -120,6 +120,7 @@ pub struct PciTransport {
     isr: Part,
     device: Option<Part>,
     msix: Option<u16>,
+    polled: bool,
 }
 
 impl PciTransport {
@@ -159,7 +160,14 @@ impl PciTransport {
                 .map(|window| part(window, 0, "device configuration"))
                 .transpose()?,
             msix,
+            polled: false,
         })
+    }
+
+    /// For a device without MSI-X whose interrupt line goes nowhere and whose task is woken by timer: it is
+    /// not acknowledged either, which would cost an exit at every tick.
+    pub fn without_interrupt(self) -> PciTransport {
+        PciTransport { polled: true, ..self }
     }
 
     fn read16(&self, offset: usize) -> u16 {
@@ -277,7 +285,7 @@ impl Transport for PciTransport {
     }
 
     fn acknowledge_interrupt(&self) {
-        if self.msix.is_none() {
+        if self.msix.is_none() && !self.polled {
             // Reading it lets go of the interrupt line (section 4.1.4.5).
             self.isr.bar.read8(self.isr.base);
         }
