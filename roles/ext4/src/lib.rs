@@ -35,7 +35,7 @@ extern crate alloc;
 mod accounting;
 mod cache;
 mod clock;
-#[cfg(feature = "dev")]
+#[cfg(any(test, feature = "dev"))]
 pub mod dev;
 mod directory;
 mod error;
