@@ -109,8 +109,8 @@ pub struct SimDisk {
     content: RefCell<Vec<u8>>,
     events: RefCell<Vec<DiskEvent>>,
     recording: bool,
-    /// Requests of this kind fail from the given count of further ones on.
-    failing: Cell<Option<(BlockOp, u32)>>,
+    /// Requests of this kind fail: first this many succeed, then that many fail.
+    failing: Cell<Option<(BlockOp, u32, u32)>>,
     done: Done,
 }
 
@@ -130,7 +130,12 @@ impl SimDisk {
 
     /// Lets requests of a kind fail after `good` further ones; `None` ends it.
     pub fn fail(&self, what: Option<(BlockOp, u32)>) {
-        self.failing.set(what);
+        self.failing.set(what.map(|(op, good)| (op, good, u32::MAX)));
+    }
+
+    /// Lets the next request of a kind fail, and none after it.
+    pub fn fail_once(&self, what: BlockOp) {
+        self.failing.set(Some((what, 0, 1)));
     }
 
     /// Puts a note into the record.
@@ -176,10 +181,13 @@ impl SimDisk {
 
     fn fails(&self, op: BlockOp) -> bool {
         match self.failing.get() {
-            Some((failing, 0)) if failing == op => true,
-            Some((failing, good)) if failing == op => {
-                self.failing.set(Some((failing, good - 1)));
+            Some((failing, good, bad)) if failing == op && good > 0 => {
+                self.failing.set(Some((failing, good - 1, bad)));
                 false
+            }
+            Some((failing, _, bad)) if failing == op && bad > 0 => {
+                self.failing.set(Some((failing, 0, bad - 1)));
+                true
             }
             _ => false,
         }
