@@ -30,7 +30,8 @@
 //! What remains: between the commit that splits a scattered directory for the first time and the checkpoint
 //! right behind it, a power cut leaves a wrong block count, which `e2fsck -p` corrects. A write error on the
 //! unaligned ends of file data, which the engine holds back until it syncs, costs the journal (the volume
-//! turns read-only) and not only the file.
+//! turns read-only) and not only the file. On a disk that writes single sectors of 512 bytes, a power cut can
+//! tear the superblock, and `e2fsck -p` must run before the next mount, as on Linux.
 //!
 //! Not here: extended attributes, ACLs, quotas, files kept alive after their last name is gone.
 

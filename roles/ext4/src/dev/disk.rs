@@ -12,6 +12,10 @@ use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+/// Bytes that a power cut writes wholly or not at all: the physical sector of today's disks. (With less, a cut
+/// can tear the superblock, whose checksum then keeps Linux and us from mounting before e2fsck ran.)
+const ATOMIC: usize = 4096;
+
 /// Results waiting to be collected.
 #[derive(Default)]
 struct Done {
@@ -154,7 +158,7 @@ impl SimDisk {
     }
 
     /// What a disk holds whose power went before event `cut`: all that a flush made safe, and each later
-    /// piece of 512 bytes only if `kept` says so (it is asked once per write and once per piece of a write
+    /// piece of 4096 bytes only if `kept` says so (it is asked once per write and once per piece of a write
     /// that was torn). Also returns the last note before the last flush that was done.
     pub fn after_cut(&self, cut: usize, mut kept: impl FnMut() -> Kept) -> (Vec<u8>, Option<usize>) {
         let events = self.events.borrow();
@@ -165,8 +169,8 @@ impl SimDisk {
             match event {
                 DiskEvent::Write(position, data) => {
                     let fate = if index < flushed { Kept::All } else { kept() };
-                    for (piece, data) in data.chunks(SECTOR_SIZE).enumerate() {
-                        let start = *position as usize + piece * SECTOR_SIZE;
+                    for (piece, data) in data.chunks(ATOMIC).enumerate() {
+                        let start = *position as usize + piece * ATOMIC;
                         if fate == Kept::All || (fate == Kept::Torn && kept() == Kept::All) {
                             image[start..start + data.len()].copy_from_slice(data);
                         }
@@ -201,7 +205,7 @@ pub enum Kept {
     All,
     /// It did not.
     Nothing,
-    /// Some of its sectors did.
+    /// Some of its pieces did.
     Torn,
 }
 
