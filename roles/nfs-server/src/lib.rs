@@ -48,6 +48,3 @@ pub use names::{HostTable, Names, NoNames};
 pub use nfs3::{NFS_PROGRAM, NfsCounters, Status};
 pub use rpcbind::RPCBIND_PROGRAM;
 pub use server::{Counters, NfsServer, StartError};
-
-#[cfg(test)]
-mod tests;
