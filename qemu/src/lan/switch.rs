@@ -41,6 +41,10 @@ pub enum Command {
         capture: Capture,
         done: mpsc::SyncSender<()>,
     },
+    /// Nothing but to answer.
+    Settle {
+        done: mpsc::SyncSender<()>,
+    },
     End {
         done: mpsc::SyncSender<()>,
     },
@@ -108,6 +112,10 @@ impl Switch {
             self.fabric.flush();
             self.wait(&mut ready);
             while let Ok(command) = self.commands.try_recv() {
+                // Whoever gives a command and plugged something in before may rely on it being plugged in.
+                for (index, reader) in readers.iter_mut().enumerate() {
+                    self.fabric.accept(index, reader);
+                }
                 if !self.carry_out(command) {
                     return;
                 }
@@ -192,6 +200,9 @@ impl Switch {
                 }
                 let _ = done.send(());
             }
+            Command::Settle { done } => {
+                let _ = done.send(());
+            }
             Command::End { done } => {
                 let _ = done.send(());
                 return false;
@@ -274,12 +285,12 @@ impl Fabric {
     /// A machine was plugged in; whatever was connected before is unplugged.
     fn accept(&mut self, index: usize, reader: &mut FrameReader) {
         let Some(port) = self.port(index) else { return };
-        if let Ok((stream, _)) = port.listener.accept()
-            && stream.set_nonblocking(true).is_ok()
-        {
-            reader.clear();
-            port.tx.clear();
-            port.stream = Some(stream);
+        while let Ok((stream, _)) = port.listener.accept() {
+            if stream.set_nonblocking(true).is_ok() {
+                reader.clear();
+                port.tx.clear();
+                port.stream = Some(stream);
+            }
         }
     }
 
