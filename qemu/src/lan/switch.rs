@@ -119,8 +119,8 @@ impl Switch {
                 if !self.carry_out(command) {
                     return;
                 }
+                readers.resize_with(self.fabric.ports.len(), FrameReader::default);
             }
-            readers.resize_with(self.fabric.ports.len(), FrameReader::default);
             let now = (Instant::now(), SystemTime::now());
             for &(index, is_listener) in &ready {
                 if is_listener {
