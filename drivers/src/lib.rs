@@ -14,8 +14,9 @@
 //!    does not confirm, its memory is kept for ever rather than given to somebody else.
 //! 5. **No allocation on the data path.** Every ring and frame buffer exists from the start.
 //!
-//! All `unsafe` on device memory is in [`dma`](self) (one type); the exceptions are the few lines that speak
-//! to the `virtio-drivers` crate, whose queue the slow devices (rng, console) use.
+//! Pointers into device memory are made in one place, the `dma` module; what remains elsewhere is the promise
+//! that a buffer has come back before it is looked at, and the few lines that speak to the `virtio-drivers`
+//! crate, whose queue serves the slow devices (rng, console).
 //!
 //! Not here: finding devices (the kernel walks PCI and the command line), interrupt delivery, packed
 //! virtqueues, several queue pairs per NIC, segmentation offload on e1000, jumbo frames on e1000, igb, NVMe.

@@ -6,10 +6,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
-use keelson_hal::{Link, LinkSpeed};
-use keelson_net::{Change, Events, NetworkConfig, Stack};
+use keelson_hal::Link;
+use keelson_net::{NetworkConfig, Stack};
 
-/// Brings up a stack on all NICs as `eth0, eth1, ...` and reports what becomes of them.
+/// Brings up a stack on all NICs as `eth0, eth1, ...`.
 pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
     let stack = Stack::new(node.handle.clone(), node.machine.entropy.clone());
     let config = NetworkConfig::from_config(&node.config).unwrap_or_else(|error| {
@@ -17,7 +17,6 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
         log::error!(target: "net", "{error}");
         NetworkConfig::default()
     });
-    node.handle.spawn("net-events", report(stack.clone(), stack.events()));
     if nics.is_empty() {
         log::error!(target: "net", "no network device that a driver here knows: attach virtio-net, e1000 or e1000e");
     }
@@ -42,30 +41,6 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
         }
     }
     stack
-}
-
-/// One line for every change an administrator would want to know of.
-async fn report(stack: Stack, mut events: Events) {
-    loop {
-        let event = events.next().await;
-        let Some(status) = stack.interfaces().into_iter().find(|status| status.id == event.interface) else {
-            continue;
-        };
-        let name = &status.name;
-        match event.change {
-            Change::Registered | Change::Up => {}
-            Change::Down => log::info!(target: "net", "{name}: down"),
-            Change::Carrier(Link::Down) => log::warn!(target: "net", "{name}: no carrier"),
-            Change::Carrier(Link::Up(LinkSpeed(0))) => log::info!(target: "net", "{name}: carrier"),
-            Change::Carrier(Link::Up(LinkSpeed(speed))) => {
-                log::info!(target: "net", "{name}: carrier, {speed} Mbit/s");
-            }
-            Change::Mtu(bytes) => log::info!(target: "net", "{name}: MTU {bytes}"),
-            Change::AddressAdded(cidr) => log::info!(target: "net", "{name}: address {cidr}"),
-            Change::AddressRemoved(cidr) => log::info!(target: "net", "{name}: address {cidr} is gone"),
-            Change::Unregistering => log::info!(target: "net", "{name}: removed"),
-        }
-    }
 }
 
 /// What `ip` shows: interfaces, their addresses and counters.

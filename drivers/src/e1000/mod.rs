@@ -2,7 +2,7 @@
 //!
 //! | | 82540EM | 82574L |
 //! |---|---|---|
-//! | interrupts | line or timer | MSI-X entry of the caller's choice, MSI, line or timer |
+//! | interrupts | line or none | MSI-X entry of the caller's choice, MSI, line or none |
 //! | EEPROM word read | address << 8, done bit 4 | address << 2, done bit 1 |
 //! | quirk | | TXDCTL bit 22 must be 1 |
 //!
@@ -37,7 +37,10 @@ pub enum Chip {
 /// How the device interrupts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InterruptMode {
-    /// Through the line, MSI, or not at all (the driver is polled by timer).
+    /// Not at all: its task is woken by timer. The interrupt registers are left alone, because on an emulated
+    /// chip every access costs an exit, at every tick.
+    Polled,
+    /// Through the line or MSI.
     Plain,
     /// 82574L with MSI-X enabled: every cause through this entry, 0 to 4.
     Msix(u8),
@@ -56,6 +59,7 @@ pub struct E1000 {
     rx: RxRing,
     tx: TxRing,
     mac: MacAddress,
+    /// Causes that interrupt for received frames (0 in [`InterruptMode::Polled`]) and for freed slots.
     receive_causes: u32,
     send_causes: u32,
     /// The multicast table as last written.
@@ -83,11 +87,12 @@ impl E1000 {
         }
         let mac = read_mac(chip, &*registers, &*clock)?;
         let msix = match (chip, interrupts) {
-            (_, InterruptMode::Plain) => None,
+            (_, InterruptMode::Plain | InterruptMode::Polled) => None,
             (Chip::I82574l, InterruptMode::Msix(entry @ 0..=4)) => Some(u32::from(entry)),
             (_, InterruptMode::Msix(entry)) => return Err(InitError::VectorRefused(u16::from(entry))),
         };
         let (receive_causes, send_causes) = match msix {
+            None if interrupts == InterruptMode::Polled => (0, 0),
             None => (INT_RXT0 | INT_RXO | INT_RXDMT0 | INT_LSC, INT_TXDW),
             Some(_) => (INT_RXQ0 | INT_RXO | INT_OTHER | INT_LSC, INT_TXQ0),
         };
@@ -305,10 +310,12 @@ impl NetDevice for E1000 {
     }
 
     fn arm(&mut self) -> bool {
-        // Causes noted while masked are old: what they stood for is looked at below.
-        self.set(ICR, u32::MAX);
-        let starved = self.tx.starved && !self.tx.is_idle();
-        self.set(IMS, self.receive_causes | if starved { self.send_causes } else { 0 });
+        if self.receive_causes != 0 {
+            // Causes noted while masked are old: what they stood for is looked at below.
+            self.set(ICR, u32::MAX);
+            let starved = self.tx.starved && !self.tx.is_idle();
+            self.set(IMS, self.receive_causes | if starved { self.send_causes } else { 0 });
+        }
         let freed = self.tx.starved && self.tx.room() > 0;
         let work = self.rx.has_work() || freed;
         self.waiting = !work;
@@ -319,7 +326,9 @@ impl NetDevice for E1000 {
         if core::mem::take(&mut self.waiting) {
             self.counters.interrupts += 1;
         }
-        self.set(IMC, u32::MAX);
+        if self.receive_causes != 0 {
+            self.set(IMC, u32::MAX);
+        }
     }
 
     fn set_multicast(&mut self, groups: &[MacAddress]) {

@@ -426,3 +426,16 @@ fn groups_are_hashed_into_the_table() {
     device.set_multicast(&[]);
     assert!(table(&fake).iter().all(|&word| word == 0));
 }
+
+#[test]
+fn polled_chip_is_not_asked_to_interrupt() {
+    let fake = Fake::new(Chip::I82540em);
+    let mut device = bring_up(&fake, InterruptMode::Polled).unwrap();
+    assert!(!device.arm());
+    assert_eq!(fake.reg(IMS), 0);
+    assert_eq!(fake.deliver(&pattern(60), EOP, 0), Some(false));
+    device.disarm();
+    assert_eq!(received(&mut device).len(), 1);
+    fake.deliver(&pattern(60), EOP, 0);
+    assert!(device.arm());
+}

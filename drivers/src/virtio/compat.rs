@@ -60,6 +60,11 @@ impl CompatTransport {
     pub fn new(inner: Box<dyn Transport>, device_type: DeviceType) -> CompatTransport {
         CompatTransport { inner, device_type, doorbells: Vec::new() }
     }
+
+    /// True when the device took this queue: the crate has no way to hear of a refusal.
+    pub fn has_queue(&self, queue: u16) -> bool {
+        self.doorbells.iter().any(|(index, _)| *index == queue)
+    }
 }
 
 impl virtio_drivers::transport::Transport for CompatTransport {
@@ -110,7 +115,7 @@ impl virtio_drivers::transport::Transport for CompatTransport {
         let addresses = QueueAddresses { descriptors, driver: driver_area, device: device_area };
         match self.inner.set_queue(queue, size as u16, addresses) {
             Ok(doorbell) => self.doorbells.push((queue, doorbell)),
-            // The queue stays disabled and its requests time out.
+            // `has_queue` says so.
             Err(error) => log::error!(target: "virtio", "queue {queue}: {error}"),
         }
     }

@@ -65,6 +65,10 @@ impl<D: Dma + Default> VirtioConsole<D> {
         let (receive, mut transmit) = queues.inspect_err(|_| {
             transport.inner.reset();
         })?;
+        if let Some(&refused) = [RECEIVE, TRANSMIT].iter().find(|&&queue| !transport.has_queue(queue)) {
+            transport.inner.reset();
+            return Err(InitError::NoQueue(refused));
+        }
         // Sending is waited for in place.
         transmit.set_dev_notify(false);
         start(&*transport.inner);

@@ -63,6 +63,10 @@ impl<D: Dma + Default> VirtioRng<D> {
             transport.inner.reset();
             InitError::NoMemory(QUEUE_SIZE * 32)
         })?;
+        if !transport.has_queue(QUEUE) {
+            transport.inner.reset();
+            return Err(InitError::NoQueue(QUEUE));
+        }
         start(&*transport.inner);
         Ok(VirtioRng {
             transport,

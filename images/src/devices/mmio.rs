@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
-use keelson_drivers::virtio::{MmioTransport, Transport};
+use keelson_drivers::virtio::MmioTransport;
 use keelson_hal::{Interrupt, Registers};
 use keelson_kernel::irq::{self, Wire};
 use keelson_kernel::mm;
@@ -54,10 +54,9 @@ fn try_probe(
     let Some(transport) = MmioTransport::new(registers).map_err(|error| format!("{error}"))? else {
         return Ok(());
     };
-    let transport: Box<dyn Transport> = Box::new(transport);
-    let interrupt: Rc<dyn Interrupt> = match irq::legacy(gsi, Wire::LEVEL_HIGH) {
-        Some(source) => Rc::new(source),
-        None => polled(),
+    let (transport, interrupt): (_, Rc<dyn Interrupt>) = match irq::legacy(gsi, Wire::LEVEL_HIGH) {
+        Some(source) => (transport, Rc::new(source)),
+        None => (transport.without_interrupt(), polled()),
     };
-    devices.add_virtio(node, transport, interrupt, place).map_err(|error| format!("{error}"))
+    devices.add_virtio(node, Box::new(transport), interrupt, place).map_err(|error| format!("{error}"))
 }

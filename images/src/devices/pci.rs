@@ -46,13 +46,17 @@ fn start(
     let bars = Bars { function, mapped: RefCell::default() };
     function.enable_decoding(access);
     function.set_bus_master(access, true);
-    let (interrupt, msix) = interrupt_of(node, function, &bars);
+    let (interrupt, delivery) = interrupt_of(node, function, &bars);
     let place = function.address.to_string();
     match kind {
         DriverKind::E1000 | DriverKind::E1000e => {
             let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
             let chip = if kind == DriverKind::E1000 { Chip::I82540em } else { Chip::I82574l };
-            let mode = if msix { InterruptMode::Msix(ENTRY as u8) } else { InterruptMode::Plain };
+            let mode = match delivery {
+                Delivery::MsiX => InterruptMode::Msix(ENTRY as u8),
+                Delivery::Plain => InterruptMode::Plain,
+                Delivery::None => InterruptMode::Polled,
+            };
             let (dma, clock) = (machine.dma.clone(), machine.clock.clone());
             let device = E1000::new(chip, registers, dma, clock, mode).map_err(|error| error.to_string())?;
             devices.add_nic(device, interrupt, place);
@@ -61,9 +65,12 @@ fn start(
         _ => {
             let read32 = |offset| access.read32(function.address, offset);
             let capabilities = PciCapabilities::find(&read32).map_err(|error| error.to_string())?;
-            let vector = msix.then_some(ENTRY);
-            let transport = PciTransport::new(id, &capabilities, &|bar| bars.get(bar), vector)
+            let vector = (delivery == Delivery::MsiX).then_some(ENTRY);
+            let mut transport = PciTransport::new(id, &capabilities, &|bar| bars.get(bar), vector)
                 .map_err(|error| error.to_string())?;
+            if delivery == Delivery::None {
+                transport = transport.without_interrupt();
+            }
             devices.add_virtio(node, Box::new(transport), interrupt, place).map_err(|error| error.to_string())
         }
     }
@@ -92,9 +99,20 @@ impl Bars<'_> {
     }
 }
 
-/// What wakes the function's task, and whether that is MSI-X: a message if it can send one; else its line,
+/// How a function's interrupts arrive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    /// By message through the entry [`ENTRY`] of its MSI-X table.
+    MsiX,
+    /// By its only message, or its line.
+    Plain,
+    /// Not at all.
+    None,
+}
+
+/// What wakes the function's task, and how that arrives: a message if it can send one; else its line,
 /// where the firmware's routing can be trusted; else the clock.
-fn interrupt_of(node: &Node, function: &Function, bars: &Bars<'_>) -> (Rc<dyn Interrupt>, bool) {
+fn interrupt_of(node: &Node, function: &Function, bars: &Bars<'_>) -> (Rc<dyn Interrupt>, Delivery) {
     let access = &*node.machine.pci;
     if let Some(msix) = function.msi_x(access)
         && let Some(registers) = bars.get(msix.table_bar as u8)
@@ -104,14 +122,14 @@ fn interrupt_of(node: &Node, function: &Function, bars: &Bars<'_>) -> (Rc<dyn In
         function.disable_intx(access);
         table.set(ENTRY, message);
         msix.set_enabled(access, true);
-        return (Rc::new(source), true);
+        return (Rc::new(source), Delivery::MsiX);
     }
     if let Some(msi) = function.msi(access)
         && let Some((source, message)) = irq::allocate()
     {
         function.disable_intx(access);
         if msi.enable(access, message) {
-            return (Rc::new(source), false);
+            return (Rc::new(source), Delivery::Plain);
         }
     }
     // How a pin is wired to the I/O APIC stands in AML, which we do not run. The line register tells it too
@@ -121,7 +139,7 @@ fn interrupt_of(node: &Node, function: &Function, bars: &Bars<'_>) -> (Rc<dyn In
         if wire.level
             && let Some(source) = irq::legacy(gsi, wire)
         {
-            return (Rc::new(source), false);
+            return (Rc::new(source), Delivery::Plain);
         }
     }
     function.disable_intx(access);
@@ -131,5 +149,5 @@ fn interrupt_of(node: &Node, function: &Function, bars: &Bars<'_>) -> (Rc<dyn In
         function.address,
         super::POLL_PERIOD
     );
-    (polled(), false)
+    (polled(), Delivery::None)
 }

@@ -218,7 +218,9 @@ mod tests {
     fn qemu_io(disk: &VolatileDisk, commands: &[&str]) -> Option<String> {
         let mut io = Command::new("qemu-io");
         io.args(["-f", "raw", "-t", "writeback"]);
-        commands.iter().for_each(|command| drop(io.args(["-c", command])));
+        for command in commands {
+            io.args(["-c", command]);
+        }
         io.arg(format!("nbd+unix:///?socket={}", disk.socket().display()));
         let output = io.output().ok()?;
         Some(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
@@ -242,7 +244,10 @@ mod tests {
         qemu_io(&disk, &["write -P 2 0 4k"]);
         assert_eq!(disk.unflushed(), 1);
         disk.cut(Keep::None).unwrap();
-        disk.faults(|faults| *faults = Faults { read_errors: vec![65536..65537], ..Default::default() });
+        disk.faults(|faults| {
+            faults.flush_errors = false;
+            faults.read_errors.push(65536..65537);
+        });
         let text = qemu_io(&disk, &["read -P 1 0 8k", "read 64k 4k"]).unwrap();
         assert!(!text.contains("Pattern verification failed"), "{text}");
         assert!(text.contains("Input/output error"), "{text}");

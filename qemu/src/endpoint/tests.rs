@@ -75,9 +75,9 @@ fn tcp_carries_data_both_ways() {
 fn tcp_gets_through_a_bad_link() {
     let bench = Bench::new("tcp-bad-link");
     let (a, b) = pair(&bench);
-    let rule = Impairment { loss: 0.03, duplicate: 0.02, corrupt: 0.01, ..Default::default() };
+    let rule = Impairment { loss: 0.1, duplicate: 0.05, corrupt: 0.01, ..Default::default() };
     b.port().impair(rule, 5);
-    transfer(&a, &b, "10.0.0.2:988", 200_000);
+    transfer(&a, &b, "10.0.0.2:988", 100_000);
     assert!(b.port().stats().impaired > 0);
 }
 

@@ -167,14 +167,17 @@ impl Port {
         self.lan.0.dir.join(format!("{}-{}.sock", self.lan.0.name, self.index))
     }
 
-    /// Connects from within the test process; frames are exchanged with [`FrameReader`] and [`FrameWriter`].
+    /// Connects from within the test process and waits until the switch knows; frames are exchanged with [`FrameReader`] and [`FrameWriter`].
     pub fn connect(&self) -> Result<UnixStream> {
-        UnixStream::connect(self.socket()).map_err(Error::io(format!("connect to port {}", self.name)))
+        let stream = UnixStream::connect(self.socket());
+        let stream = stream.map_err(Error::io(format!("connect to port {}", self.name)))?;
+        self.lan.tell(|done| Command::Settle { done });
+        Ok(stream)
     }
 
     /// Where this link's capture is.
     pub fn pcap(&self) -> PathBuf {
-        self.lan.0.dir.join(format!("{}-{}.pcap", self.lan.0.name, self.name))
+        self.lan.0.dir.join(format!("{}-{}-{}.pcap", self.lan.0.name, self.index, self.name))
     }
 
     /// The name given at creation.

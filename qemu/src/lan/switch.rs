@@ -41,6 +41,10 @@ pub enum Command {
         capture: Capture,
         done: mpsc::SyncSender<()>,
     },
+    /// Nothing but to answer.
+    Settle {
+        done: mpsc::SyncSender<()>,
+    },
     End {
         done: mpsc::SyncSender<()>,
     },
@@ -108,11 +112,15 @@ impl Switch {
             self.fabric.flush();
             self.wait(&mut ready);
             while let Ok(command) = self.commands.try_recv() {
+                // Whoever gives a command and plugged something in before may rely on it being plugged in.
+                for (index, reader) in readers.iter_mut().enumerate() {
+                    self.fabric.accept(index, reader);
+                }
                 if !self.carry_out(command) {
                     return;
                 }
+                readers.resize_with(self.fabric.ports.len(), FrameReader::default);
             }
-            readers.resize_with(self.fabric.ports.len(), FrameReader::default);
             let now = (Instant::now(), SystemTime::now());
             for &(index, is_listener) in &ready {
                 if is_listener {
@@ -190,6 +198,9 @@ impl Switch {
                 if let Some(port) = self.fabric.port(index) {
                     port.start_capture(capture);
                 }
+                let _ = done.send(());
+            }
+            Command::Settle { done } => {
                 let _ = done.send(());
             }
             Command::End { done } => {
@@ -274,12 +285,12 @@ impl Fabric {
     /// A machine was plugged in; whatever was connected before is unplugged.
     fn accept(&mut self, index: usize, reader: &mut FrameReader) {
         let Some(port) = self.port(index) else { return };
-        if let Ok((stream, _)) = port.listener.accept()
-            && stream.set_nonblocking(true).is_ok()
-        {
-            reader.clear();
-            port.tx.clear();
-            port.stream = Some(stream);
+        while let Ok((stream, _)) = port.listener.accept() {
+            if stream.set_nonblocking(true).is_ok() {
+                reader.clear();
+                port.tx.clear();
+                port.stream = Some(stream);
+            }
         }
     }
 

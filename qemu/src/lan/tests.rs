@@ -15,10 +15,7 @@ impl Cable {
     fn plug(port: &Port) -> Cable {
         let stream = port.connect().unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let cable = Cable { stream, reader: FrameReader::default() };
-        // Plugged in is when the switch knows it: any command comes after the connection.
-        port.restore();
-        cable
+        Cable { stream, reader: FrameReader::default() }
     }
 
     fn send(&mut self, frame: &[u8]) {

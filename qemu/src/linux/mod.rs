@@ -55,7 +55,7 @@ impl LinuxSpec {
         }
     }
 
-    /// Machine type; q35 unless said.
+    /// Machine type; q35 unless said. Not [`Board::Microvm`]: under emulation Debian's kernel finds no clock there.
     pub fn board(mut self, board: Board) -> Self {
         self.board = board;
         self
@@ -87,7 +87,7 @@ impl LinuxSpec {
         self.nic(Nic::on(port, NicModel::Virtio), addresses)
     }
 
-    /// Adds any NIC; models other than virtio need [`LinuxSpec::module`].
+    /// Adds any NIC. Debian's cloud kernel knows virtio only (no e1000).
     pub fn nic(mut self, nic: Nic, addresses: &[&str]) -> Self {
         self.nics.push((nic, addresses.iter().map(|a| a.to_string()).collect()));
         self

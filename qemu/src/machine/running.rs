@@ -93,29 +93,21 @@ impl Machine {
             console.attach(stderr, "qemu: ");
             console.attach_input(stdin);
         }
-        let mut streams = HashMap::new();
-        for (name, listener) in listeners {
-            match accept(&spec.name, &mut child, &listener, &name) {
-                Ok(stream) => streams.insert(name, stream),
-                Err(e) => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Err(e);
-                }
-            };
-        }
+        let connected = connect(&spec.name, &mut child, listeners);
+        let (qmp, mut streams) = match connected {
+            Ok(connected) => connected,
+            Err(e) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                // QEMU's own words say it best; give them a moment to arrive.
+                thread::sleep(Duration::from_millis(50));
+                let what = format!("QEMU did not come up ({e}):\n{}", console.transcript());
+                return Err(Error::machine(&spec.name, what));
+            }
+        };
         if let Some(stream) = streams.remove("hvc0") {
             console.attach(stream, "hvc0: ");
         }
-        let qmp = match streams.remove("qmp").map(|stream| Qmp::new(&spec.name, stream)) {
-            Some(Ok(qmp)) => qmp,
-            Some(Err(e)) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(e);
-            }
-            None => return Err(Error::machine(&spec.name, "has no control connection")),
-        };
         Ok(Machine {
             pid: child.id(),
             console,
@@ -254,6 +246,21 @@ impl Drop for Machine {
     }
 }
 
+/// Takes QEMU's connections, of which `qmp` is the control connection.
+fn connect(
+    machine: &str,
+    child: &mut Child,
+    listeners: Vec<(String, UnixListener)>,
+) -> Result<(Qmp, HashMap<String, UnixStream>)> {
+    let mut streams = HashMap::new();
+    for (name, listener) in listeners {
+        let stream = accept(machine, child, &listener, &name)?;
+        streams.insert(name, stream);
+    }
+    let qmp = streams.remove("qmp").ok_or_else(|| Error::machine(machine, "has no control connection"))?;
+    Ok((Qmp::new(machine, qmp)?, streams))
+}
+
 /// Accepts QEMU's connection, unless QEMU ends first.
 fn accept(machine: &str, child: &mut Child, listener: &UnixListener, what: &str) -> Result<UnixStream> {
     let deadline = Instant::now() + Machine::CONNECT;
@@ -265,8 +272,7 @@ fn accept(machine: &str, child: &mut Child, listener: &UnixListener, what: &str)
             return Ok(stream);
         }
         if let Ok(Some(status)) = child.try_wait() {
-            let what = format!("QEMU ended at once ({status}); its console says why");
-            return Err(Error::machine(machine, what));
+            return Err(Error::machine(machine, format!("QEMU ended with {status}")));
         }
     }
     Err(Error::machine(machine, format!("QEMU did not connect its {what} socket")))

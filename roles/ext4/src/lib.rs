@@ -15,15 +15,23 @@
 //!
 //! ```text
 //!   volume, ops, directory, state    the Volume trait, group commit, cookies, state files
-//!   inode                            times and discriminators that the engine does not tell
+//!   inode, accounting                what the engine does not tell, or gets wrong
 //!   rsext4                           the engine: ext4 and jbd2, unmodified
 //!   cache                            pages, read-ahead, coalesced write-back between flushes
 //!   hal::BlockDevice
 //! ```
 //!
-//! The engine is `rsext4` 0.9.2 from crates.io. It blocks: while it waits for the device, no other task of
-//! the core runs. What is done about its other limits stands where it is done: journal memory and paths to
-//! nanoseconds in `volume`, a full disk in `ops`, inode bitmap padding in `cache`.
+//! The engine is `rsext4` 0.9.2 from crates.io, unmodified. It blocks: while it waits for the device, no
+//! other task of the core runs. Its defects are worked around from outside where that is possible, each where
+//! it shows: block counts of directories (`accounting`), unpadded inode bitmaps (`cache`), journal memory and
+//! refused unmounts (`volume`), leaks on a full disk, renames lost in a directory split, device numbers taken
+//! for block addresses (`ops`).
+//!
+//! What remains: between the commit that splits a scattered directory for the first time and the checkpoint
+//! right behind it, a power cut leaves a wrong block count, which `e2fsck -p` corrects. A write error on the
+//! unaligned ends of file data, which the engine holds back until it syncs, costs the journal (the volume
+//! turns read-only) and not only the file. On a disk that writes single sectors of 512 bytes, a power cut can
+//! tear the superblock, and `e2fsck -p` must run before the next mount, as on Linux.
 //!
 //! Not here: extended attributes, ACLs, quotas, files kept alive after their last name is gone.
 
@@ -35,7 +43,7 @@ extern crate alloc;
 mod accounting;
 mod cache;
 mod clock;
-#[cfg(feature = "dev")]
+#[cfg(any(test, feature = "dev"))]
 pub mod dev;
 mod directory;
 mod error;

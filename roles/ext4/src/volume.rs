@@ -22,8 +22,8 @@ use rsext4::{
 /// The root directory's inode number, the same on every ext4.
 pub(crate) const ROOT: u32 = 2;
 /// Operations after which a sync is forced: the engine copies its running transaction with every
-/// operation, so each becomes dearer as it grows.
-const OPERATIONS_PER_SYNC: u64 = 64;
+/// operation, so each becomes dearer as it grows (1,000 creates in one cost 29 us each, 10,000 140 us).
+const OPERATIONS_PER_SYNC: u64 = 256;
 /// Changed inodes whose times are kept in memory before a checkpoint makes the disk tell them.
 const PINNED_INODES: usize = 16_384;
 

@@ -288,7 +288,7 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
         test.step();
     }
     test.check_all();
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         run(test.volume.unmount()).expect("unmount");
         e2fsck(scratch.path()).unwrap_or_else(|said| panic!("seed {seed}: {said}"));
     } else {

@@ -96,6 +96,8 @@ impl<V: Volume + 'static, N: Names> Mount<V, N> {
     }
 
     async fn mount(&self, call: &Call<'_>, path: &[u8]) -> Result<Handle, Status> {
+        // An empty path is the root, as for Linux's mountd: libnfs sends it for files in the root directory.
+        let path = if path.is_empty() { b"/" } else { path };
         let text = core::str::from_utf8(path).ok().and_then(normalise);
         let result = match &text {
             Some(text) => self.resolve(call, text).await,

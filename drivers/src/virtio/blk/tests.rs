@@ -1,4 +1,5 @@
-use super::feature::*;
+use super::setup::feature::*;
+use super::slots::STATUS_OK;
 use super::*;
 use crate::testing::{FakeDevice, TestDma, noop_context};
 use std::cell::Cell;

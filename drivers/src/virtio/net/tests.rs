@@ -391,9 +391,8 @@ fn no_wake_up_is_lost_between_looking_and_arming() {
 #[test]
 fn bulk_traffic_needs_few_doorbells() {
     let (device, mut net) = both(PLAIN);
-    device.on_notify(|_, _| {});
     // The device asks for a doorbell whenever it has emptied the transmit ring: the worst case.
-    for _ in 0..500 {
+    for _ in 0..100 {
         net.disarm();
         for _ in 0..32 {
             deliver(&device, 0, &pattern(1514));
@@ -408,7 +407,7 @@ fn bulk_traffic_needs_few_doorbells() {
     }
     let counters = net.counters();
     let per_packet = counters.doorbells as f64 / (counters.rx_packets + counters.tx_packets) as f64;
-    assert_eq!(counters.rx_packets, 16_000);
+    assert_eq!(counters.rx_packets, 3_200);
     assert!(per_packet <= 0.05, "{per_packet} doorbells per packet");
 }
 

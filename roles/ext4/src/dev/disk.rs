@@ -12,6 +12,10 @@ use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+/// Bytes that a power cut writes wholly or not at all: the physical sector of today's disks. (With less, a cut
+/// can tear the superblock, whose checksum then keeps Linux and us from mounting before e2fsck ran.)
+const ATOMIC: usize = 4096;
+
 /// Results waiting to be collected.
 #[derive(Default)]
 struct Done {
@@ -109,8 +113,8 @@ pub struct SimDisk {
     content: RefCell<Vec<u8>>,
     events: RefCell<Vec<DiskEvent>>,
     recording: bool,
-    /// Requests of this kind fail from the given count of further ones on.
-    failing: Cell<Option<(BlockOp, u32)>>,
+    /// Requests of this kind fail: first this many succeed, then that many fail.
+    failing: Cell<Option<(BlockOp, u32, u32)>>,
     done: Done,
 }
 
@@ -130,7 +134,12 @@ impl SimDisk {
 
     /// Lets requests of a kind fail after `good` further ones; `None` ends it.
     pub fn fail(&self, what: Option<(BlockOp, u32)>) {
-        self.failing.set(what);
+        self.failing.set(what.map(|(op, good)| (op, good, u32::MAX)));
+    }
+
+    /// Lets the next request of a kind fail, and none after it.
+    pub fn fail_once(&self, what: BlockOp) {
+        self.failing.set(Some((what, 0, 1)));
     }
 
     /// Puts a note into the record.
@@ -149,7 +158,7 @@ impl SimDisk {
     }
 
     /// What a disk holds whose power went before event `cut`: all that a flush made safe, and each later
-    /// piece of 512 bytes only if `kept` says so (it is asked once per write and once per piece of a write
+    /// piece of 4096 bytes only if `kept` says so (it is asked once per write and once per piece of a write
     /// that was torn). Also returns the last note before the last flush that was done.
     pub fn after_cut(&self, cut: usize, mut kept: impl FnMut() -> Kept) -> (Vec<u8>, Option<usize>) {
         let events = self.events.borrow();
@@ -160,8 +169,8 @@ impl SimDisk {
             match event {
                 DiskEvent::Write(position, data) => {
                     let fate = if index < flushed { Kept::All } else { kept() };
-                    for (piece, data) in data.chunks(SECTOR_SIZE).enumerate() {
-                        let start = *position as usize + piece * SECTOR_SIZE;
+                    for (piece, data) in data.chunks(ATOMIC).enumerate() {
+                        let start = *position as usize + piece * ATOMIC;
                         if fate == Kept::All || (fate == Kept::Torn && kept() == Kept::All) {
                             image[start..start + data.len()].copy_from_slice(data);
                         }
@@ -176,10 +185,13 @@ impl SimDisk {
 
     fn fails(&self, op: BlockOp) -> bool {
         match self.failing.get() {
-            Some((failing, 0)) if failing == op => true,
-            Some((failing, good)) if failing == op => {
-                self.failing.set(Some((failing, good - 1)));
+            Some((failing, good, bad)) if failing == op && good > 0 => {
+                self.failing.set(Some((failing, good - 1, bad)));
                 false
+            }
+            Some((failing, _, bad)) if failing == op && bad > 0 => {
+                self.failing.set(Some((failing, 0, bad - 1)));
+                true
             }
             _ => false,
         }
@@ -193,7 +205,7 @@ pub enum Kept {
     All,
     /// It did not.
     Nothing,
-    /// Some of its sectors did.
+    /// Some of its pieces did.
     Torn,
 }
 

@@ -13,7 +13,7 @@ mod names;
 mod rename;
 
 use crate::{
-    Attributes, FileId, FileType, NewObject, ObjectKind, SetAttributes, SetTime, Time, Volume, VolumeError,
+    Attributes, FileId, FileType, NewObject, ObjectKind, SetAttributes, SetTime, Volume, VolumeError,
 };
 use alloc::vec::Vec;
 use core::future::Future;
@@ -55,6 +55,7 @@ pub fn run<V: Volume>(mut fresh: impl FnMut() -> V) {
         directories::stable_while_changing(&fresh()).await;
         directories::parents_and_links(&fresh()).await;
         rename::files(&fresh()).await;
+        rename::device_nodes(&fresh()).await;
         rename::directories(&fresh()).await;
         rename::forbidden(&fresh()).await;
         state_files(&fresh()).await;
@@ -139,10 +140,6 @@ async fn list<V: Volume>(volume: &V, dir: FileId) -> Vec<Vec<u8>> {
 
 fn resize(size: u64) -> SetAttributes {
     SetAttributes { size: Some(size), ..SetAttributes::default() }
-}
-
-fn later(a: Time, b: Time) -> bool {
-    a > b
 }
 
 fn expect<T: core::fmt::Debug>(result: Result<T, VolumeError>, error: VolumeError, what: &str) {

@@ -33,6 +33,29 @@ pub(super) async fn files<V: Volume>(volume: &V) {
     assert_eq!(volume.lookup(root, b"twin").await.map(|found| found.id), Ok(d.id), "taken over");
 }
 
+/// Removing and replacing device nodes touches nobody's data, whatever their numbers look like.
+pub(super) async fn device_nodes<V: Volume>(volume: &V) {
+    let root = volume.root();
+    let victim = file(volume, root, b"victim").await.id;
+    let content = alloc::vec![0x5A; 300_000];
+    write(volume, victim, 0, &content).await;
+    for minor in 0..60 {
+        let kind = crate::ObjectKind::BlockDevice(crate::DeviceNumber { major: 4 + minor % 3, minor });
+        volume.create(root, b"node", super::new(kind)).await.expect("create a node");
+        if minor % 2 == 0 {
+            volume.remove(root, b"node").await.expect("remove a node");
+        } else {
+            file(volume, root, b"other").await;
+            volume.rename(root, b"other", root, b"node").await.expect("rename over a node");
+            volume.remove(root, b"node").await.expect("remove");
+        }
+        let fresh = file(volume, root, b"fresh").await.id;
+        write(volume, fresh, 0, &[1; 9000]).await;
+        volume.remove(root, b"fresh").await.expect("remove");
+    }
+    assert!(read(volume, victim, 0, 400_000).await == content, "another file's content changed");
+}
+
 /// Directories: across, over an empty one.
 pub(super) async fn directories<V: Volume>(volume: &V) {
     let root = volume.root();

@@ -11,9 +11,13 @@
 //!
 //! Not here: several queues, discard, write-zeroes, zoned devices.
 
-use super::{QueueFault, Segment, Transport, Virtqueue, device_type, negotiate, start};
+mod setup;
+mod slots;
+
+use self::setup::{Limits, MAX_SEGMENTS, build};
+use self::slots::{Inner, PLACE, STATUS_AT, STATUS_NONE, State};
+use super::{QueueFault, Segment, Transport, start};
 use crate::InitError;
-use crate::dma::DmaBuffer;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -21,48 +25,16 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::future::poll_fn;
 use core::mem;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use keelson_hal::{
     BlockCompletion, BlockDevice, BlockError, BlockGeometry, BlockOp, BlockRequest, Dma, Interrupt,
     SECTOR_SIZE, Ticket,
 };
 
-/// Feature bits (virtio 1.2 section 5.2.3).
-mod feature {
-    pub const SIZE_MAX: u64 = 1 << 1;
-    pub const SEG_MAX: u64 = 1 << 2;
-    pub const RO: u64 = 1 << 5;
-    pub const BLK_SIZE: u64 = 1 << 6;
-    pub const FLUSH: u64 = 1 << 9;
-    pub use crate::virtio::feature::EVENT_IDX;
-}
-
-/// Offsets in the device configuration (virtio 1.2 section 5.2.4).
-mod config {
-    pub const CAPACITY: usize = 0;
-    pub const SIZE_MAX: usize = 8;
-    pub const SEG_MAX: usize = 12;
-    pub const BLK_SIZE: usize = 20;
-}
-
-/// Request types and status bytes (virtio 1.2 section 5.2.6).
+/// Request types (virtio 1.2 section 5.2.6).
 const TYPE_IN: u32 = 0;
 const TYPE_OUT: u32 = 1;
 const TYPE_FLUSH: u32 = 4;
-const STATUS_OK: u8 = 0;
-const STATUS_UNSUPPORTED: u8 = 2;
-/// What the status byte holds until the device writes it; no status has this value.
-const STATUS_NONE: u8 = 0xff;
-
-/// Most requests in flight.
-const MAX_SLOTS: u16 = 64;
-/// Most data segments of one request.
-const MAX_SEGMENTS: usize = 16;
-/// Longest request, whatever the device can do.
-const MAX_TRANSFER: usize = 1 << 20;
-/// A slot's place in the header memory: 16 bytes of header, then the status byte.
-const PLACE: usize = 32;
-const STATUS_AT: usize = 16;
 
 /// Device counters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -77,37 +49,6 @@ pub struct BlkCounters {
     pub doorbells: u64,
     /// Interrupts that [`VirtioBlk::service`] saw.
     pub interrupts: u64,
-}
-
-enum State {
-    Free,
-    InFlight { buffer: Vec<u8>, waker: Option<Waker> },
-    Abandoned { buffer: Vec<u8> },
-    Done(BlockCompletion),
-}
-
-struct Slot {
-    state: State,
-    /// Counts the slot's uses, so that an old ticket does not name a new request.
-    generation: u32,
-}
-
-/// How requests must be cut for this device.
-struct Limits {
-    segment: usize,
-    segments: usize,
-    /// Sectors per logical block; requests begin and end on blocks.
-    block_sectors: u64,
-}
-
-struct Inner {
-    queue: Virtqueue,
-    headers: DmaBuffer,
-    slots: Vec<Slot>,
-    free: Vec<u16>,
-    room_wakers: Vec<Waker>,
-    counters: BlkCounters,
-    gone: bool,
 }
 
 /// A virtio block device.
@@ -249,127 +190,6 @@ impl VirtioBlk {
         inner.queue.publish();
         true
     }
-
-    /// The slot a ticket names, if it still does.
-    fn slot_of(inner: &Inner, ticket: Ticket) -> Option<u16> {
-        let slot = (ticket.0 & 0xff) as u16;
-        let current = inner.slots.get(usize::from(slot))?;
-        (current.generation == ticket.0 >> 8).then_some(slot)
-    }
-}
-
-/// Everything up to the start of the device.
-fn build(transport: &dyn Transport, dma: &Rc<dyn Dma>) -> Result<(BlockGeometry, Limits, Inner), InitError> {
-    use feature::*;
-    let wanted = SIZE_MAX | SEG_MAX | RO | BLK_SIZE | FLUSH | EVENT_IDX;
-    let features = negotiate(transport, device_type::BLOCK, |_| wanted)?;
-    let value = |bit, field, otherwise| {
-        if features & bit != 0 { transport.config32(field) as usize } else { otherwise }
-    };
-    let segment = value(SIZE_MAX, config::SIZE_MAX, MAX_TRANSFER).min(MAX_TRANSFER);
-    if segment < SECTOR_SIZE {
-        return Err(InitError::BadConfig { field: "size_max", value: segment as u64 });
-    }
-    let block_size = value(BLK_SIZE, config::BLK_SIZE, SECTOR_SIZE);
-    if block_size < SECTOR_SIZE || !block_size.is_power_of_two() || block_size > MAX_TRANSFER {
-        return Err(InitError::BadConfig { field: "blk_size", value: block_size as u64 });
-    }
-
-    let queue = Virtqueue::new(transport, dma, 0, features & EVENT_IDX != 0)?;
-    // A device without SEG_MAX gets one segment; one with less than that makes no sense.
-    let fitting = usize::from(queue.size()).saturating_sub(2);
-    let segments = value(SEG_MAX, config::SEG_MAX, 1).clamp(1, MAX_SEGMENTS).min(fitting);
-    let max_transfer = (segment * segments).min(MAX_TRANSFER) / block_size * block_size;
-    if max_transfer == 0 {
-        return Err(InitError::BadConfig { field: "seg_max", value: segments as u64 });
-    }
-    // Ordinary requests take three descriptors.
-    let depth = (queue.size() / 3).clamp(1, MAX_SLOTS);
-    let headers = DmaBuffer::new(dma, usize::from(depth) * PLACE)?;
-    let geometry = BlockGeometry {
-        sectors: transport.config64(config::CAPACITY),
-        read_only: features & RO != 0,
-        write_cache: features & FLUSH != 0,
-        max_transfer,
-        queue_depth: usize::from(depth),
-    };
-    let limits = Limits { segment, segments, block_sectors: (block_size / SECTOR_SIZE) as u64 };
-    let inner = Inner {
-        queue,
-        headers,
-        slots: (0..depth).map(|_| Slot { state: State::Free, generation: 0 }).collect(),
-        free: (0..depth).rev().collect(),
-        room_wakers: Vec::with_capacity(usize::from(depth)),
-        counters: BlkCounters::default(),
-        gone: false,
-    };
-    Ok((geometry, limits, inner))
-}
-
-impl Inner {
-    /// The device has used the chain of `slot`.
-    fn finish(&mut self, slot: u16) {
-        let result = match self.headers.read8(usize::from(slot) * PLACE + STATUS_AT) {
-            STATUS_OK => Ok(()),
-            STATUS_UNSUPPORTED => Err(BlockError::Unsupported),
-            _ => Err(BlockError::Io),
-        };
-        self.complete(slot, result);
-        self.wake_room();
-    }
-
-    /// Moves a slot out of the device's hands.
-    fn complete(&mut self, slot: u16, result: Result<(), BlockError>) {
-        self.counters.errors += u64::from(result.is_err());
-        let state = &mut self.slots[usize::from(slot)].state;
-        match mem::replace(state, State::Free) {
-            State::InFlight { buffer, waker } => {
-                *state = State::Done(BlockCompletion { result, buffer });
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-            }
-            State::Abandoned { .. } => self.release(slot),
-            // The queue hands out each token once, so that these two do not happen.
-            other => *state = other,
-        }
-    }
-
-    fn release(&mut self, slot: u16) {
-        let entry = &mut self.slots[usize::from(slot)];
-        entry.state = State::Free;
-        entry.generation = entry.generation.wrapping_add(1) & 0xff_ffff;
-        self.free.push(slot);
-        self.wake_room();
-    }
-
-    fn wake_room(&mut self) {
-        self.room_wakers.drain(..).for_each(Waker::wake);
-    }
-
-    /// Ends everything in flight. Buffers of a device that may not have stopped are not given back.
-    fn fail_all(&mut self, stopped: bool) {
-        if !stopped {
-            self.queue.leak();
-            self.headers.leak();
-        }
-        for slot in 0..self.slots.len() {
-            if let State::InFlight { buffer, .. } | State::Abandoned { buffer } = &mut self.slots[slot].state
-            {
-                if !stopped {
-                    mem::forget(mem::take(buffer));
-                }
-                self.complete(slot as u16, Err(BlockError::Gone));
-            }
-        }
-        self.wake_room();
-    }
-
-    /// A slot is free, and descriptors for the longest request.
-    fn has_room(&self, limits: &Limits) -> bool {
-        let descriptors = usize::from(self.queue.free_descriptors());
-        !self.free.is_empty() && (self.gone || descriptors >= limits.segments + 2)
-    }
 }
 
 impl Drop for VirtioBlk {
@@ -438,7 +258,7 @@ impl BlockDevice for VirtioBlk {
         let inner = &mut *self.inner.borrow_mut();
         // A ticket used twice gets an answer rather than a wait without end.
         let unknown = || BlockCompletion { result: Err(BlockError::Gone), buffer: Vec::new() };
-        let Some(slot) = VirtioBlk::slot_of(inner, ticket) else { return Poll::Ready(unknown()) };
+        let Some(slot) = inner.slot_of(ticket) else { return Poll::Ready(unknown()) };
         let state = &mut inner.slots[usize::from(slot)].state;
         match state {
             State::InFlight { waker, .. } => {
@@ -458,7 +278,7 @@ impl BlockDevice for VirtioBlk {
 
     fn abandon(&self, ticket: Ticket) {
         let inner = &mut *self.inner.borrow_mut();
-        let Some(slot) = VirtioBlk::slot_of(inner, ticket) else { return };
+        let Some(slot) = inner.slot_of(ticket) else { return };
         let state = &mut inner.slots[usize::from(slot)].state;
         match mem::replace(state, State::Free) {
             State::InFlight { buffer, .. } => {
