@@ -153,15 +153,13 @@ impl Tcp {
                 return;
             }
             let Some(&oldest) = listener.half_open.front() else { return };
-            match self.get(oldest).map(|connection| (connection.stage, connection.born)) {
-                Some((Stage::HalfOpen(_), born)) => {
-                    if !full || now - born < EVICTION_AGE {
-                        return;
-                    }
-                    net.counters.tcp_half_open_evicted += 1;
-                    self.remove(oldest.slot);
+            let waiting = self.get(oldest).filter(|oldest| matches!(oldest.stage, Stage::HalfOpen(_)));
+            if let Some(born) = waiting.map(|oldest| oldest.born) {
+                if !full || now - born < EVICTION_AGE {
+                    return;
                 }
-                _ => {}
+                net.counters.tcp_half_open_evicted += 1;
+                self.remove(oldest.slot);
             }
             if let Some(listener) = self.listeners.get_mut(&port) {
                 listener.half_open.pop_front();
