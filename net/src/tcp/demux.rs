@@ -16,9 +16,9 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 /// Bytes of a TCP header without options.
 const HEADER: usize = 20;
-/// A half-open connection younger than this is not evicted for a newer SYN: an honest handshake is done by
-/// then, so a flood cannot lock honest clients out.
-const EVICTION_AGE: Duration = Duration::from_secs(1);
+/// A half-open connection younger than this is not evicted for a newer SYN: an honest handshake on a LAN is
+/// done long before, so a flood cannot lock honest clients out.
+const EVICTION_AGE: Duration = Duration::from_millis(250);
 /// Challenge ACKs of one connection are at least this far apart (RFC 5961 section 7).
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(100);
 
