@@ -31,7 +31,7 @@ fn datagrams_of_every_size_cross_cut_and_whole() {
     lab.run(async move {
         for addr in addresses {
             for len in [0, 1, 100, 1472, 1473, 8192, 48_000, 65_507] {
-                let payload: Vec<u8> = (0..len).map(|n| (n * 13 >> 3) as u8).collect();
+                let payload: Vec<u8> = (0..len).map(|n| (n * 13 / 8) as u8).collect();
                 client.send(None, SocketAddr::new(addr, 2049), &payload).unwrap();
                 let got = loop {
                     // The wire duplicates short ones.
