@@ -126,6 +126,29 @@ proptest! {
         lab.run_for(Duration::from_secs(2));
     }
 
+    /// Random ICMPv6 with right checksum and hop limit: neighbour discovery and its options.
+    #[test]
+    fn any_icmpv6_is_survived(messages in prop::collection::vec(
+        (128u8..138, prop::collection::vec(any::<u8>(), 7..120)), 1..40)) {
+        let lab = Lab::new(6, Faults::default());
+        let (_stack, _held) = victim(&lab);
+        let (src, dst) = ([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9], "ff02::1");
+        let dst = dst.parse::<std::net::Ipv6Addr>().unwrap().octets();
+        for (kind, bytes) in messages {
+            let mut message = [&[kind, 0, 0, 0], &bytes[..]].concat();
+            let mut pseudo = [&src[..], &dst, &[0, 0, 0, message.len() as u8, 0, 0, 0, 58]].concat();
+            pseudo.extend_from_slice(&message);
+            let checksum = !sum(&pseudo);
+            message[2..4].copy_from_slice(&checksum.to_be_bytes());
+            let mut frame = vec![0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, 0, 0, 0, 0];
+            frame.extend_from_slice(&[message.len() as u8, 58, 255]);
+            frame.extend_from_slice(&[&src[..], &dst, &message].concat());
+            lab.wire.inject(1, &frame);
+            lab.run_for(Duration::from_micros(200));
+        }
+        lab.run_for(Duration::from_secs(3));
+    }
+
     /// Random segments, checksums right, on few flows: every state of a connection sees every segment.
     #[test]
     fn any_segment_is_survived(segments in prop::collection::vec(
