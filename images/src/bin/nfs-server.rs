@@ -10,7 +10,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::net::IpAddr;
+use core::time::Duration;
+use keelson_exec::Handle;
 use keelson_ext4::Ext4Volume;
+use keelson_hal::Entropy;
 use keelson_images::devices::Devices;
 use keelson_images::shell::{self, Command};
 use keelson_images::{Node, Role, network, storage};
@@ -36,6 +39,9 @@ fn image(machine: Machine) -> ! {
     shell::spawn(&node, commands);
     node.run()
 }
+
+/// The journal's commit interval on Linux.
+const FLUSH_PERIOD: Duration = Duration::from_secs(5);
 
 type Server = NfsServer<Ext4Volume, Dns>;
 
@@ -67,8 +73,8 @@ fn serve(node: &Node) -> Vec<Command> {
 
 /// What the role's start-up takes along from the node.
 struct Parts {
-    handle: keelson_exec::Handle,
-    entropy: Rc<dyn keelson_hal::Entropy>,
+    handle: Handle,
+    entropy: Rc<dyn Entropy>,
     config: ServerConfig,
 }
 
@@ -86,9 +92,23 @@ async fn start(parts: Parts, stack: Stack, volume: Rc<Ext4Volume>, serving: Serv
     let names = Rc::new(Dns(stack.clone()));
     let network = StackNetwork::new(stack);
     let Parts { handle, entropy, config } = parts;
+    handle.spawn("flush", flush(handle.clone(), volume.clone()));
     match NfsServer::start(handle, &network, names, volume.clone(), &*entropy, &config).await {
         Ok(server) => *serving.borrow_mut() = Some((volume, server)),
         Err(error) => log::error!(target: "nfs", "not serving: {error}"),
+    }
+}
+
+/// Bounds how long data that no client commits stays in memory only.
+async fn flush(handle: Handle, volume: Rc<Ext4Volume>) {
+    loop {
+        handle.sleep(FLUSH_PERIOD).await;
+        if volume.is_read_only() {
+            return;
+        }
+        if let Err(error) = volume.sync().await {
+            log::error!(target: "nfs", "writing back: {error}");
+        }
     }
 }
 
