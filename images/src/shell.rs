@@ -16,14 +16,17 @@ use keelson_kernel::{console, mm, power, smp};
 
 const PROMPT: &[u8] = b"> ";
 
-/// One command: its words after the name come in, text for the terminal goes out.
+/// What a command does: the words after its name come in, text for the terminal goes out.
+pub type Action = Box<dyn Fn(&[&str]) -> String>;
+
+/// One command of the shell.
 pub struct Command {
     /// What is typed.
     pub name: &'static str,
     /// One line of help.
     pub help: &'static str,
     /// Does it.
-    pub run: Box<dyn Fn(&[&str]) -> String>,
+    pub run: Action,
 }
 
 impl Command {

@@ -11,9 +11,9 @@ use keelson_kernel::Machine;
 
 const ROLE: Role = Role { name: "nfs-server", default_line: "", options: &[], prefixes: &["nfs"] };
 
-keelson_kernel::entry!(main);
+keelson_kernel::entry!(appliance);
 
-fn main(machine: Machine) -> ! {
+fn appliance(machine: Machine) -> ! {
     let node = Node::start(machine, &ROLE);
     let commands = serve(&node);
     shell::spawn(&node, commands);

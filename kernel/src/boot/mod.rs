@@ -40,7 +40,7 @@ extern "C" fn boot_main(protocol: u32, structure: u64, base: u64) -> ! {
     crate::time::boot_begins();
     crate::smp::init_this_cpu(0);
     crate::console::early_init();
-    let image = base..base + image::layout().len() as u64;
+    let image = base..base + image::layout().size() as u64;
     let info = match protocol {
         LINUX => linux::parse(&IdentityMap, structure, image),
         PVH => pvh::parse(&IdentityMap, structure, image),

@@ -88,9 +88,8 @@ pub fn with_last_lines(lines: usize, show: impl FnOnce(&[u8], &[u8])) {
 
 /// Copies the whole ring.
 pub fn contents() -> alloc::vec::Vec<u8> {
-    let mut copy = alloc::vec::Vec::new();
-    // Reserved before the lock is taken: an allocation that fails logs.
-    copy.reserve(super::ring::CAPACITY);
+    // Allocated before the lock is taken: an allocation that fails panics, and the report reads the ring.
+    let mut copy = alloc::vec::Vec::with_capacity(super::ring::CAPACITY);
     let ring = RING.lock();
     let (first, second) = ring.contents();
     copy.extend_from_slice(first);

@@ -29,7 +29,7 @@ pub fn set_action(action: PanicAction) {
 /// Reports an exception and ends.
 pub fn exception(headline: &Headline<'_>, frame: &Frame) -> ! {
     begin();
-    let _ = writeln!(Raw, "\n*** {headline} on core {} ***\n{frame}", smp::current_core());
+    let _ = writeln!(Raw, "\n*** core {}: {headline} ***\n{frame}", smp::current_core());
     finish(Some(frame.rip as usize), frame.rbp as usize)
 }
 
@@ -37,7 +37,7 @@ pub fn exception(headline: &Headline<'_>, frame: &Frame) -> ! {
 #[cfg_attr(not(keelson_image), allow(dead_code))]
 fn report(message: Arguments<'_>) -> ! {
     begin();
-    let _ = writeln!(Raw, "\n*** {message} on core {} ***", smp::current_core());
+    let _ = writeln!(Raw, "\n*** core {}: {message} ***", smp::current_core());
     let rbp: usize;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
