@@ -1,5 +1,6 @@
 //! The C memory functions that compiled code calls; on a host they are only tested, under other names.
 
+#[cfg(any(keelson_image, test))]
 use core::arch::global_asm;
 
 #[cfg(any(keelson_image, test))]
