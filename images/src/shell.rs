@@ -48,7 +48,7 @@ impl fmt::Display for Kib {
 /// Starts the shell on the node's serial console with `commands` beside its own; without a console it does
 /// nothing.
 pub fn spawn(node: &Node, mut commands: Vec<Command>) {
-    let Some(console) = node.machine.console.clone() else { return };
+    let Some(console) = node.console.clone() else { return };
     commands.extend(machine_commands(&node.handle, node.machine.boot.ram()));
     commands.sort_by_key(|command| command.name);
     node.handle.spawn("shell", serve(console, commands));
@@ -113,7 +113,7 @@ fn machine_commands(handle: &Handle, ram: u64) -> Vec<Command> {
     Vec::from([
         Command::new("poweroff", "switch the machine off", |_| power::off()),
         Command::new("reboot", "start the machine again", |_| power::reboot()),
-        Command::new("panic", "panic, to see the report", |words| panic!("asked for: {}", words.join(" "))),
+        Command::new("panic", "panic on core [N], to see the report", |words| fail_on(words.first())),
         Command::new("fault", "write to unmapped memory", |_| provoke::page_fault()),
         Command::new("overflow", "use up the stack", |_| provoke::stack_overflow()),
         Command::new("dmesg", "the log's last 64 KiB", |_| {
@@ -126,6 +126,17 @@ fn machine_commands(handle: &Handle, ram: u64) -> Vec<Command> {
             alloc::format!("{:?}", Duration::from_millis(uptime.now().as_millis()))
         }),
     ])
+}
+
+fn fail_on(core: Option<&&str>) -> String {
+    match core.map(|text| text.parse()) {
+        None | Some(Ok(0)) => panic!("asked for on the console"),
+        Some(Ok(core)) => match smp::run_on(core, || panic!("asked for on the console")) {
+            Ok(()) => String::new(),
+            Err(error) => alloc::format!("core {core}: {error:?}"),
+        },
+        Some(Err(error)) => alloc::format!("no core number: {error}"),
+    }
 }
 
 fn memory(ram: u64) -> String {

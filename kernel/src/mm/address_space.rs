@@ -94,11 +94,20 @@ pub fn init(info: &BootInfo) {
     let Some(mut tables) = PageTables::new(memory, huge) else { panic!("no memory for page tables") };
     let mapped = direct_map_ranges(&info.memory);
     let mut result = Ok(());
-    for range in &mapped {
-        let virt = DIRECT_MAP as u64 + range.start;
-        result = result.and(tables.map(virt, range.start, range.end - range.start, Access::ReadWrite));
-    }
     let layout = image::layout();
+    // The direct map is no way around the write protection of code and constants.
+    let protected = info.image.start..info.image.start + (layout.rodata.end - image::BASE) as u64;
+    for range in &mapped {
+        for (start, end, access) in [
+            (range.start, protected.start.min(range.end), Access::ReadWrite),
+            (protected.start.max(range.start), protected.end.min(range.end), Access::Read),
+            (protected.end.max(range.start), range.end, Access::ReadWrite),
+        ] {
+            if start < end {
+                result = result.and(tables.map(DIRECT_MAP as u64 + start, start, end - start, access));
+            }
+        }
+    }
     for (part, access) in [
         (layout.text, Access::Execute),
         (layout.rodata, Access::Read),
