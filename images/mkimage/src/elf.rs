@@ -49,6 +49,8 @@ pub struct Linked {
     symbols_header: usize,
     /// Offset of `linux_start64` from [`BASE`].
     pub entry64: u64,
+    /// Offset of `efi_entry` from [`BASE`].
+    pub efi_entry: u64,
     /// Names of sections with relocations.
     pub relocations: Vec<String>,
 }
@@ -81,7 +83,11 @@ impl Linked {
             return Err(format!("{} segments instead of text, rodata, data, symbols", segments.len()));
         }
         let setup = elf.section_by_name(".setup16").ok_or("no section .setup16")?;
-        let entry64 = elf.symbol_by_name("linux_start64").ok_or("no symbol linux_start64")?.address() - BASE;
+        let offset_of = |name: &str| {
+            let symbol = elf.symbol_by_name(name).ok_or(format!("no symbol {name}"))?;
+            symbol.address().checked_sub(BASE).ok_or(format!("{name} lies below the base"))
+        };
+        let (entry64, efi_entry) = (offset_of("linux_start64")?, offset_of("efi_entry")?);
         let relocations = elf
             .sections()
             .filter(|section| section.name().is_ok_and(|n| n.starts_with(".rela.") || n.starts_with(".rel.")))
@@ -93,6 +99,7 @@ impl Linked {
             setup: setup.data().map_err(|error| format!("section .setup16: {error}"))?.to_vec(),
             symbols_header,
             entry64,
+            efi_entry,
             relocations,
         })
     }
