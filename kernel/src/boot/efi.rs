@@ -71,7 +71,7 @@ pub(super) extern "C" fn leave_firmware(handle: *mut c_void, system: *const u8, 
             status = exit(handle, key);
             if status == 0 {
                 add_memory(&mut info, core::slice::from_raw_parts(map, len.min(MAP_MAX)), step);
-                (*(&raw mut INFO)).write(info);
+                (&raw mut INFO).cast::<BootInfo>().write(info);
                 return 0;
             }
         }
@@ -85,7 +85,7 @@ pub(super) extern "C" fn leave_firmware(handle: *mut c_void, system: *const u8, 
 /// It succeeded, and this is called once.
 pub(super) unsafe fn take() -> BootInfo {
     // SAFETY: the caller's promise.
-    unsafe { (*(&raw const INFO)).assume_init_read() }
+    unsafe { (&raw const INFO).cast::<BootInfo>().read() }
 }
 
 /// # Safety
