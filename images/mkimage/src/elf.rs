@@ -166,3 +166,36 @@ pub fn with_symbols(file: &[u8], linked: &Linked, symbols: &[u8]) -> Result<Vec<
     out.extend_from_slice(&segment);
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flat_image_is_the_image_in_memory() {
+        let segment = |offset, data: &[u8], len| Segment { offset, data: data.to_vec(), len, flags: 4 };
+        let linked = Linked {
+            segments: vec![
+                segment(0, b"text", 4),
+                segment(0x1000, b"rodata", 6),
+                segment(0x2000, b"data", 0x1800),
+                segment(0x4000, &[0; 16], 16),
+            ],
+            functions: Vec::new(),
+            setup: Vec::new(),
+            symbols_header: 0,
+            entry64: 0x200,
+            efi_entry: 0,
+            relocations: Vec::new(),
+        };
+        let flat = flatten(&linked, b"table");
+        assert_eq!(flat.len(), 0x5000);
+        assert_eq!(
+            (&flat[..4], &flat[0x1000..0x1006], &flat[0x2000..0x2004]),
+            (&b"text"[..], &b"rodata"[..], &b"data"[..])
+        );
+        assert!(flat[0x2004..0x4000].iter().all(|byte| *byte == 0), "bss is in the file");
+        assert_eq!(flat[0x4000..0x4004], 5u32.to_le_bytes());
+        assert_eq!(&flat[0x4000 + SYMBOLS_HEADER..][..6], b"table\0");
+    }
+}

@@ -4,13 +4,13 @@
 
 use super::ring::Ring;
 use crate::log_filter::LogFilter;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use core::fmt::{self, Write};
 use log::{LevelFilter, Log, Metadata, Record};
 use spin::Once;
 
 /// The ring and the lock that keeps lines of different cores apart.
-static RING: IrqFree<Ring> = IrqFree::new(Ring::new());
+static RING: SpinLock<Ring> = SpinLock::new(Ring::new());
 
 struct Backend;
 
@@ -35,7 +35,7 @@ pub fn set_filter(filter: LogFilter) {
 /// See [`super::break_locks`].
 ///
 /// # Safety
-/// As [`IrqFree::break_lock`].
+/// As [`SpinLock::break_lock`].
 pub(super) unsafe fn break_lock() {
     // SAFETY: a ring that was being written to has at worst a torn last line.
     unsafe { RING.break_lock() };

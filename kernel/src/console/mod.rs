@@ -6,7 +6,7 @@ pub mod uart;
 
 use crate::irq::{self, IrqSource};
 use crate::platform::Platform;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use core::fmt;
 use core::task::{Context, Poll};
 use core::time::Duration;
@@ -17,7 +17,7 @@ use uart::Uart;
 const POLL_PERIOD: Duration = Duration::from_millis(20);
 
 /// The first serial port; `None` on a machine without one.
-static UART: IrqFree<Option<Uart>> = IrqFree::new(None);
+static UART: SpinLock<Option<Uart>> = SpinLock::new(None);
 
 /// Sets up the serial port; the first thing Rust does, so that everything after it can speak.
 pub fn early_init() {

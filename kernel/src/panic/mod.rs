@@ -8,7 +8,7 @@ use crate::arch::exception::{Frame, Headline};
 use crate::console::{self, Raw};
 use crate::options::PanicAction;
 use crate::symbols::SymbolTable;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use crate::{image, mm, power, smp};
 use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 const LOG_LINES: usize = 64;
 
 /// What `panic=` asks for.
-static ACTION: IrqFree<PanicAction> = IrqFree::new(PanicAction::Halt);
+static ACTION: SpinLock<PanicAction> = SpinLock::new(PanicAction::Halt);
 
 static REPORTING: AtomicBool = AtomicBool::new(false);
 
