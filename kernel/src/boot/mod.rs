@@ -43,6 +43,7 @@ extern "C" fn boot_main(protocol: u32, structure: u64, base: u64) -> ! {
     crate::time::boot_begins();
     crate::smp::init_this_cpu(0);
     crate::console::early_init();
+    crate::arch::idt::load_early();
     let image = base..base + image::layout().size() as u64;
     let info = match protocol {
         LINUX => linux::parse(&IdentityMap, structure, image),
