@@ -11,8 +11,12 @@
 
 extern crate alloc;
 
+pub mod devices;
 mod editor;
+pub mod network;
 pub mod shell;
+pub mod shutdown;
+pub mod storage;
 
 use alloc::rc::Rc;
 use keelson_config::{Config, OptionSpec};
@@ -21,6 +25,7 @@ use keelson_hal::Clock;
 use keelson_kernel::console::SerialConsole;
 use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
 use keelson_kernel::{Machine, console, mm, panic, smp};
+use shutdown::Shutdown;
 
 /// What an image is, as its binary declares it.
 pub struct Role {
@@ -47,6 +52,8 @@ pub struct Node {
     pub console: Option<Rc<SerialConsole>>,
     /// The first core's executor: spawn, sleep, time.
     pub handle: Handle,
+    /// Where the end is asked for.
+    pub shutdown: Shutdown,
     executor: Executor,
 }
 
@@ -58,7 +65,8 @@ impl Node {
         panic::set_action(PanicAction::of(&config));
         let executor = Executor::new(machine.clock.clone(), Some(smp::kicker(0)));
         let console = open_console(&machine, &config);
-        let node = Node { handle: executor.handle(), machine, config, console, executor };
+        let shutdown = Shutdown::default();
+        let node = Node { handle: executor.handle(), machine, config, console, shutdown, executor };
         node.announce(role);
         node
     }

@@ -2,6 +2,7 @@
 
 use crate::Node;
 use crate::editor::{Editor, Outcome};
+use crate::shutdown::Then;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -12,7 +13,7 @@ use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_hal::Console;
 use keelson_kernel::panic::provoke;
-use keelson_kernel::{console, mm, power, smp};
+use keelson_kernel::{console, mm, smp};
 
 const PROMPT: &[u8] = b"> ";
 
@@ -49,7 +50,7 @@ impl fmt::Display for Kib {
 /// nothing.
 pub fn spawn(node: &Node, mut commands: Vec<Command>) {
     let Some(console) = node.console.clone() else { return };
-    commands.extend(machine_commands(&node.handle, node.machine.boot.ram()));
+    commands.extend(machine_commands(node));
     commands.sort_by_key(|command| command.name);
     node.handle.spawn("shell", serve(console, commands));
 }
@@ -108,11 +109,18 @@ fn help(commands: &[Command]) -> String {
     text
 }
 
-fn machine_commands(handle: &Handle, ram: u64) -> Vec<Command> {
-    let (tasks, uptime) = (handle.clone(), handle.clone());
+fn machine_commands(node: &Node) -> Vec<Command> {
+    let (tasks, uptime, ram) = (node.handle.clone(), node.handle.clone(), node.machine.boot.ram());
+    let ends = |then| {
+        let shutdown = node.shutdown.clone();
+        move |_: &[&str]| {
+            shutdown.request(then);
+            String::new()
+        }
+    };
     Vec::from([
-        Command::new("poweroff", "switch the machine off", |_| power::off()),
-        Command::new("reboot", "start the machine again", |_| power::reboot()),
+        Command::new("poweroff", "end the work and switch the machine off", ends(Then::PowerOff)),
+        Command::new("reboot", "end the work and start the machine again", ends(Then::Reboot)),
         Command::new("panic", "panic on core [N], to see the report", |words| fail_on(words.first())),
         Command::new("fault", "write to unmapped memory", |_| provoke::page_fault()),
         Command::new("overflow", "use up the stack", |_| provoke::stack_overflow()),

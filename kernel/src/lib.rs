@@ -31,6 +31,7 @@ pub mod pci;
 pub mod pci_host;
 pub mod platform;
 pub mod power;
+pub mod power_button;
 pub mod rtc;
 pub mod smp;
 pub mod start;

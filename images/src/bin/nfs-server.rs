@@ -4,23 +4,130 @@
 
 extern crate alloc;
 
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::net::IpAddr;
+use keelson_ext4::Ext4Volume;
+use keelson_images::devices::Devices;
 use keelson_images::shell::{self, Command};
-use keelson_images::{Node, Role};
+use keelson_images::{Node, Role, network, storage};
 use keelson_kernel::Machine;
+use keelson_kernel::power_button::PowerButton;
+use keelson_net::Stack;
+use keelson_nfs_server::{Names, NfsServer, ServerConfig};
+use keelson_oncrpc::StackNetwork;
+use keelson_volume::Volume;
 
-const ROLE: Role = Role { name: "nfs-server", default_line: "", options: &[], prefixes: &["nfs"] };
+const ROLE: Role = Role {
+    name: "nfs-server",
+    default_line: "ip=dhcp",
+    options: &[keelson_net::OPTIONS, storage::OPTIONS, keelson_nfs_server::OPTIONS],
+    prefixes: &["nfs", "fs"],
+};
 
-keelson_kernel::entry!(appliance);
+keelson_kernel::entry!(image);
 
-fn appliance(machine: Machine) -> ! {
+fn image(machine: Machine) -> ! {
     let node = Node::start(machine, &ROLE);
     let commands = serve(&node);
     shell::spawn(&node, commands);
     node.run()
 }
 
-/// Drivers, network and the role are built here; returns the shell commands they add.
-fn serve(_node: &Node) -> Vec<Command> {
-    Vec::new()
+type Server = NfsServer<Ext4Volume, Dns>;
+
+/// The role's place: empty until it serves.
+type Serving = Rc<RefCell<Option<(Rc<Ext4Volume>, Server)>>>;
+
+/// Starts drivers, network and the role; returns the shell commands they add.
+fn serve(node: &Node) -> Vec<Command> {
+    let mut devices = Devices::find(node);
+    let stack = network::start(node, core::mem::take(&mut devices.nics));
+    let serving = Serving::default();
+    if node.config.must_refuse() {
+        log::error!(target: "nfs", "not serving because of the command line; correct it and boot again");
+    } else {
+        match storage::mount(node, &devices) {
+            Ok(volume) => {
+                node.handle
+                    .spawn("nfs-start", start(Parts::of(node), stack.clone(), volume, serving.clone()));
+            }
+            Err(error) => log::error!(target: "nfs", "not serving: {error}"),
+        }
+    }
+    node.handle.spawn("shutdown", node.shutdown.clone().serve(node.handle.clone(), stop(serving.clone())));
+    if let Some(button) = PowerButton::find(node.machine.platform) {
+        node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
+    }
+    commands(&stack, &serving)
+}
+
+/// What the role's start-up takes along from the node.
+struct Parts {
+    handle: keelson_exec::Handle,
+    entropy: Rc<dyn keelson_hal::Entropy>,
+    config: ServerConfig,
+}
+
+impl Parts {
+    fn of(node: &Node) -> Parts {
+        Parts {
+            handle: node.handle.clone(),
+            entropy: node.machine.entropy.clone(),
+            config: ServerConfig::from_options(&node.config),
+        }
+    }
+}
+
+async fn start(parts: Parts, stack: Stack, volume: Rc<Ext4Volume>, serving: Serving) {
+    let names = Rc::new(Dns(stack.clone()));
+    let network = StackNetwork::new(stack);
+    let Parts { handle, entropy, config } = parts;
+    match NfsServer::start(handle, &network, names, volume.clone(), &*entropy, &config).await {
+        Ok(server) => *serving.borrow_mut() = Some((volume, server)),
+        Err(error) => log::error!(target: "nfs", "not serving: {error}"),
+    }
+}
+
+/// Ends the role: no call is cut off, and the filesystem is left clean.
+async fn stop(serving: Serving) {
+    let taken = serving.borrow_mut().take();
+    let Some((volume, server)) = taken else { return };
+    server.stop().await;
+    match volume.unmount().await {
+        Ok(()) => log::info!(target: "nfs", "filesystem unmounted"),
+        Err(error) => log::error!(target: "nfs", "unmounting: {error}; the journal will be replayed"),
+    }
+}
+
+fn commands(stack: &Stack, serving: &Serving) -> Vec<Command> {
+    let (addresses, statistics, server) = (stack.clone(), stack.clone(), serving.clone());
+    Vec::from([
+        Command::new("ip", "interfaces, addresses, counters", move |_| network::show(&addresses)),
+        Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
+        Command::new("nfsstat", "what the server counted", move |_| match &*server.borrow() {
+            Some((volume, server)) => counters(volume, server),
+            None => String::from("not serving"),
+        }),
+    ])
+}
+
+fn counters(volume: &Ext4Volume, server: &Server) -> String {
+    format!("{:#?}\n{:#?}\n{:#?}\n", server.counters(), volume.counters(), volume.cache_counters())
+}
+
+/// Client names by DNS.
+struct Dns(Stack);
+
+impl Names for Dns {
+    async fn reverse(&self, address: IpAddr) -> Option<String> {
+        self.0.reverse(address).await.ok()
+    }
+
+    async fn forward(&self, name: &str) -> Vec<IpAddr> {
+        self.0.resolve(name).await.unwrap_or_default()
+    }
 }

@@ -59,6 +59,30 @@ pub trait Registers {
     }
 }
 
+impl<R: Registers + ?Sized> Registers for alloc::rc::Rc<R> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+    fn read8(&self, offset: usize) -> u8 {
+        (**self).read8(offset)
+    }
+    fn read16(&self, offset: usize) -> u16 {
+        (**self).read16(offset)
+    }
+    fn read32(&self, offset: usize) -> u32 {
+        (**self).read32(offset)
+    }
+    fn write8(&self, offset: usize, value: u8) {
+        (**self).write8(offset, value);
+    }
+    fn write16(&self, offset: usize, value: u16) {
+        (**self).write16(offset, value);
+    }
+    fn write32(&self, offset: usize, value: u32) {
+        (**self).write32(offset, value);
+    }
+}
+
 /// The legacy I/O port space, for the few devices without memory-mapped registers.
 pub trait PortIo {
     /// Reads one byte from `port`.

@@ -1,1 +1,50 @@
-//! Placeholder; see ARCHITECTURE.md.
+//! Role `nfs-server`: rpcbind, MOUNT and NFS version 3 for unmodified clients, over TCP and UDP.
+//!
+//! Principles:
+//!
+//! 1. **A reply is a promise.** On a `sync` export (the default) nothing is acknowledged as done before the
+//!    volume says that it survives a power cut; data of UNSTABLE writes is promised by COMMIT.
+//! 2. **Handles last.** They survive restarts, renames and changes of the configuration, and never come to
+//!    mean another object.
+//! 3. **The server decides.** Exports, squashing and permissions are checked at every call; what a client was
+//!    told at mount time counts for nothing.
+//! 4. **A refusal has a reason**, and the log names it with the client and the path.
+//! 5. **The cost of a call does not depend on the number of clients**, connections or exports' clients.
+//!
+//! ```text
+//!  port 111    rpcbind --- what is served, and where
+//!  port 20048  mount ----- path -> handle of an exported directory
+//!  port 2049   nfs3 ------ handle -> export -> options for this client -> identity -> volume
+//! ```
+//!
+//! [`exports`] is the configuration language, [`handle`] the file handles, [`identity`] who may do what.
+//! The role knows no hardware and no network stack: it runs on any [`Volume`](keelson_volume::Volume) and any
+//! [`RpcNetwork`](keelson_oncrpc::RpcNetwork), in a host test as on the machine.
+//!
+//! Not here yet: locks (NLM) and crash recovery (NSM), RQUOTA, the duplicate request cache, netgroups, several
+//! volumes, changing exports without restart. Programs that are not served are not announced by rpcbind.
+//! NFSACL is answered with PROG_UNAVAIL, on which clients do without ACLs. NFSv2 and NFSv4 are not served.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod config;
+pub mod exports;
+pub mod handle;
+pub mod identity;
+mod mount;
+mod names;
+mod nfs3;
+mod rpcbind;
+mod server;
+mod siphash;
+mod state;
+
+pub use config::{OPTIONS, ServerConfig};
+pub use mount::{MOUNT_PROGRAM, MountCounters};
+pub use names::{HostTable, Names, NoNames};
+pub use nfs3::{NFS_PROGRAM, NfsCounters, Status};
+pub use rpcbind::RPCBIND_PROGRAM;
+pub use server::{Counters, NfsServer, StartError};

@@ -1,0 +1,61 @@
+# Keelson. `make help` lists the targets; README.md tells the story.
+
+ROLES   := nfs-server
+ROLE    ?= nfs-server
+OUT     := images/out
+
+# What a fresh Debian 12 lacks. Package rustc-web is Debian's current Rust for bookworm.
+PACKAGES := gcc libc6-dev qemu-system-x86 e2fsprogs
+TEST_PACKAGES := libnfs-utils iproute2
+
+# The images are the only thing built freestanding; see ARCHITECTURE.md, "Building without an OS".
+IMAGE_FLAGS := -Cno-redzone=yes -Cforce-frame-pointers=yes --cfg keelson_image -Dwarnings
+IMAGE_CARGO := RUSTFLAGS="$(IMAGE_FLAGS)" cargo
+IMAGE_DIR   := target/image
+
+.PHONY: help run test images lint unit system bench soak deps test-deps clean
+
+help: ## Show this list
+	@echo "Keelson: make [target] [ROLE=$(ROLE)]   roles: $(ROLES)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: deps images ## Boot ROLE in QEMU with a default disk and print how to reach it (leave: Ctrl-A X)
+	@cargo run -q --release -p keelson-qemu --bin keelson-run -- --role $(ROLE)
+
+images: ## Build one bootable file per role into images/out
+	@for role in $(ROLES); do $(MAKE) --no-print-directory image-$$role || exit 1; done
+
+image-%:
+	@$(IMAGE_CARGO) build -q -p keelson-images --bin $* --profile image --target-dir $(IMAGE_DIR)
+	@cargo run -q -p keelson-mkimage -- --role $* --out $(OUT) \
+	    --elf $(IMAGE_DIR)/x86_64-unknown-linux-gnu/image/$*
+
+lint: ## Formatting and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy -q --all-targets -- -D warnings
+	$(IMAGE_CARGO) clippy -q -p keelson-images --target-dir $(IMAGE_DIR) -- -D warnings
+
+test: deps test-deps ## Everything: lint, unit and simulation tests, system tests in QEMU
+	@tests/run.sh lint unit system
+
+unit: ## Host tests only (codecs, state machines, simulation); seconds, no QEMU
+	@tests/run.sh unit
+
+system: images ## System tests in QEMU only
+	@tests/run.sh system
+
+bench: deps test-deps images ## Measure the appliance beside a Linux guest in the same run
+	@cargo run -q --release -p keelson-tests --bin bench
+
+soak: deps test-deps images ## The long forms of the system tests
+	KEELSON_SOAK=1 cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
+
+deps: ## Install what building and running needs (Debian packages, as root)
+	@tests/deps.sh $(PACKAGES)
+
+test-deps: deps
+	@tests/deps.sh $(TEST_PACKAGES)
+
+clean: ## Remove everything that was built
+	cargo clean
+	rm -rf $(OUT) tests/out

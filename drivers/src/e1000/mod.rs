@@ -1,0 +1,354 @@
+//! Intel 82540EM (`e1000`) and 82574L (`e1000e`): one driver, few differences.
+//!
+//! | | 82540EM | 82574L |
+//! |---|---|---|
+//! | interrupts | line or none | MSI-X entry of the caller's choice, MSI, line or none |
+//! | EEPROM word read | address << 8, done bit 4 | address << 2, done bit 1 |
+//! | quirk | | TXDCTL bit 22 must be 1 |
+//!
+//! Receive descriptors are legacy ones; sending uses context and data descriptors, which emulators need for
+//! the checksum. The image turns off ASPM L0s and L1 on the link of a real 82574L (specification update).
+//!
+//! Not here: segmentation offload, jumbo frames, the second queue of the 82574L, PHY management beyond what
+//! the EEPROM set up.
+
+mod regs;
+mod ring;
+
+use self::regs::*;
+use self::ring::{RING_BYTES, RxRing, TxRing};
+use crate::InitError;
+use alloc::rc::Rc;
+use core::time::Duration;
+use keelson_hal::{
+    Clock, Dma, Link, LinkSpeed, MacAddress, NetCounters, NetDevice, NetFeatures, Registers, RxMeta,
+    TransmitError, TxOffload,
+};
+
+/// Which chip it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chip {
+    /// 8086:100E, QEMU's `e1000`.
+    I82540em,
+    /// 8086:10D3, QEMU's `e1000e`.
+    I82574l,
+}
+
+/// How the device interrupts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InterruptMode {
+    /// Not at all: its task is woken by timer. The interrupt registers are left alone, because on an emulated
+    /// chip every access costs an exit, at every tick.
+    Polled,
+    /// Through the line or MSI.
+    Plain,
+    /// 82574L with MSI-X enabled: every cause through this entry, 0 to 4.
+    Msix(u8),
+}
+
+/// Time for reset and for an EEPROM word. Both take microseconds to a few milliseconds.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// The registers must not be touched for this long after a reset.
+const RESET_PAUSE: Duration = Duration::from_millis(2);
+
+/// An 82540EM or 82574L.
+pub struct E1000 {
+    registers: Rc<dyn Registers>,
+    clock: Rc<dyn Clock>,
+    chip: Chip,
+    rx: RxRing,
+    tx: TxRing,
+    mac: MacAddress,
+    /// Causes that interrupt for received frames (0 in [`InterruptMode::Polled`]) and for freed slots.
+    receive_causes: u32,
+    send_causes: u32,
+    /// The multicast table as last written.
+    multicast: [u32; MTA_WORDS],
+    counters: NetCounters,
+    /// An interrupt is awaited: [`NetDevice::arm`] found no work.
+    waiting: bool,
+    doorbells: u64,
+}
+
+impl E1000 {
+    /// Resets the chip and brings it up; carrier follows when the PHY has it.
+    pub fn new(
+        chip: Chip,
+        registers: Rc<dyn Registers>,
+        dma: Rc<dyn Dma>,
+        clock: Rc<dyn Clock>,
+        interrupts: InterruptMode,
+    ) -> Result<E1000, InitError> {
+        if registers.len() < WINDOW {
+            return Err(InitError::NotADevice { what: "e1000 window length", found: registers.len() as u32 });
+        }
+        if !reset(&*registers, &*clock) {
+            return Err(InitError::ResetTimeout);
+        }
+        let mac = read_mac(chip, &*registers, &*clock)?;
+        let msix = match (chip, interrupts) {
+            (_, InterruptMode::Plain | InterruptMode::Polled) => None,
+            (Chip::I82574l, InterruptMode::Msix(entry @ 0..=4)) => Some(u32::from(entry)),
+            (_, InterruptMode::Msix(entry)) => return Err(InitError::VectorRefused(u16::from(entry))),
+        };
+        let (receive_causes, send_causes) = match msix {
+            None if interrupts == InterruptMode::Polled => (0, 0),
+            None => (INT_RXT0 | INT_RXO | INT_RXDMT0 | INT_LSC, INT_TXDW),
+            Some(_) => (INT_RXQ0 | INT_RXO | INT_OTHER | INT_LSC, INT_TXQ0),
+        };
+        let device = E1000 {
+            rx: RxRing::new(&dma)?,
+            tx: TxRing::new(&dma)?,
+            registers,
+            clock,
+            chip,
+            mac,
+            receive_causes,
+            send_causes,
+            multicast: [0; MTA_WORDS],
+            counters: NetCounters::default(),
+            waiting: false,
+            doorbells: 0,
+        };
+        if let Some(entry) = msix {
+            // Receive queue 0, transmit queue 0, other: entry and valid bit at 3:0, 11:8, 19:16.
+            let cause = entry | 1 << 3;
+            device.set(IVAR, cause | cause << 8 | cause << 16);
+        }
+        device.start();
+        log::info!(target: "e1000", "{}: {mac}, {interrupts:?}", device.driver());
+        Ok(device)
+    }
+
+    fn get(&self, register: usize) -> u32 {
+        self.registers.read32(register)
+    }
+
+    fn set(&self, register: usize, value: u32) {
+        self.registers.write32(register, value);
+    }
+
+    /// Programs filters and rings and turns both directions on.
+    fn start(&self) {
+        self.set(CTRL, self.get(CTRL) | CTRL_SLU | CTRL_ASDE);
+        let [a, b, c, d, e, f] = self.mac.0;
+        self.set(RAL0, u32::from_le_bytes([a, b, c, d]));
+        self.set(RAH0, u32::from_le_bytes([e, f, 0, 0]) | RAH_AV);
+        (0..MTA_WORDS).for_each(|word| self.set(MTA + 4 * word, 0));
+        self.set(RXCSUM, RXCSUM_IPOFL | RXCSUM_TUOFL);
+
+        self.set(RDBAL, self.rx.phys() as u32);
+        self.set(RDBAH, (self.rx.phys() >> 32) as u32);
+        self.set(RDLEN, RING_BYTES as u32);
+        self.set(RDH, 0);
+        self.set(RDT, 0);
+        // Interrupt without delay: polling with interrupts masked is what limits their rate.
+        self.set(RDTR, 0);
+        self.set(RADV, 0);
+
+        self.set(TDBAL, self.tx.phys() as u32);
+        self.set(TDBAH, (self.tx.phys() >> 32) as u32);
+        self.set(TDLEN, RING_BYTES as u32);
+        self.set(TDH, 0);
+        self.set(TDT, 0);
+        self.set(TIDV, 0);
+        if self.chip == Chip::I82574l {
+            self.set(TXDCTL, self.get(TXDCTL) | TXDCTL_82574);
+        }
+        self.set(TIPG, TIPG_COPPER);
+        self.set(TCTL, TCTL_EN | TCTL_PSP | TCTL_COLLISION);
+        self.set(RCTL, RCTL_EN | RCTL_BAM | RCTL_SECRC);
+        self.set(RDT, self.rx.first_tail());
+    }
+
+    fn doorbell(&mut self, register: usize, tail: u32) {
+        self.doorbells += 1;
+        self.set(register, tail);
+    }
+}
+
+/// Stops the chip and forgets everything it was told; false when it does not come back.
+fn reset(registers: &dyn Registers, clock: &dyn Clock) -> bool {
+    registers.write32(IMC, u32::MAX);
+    registers.write32(RCTL, 0);
+    registers.write32(TCTL, TCTL_PSP);
+    registers.write32(CTRL, registers.read32(CTRL) | CTRL_RST);
+    let start = clock.now();
+    while clock.now() - start < RESET_PAUSE {
+        core::hint::spin_loop();
+    }
+    while registers.read32(CTRL) & CTRL_RST != 0 {
+        if clock.now() - start > PATIENCE {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+    registers.write32(IMC, u32::MAX);
+    registers.read32(ICR);
+    true
+}
+
+/// The station address: as the chip loaded it, or from words 0 to 2 of its EEPROM.
+fn read_mac(chip: Chip, registers: &dyn Registers, clock: &dyn Clock) -> Result<MacAddress, InitError> {
+    let is_station = |mac: &MacAddress| !mac.is_multicast() && *mac != MacAddress::default();
+    let (low, high) = (registers.read32(RAL0).to_le_bytes(), registers.read32(RAH0));
+    let [e, f, ..] = high.to_le_bytes();
+    let loaded = MacAddress([low[0], low[1], low[2], low[3], e, f]);
+    if high & RAH_AV != 0 && is_station(&loaded) {
+        return Ok(loaded);
+    }
+    let (shift, done) = match chip {
+        Chip::I82540em => (8, 1 << 4),
+        Chip::I82574l => (2, 1 << 1),
+    };
+    let mut mac = MacAddress::default();
+    for (word, bytes) in mac.0.chunks_exact_mut(2).enumerate() {
+        registers.write32(EERD, EERD_START | (word as u32) << shift);
+        let deadline = clock.now() + PATIENCE;
+        let value = loop {
+            let value = registers.read32(EERD);
+            if value & done != 0 {
+                break (value >> 16) as u16;
+            }
+            if clock.now() > deadline {
+                return Err(InitError::NotADevice { what: "EEPROM read register", found: value });
+            }
+        };
+        bytes.copy_from_slice(&value.to_le_bytes());
+    }
+    if is_station(&mac) {
+        Ok(mac)
+    } else {
+        let value = mac.0.iter().fold(0, |all, &byte| all << 8 | u64::from(byte));
+        Err(InitError::BadConfig { field: "EEPROM station address", value })
+    }
+}
+
+/// Bit of the multicast table for a group: 12 bits of the address, from bit 36 on (RCTL.MO = 0).
+fn multicast_hash(group: MacAddress) -> usize {
+    (usize::from(group.0[4]) >> 4 | usize::from(group.0[5]) << 4) & 0xfff
+}
+
+impl Drop for E1000 {
+    fn drop(&mut self) {
+        if !reset(&*self.registers, &*self.clock) {
+            log::error!(target: "e1000", "{}: no answer to reset, its memory is lost", self.mac);
+            self.rx.leak();
+            self.tx.leak();
+        }
+    }
+}
+
+impl NetDevice for E1000 {
+    fn driver(&self) -> &'static str {
+        match self.chip {
+            Chip::I82540em => "e1000",
+            Chip::I82574l => "e1000e",
+        }
+    }
+
+    fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
+    fn features(&self) -> NetFeatures {
+        NetFeatures::TX_CHECKSUM | NetFeatures::RX_CHECKSUM
+    }
+
+    fn max_mtu(&self) -> usize {
+        1500
+    }
+
+    fn max_tso_frame(&self) -> usize {
+        0
+    }
+
+    /// Costs one register read.
+    fn link(&mut self) -> Link {
+        let status = self.get(STATUS);
+        match (status & STATUS_LU != 0, status >> STATUS_SPEED_SHIFT & 3) {
+            (false, _) => Link::Down,
+            (true, 0) => Link::Up(LinkSpeed(10)),
+            (true, 1) => Link::Up(LinkSpeed(100)),
+            (true, _) => Link::Up(LinkSpeed(1000)),
+        }
+    }
+
+    fn receive(&mut self, budget: usize, sink: &mut dyn FnMut(&[u8], RxMeta)) -> usize {
+        let (frames, tail) = self.rx.receive(budget, &mut self.counters, sink);
+        if let Some(tail) = tail {
+            self.doorbell(RDT, tail);
+        }
+        frames
+    }
+
+    fn transmit_room(&mut self) -> usize {
+        self.tx.room()
+    }
+
+    fn transmit(
+        &mut self,
+        len: usize,
+        offload: TxOffload,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), TransmitError> {
+        let result = self.tx.transmit(len, offload, fill);
+        match result {
+            Ok(()) => {
+                self.counters.tx_packets += 1;
+                self.counters.tx_bytes += len as u64;
+            }
+            Err(_) => self.counters.tx_dropped += 1,
+        }
+        result
+    }
+
+    fn flush(&mut self) {
+        if let Some(tail) = self.tx.flush() {
+            self.doorbell(TDT, tail);
+        }
+    }
+
+    fn arm(&mut self) -> bool {
+        if self.receive_causes != 0 {
+            // Causes noted while masked are old: what they stood for is looked at below.
+            self.set(ICR, u32::MAX);
+            let starved = self.tx.starved && !self.tx.is_idle();
+            self.set(IMS, self.receive_causes | if starved { self.send_causes } else { 0 });
+        }
+        let freed = self.tx.starved && self.tx.room() > 0;
+        let work = self.rx.has_work() || freed;
+        self.waiting = !work;
+        work
+    }
+
+    fn disarm(&mut self) {
+        if core::mem::take(&mut self.waiting) {
+            self.counters.interrupts += 1;
+        }
+        if self.receive_causes != 0 {
+            self.set(IMC, u32::MAX);
+        }
+    }
+
+    fn set_multicast(&mut self, groups: &[MacAddress]) {
+        let mut table = [0u32; MTA_WORDS];
+        for &group in groups {
+            let hash = multicast_hash(group);
+            table[hash / 32] |= 1 << (hash % 32);
+        }
+        for (word, &bits) in table.iter().enumerate() {
+            if bits != self.multicast[word] {
+                self.set(MTA + 4 * word, bits);
+            }
+        }
+        self.multicast = table;
+    }
+
+    fn counters(&self) -> NetCounters {
+        NetCounters { doorbells: self.doorbells, ..self.counters }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,441 @@
+use super::ring::COUNT;
+use super::*;
+use crate::testing::{TestClock, TestDma};
+use keelson_hal::TxChecksum;
+use std::cell::{Cell, RefCell};
+
+const MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+
+/// Register file of both chips, and the device side of the rings.
+struct Fake {
+    chip: Chip,
+    file: RefCell<Vec<u32>>,
+    /// The chip has loaded its address by itself.
+    loaded: Cell<bool>,
+    /// Reset never ends.
+    stuck: Cell<bool>,
+    /// Writes to RDT and TDT.
+    tails: Cell<u32>,
+    /// The context descriptor in force.
+    context: Cell<[u32; 4]>,
+}
+
+fn peek<T: Copy>(phys: u64) -> T {
+    TestDma::check_region(phys, size_of::<T>());
+    // SAFETY: inside a region, as just checked.
+    unsafe { (TestDma::virt_of(phys) as *const T).read_volatile() }
+}
+
+fn poke<T>(phys: u64, value: T) {
+    TestDma::check_region(phys, size_of::<T>());
+    // SAFETY: inside a region, as just checked.
+    unsafe { (TestDma::virt_of(phys) as *mut T).write_volatile(value) }
+}
+
+impl Fake {
+    fn new(chip: Chip) -> Rc<Fake> {
+        Rc::new(Fake {
+            chip,
+            file: RefCell::new(vec![0; WINDOW / 4]),
+            loaded: Cell::new(true),
+            stuck: Cell::new(false),
+            tails: Cell::new(0),
+            context: Cell::new([0; 4]),
+        })
+    }
+
+    fn reg(&self, offset: usize) -> u32 {
+        self.file.borrow()[offset / 4]
+    }
+
+    fn put(&self, offset: usize, value: u32) {
+        self.file.borrow_mut()[offset / 4] = value;
+    }
+
+    /// Notes a cause; true when it interrupts.
+    fn cause(&self, bits: u32) -> bool {
+        self.put(ICR, self.reg(ICR) | bits);
+        self.reg(ICR) & self.reg(IMS) != 0
+    }
+
+    /// Receives a frame (no FCS); `None` without a free descriptor, else whether it interrupts.
+    fn deliver(&self, frame: &[u8], status: u8, errors: u8) -> Option<bool> {
+        assert!(self.reg(RCTL) & RCTL_EN != 0);
+        let head = self.reg(RDH);
+        if head == self.reg(RDT) {
+            return None;
+        }
+        let at = u64::from(self.reg(RDBAL)) + (u64::from(self.reg(RDBAH)) << 32) + 16 * u64::from(head);
+        let buffer = peek::<u64>(at);
+        frame.iter().zip(buffer..).for_each(|(&byte, place)| poke(place, byte));
+        poke(at + 8, frame.len() as u16);
+        poke(at + 13, errors);
+        poke(at + 12, status | 1);
+        self.put(RDH, (head + 1) % COUNT as u32);
+        Some(self.cause(INT_RXT0 | INT_RXQ0))
+    }
+
+    /// Sends everything up to the tail: frames with their context where one was asked for.
+    fn transmit(&self) -> Vec<(Vec<u8>, Option<[u32; 4]>)> {
+        assert!(self.reg(TCTL) & TCTL_EN != 0);
+        let mut frames = Vec::new();
+        while self.reg(TDH) != self.reg(TDT) {
+            let head = self.reg(TDH);
+            let at = u64::from(self.reg(TDBAL)) + (u64::from(self.reg(TDBAH)) << 32) + 16 * u64::from(head);
+            let words: [u32; 4] = std::array::from_fn(|i| peek(at + 4 * i as u64));
+            assert!(words[2] & 1 << 29 != 0, "extended descriptors only");
+            if words[2] >> 20 & 15 == 0 {
+                self.context.set(words);
+            } else {
+                assert!(words[2] & 3 << 24 == 3 << 24, "whole frames with FCS");
+                let buffer = u64::from(words[0]) | u64::from(words[1]) << 32;
+                let frame = (0..u64::from(words[2] & 0xfffff)).map(|i| peek(buffer + i)).collect();
+                frames.push((frame, (words[3] & 1 << 9 != 0).then(|| self.context.get())));
+            }
+            if words[2] & 1 << 27 != 0 {
+                poke(at + 12, words[3] | 1);
+                self.cause(INT_TXDW | INT_TXQ0);
+            }
+            self.put(TDH, (head + 1) % COUNT as u32);
+        }
+        frames
+    }
+}
+
+impl Registers for Fake {
+    fn len(&self) -> usize {
+        WINDOW
+    }
+
+    fn read8(&self, _: usize) -> u8 {
+        panic!("registers are 32 bits wide")
+    }
+
+    fn read16(&self, _: usize) -> u16 {
+        panic!("registers are 32 bits wide")
+    }
+
+    fn read32(&self, offset: usize) -> u32 {
+        let value = self.reg(offset);
+        if offset == ICR {
+            self.put(ICR, 0);
+        }
+        value
+    }
+
+    fn write8(&self, _: usize, _: u8) {
+        panic!("registers are 32 bits wide")
+    }
+
+    fn write16(&self, _: usize, _: u16) {
+        panic!("registers are 32 bits wide")
+    }
+
+    fn write32(&self, offset: usize, value: u32) {
+        match offset {
+            CTRL if value & CTRL_RST != 0 => {
+                if self.stuck.get() {
+                    return self.put(CTRL, value);
+                }
+                self.file.borrow_mut().fill(0);
+                self.tails.set(0);
+                if self.loaded.get() {
+                    let [a, b, c, d, e, f] = MAC.0;
+                    self.put(RAL0, u32::from_le_bytes([a, b, c, d]));
+                    self.put(RAH0, u32::from_le_bytes([e, f, 0, 0]) | RAH_AV);
+                }
+            }
+            EERD => {
+                let (shift, done) = if self.chip == Chip::I82540em { (8, 4) } else { (2, 1) };
+                let word = (value >> shift) as usize;
+                let data = u32::from(MAC.0[2 * word]) | u32::from(MAC.0[2 * word + 1]) << 8;
+                self.put(EERD, data << 16 | 1 << done);
+            }
+            ICR => self.put(ICR, self.reg(ICR) & !value),
+            IMS => self.put(IMS, self.reg(IMS) | value),
+            IMC => self.put(IMS, self.reg(IMS) & !value),
+            RDT | TDT => {
+                self.tails.set(self.tails.get() + 1);
+                self.put(offset, value);
+            }
+            _ => self.put(offset, value),
+        }
+    }
+}
+
+fn up(chip: Chip) -> (Rc<Fake>, E1000) {
+    let fake = Fake::new(chip);
+    let device = bring_up(&fake, InterruptMode::Plain).unwrap();
+    fake.tails.set(0);
+    (fake, device)
+}
+
+fn bring_up(fake: &Rc<Fake>, mode: InterruptMode) -> Result<E1000, InitError> {
+    E1000::new(fake.chip, fake.clone(), Rc::new(TestDma), Rc::new(TestClock::default()), mode)
+}
+
+fn received(device: &mut E1000) -> Vec<(Vec<u8>, bool)> {
+    let mut frames = Vec::new();
+    device.receive(64, &mut |frame, meta| frames.push((frame.to_vec(), meta.checksum_ok)));
+    frames
+}
+
+fn send(device: &mut E1000, frame: &[u8]) -> Result<(), TransmitError> {
+    device.transmit(frame.len(), TxOffload::default(), &mut |buffer| buffer.copy_from_slice(frame))
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
+}
+
+/// EOP and the receive status bits for checked TCP.
+const EOP: u8 = 2;
+const TCPCS: u8 = 1 << 5;
+
+#[test]
+fn address_comes_from_the_chip_or_its_eeprom() {
+    for chip in [Chip::I82540em, Chip::I82574l] {
+        let fake = Fake::new(chip);
+        assert_eq!(bring_up(&fake, InterruptMode::Plain).unwrap().mac(), MAC);
+        fake.loaded.set(false);
+        assert_eq!(bring_up(&fake, InterruptMode::Plain).unwrap().mac(), MAC, "{chip:?}");
+    }
+}
+
+#[test]
+fn chips_differ_where_they_should() {
+    let (fake, device) = up(Chip::I82540em);
+    assert_eq!((device.driver(), fake.reg(TXDCTL)), ("e1000", 0));
+    drop(device);
+    let fake = Fake::new(Chip::I82574l);
+    let device = bring_up(&fake, InterruptMode::Msix(2)).unwrap();
+    assert_eq!((device.driver(), fake.reg(TXDCTL), fake.reg(IVAR)), ("e1000e", 1 << 22, 0x000a_0a0a));
+    drop(device);
+    assert_eq!(bring_up(&fake, InterruptMode::Msix(5)).err(), Some(InitError::VectorRefused(5)));
+    let fake = Fake::new(Chip::I82540em);
+    assert_eq!(bring_up(&fake, InterruptMode::Msix(0)).err(), Some(InitError::VectorRefused(0)));
+}
+
+#[test]
+fn link_and_speed_come_from_status() {
+    let (fake, mut device) = up(Chip::I82540em);
+    assert_eq!(device.link(), Link::Down);
+    for (bits, speed) in [(0, 10), (1, 100), (2, 1000), (3, 1000)] {
+        fake.put(STATUS, STATUS_LU | bits << 6);
+        assert_eq!(device.link(), Link::Up(LinkSpeed(speed)));
+    }
+}
+
+#[test]
+fn stuck_chip_is_refused_and_a_dropped_one_keeps_its_memory() {
+    let fake = Fake::new(Chip::I82574l);
+    fake.stuck.set(true);
+    assert_eq!(bring_up(&fake, InterruptMode::Plain).err(), Some(InitError::ResetTimeout));
+    assert_eq!(TestDma::in_use(), 0);
+    let (fake, device) = up(Chip::I82574l);
+    drop(device);
+    assert_eq!((TestDma::in_use(), fake.reg(RCTL), fake.reg(TCTL)), (0, 0, 0));
+    let (fake, device) = up(Chip::I82574l);
+    fake.stuck.set(true);
+    drop(device);
+    assert!(TestDma::in_use() > 0);
+    assert_eq!((fake.reg(RCTL), fake.reg(TCTL) & TCTL_EN), (0, 0));
+}
+
+#[test]
+fn memory_shortage_is_reported() {
+    let fake = Fake::new(Chip::I82540em);
+    TestDma::set_limit(600_000);
+    assert!(matches!(bring_up(&fake, InterruptMode::Plain).err(), Some(InitError::NoMemory(_))));
+    TestDma::set_limit(usize::MAX);
+    assert_eq!(TestDma::in_use(), 0);
+}
+
+#[test]
+fn frames_go_around_the_ring_many_times() {
+    let (fake, mut device) = up(Chip::I82540em);
+    for round in 0..100 {
+        for i in 0..60 {
+            assert!(fake.deliver(&pattern(60 + i + round), EOP, 0).is_some(), "round {round}");
+        }
+        let frames = received(&mut device);
+        assert_eq!(frames.len(), 60);
+        for (i, (frame, _)) in frames.into_iter().enumerate() {
+            assert_eq!(frame, pattern(60 + i + round));
+        }
+    }
+    let counters = device.counters();
+    assert_eq!((counters.rx_packets, counters.rx_errors), (6000, 0));
+    assert!(counters.doorbells as f64 / 6000.0 <= 0.05, "{} doorbells", counters.doorbells);
+}
+
+#[test]
+fn overrun_ring_recovers() {
+    let (fake, mut device) = up(Chip::I82574l);
+    for _ in 0..5 {
+        let mut delivered = 0;
+        while fake.deliver(&pattern(100), EOP, 0).is_some() {
+            delivered += 1;
+        }
+        assert!(delivered > COUNT - 1 - 32, "{delivered}");
+        let mut got = 0;
+        while device.receive(64, &mut |_, _| got += 1) > 0 {}
+        assert_eq!(got, delivered);
+    }
+}
+
+#[test]
+fn checksum_is_trusted_only_when_checked_and_right() {
+    let (fake, mut device) = up(Chip::I82574l);
+    const TCPE: u8 = 1 << 5;
+    for (status, errors) in
+        [(EOP, 0), (EOP | TCPCS, 0), (EOP | TCPCS, TCPE), (EOP | TCPCS | 4, 0), (EOP | 0x10, 0)]
+    {
+        fake.deliver(&pattern(60), status, errors);
+    }
+    let trusted: Vec<bool> = received(&mut device).into_iter().map(|(_, ok)| ok).collect();
+    assert_eq!(trusted, [false, true, false, false, true]);
+}
+
+#[test]
+fn bad_frames_are_dropped_and_counted() {
+    let (fake, mut device) = up(Chip::I82540em);
+    fake.deliver(&pattern(60), EOP, 1);
+    fake.deliver(&pattern(13), EOP, 0);
+    fake.deliver(&pattern(0), EOP, 0);
+    // A frame over three buffers.
+    fake.deliver(&pattern(2048), 0, 0);
+    fake.deliver(&pattern(2048), 0, 0);
+    fake.deliver(&pattern(300), EOP, 0);
+    fake.deliver(&pattern(61), EOP, 0);
+    assert_eq!(received(&mut device), [(pattern(61), false)]);
+    assert_eq!(device.counters().rx_errors, 4);
+    // A length the buffer does not have.
+    fake.deliver(&pattern(64), EOP, 0);
+    let last = (fake.reg(RDH) + COUNT as u32 - 1) % COUNT as u32;
+    poke(
+        u64::from(fake.reg(RDBAL)) + (u64::from(fake.reg(RDBAH)) << 32) + 16 * u64::from(last) + 8,
+        0xffffu16,
+    );
+    assert!(received(&mut device).is_empty());
+    assert_eq!(device.counters().rx_errors, 5);
+}
+
+#[test]
+fn sent_frames_are_whole_and_reclaimed() {
+    let (fake, mut device) = up(Chip::I82540em);
+    for round in 0..200 {
+        for i in 0..20 {
+            send(&mut device, &pattern(60 + i + round)).unwrap();
+        }
+        device.flush();
+        let frames = fake.transmit();
+        assert_eq!(frames.len(), 20);
+        for (i, (frame, context)) in frames.into_iter().enumerate() {
+            assert_eq!((frame, context), (pattern(60 + i + round), None));
+        }
+        assert_eq!(device.transmit_room(), (COUNT - 1) / 2, "everything is reclaimed after each flush");
+    }
+    assert_eq!(device.counters().doorbells, 200);
+}
+
+#[test]
+fn checksum_is_left_to_the_chip() {
+    let (fake, mut device) = up(Chip::I82574l);
+    let tcp = TxOffload { checksum: Some(TxChecksum { start: 34, offset: 16 }), segment_size: None };
+    let udp = TxOffload { checksum: Some(TxChecksum { start: 54, offset: 6 }), segment_size: None };
+    for offload in [tcp, TxOffload::default(), udp] {
+        device.transmit(100, offload, &mut |buffer| buffer.fill(7)).unwrap();
+    }
+    device.flush();
+    let contexts: Vec<_> = fake.transmit().into_iter().map(|(_, context)| context).collect();
+    const DEXT: u32 = 1 << 29;
+    assert_eq!(
+        contexts,
+        [
+            Some([14 | 24 << 8 | 33 << 16, 34 | 50 << 8, DEXT | 1 << 24, 0]),
+            None,
+            Some([14 | 24 << 8 | 53 << 16, 54 | 60 << 8, DEXT, 0]),
+        ]
+    );
+}
+
+#[test]
+fn frames_the_chip_cannot_send_are_refused() {
+    let (_fake, mut device) = up(Chip::I82540em);
+    assert_eq!(send(&mut device, &pattern(1518)), Ok(()));
+    assert_eq!(send(&mut device, &pattern(1519)), Err(TransmitError::TooLong));
+    let tso = TxOffload { checksum: None, segment_size: Some(1460) };
+    assert_eq!(device.transmit(1000, tso, &mut |_| panic!("not filled")), Err(TransmitError::TooLong));
+    assert_eq!(device.counters().tx_dropped, 2);
+}
+
+#[test]
+fn full_ring_interrupts_when_armed() {
+    for mode in [InterruptMode::Plain, InterruptMode::Msix(0)] {
+        let fake = Fake::new(Chip::I82574l);
+        let mut device = bring_up(&fake, mode).unwrap();
+        let mut queued = 0;
+        while send(&mut device, &pattern(60)).is_ok() {
+            queued += 1;
+        }
+        assert!(queued > 200);
+        device.flush();
+        device.disarm();
+        assert!(!device.arm());
+        assert!(fake.reg(IMS) & (INT_TXDW | INT_TXQ0) != 0);
+        assert_eq!(fake.transmit().len(), queued);
+        assert!(fake.reg(ICR) & fake.reg(IMS) != 0, "interrupt");
+        device.disarm();
+        assert!(device.transmit_room() > 0);
+        assert!(!device.arm());
+        assert_eq!(fake.reg(IMS) & (INT_TXDW | INT_TXQ0), 0, "nobody waits any more");
+    }
+}
+
+#[test]
+fn no_wake_up_is_lost_between_looking_and_arming() {
+    let (fake, mut device) = up(Chip::I82540em);
+    for _ in 0..1000 {
+        device.disarm();
+        assert_eq!(fake.deliver(&pattern(60), EOP, 0), Some(false), "no interrupt while polling");
+        assert_eq!(received(&mut device).len(), 1);
+        fake.deliver(&pattern(60), EOP, 0);
+        assert!(device.arm());
+        device.disarm();
+        assert_eq!(received(&mut device).len(), 1);
+        assert!(!device.arm());
+        assert_eq!(fake.reg(ICR), 0, "no stale cause ends the rest at once");
+        assert_eq!(fake.deliver(&pattern(60), EOP, 0), Some(true));
+        device.disarm();
+        assert_eq!(received(&mut device).len(), 1);
+    }
+    assert_eq!(device.counters().interrupts, 1000);
+}
+
+#[test]
+fn groups_are_hashed_into_the_table() {
+    let (fake, mut device) = up(Chip::I82540em);
+    // The manual's example (section 13.5.1): 01:AA:00:12:34:56 hashes to 563h with offset 0.
+    let group = MacAddress([0x01, 0xaa, 0x00, 0x12, 0x34, 0x56]);
+    assert_eq!(multicast_hash(group), 0x563);
+    device.set_multicast(&[group]);
+    let table = |fake: &Fake| -> Vec<u32> { (0..MTA_WORDS).map(|word| fake.reg(MTA + 4 * word)).collect() };
+    assert_eq!(table(&fake)[0x563 / 32], 1 << (0x563 % 32));
+    assert_eq!(table(&fake).iter().map(|word| word.count_ones()).sum::<u32>(), 1);
+    device.set_multicast(&[]);
+    assert!(table(&fake).iter().all(|&word| word == 0));
+}
+
+#[test]
+fn polled_chip_is_not_asked_to_interrupt() {
+    let fake = Fake::new(Chip::I82540em);
+    let mut device = bring_up(&fake, InterruptMode::Polled).unwrap();
+    assert!(!device.arm());
+    assert_eq!(fake.reg(IMS), 0);
+    assert_eq!(fake.deliver(&pattern(60), EOP, 0), Some(false));
+    device.disarm();
+    assert_eq!(received(&mut device).len(), 1);
+    fake.deliver(&pattern(60), EOP, 0);
+    assert!(device.arm());
+}

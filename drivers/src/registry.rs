@@ -1,0 +1,90 @@
+//! Which driver is for which device.
+
+/// Vendor id of virtio devices on PCI (virtio 1.2 section 4.1.2).
+pub const VIRTIO_VENDOR: u16 = 0x1af4;
+
+/// Vendor and device id of a PCI function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PciId {
+    /// Configuration space offset 0.
+    pub vendor: u16,
+    /// Configuration space offset 2.
+    pub device: u16,
+}
+
+/// The drivers of this crate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DriverKind {
+    /// [`VirtioNet`](crate::virtio::net::VirtioNet).
+    VirtioNet,
+    /// [`VirtioBlk`](crate::virtio::blk::VirtioBlk).
+    VirtioBlk,
+    /// [`VirtioConsole`](crate::virtio::console::VirtioConsole).
+    VirtioConsole,
+    /// [`VirtioRng`](crate::virtio::rng::VirtioRng).
+    VirtioRng,
+    /// [`E1000`](crate::e1000::E1000) as [`Chip::I82540em`](crate::e1000::Chip::I82540em).
+    E1000,
+    /// [`E1000`](crate::e1000::E1000) as [`Chip::I82574l`](crate::e1000::Chip::I82574l).
+    E1000e,
+}
+
+/// The driver for a PCI function, if there is one.
+pub fn probe_pci(id: PciId) -> Option<DriverKind> {
+    match (id.vendor, id.device) {
+        (0x8086, 0x100e) => Some(DriverKind::E1000),
+        (0x8086, 0x10d3) => Some(DriverKind::E1000e),
+        _ => virtio_type_of(id).and_then(probe_virtio),
+    }
+}
+
+/// The driver for a virtio device type, if there is one. For MMIO the type is register 8; type 0 is an
+/// empty slot.
+pub fn probe_virtio(device_type: u32) -> Option<DriverKind> {
+    match device_type {
+        1 => Some(DriverKind::VirtioNet),
+        2 => Some(DriverKind::VirtioBlk),
+        3 => Some(DriverKind::VirtioConsole),
+        4 => Some(DriverKind::VirtioRng),
+        _ => None,
+    }
+}
+
+/// The virtio device type of a PCI function: modern ids are 0x1040 plus the type, transitional ones (which
+/// offer the modern interface too) have a table of their own (virtio 1.2 section 4.1.2.1).
+pub fn virtio_type_of(id: PciId) -> Option<u32> {
+    if id.vendor != VIRTIO_VENDOR {
+        return None;
+    }
+    match id.device {
+        0x1000 => Some(1),
+        0x1001 => Some(2),
+        0x1002 => Some(5),
+        0x1003 => Some(3),
+        0x1004 => Some(8),
+        0x1005 => Some(4),
+        0x1009 => Some(9),
+        modern @ 0x1041..=0x107f => Some(u32::from(modern - 0x1040)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_devices_have_drivers() {
+        let probe = |vendor, device| probe_pci(PciId { vendor, device });
+        assert_eq!(probe(0x1af4, 0x1000), Some(DriverKind::VirtioNet));
+        assert_eq!(probe(0x1af4, 0x1041), Some(DriverKind::VirtioNet));
+        assert_eq!(probe(0x1af4, 0x1001), Some(DriverKind::VirtioBlk));
+        assert_eq!(probe(0x1af4, 0x1042), Some(DriverKind::VirtioBlk));
+        assert_eq!(probe(0x1af4, 0x1005), Some(DriverKind::VirtioRng));
+        assert_eq!(probe(0x1af4, 0x1003), Some(DriverKind::VirtioConsole));
+        assert_eq!(probe(0x8086, 0x100e), Some(DriverKind::E1000));
+        assert_eq!(probe(0x8086, 0x10d3), Some(DriverKind::E1000e));
+        assert_eq!(probe(0x1af4, 0x1045), None, "the balloon has no driver");
+        assert_eq!(probe(0x8086, 0x1041), None);
+    }
+}

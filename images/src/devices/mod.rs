@@ -1,0 +1,132 @@
+//! Finds the machine's devices and gives each its driver.
+//!
+//! Order is what names depend on: network devices become `eth0, eth1, ...` and disks `vda, vdb, ...` in the
+//! order of their PCI addresses, or of their register windows where there is no PCI. A device that cannot be
+//! started is reported and left out; the next one takes its name.
+
+mod mmio;
+mod pci;
+
+use crate::Node;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+use keelson_drivers::virtio::Transport;
+use keelson_drivers::virtio::blk::VirtioBlk;
+use keelson_drivers::virtio::console::VirtioConsole;
+use keelson_drivers::virtio::net::VirtioNet;
+use keelson_drivers::virtio::rng::VirtioRng;
+use keelson_drivers::{DriverKind, InitError, probe_virtio};
+use keelson_hal::{Clock, Dma, Interrupt, NetDevice};
+use keelson_kernel::irq;
+use keelson_kernel::mm::KernelDma;
+
+/// How often a device without any interrupt is looked at.
+const POLL_PERIOD: Duration = Duration::from_micros(100);
+/// Bytes taken from a hardware random number generator as a seed.
+const SEED: usize = 64;
+
+/// A network device ready for the stack.
+pub struct Nic {
+    /// The driver.
+    pub device: Box<dyn NetDevice>,
+    /// What wakes its task.
+    pub interrupt: Rc<dyn Interrupt>,
+    /// Where it is: `0000:00:02.0`, or `mmio feb00e00`.
+    pub place: String,
+}
+
+/// The devices of the machine.
+#[derive(Default)]
+pub struct Devices {
+    /// Network devices in the order of their names.
+    pub nics: Vec<Nic>,
+    /// Disks in the order of their names, each with its task running.
+    pub disks: Vec<Rc<VirtioBlk>>,
+    /// virtio consoles, each with its task running.
+    pub consoles: Vec<Rc<VirtioConsole<KernelDma>>>,
+}
+
+impl Devices {
+    /// Looks at PCI, and at the virtio register windows of a machine without.
+    pub fn find(node: &Node) -> Devices {
+        let mut devices = Devices::default();
+        pci::find(node, &mut devices);
+        mmio::find(node, &mut devices);
+        devices
+    }
+
+    fn add_nic(&mut self, device: impl NetDevice + 'static, interrupt: Rc<dyn Interrupt>, place: String) {
+        self.nics.push(Nic { device: Box::new(device), interrupt, place });
+    }
+
+    /// Gives a virtio device its driver.
+    fn add_virtio(
+        &mut self,
+        node: &Node,
+        transport: Box<dyn Transport>,
+        interrupt: Rc<dyn Interrupt>,
+        place: String,
+    ) -> Result<(), InitError> {
+        let machine = &node.machine;
+        let (dma, clock): (Rc<dyn Dma>, Rc<dyn Clock>) = (machine.dma.clone(), machine.clock.clone());
+        let Some(kind) = probe_virtio(transport.device_type()) else {
+            log::info!(target: "virtio", "{place}: no driver for virtio device type {}", transport.device_type());
+            return Ok(());
+        };
+        match kind {
+            DriverKind::VirtioNet => self.add_nic(VirtioNet::new(transport, dma)?, interrupt, place),
+            DriverKind::VirtioBlk => {
+                let name = disk_name(self.disks.len());
+                let disk = Rc::new(VirtioBlk::new(transport, dma, &name)?);
+                node.handle.spawn("virtio-blk", disk.clone().service(interrupt));
+                self.disks.push(disk);
+            }
+            DriverKind::VirtioConsole => {
+                let console = Rc::new(VirtioConsole::<KernelDma>::new(transport, clock)?);
+                node.handle.spawn("virtio-console", console.clone().service(interrupt));
+                self.consoles.push(console);
+            }
+            DriverKind::VirtioRng => {
+                let mut seed = [0; SEED];
+                match VirtioRng::<KernelDma>::new(transport, clock)?.read(&mut seed) {
+                    Ok(()) => machine.entropy.reseed(&seed),
+                    Err(error) => log::warn!(target: "virtio", "{place}: {error}; its seed is not used"),
+                }
+            }
+            DriverKind::E1000 | DriverKind::E1000e => {}
+        }
+        Ok(())
+    }
+}
+
+/// `vda`, `vdb`, ... `vdz`, `vdaa`, as Linux counts.
+fn disk_name(mut index: usize) -> String {
+    let mut suffix = String::new();
+    loop {
+        suffix.insert(0, char::from(b'a' + (index % 26) as u8));
+        if index < 26 {
+            return format!("vd{suffix}");
+        }
+        index = index / 26 - 1;
+    }
+}
+
+/// The interrupt of last resort: the clock.
+fn polled() -> Rc<dyn Interrupt> {
+    Rc::new(irq::timer_polled(POLL_PERIOD))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_named_as_linux_names_them() {
+        let names: Vec<_> = [0, 1, 25, 26, 27, 701, 702].into_iter().map(disk_name).collect();
+        assert_eq!(names, ["vda", "vdb", "vdz", "vdaa", "vdab", "vdzz", "vdaaa"]);
+    }
+}

@@ -1,0 +1,153 @@
+//! PCI functions: their register windows, their interrupts, their drivers.
+
+use super::{Devices, polled};
+use crate::Node;
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use core::cell::RefCell;
+use keelson_drivers::e1000::{Chip, E1000, InterruptMode};
+use keelson_drivers::virtio::{PciCapabilities, PciTransport};
+use keelson_drivers::{DriverKind, PciId, probe_pci};
+use keelson_hal::{Interrupt, Registers};
+use keelson_kernel::irq;
+use keelson_kernel::mm;
+use keelson_kernel::pci::{Bar, ConfigAccess, Function, MsiXTable};
+
+/// The MSI-X entry every cause of a device is sent through.
+const ENTRY: u16 = 0;
+
+/// Starts the driver of every function that has one.
+pub fn find(node: &Node, devices: &mut Devices) {
+    for function in &node.machine.pci.functions {
+        let id = PciId { vendor: function.vendor, device: function.device };
+        let Some(kind) = probe_pci(id) else { continue };
+        if let Err(error) = start(node, devices, function, id, kind) {
+            log::error!(
+                target: "pci",
+                "{}: device {:04x}:{:04x} is left out: {error}",
+                function.address,
+                id.vendor,
+                id.device
+            );
+        }
+    }
+}
+
+fn start(
+    node: &Node,
+    devices: &mut Devices,
+    function: &Function,
+    id: PciId,
+    kind: DriverKind,
+) -> Result<(), String> {
+    let machine = &node.machine;
+    let access = &*machine.pci;
+    let bars = Bars { function, mapped: RefCell::default() };
+    function.enable_decoding(access);
+    function.set_bus_master(access, true);
+    let (interrupt, delivery) = interrupt_of(node, function, &bars);
+    let place = function.address.to_string();
+    match kind {
+        DriverKind::E1000 | DriverKind::E1000e => {
+            let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
+            let chip = if kind == DriverKind::E1000 { Chip::I82540em } else { Chip::I82574l };
+            let mode = match delivery {
+                Delivery::MsiX => InterruptMode::Msix(ENTRY as u8),
+                Delivery::Plain => InterruptMode::Plain,
+                Delivery::None => InterruptMode::Polled,
+            };
+            let (dma, clock) = (machine.dma.clone(), machine.clock.clone());
+            let device = E1000::new(chip, registers, dma, clock, mode).map_err(|error| error.to_string())?;
+            devices.add_nic(device, interrupt, place);
+            Ok(())
+        }
+        _ => {
+            let read32 = |offset| access.read32(function.address, offset);
+            let capabilities = PciCapabilities::find(&read32).map_err(|error| error.to_string())?;
+            let vector = (delivery == Delivery::MsiX).then_some(ENTRY);
+            let mut transport = PciTransport::new(id, &capabilities, &|bar| bars.get(bar), vector)
+                .map_err(|error| error.to_string())?;
+            if delivery == Delivery::None {
+                transport = transport.without_interrupt();
+            }
+            devices.add_virtio(node, Box::new(transport), interrupt, place).map_err(|error| error.to_string())
+        }
+    }
+}
+
+/// The function's memory BARs, mapped when asked for.
+struct Bars<'a> {
+    function: &'a Function,
+    mapped: RefCell<[Option<Rc<dyn Registers>>; 6]>,
+}
+
+impl Bars<'_> {
+    fn get(&self, index: u8) -> Option<Rc<dyn Registers>> {
+        let index = usize::from(index);
+        let mut mapped = self.mapped.borrow_mut();
+        let place = mapped.get_mut(index)?;
+        if place.is_none() {
+            let Bar::Memory { base, len, .. } = self.function.bars[index]? else { return None };
+            if base == 0 {
+                // The firmware assigned none, and neither do we.
+                return None;
+            }
+            *place = Some(Rc::new(mm::map_mmio(base, usize::try_from(len).ok()?).ok()?));
+        }
+        place.clone()
+    }
+}
+
+/// How a function's interrupts arrive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    /// By message through the entry [`ENTRY`] of its MSI-X table.
+    MsiX,
+    /// By its only message, or its line.
+    Plain,
+    /// Not at all.
+    None,
+}
+
+/// What wakes the function's task, and how that arrives: a message if it can send one; else its line,
+/// where the firmware's routing can be trusted; else the clock.
+fn interrupt_of(node: &Node, function: &Function, bars: &Bars<'_>) -> (Rc<dyn Interrupt>, Delivery) {
+    let access = &*node.machine.pci;
+    if let Some(msix) = function.msi_x(access)
+        && let Some(registers) = bars.get(msix.table_bar as u8)
+        && let Some(table) = MsiXTable::new(registers, msix.table_offset as usize, msix.vectors)
+        && let Some((source, message)) = irq::allocate()
+    {
+        function.disable_intx(access);
+        table.set(ENTRY, message);
+        msix.set_enabled(access, true);
+        return (Rc::new(source), Delivery::MsiX);
+    }
+    if let Some(msi) = function.msi(access)
+        && let Some((source, message)) = irq::allocate()
+    {
+        function.disable_intx(access);
+        if msi.enable(access, message) {
+            return (Rc::new(source), Delivery::Plain);
+        }
+    }
+    // How a pin is wired to the I/O APIC stands in AML, which we do not run. The line register tells it too
+    // where the firmware wired PCI to one of the ISA wires and says so in an override: that is level-triggered.
+    if function.interrupt_pin != 0 && function.interrupt_line < 16 {
+        let (gsi, wire) = node.machine.platform.isa_wire(function.interrupt_line);
+        if wire.level
+            && let Some(source) = irq::legacy(gsi, wire)
+        {
+            return (Rc::new(source), Delivery::Plain);
+        }
+    }
+    function.disable_intx(access);
+    log::info!(
+        target: "pci",
+        "{}: no interrupt that can be used; polled every {:?}",
+        function.address,
+        super::POLL_PERIOD
+    );
+    (polled(), Delivery::None)
+}

@@ -1,0 +1,88 @@
+//! The node's network: every NIC the machine has, configured as the command line says.
+
+use crate::Node;
+use crate::devices::Nic;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use keelson_hal::Link;
+use keelson_net::{NetworkConfig, Stack};
+
+/// Brings up a stack on all NICs as `eth0, eth1, ...`.
+pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
+    let stack = Stack::new(node.handle.clone(), node.machine.entropy.clone());
+    let config = NetworkConfig::from_config(&node.config).unwrap_or_else(|error| {
+        // Every value was checked when the line was read.
+        log::error!(target: "net", "{error}");
+        NetworkConfig::default()
+    });
+    if nics.is_empty() {
+        log::error!(target: "net", "no network device that a driver here knows: attach virtio-net, e1000 or e1000e");
+    }
+    let names: Vec<_> = (0..nics.len()).map(|index| format!("eth{index}")).collect();
+    for device in config.unknown_devices(|name| names.iter().any(|known| known == name)) {
+        log::error!(target: "net", "option for {device}: no such device; there is {}", names.join(", "));
+    }
+    for (index, (nic, name)) in nics.into_iter().zip(&names).enumerate() {
+        log::info!(
+            target: "net",
+            "{name}: {} at {}, address {}, {:?}",
+            nic.device.driver(),
+            nic.place,
+            nic.device.mac(),
+            nic.device.features()
+        );
+        let id = stack.attach(name, nic.device, nic.interrupt);
+        if let Some(interface) = config.interface(index, name)
+            && let Err(error) = stack.configure(id, &interface)
+        {
+            log::error!(target: "net", "{name}: {error}");
+        }
+    }
+    stack
+}
+
+/// What `ip` shows: interfaces, their addresses and counters.
+pub fn show(stack: &Stack) -> String {
+    let mut text = String::new();
+    for status in stack.interfaces() {
+        let state = if status.up { "UP" } else { "DOWN" };
+        let carrier = if status.link == Link::Down { "NO-CARRIER" } else { "LOWER_UP" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}: <{state},{carrier}> mtu {} {}", status.name, status.mtu, status.driver);
+        let _ = writeln!(text, "    link/ether {}", status.mac);
+        for cidr in &status.addresses {
+            let family = if cidr.addr.is_ipv4() { "inet" } else { "inet6" };
+            let _ = writeln!(text, "    {family} {cidr}");
+        }
+        let c = status.counters;
+        let _ = writeln!(
+            text,
+            "    RX {} packets {} bytes, {} dropped, {} errors\n    TX {} packets {} bytes, {} dropped, {} TSO\n    \
+             {} doorbells, {} interrupts",
+            c.rx_packets,
+            c.rx_bytes,
+            c.rx_dropped,
+            c.rx_errors,
+            c.tx_packets,
+            c.tx_bytes,
+            c.tx_dropped,
+            c.tx_tso_packets,
+            c.doorbells,
+            c.interrupts
+        );
+    }
+    text
+}
+
+/// What `netstat -s` shows: everything the stack counted, zeros left out.
+pub fn statistics(stack: &Stack) -> String {
+    let mut text = format!("{} TCP connections\n", stack.connections());
+    stack.counters().for_each(|name, value| {
+        if value != 0 {
+            let _ = writeln!(text, "{value:>12} {name}");
+        }
+    });
+    text
+}

@@ -1,0 +1,76 @@
+//! The orderly end: whoever wants the machine off or rebooted asks here; the role ends its work first.
+
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::future::Future;
+use core::time::Duration;
+use keelson_exec::Handle;
+use keelson_exec::sync::Notify;
+use keelson_kernel::power;
+use keelson_kernel::power_button::PowerButton;
+
+/// Time the role has to end its work; then the machine goes regardless.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often the power button is looked at: its event comes as an interrupt that only AML can route.
+const BUTTON_PERIOD: Duration = Duration::from_millis(200);
+
+/// What comes after the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// Switch off.
+    PowerOff,
+    /// Start again.
+    Reboot,
+}
+
+/// Where the end is asked for. Clones are the same place.
+#[derive(Clone, Default)]
+pub struct Shutdown(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    wanted: Cell<Option<Then>>,
+    asked: Notify,
+}
+
+impl Shutdown {
+    /// Asks for the end. The first request counts.
+    pub fn request(&self, then: Then) {
+        if self.0.wanted.get().is_none() {
+            self.0.wanted.set(Some(then));
+            self.0.asked.notify();
+        }
+    }
+
+    /// Waits for the request.
+    pub async fn requested(&self) -> Then {
+        loop {
+            let asked = self.0.asked.notified();
+            if let Some(then) = self.0.wanted.get() {
+                return then;
+            }
+            asked.await;
+        }
+    }
+
+    /// Ends the machine when asked to, after `finish` or when that takes longer than 20 seconds.
+    pub async fn serve(self, handle: Handle, finish: impl Future<Output = ()>) {
+        let then = self.requested().await;
+        if handle.timeout(PATIENCE, finish).await.is_err() {
+            log::error!(target: "kernel", "the role did not end within {PATIENCE:?}; going down without it");
+        }
+        match then {
+            Then::PowerOff => power::off(),
+            Then::Reboot => power::reboot(),
+        }
+    }
+
+    /// Asks for power-off when somebody presses the power button (QEMU: `system_powerdown`).
+    pub async fn watch_button(self, handle: Handle, button: PowerButton) {
+        while !button.pressed() {
+            handle.sleep(BUTTON_PERIOD).await;
+        }
+        log::info!(target: "kernel", "power button");
+        self.request(Then::PowerOff);
+    }
+}

@@ -1,0 +1,242 @@
+//! The server against clients of all manners, over a network in memory and virtual time.
+
+use super::*;
+use crate::client::{CallError, DatagramClient, StreamClient, Target};
+use crate::memory::{MemoryNetwork, MemoryStream, read_to_end, write_raw};
+use crate::message::{AcceptStat, ReplyError, RpcVersions};
+use crate::service::{Call, Failure, Program, Reply};
+use crate::xdr::{Decoder, Encoder};
+use crate::{AuthStat, Credential};
+use core::net::SocketAddr;
+use keelson_exec::sim::SimClock;
+use keelson_exec::{Executor, join};
+
+/// Procedure 1 echoes an opaque, 2 answers that many bytes, 3 sleeps that many milliseconds, 4 fails.
+struct Echo(Handle);
+
+impl Service for Echo {
+    fn programs(&self) -> &[Program] {
+        &[Program { number: 77, versions: &[1, 3] }]
+    }
+
+    async fn call(&self, call: &Call<'_>, mut input: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {
+        match call.procedure {
+            1 => {
+                let data = input.opaque(1 << 20)?;
+                reply.reserve(data.len() + 8).await?;
+                reply.results().opaque(data);
+            }
+            2 => {
+                let len = input.u32()? as usize;
+                reply.reserve(len).await?;
+                let place = reply.results().space(len).ok_or(Failure::SystemError)?;
+                place.fill(0xa5);
+                reply.results().advance(len);
+            }
+            3 => {
+                let millis = input.u32()?;
+                self.0.sleep(Duration::from_millis(millis.into())).await;
+                reply.results().u32(millis);
+            }
+            4 => return Err(Failure::Auth(AuthStat::TooWeak)),
+            5 => reply.results().fixed(&[0; 8192]),
+            _ => return Err(Failure::ProcedureUnavailable),
+        }
+        Ok(())
+    }
+}
+
+const SERVER: &str = "10.0.0.1:2049";
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn target(procedure: u32) -> Target<'static> {
+    Target { program: 77, version: 3, procedure, credential: Credential::None }
+}
+
+struct World {
+    clock: Rc<SimClock>,
+    executor: Executor,
+    network: Rc<MemoryNetwork>,
+    server: Rc<RpcServer>,
+}
+
+impl World {
+    fn new(options: ServerOptions) -> World {
+        let clock = SimClock::new();
+        let executor = Executor::new(clock.clone(), None);
+        let network = MemoryNetwork::new();
+        let server = Rc::new(RpcServer::new(executor.handle(), options));
+        let service = Rc::new(Echo(executor.handle()));
+        server.serve_listener(network.listen(address(SERVER)), service.clone());
+        server.serve_datagrams(network.bind(address(SERVER)), service);
+        World { clock, executor, network, server }
+    }
+
+    fn connect(&self, from: &str) -> MemoryStream {
+        self.network.connect(address(from), address(SERVER)).expect("a listener")
+    }
+
+    fn client(&self) -> StreamClient<crate::memory::PipeReader, crate::memory::PipeWriter> {
+        let (reader, writer) = self.connect("10.0.0.2:900").split();
+        StreamClient::new(reader, writer, 2 << 20, 1)
+    }
+
+    fn run<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
+        self.executor.block_on(&*self.clock, future)
+    }
+}
+
+#[test]
+fn every_refusal_reaches_the_client() {
+    let world = World::new(ServerOptions::default());
+    let mut client = world.client();
+    world.run(async move {
+        let null = client.call(target(0), |out| out.u32(7)).await.map(|results| results.remaining().len());
+        assert_eq!(null, Ok(0));
+        let mut refused = async |target, words: &[u32]| {
+            let arguments = |out: &mut Encoder| words.iter().for_each(|word| out.u32(*word));
+            match client.call(target, arguments).await {
+                Err(CallError::Refused(error)) => error,
+                other => panic!("{other:?}"),
+            }
+        };
+        let accepted = ReplyError::Accepted;
+        let other = Target { program: 78, ..target(1) };
+        assert_eq!(refused(other, &[]).await, accepted(AcceptStat::ProgramUnavailable));
+        let versions = RpcVersions { lowest: 1, highest: 3 };
+        let between = Target { version: 2, ..target(1) };
+        assert_eq!(refused(between, &[]).await, accepted(AcceptStat::ProgramMismatch(versions)));
+        assert_eq!(refused(target(99), &[]).await, accepted(AcceptStat::ProcedureUnavailable));
+        assert_eq!(refused(target(1), &[]).await, accepted(AcceptStat::GarbageArguments));
+        assert_eq!(refused(target(1), &[u32::MAX, 1]).await, accepted(AcceptStat::GarbageArguments));
+        assert_eq!(refused(target(4), &[]).await, ReplyError::Auth(AuthStat::TooWeak as u32));
+        assert_eq!(refused(target(5), &[]).await, accepted(AcceptStat::SystemError), "overflow");
+    });
+    assert_eq!(world.server.counters().refused.get(), 7);
+}
+
+#[test]
+fn large_messages_go_both_ways_and_memory_stays_in_its_budget() {
+    let world = World::new(ServerOptions::default());
+    let mut client = world.client();
+    world.run(async move {
+        let data: Vec<u8> = (0..1_000_001u32).map(|at| at as u8).collect();
+        for _ in 0..3 {
+            let mut results = client.call(target(1), |out| out.opaque(&data)).await.expect("echo");
+            assert!(results.opaque(1 << 20) == Ok(&data[..]));
+            assert_eq!(results.finish(), Ok(()));
+            let results = client.call(target(2), |out| out.u32(1 << 20)).await.expect("bytes");
+            assert_eq!(results.remaining().len(), 1 << 20);
+        }
+    });
+    assert!(world.server.buffers().allocated() <= 3 << 20);
+}
+
+#[test]
+fn calls_of_one_connection_run_at_once_up_to_the_limit() {
+    let options = ServerOptions { calls_per_connection: 4, ..ServerOptions::default() };
+    let world = World::new(options);
+    let (mut reader, mut writer) = world.connect("10.0.0.2:900").split();
+    let started = world.executor.handle().now();
+    let handle = world.executor.handle();
+    let took = world.run(async move {
+        for xid in 0..8u32 {
+            let words = [0x8000_002c, xid, 0, 2, 77, 3, 3, 0, 0, 0, 0, 1000];
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+            assert!(write_raw(&mut writer, &bytes).await);
+        }
+        let mut seen = [0; 8 * 32];
+        embedded_io_async::Read::read_exact(&mut reader, &mut seen).await.expect("eight replies");
+        handle.now() - started
+    });
+    // Eight calls of a second, four at once.
+    assert_eq!(took, Duration::from_secs(2));
+}
+
+#[test]
+fn garbage_closes_the_connection_and_nothing_else() {
+    let world = World::new(ServerOptions::default());
+    for bytes in [&[0x80, 0, 0, 4, 1, 2, 3, 4][..], &[0xff; 16], &[0x80, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 1]] {
+        let (mut reader, mut writer) = world.connect("10.0.0.3:901").split();
+        let left = world.run(async move {
+            write_raw(&mut writer, bytes).await;
+            read_to_end(&mut reader).await
+        });
+        assert_eq!(left, [0; 0]);
+    }
+    let mut client = world.client();
+    assert!(world.run(async move { client.call(target(0), |_| ()).await.is_ok() }));
+    let counters = world.server.counters();
+    assert_eq!((counters.malformed.get(), counters.too_long.get()), (2, 1));
+}
+
+#[test]
+fn idle_and_stalled_connections_are_closed() {
+    let world = World::new(ServerOptions::default());
+    let (mut idle, _idle_writer) = world.connect("10.0.0.3:901").split();
+    let (mut stalled, mut stalled_writer) = world.connect("10.0.0.4:901").split();
+    let handle = world.executor.handle();
+    let (stalled_after, idle_after) = world.run(async move {
+        write_raw(&mut stalled_writer, &[0x80, 0, 1, 0, 9]).await;
+        read_to_end(&mut stalled).await;
+        let stalled_after = handle.now().as_millis();
+        read_to_end(&mut idle).await;
+        (stalled_after, handle.now().as_millis())
+    });
+    assert!((60_000..=70_000).contains(&stalled_after), "{stalled_after}");
+    assert!((360_000..=370_000).contains(&idle_after), "{idle_after}");
+    let counters = world.server.counters();
+    assert_eq!((counters.stalled.get(), counters.idle_closed.get()), (1, 1));
+}
+
+#[test]
+fn a_host_at_its_limit_loses_its_quietest_connection() {
+    let options = ServerOptions { connections_per_host: 2, ..ServerOptions::default() };
+    let world = World::new(options);
+    let (mut first, _w1) = world.connect("10.0.0.3:901").split();
+    let (_r2, _w2) = world.connect("10.0.0.3:902").split();
+    let (mut third, _w3) = world.connect("10.0.0.3:903").split();
+    world.run(async move { read_to_end(&mut third).await });
+    assert_eq!(world.server.counters().turned_away.get(), 1, "nobody was quiet long enough");
+    let handle = world.executor.handle();
+    world.run(async move { handle.sleep(Duration::from_secs(40)).await });
+    let (_r4, _w4) = world.connect("10.0.0.3:904").split();
+    world.run(async move { read_to_end(&mut first).await });
+    assert_eq!(world.server.connections(), 2);
+}
+
+#[test]
+fn a_lost_datagram_is_sent_again() {
+    let world = World::new(ServerOptions::default());
+    let socket = world.network.bind(address("10.0.0.2:901"));
+    let handle = world.executor.handle();
+    let mut client = DatagramClient::new(handle.clone(), socket, address(SERVER), 4096, 1);
+    world.network.lose_datagrams(2);
+    world.run(async move {
+        let mut results =
+            client.call(target(1), Duration::from_secs(10), |out| out.opaque(b"x")).await.expect("echo");
+        assert_eq!(results.opaque(8), Ok(&b"x"[..]));
+        assert_eq!(handle.now().as_millis(), 3000);
+    });
+    assert_eq!(world.server.counters().datagrams.get(), 1);
+}
+
+#[test]
+fn stopping_finishes_calls_in_execution() {
+    let world = World::new(ServerOptions::default());
+    let mut client = world.client();
+    let server = world.server.clone();
+    let handle = world.executor.handle();
+    world.run(async move {
+        let call = async { client.call(target(3), |out| out.u32(1000)).await.map(|_| ()) };
+        let stop = async {
+            handle.sleep(Duration::from_millis(100)).await;
+            server.stop().await;
+        };
+        assert_eq!(join(call, stop).await.0, Ok(()));
+    });
+    assert_eq!(world.server.connections(), 0);
+}

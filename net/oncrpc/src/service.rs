@@ -1,0 +1,235 @@
+//! Programs: what a service implements, and what is answered in its place.
+
+use crate::auth::{AuthStat, Credential};
+use crate::buffer::{Buffer, BufferPool, SMALL_BUFFER};
+use crate::message::{
+    AcceptStat, CallRefused, RpcVersions, parse_call, put_accepted, put_auth_error, put_rpc_mismatch,
+};
+use crate::record::mark;
+use crate::server::ServerCounters;
+use crate::xdr::{DecodeError, Decoder, Encoder, Overflow};
+use alloc::rc::Rc;
+use core::net::{IpAddr, SocketAddr};
+
+/// A program that a service answers for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Program {
+    /// Program number.
+    pub number: u32,
+    /// Versions, ascending.
+    pub versions: &'static [u32],
+}
+
+impl Program {
+    fn range(&self) -> RpcVersions {
+        RpcVersions {
+            lowest: self.versions.first().copied().unwrap_or_default(),
+            highest: self.versions.last().copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// How a call arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// A byte stream.
+    Tcp,
+    /// A datagram, and so must the reply fit one.
+    Udp,
+}
+
+/// Where a call came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The client.
+    pub peer: SocketAddr,
+    /// Our address it called.
+    pub local: IpAddr,
+    /// How.
+    pub transport: Transport,
+}
+
+/// A call of a program and version that the service answers for.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The client's number for it.
+    pub xid: u32,
+    /// Program number.
+    pub program: u32,
+    /// Program version.
+    pub version: u32,
+    /// Procedure number; 0 is answered before the service is asked.
+    pub procedure: u32,
+    /// Who the client says it is.
+    pub credential: Credential<'a>,
+}
+
+/// Why a call has no results. Everything written to the reply is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The version has no such procedure.
+    ProcedureUnavailable,
+    /// The arguments do not decode.
+    GarbageArguments,
+    /// The server failed, or the results do not fit.
+    SystemError,
+    /// The credential is not accepted for this call.
+    Auth(AuthStat),
+}
+
+impl From<DecodeError> for Failure {
+    fn from(_: DecodeError) -> Failure {
+        Failure::GarbageArguments
+    }
+}
+
+impl From<Overflow> for Failure {
+    fn from(_: Overflow) -> Failure {
+        Failure::SystemError
+    }
+}
+
+/// One or more programs behind a port.
+pub trait Service: 'static {
+    /// What it answers for.
+    fn programs(&self) -> &[Program];
+
+    /// Executes a call other than procedure 0 and writes the results to `reply`.
+    async fn call(&self, call: &Call<'_>, arguments: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure>;
+}
+
+/// The reply under construction: small until [`Reply::reserve`] asks for more.
+#[derive(Debug)]
+pub struct Reply {
+    out: Encoder,
+    pool: Rc<BufferPool>,
+}
+
+/// Bytes before the reply message: the record mark.
+const MARK: usize = 4;
+
+impl Reply {
+    /// An empty reply.
+    pub fn new(pool: Rc<BufferPool>) -> Reply {
+        Reply { out: Encoder::new(Buffer::unpooled(SMALL_BUFFER), MARK), pool }
+    }
+
+    /// Where the results go.
+    pub fn results(&mut self) -> &mut Encoder {
+        &mut self.out
+    }
+
+    /// Makes room for `len` more bytes of results, waiting for a buffer of the pool when they are many.
+    pub async fn reserve(&mut self, len: usize) -> Result<(), Overflow> {
+        let needed = self.out.position().saturating_add(len);
+        if needed <= self.out.capacity() {
+            return Ok(());
+        }
+        let buffer = self.pool.acquire(needed).await.ok_or(Overflow)?;
+        self.out.move_to(buffer);
+        Ok(())
+    }
+
+    /// The reply as one record, mark included.
+    pub fn record(&mut self) -> &[u8] {
+        let len = self.message().len();
+        self.out.patch_u32(0, mark(len));
+        self.out.written()
+    }
+
+    /// The reply as a datagram.
+    pub fn message(&self) -> &[u8] {
+        self.out.written().get(MARK..).unwrap_or_default()
+    }
+
+    /// Starts over. A large buffer goes back to the pool.
+    pub fn reset(&mut self) {
+        if self.out.capacity() > SMALL_BUFFER {
+            self.out = Encoder::new(Buffer::unpooled(SMALL_BUFFER), MARK);
+        }
+        self.out.rewind(MARK);
+    }
+}
+
+/// What to do after [`answer`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Send the reply.
+    Send,
+    /// The message was no call: drop the datagram, or close the connection.
+    Drop,
+}
+
+/// Executes one message and leaves the reply, results or refusal, in `reply`.
+pub async fn answer<S: Service>(
+    service: &S,
+    origin: Origin,
+    message: &[u8],
+    reply: &mut Reply,
+    counters: &ServerCounters,
+) -> Outcome {
+    reply.reset();
+    let (header, arguments) = match parse_call(message) {
+        Ok(parts) => parts,
+        Err(refused) => {
+            ServerCounters::count(&counters.malformed);
+            let out = reply.results();
+            match refused {
+                CallRefused::NotACall => return Outcome::Drop,
+                CallRefused::WrongRpcVersion { xid } => put_rpc_mismatch(out, xid),
+                CallRefused::BadHeader { xid, auth: Some(status) } => put_auth_error(out, xid, status),
+                CallRefused::BadHeader { xid, auth: None } => {
+                    put_accepted(out, xid, AcceptStat::GarbageArguments)
+                }
+            }
+            return Outcome::Send;
+        }
+    };
+    ServerCounters::count(&counters.calls);
+    let xid = header.xid;
+    let refuse = |reply: &mut Reply, status| {
+        ServerCounters::count(&counters.refused);
+        reply.reset();
+        put_accepted(reply.results(), xid, status);
+        Outcome::Send
+    };
+    let Some(program) = service.programs().iter().find(|program| program.number == header.program) else {
+        return refuse(reply, AcceptStat::ProgramUnavailable);
+    };
+    if !program.versions.contains(&header.version) {
+        return refuse(reply, AcceptStat::ProgramMismatch(program.range()));
+    }
+    put_accepted(reply.results(), xid, AcceptStat::Success);
+    if header.procedure == 0 {
+        // NULL takes any credential and any arguments (RFC 5531 section 12.1 by convention).
+        return Outcome::Send;
+    }
+    let result = match Credential::parse(header.flavor, header.credential) {
+        Ok(credential) => {
+            let call = Call {
+                origin,
+                xid,
+                program: header.program,
+                version: header.version,
+                procedure: header.procedure,
+                credential,
+            };
+            service.call(&call, arguments, reply).await
+        }
+        Err(status) => Err(Failure::Auth(status)),
+    };
+    match result {
+        Ok(()) if !reply.results().overflowed() => Outcome::Send,
+        Ok(()) | Err(Failure::SystemError) => refuse(reply, AcceptStat::SystemError),
+        Err(Failure::ProcedureUnavailable) => refuse(reply, AcceptStat::ProcedureUnavailable),
+        Err(Failure::GarbageArguments) => refuse(reply, AcceptStat::GarbageArguments),
+        Err(Failure::Auth(status)) => {
+            ServerCounters::count(&counters.refused);
+            reply.reset();
+            put_auth_error(reply.results(), xid, status);
+            Outcome::Send
+        }
+    }
+}

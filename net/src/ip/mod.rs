@@ -1,0 +1,10 @@
+//! The internet layer: which way a packet goes, how it is cut, and how pieces become whole.
+
+pub(crate) mod header;
+mod output;
+pub(crate) mod reassembly;
+mod route;
+
+pub(crate) use output::Net;
+pub use route::Route;
+pub(crate) use route::{Origin, Path, RouteEntry};

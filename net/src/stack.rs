@@ -1,0 +1,247 @@
+//! The stack: everything that the sockets, the interfaces' tasks and the roles share.
+
+use crate::addr::Cidr;
+use crate::counters::StackCounters;
+use crate::dhcp::Lease;
+use crate::hash::{Key, KeyedMap};
+use crate::ip::reassembly::Reassembly;
+use crate::ip::{Net, Origin, Route, RouteEntry};
+use crate::rate::RateLimit;
+use crate::registry::{Change, EventHub, Events, InterfaceId, InterfaceStatus};
+use crate::tcp::{ConnectOptions, Tcp, TcpListener, TcpOptions, TcpStream};
+use crate::udp::{Udp, UdpOptions, UdpSocket};
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use keelson_exec::Handle;
+use keelson_hal::{Entropy, MacAddress};
+
+/// ICMP errors, and TCP resets, sent in a second.
+const ERRORS_PER_SECOND: u32 = 100;
+const RESETS_PER_SECOND: u32 = 1000;
+
+/// Handles frames of one EtherType: interface, sender, bytes after the Ethernet header.
+pub type EtherHandler = Box<dyn FnMut(InterfaceId, MacAddress, &[u8])>;
+
+/// A network stack. Clones are the same stack.
+#[derive(Clone)]
+pub struct Stack {
+    pub(crate) shared: Rc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub handle: Handle,
+    pub entropy: Rc<dyn Entropy>,
+    pub state: RefCell<State>,
+}
+
+pub(crate) struct State {
+    pub net: Net,
+    pub tcp: Tcp,
+    pub udp: Udp,
+    pub reassembly: Reassembly,
+    pub events: EventHub,
+    pub ethertypes: KeyedMap<u16, EtherHandler>,
+    pub names: crate::dns::Names,
+    pub leases: KeyedMap<usize, Lease>,
+}
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident $(($($field:ident: $ty:ty),*))? => $text:literal,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+            pub enum $name { $($(#[$vdoc])* $variant $(($($ty),*))?,)* }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    match self { $($name::$variant $(($($field),*))? => write!(f, $text),)* }
+                }
+            }
+
+            impl core::error::Error for $name {}
+        )*
+    };
+}
+
+errors! {
+    /// Why a port cannot be listened on.
+    ListenError {
+        /// Port 0.
+        InvalidPort => "TCP port 0 cannot be listened on",
+        /// There is a listener already.
+        InUse(port: u16) => "TCP port {port} is in use",
+    }
+    /// Why a connection was not made.
+    ConnectError {
+        /// No interface leads there, or none has an address to use.
+        NoRoute(peer: IpAddr) => "no route to {peer}",
+        /// The local port is taken, or all of the wanted kind are.
+        PortInUse => "no free local port",
+        /// There are too many connections already.
+        TooMany => "too many connections",
+        /// The peer refused.
+        Refused(peer: SocketAddr) => "{peer} refused the connection",
+        /// No answer in time.
+        TimedOut(peer: SocketAddr) => "{peer} did not answer",
+        /// The address cannot be connected to.
+        InvalidAddress(peer: SocketAddr) => "{peer} cannot be connected to",
+    }
+    /// Why a UDP port cannot be opened.
+    BindError {
+        /// Another socket has it.
+        InUse(port: u16) => "UDP port {port} is in use",
+        /// All ephemeral ports are taken.
+        Exhausted => "no free UDP port",
+    }
+    /// Why a datagram was not sent.
+    SendError {
+        /// No interface leads there, or none has an address to use.
+        NoRoute(peer: IpAddr) => "no route to {peer}",
+        /// Larger than UDP can carry.
+        TooLong(len: usize) => "{len} bytes do not fit a datagram",
+        /// Queues are full; try later.
+        Dropped => "transmit queue is full",
+    }
+    /// Why an interface's setting was refused.
+    InterfaceError {
+        /// There is no such interface any more.
+        Gone => "no such interface",
+        /// Outside of what the device can carry.
+        Mtu(mtu: usize, max: usize) => "MTU {mtu} is not between 576 and {max}",
+        /// Not an address that a host can have.
+        Address(addr: Cidr) => "{addr} is not an address for an interface",
+    }
+}
+
+impl Stack {
+    /// A stack without interfaces, whose tasks run on the executor of `handle`.
+    pub fn new(handle: Handle, entropy: Rc<dyn Entropy>) -> Stack {
+        let key = Key::new(&*entropy);
+        let state = State {
+            net: Net {
+                nics: Vec::new(),
+                routes: Vec::new(),
+                counters: StackCounters::default(),
+                key,
+                next_id: entropy.next_u64() as u32,
+                icmp_errors: RateLimit::new(ERRORS_PER_SECOND),
+                resets: RateLimit::new(RESETS_PER_SECOND),
+                new_addresses: Vec::new(),
+            },
+            tcp: Tcp::new(entropy.clone(), key),
+            udp: Udp::new(key),
+            reassembly: Reassembly::new(key),
+            events: EventHub::default(),
+            ethertypes: KeyedMap::with_hasher(key),
+            names: crate::dns::Names::default(),
+            leases: KeyedMap::with_hasher(key),
+        };
+        Stack { shared: Rc::new(Shared { handle, entropy, state: RefCell::new(state) }) }
+    }
+
+    /// Listens for connections to `port` on every address of ours.
+    pub fn listen(&self, port: u16, options: TcpOptions) -> Result<TcpListener, ListenError> {
+        TcpListener::new(self.shared.clone(), port, options)
+    }
+
+    /// Connects to `peer`.
+    pub async fn connect(
+        &self,
+        peer: SocketAddr,
+        options: ConnectOptions,
+    ) -> Result<TcpStream, ConnectError> {
+        crate::tcp::connect(self.shared.clone(), peer, options).await
+    }
+
+    /// Opens a UDP port on every address of ours; 0 takes a free one.
+    pub fn bind_udp(&self, port: u16, options: UdpOptions) -> Result<UdpSocket, BindError> {
+        UdpSocket::bind(self.shared.clone(), port, options)
+    }
+
+    /// Subscribes to changes of interfaces.
+    pub fn events(&self) -> Events {
+        self.shared.state.borrow_mut().events.subscribe()
+    }
+
+    /// All interfaces.
+    pub fn interfaces(&self) -> Vec<InterfaceStatus> {
+        let state = self.shared.state.borrow();
+        let attached = state.net.nics.iter().enumerate().filter(|(_, nic)| nic.attached);
+        let status = attached.map(|(index, nic)| InterfaceStatus {
+            id: InterfaceId(index),
+            name: nic.name.clone(),
+            driver: nic.device.as_ref().map_or("", |device| device.driver()),
+            mac: nic.mac,
+            up: nic.up,
+            link: nic.link,
+            mtu: nic.mtu,
+            addresses: nic.addresses.iter().map(|own| own.cidr).collect(),
+            counters: nic.device.as_ref().map_or_else(Default::default, |device| device.counters()),
+        });
+        status.collect()
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> StackCounters {
+        self.shared.state.borrow().net.counters
+    }
+
+    /// TCP connections that exist, half-open and closing ones included.
+    pub fn connections(&self) -> usize {
+        self.shared.state.borrow().tcp.len()
+    }
+
+    /// The routes.
+    pub fn routes(&self) -> Vec<Route> {
+        self.shared.state.borrow().net.routes.iter().map(|entry| entry.route).collect()
+    }
+
+    /// Neighbours known on an interface.
+    pub fn neighbours(&self, id: InterfaceId) -> Vec<(IpAddr, MacAddress)> {
+        let state = self.shared.state.borrow();
+        state.net.nics.get(id.index()).map(|nic| nic.neighbours.known().collect()).unwrap_or_default()
+    }
+
+    /// Adds a route. A route to the same network by the same way is replaced.
+    pub fn add_route(&self, route: Route) {
+        self.remove_route(route);
+        let entry =
+            RouteEntry { route, origin: Origin::Static, valid_until: keelson_hal::Instant::FAR_FUTURE };
+        self.shared.state.borrow_mut().net.routes.push(entry);
+    }
+
+    /// Removes a route, whoever added it.
+    pub fn remove_route(&self, route: Route) {
+        self.shared.state.borrow_mut().net.routes.retain(|entry| entry.route != route);
+    }
+
+    /// Registers a handler for frames of an EtherType that is not IP or ARP. The handler runs in the
+    /// interface's task while frames are received: it must only take note, not call the stack.
+    pub fn register_ethertype(&self, ethertype: u16, handler: EtherHandler) {
+        self.shared.state.borrow_mut().ethertypes.insert(ethertype, handler);
+    }
+
+    /// Sends a frame of an EtherType of its own; false when it was dropped.
+    pub fn send_frame(&self, id: InterfaceId, to: MacAddress, ethertype: u16, payload: &[u8]) -> bool {
+        let mut state = self.shared.state.borrow_mut();
+        let Some(nic) = state.net.nics.get_mut(id.index()).filter(|nic| nic.running()) else { return false };
+        if payload.len() > nic.mtu {
+            return false;
+        }
+        let none = keelson_hal::TxOffload::default();
+        let sent =
+            nic.transmit(to, ethertype, payload.len(), none, &mut |frame| frame.copy_from_slice(payload));
+        nic.kick();
+        state.net.counters.tx_backlog_dropped += u64::from(!sent);
+        sent
+    }
+
+    /// Adds a change of an interface to what subscribers see.
+    pub(crate) fn publish(&self, id: InterfaceId, change: Change) {
+        self.shared.state.borrow_mut().events.publish(id, change);
+    }
+}

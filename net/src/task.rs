@@ -1,0 +1,132 @@
+//! The task of one interface: poll with a budget, serve connections, ring the doorbell once, rest.
+
+use crate::registry::{Change, InterfaceId};
+use crate::stack::Shared;
+use alloc::rc::Rc;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+use keelson_exec::yield_now;
+use keelson_hal::{Instant, Interrupt};
+
+/// Frames received before connections are served and other tasks run.
+pub(crate) const RECEIVE_BUDGET: usize = 64;
+/// Ageing of neighbours, fragments, addresses and routes.
+const TICK: Duration = Duration::from_secs(1);
+/// How long to wait for an interrupt when the ring was full: a device may fail to announce room.
+const RING_FULL: Duration = Duration::from_millis(1);
+
+enum Turn {
+    Again,
+    Rest,
+    Detached,
+}
+
+/// Serves interface `nic` until it is detached.
+pub(crate) async fn run(shared: Rc<Shared>, nic: usize, interrupt: Rc<dyn Interrupt>) {
+    let mut next_tick = Instant::ZERO;
+    let mut sleep = pin!(shared.handle.sleep_until(Instant::FAR_FUTURE));
+    loop {
+        match turn(&shared, nic, &mut next_tick) {
+            Turn::Again => {
+                yield_now().await;
+                continue;
+            }
+            Turn::Rest => {}
+            Turn::Detached => return,
+        }
+        let Some(deadline) = prepare_rest(&shared, nic, next_tick) else { continue };
+        sleep.as_mut().get_mut().reset(deadline);
+        let fired = poll_fn(|cx| {
+            if interrupt.poll_fired(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            let mut state = shared.state.borrow_mut();
+            let interface = &mut state.net.nics[nic];
+            if interface.kicked {
+                return Poll::Ready(false);
+            }
+            interface.waker = Some(cx.waker().clone());
+            drop(state);
+            sleep.as_mut().poll(cx).map(|()| false)
+        })
+        .await;
+        if fired {
+            // It may have been the link.
+            shared.state.borrow_mut().check_link(shared.handle.now(), nic);
+        }
+    }
+}
+
+/// One NAPI turn.
+fn turn(shared: &Shared, nic: usize, next_tick: &mut Instant) -> Turn {
+    let state = &mut *shared.state.borrow_mut();
+    let now = shared.handle.now();
+    let interface = &mut state.net.nics[nic];
+    interface.kicked = false;
+    let Some(mut device) = interface.device.take() else { return Turn::Detached };
+    device.disarm();
+    let received =
+        device.receive(RECEIVE_BUDGET, &mut |frame, meta| state.frame_input(now, nic, frame, meta));
+    state.net.nics[nic].device = Some(device);
+    state.net.nics[nic].flush();
+    let again = state.tcp.turn(&mut state.net, now);
+    if now >= *next_tick {
+        *next_tick = now + TICK;
+        state.tick(now, nic);
+    }
+    for interface in &mut state.net.nics {
+        interface.flush();
+    }
+    if again || received >= RECEIVE_BUDGET { Turn::Again } else { Turn::Rest }
+}
+
+/// Arms the device; the time to rest until, or `None` when there is something to do at once.
+fn prepare_rest(shared: &Shared, nic: usize, next_tick: Instant) -> Option<Instant> {
+    let state = &mut *shared.state.borrow_mut();
+    let now = shared.handle.now();
+    if let Some(device) = &mut state.net.nics[nic].device
+        && device.arm()
+    {
+        return None;
+    }
+    let mut deadline = next_tick.min(state.tcp.next_deadline().unwrap_or(Instant::FAR_FUTURE));
+    if state.tcp.has_ready() || !state.net.nics[nic].backlog.is_empty() {
+        deadline = deadline.min(now + RING_FULL);
+    }
+    Some(deadline)
+}
+
+impl crate::stack::State {
+    /// Once a second: what has grown too old.
+    fn tick(&mut self, now: Instant, nic: usize) {
+        self.check_link(now, nic);
+        self.net.counters.frag_failed += self.reassembly.expire(now);
+        self.net.age_neighbours(now, nic);
+        self.net.routes.retain(|entry| entry.valid_until > now);
+        let interface = &mut self.net.nics[nic];
+        let expired = interface.addresses.iter().find(|own| own.valid_until <= now).map(|own| own.cidr);
+        if let Some(cidr) = expired {
+            self.address_gone(InterfaceId(nic), cidr);
+        }
+        let interface = &mut self.net.nics[nic];
+        if interface.router_solicits > 0 && interface.running() {
+            interface.router_solicits -= 1;
+            self.net.send_router_solicit(now, nic);
+        }
+    }
+
+    fn check_link(&mut self, now: Instant, nic: usize) {
+        let interface = &mut self.net.nics[nic];
+        let Some(device) = &mut interface.device else { return };
+        let link = device.link();
+        if link == interface.link {
+            return;
+        }
+        interface.link = link;
+        log::info!(target: "net", "{}: link {:?}", interface.name, link);
+        self.carrier_changed(now, nic);
+        self.events.publish(InterfaceId(nic), Change::Carrier(link));
+    }
+}

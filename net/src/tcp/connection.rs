@@ -1,0 +1,296 @@
+//! One connection: an engine (smoltcp) of its own, and what the stack knows about it. No other module
+//! touches the engine's types, so that it can be exchanged here.
+
+use super::options::TcpOptions;
+use super::port::{Port, Trace, capabilities};
+use crate::ip::{Net, Path};
+use alloc::vec;
+use core::net::{IpAddr, SocketAddr};
+use core::task::Waker;
+use core::time::Duration;
+use keelson_hal::{Entropy, Instant};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::phy::DeviceCapabilities;
+use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket, SocketBuffer, State};
+use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
+
+/// Segments one connection may send in a row before others have their turn.
+const BURST: usize = 64;
+
+/// The 4-tuple that names a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Flow {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// Who looks after a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// A SYN came to this port; the handshake is not complete.
+    HalfOpen(u16),
+    /// In the accept queue of this port.
+    Waiting(u16),
+    /// Held by a stream.
+    Owned,
+    /// Its stream was dropped; it ends by itself, at `deadline` at the latest.
+    Orphaned,
+}
+
+/// What can be read.
+pub(crate) enum Readable<R> {
+    Data(R),
+    Nothing,
+    End,
+    Broken,
+}
+
+pub(crate) struct Connection {
+    engine: Interface,
+    sockets: SocketSet<'static>,
+    socket: SocketHandle,
+    capabilities: DeviceCapabilities,
+    pub flow: Flow,
+    pub stage: Stage,
+    pub generation: u64,
+    /// In the ready list.
+    pub queued: bool,
+    pub trace: Trace,
+    pub born: Instant,
+    /// When a half-open or orphaned connection is given up.
+    pub deadline: Instant,
+    pub next_challenge: Instant,
+    pub options: TcpOptions,
+    /// Still in the flow table.
+    pub routed: bool,
+}
+
+impl Connection {
+    /// A closed connection over the interface of `path`.
+    pub fn new(
+        net: &mut Net,
+        entropy: &dyn Entropy,
+        now: Instant,
+        path: Path,
+        flow: Flow,
+        stage: Stage,
+        options: TcpOptions,
+    ) -> Connection {
+        let nic = &net.nics[path.nic];
+        let capabilities = capabilities(nic.features, nic.mtu, nic.max_tso_frame);
+        // Its own seed: the engine takes initial sequence numbers from it.
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = entropy.next_u64();
+        let mut trace = Trace::default();
+        let mut port = Port {
+            net,
+            now,
+            path: None,
+            capabilities: &capabilities,
+            received: None,
+            trace: &mut trace,
+            blocked: false,
+        };
+        let mut engine = Interface::new(config, &mut port, engine_time(now));
+        engine.update_ip_addrs(|addresses| {
+            let prefix = if flow.local.is_ipv4() { 32 } else { 128 };
+            // The list is new and has room for two.
+            let _ = addresses.push(IpCidr::new(flow.local.ip().into(), prefix));
+        });
+        let mut socket = Socket::new(
+            SocketBuffer::new(vec![0; options.receive_buffer]),
+            SocketBuffer::new(vec![0; options.send_buffer]),
+        );
+        socket.set_nagle_enabled(options.nagle);
+        socket.set_ack_delay(options.ack_delay.map(engine_duration));
+        socket.set_keep_alive(options.keep_alive.map(engine_duration));
+        socket.set_timeout(options.timeout.map(engine_duration));
+        // On the own link there is no router whose queue could be flooded.
+        let on_link = path.next_hop == flow.remote.ip();
+        socket.set_congestion_control(if on_link {
+            CongestionControl::None
+        } else {
+            CongestionControl::Reno
+        });
+        let mut sockets = SocketSet::new(vec![]);
+        let socket = sockets.add(socket);
+        Connection {
+            engine,
+            sockets,
+            socket,
+            capabilities,
+            flow,
+            stage,
+            generation: 0,
+            queued: false,
+            trace,
+            born: now,
+            deadline: Instant::FAR_FUTURE,
+            next_challenge: Instant::ZERO,
+            options,
+            routed: true,
+        }
+    }
+
+    fn socket(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.socket)
+    }
+
+    fn state(&self) -> State {
+        self.sockets.get::<Socket<'_>>(self.socket).state()
+    }
+
+    /// Waits for the SYN that is about to be delivered.
+    pub fn listen(&mut self) -> bool {
+        let local = endpoint(self.flow.local);
+        self.socket().listen(local).is_ok()
+    }
+
+    /// Starts the handshake.
+    pub fn connect(&mut self) -> bool {
+        let (local, remote) = (endpoint(self.flow.local), endpoint(self.flow.remote));
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.socket);
+        socket.connect(self.engine.context(), remote, local).is_ok()
+    }
+
+    /// Takes in one segment; what the engine answers at once goes out at once.
+    pub fn receive(&mut self, net: &mut Net, now: Instant, packet: &[u8]) {
+        let path = net.path(self.flow.remote.ip(), Some(self.flow.local.ip()));
+        let mut port = Port {
+            net,
+            now,
+            path,
+            capabilities: &self.capabilities,
+            received: Some(packet),
+            trace: &mut self.trace,
+            blocked: false,
+        };
+        self.engine.poll_ingress_single(engine_time(now), &mut port, &mut self.sockets);
+    }
+
+    /// Sends what is to be sent, [`BURST`] segments at most. True when more is left for the next turn.
+    pub fn transmit(&mut self, net: &mut Net, now: Instant) -> bool {
+        let path = net.path(self.flow.remote.ip(), Some(self.flow.local.ip()));
+        let mut port = Port {
+            net,
+            now,
+            path,
+            capabilities: &self.capabilities,
+            received: None,
+            trace: &mut self.trace,
+            blocked: false,
+        };
+        for _ in 0..BURST {
+            let result = self.engine.poll_egress(engine_time(now), &mut port, &mut self.sockets);
+            if port.blocked {
+                return true;
+            }
+            if result == PollResult::None {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// When the engine wants to be polled again.
+    pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
+        let at = self.engine.poll_at(engine_time(now), &self.sockets)?;
+        let micros = u64::try_from(at.total_micros()).unwrap_or(0);
+        Some(Instant::from_nanos(micros.saturating_mul(1000)))
+    }
+
+    pub fn is_established(&self) -> bool {
+        !matches!(self.state(), State::Closed | State::Listen | State::SynSent | State::SynReceived)
+    }
+
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self.state(), State::SynSent | State::SynReceived)
+    }
+
+    /// Neither sends nor receives any more (a reset may still be to be sent).
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state(), State::Closed | State::Listen)
+    }
+
+    /// Closed, and the last reset, if any, has been sent.
+    pub fn is_finished(&self) -> bool {
+        let socket = self.sockets.get::<Socket<'_>>(self.socket);
+        self.is_closed() && (socket.remote_endpoint().is_none() || !self.trace.started)
+    }
+
+    pub fn is_time_wait(&self) -> bool {
+        self.state() == State::TimeWait
+    }
+
+    /// Everything sent was acknowledged, the FIN included.
+    pub fn is_flushed(&self) -> bool {
+        matches!(self.state(), State::Closed | State::TimeWait | State::FinWait2)
+    }
+
+    /// Everything but the FIN was acknowledged.
+    pub fn owes_only_fin(&self) -> bool {
+        let finishing = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
+        finishing && self.send_queue() == 0
+    }
+
+    pub fn send_queue(&self) -> usize {
+        self.sockets.get::<Socket<'_>>(self.socket).send_queue()
+    }
+
+    pub fn close(&mut self) {
+        self.socket().close();
+    }
+
+    pub fn abort(&mut self) {
+        self.socket().abort();
+    }
+
+    /// Gives `f` the received bytes that lie in one piece; it returns how many it took.
+    pub fn read_with<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Readable<R> {
+        let socket = self.socket();
+        if socket.can_recv() {
+            return match socket.recv(f) {
+                Ok(result) => Readable::Data(result),
+                Err(_) => Readable::Broken,
+            };
+        }
+        match socket.recv(|_| (0, ())) {
+            Ok(()) => Readable::Nothing,
+            Err(RecvError::Finished) => Readable::End,
+            Err(RecvError::InvalidState) => Readable::Broken,
+        }
+    }
+
+    /// Gives `f` the free space that lies in one piece; it returns how much it filled. `None` when nothing
+    /// can be sent any more.
+    pub fn write_with<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<Option<R>> {
+        let socket = self.socket();
+        if !socket.may_send() {
+            return None;
+        }
+        if !socket.can_send() {
+            return Some(None);
+        }
+        socket.send(f).ok().map(Some)
+    }
+
+    pub fn wake_on_read(&mut self, waker: &Waker) {
+        self.socket().register_recv_waker(waker);
+    }
+
+    pub fn wake_on_write(&mut self, waker: &Waker) {
+        self.socket().register_send_waker(waker);
+    }
+}
+
+fn endpoint(addr: SocketAddr) -> IpEndpoint {
+    IpEndpoint::new(IpAddr::into(addr.ip()), addr.port())
+}
+
+fn engine_time(now: Instant) -> smoltcp::time::Instant {
+    smoltcp::time::Instant::from_micros(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn engine_duration(span: Duration) -> smoltcp::time::Duration {
+    smoltcp::time::Duration::from_micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,250 @@
+//! All connections: slots, the flow hash, the ready list, the deadlines.
+
+use super::connection::{Connection, Flow, Stage};
+use super::timers::TimerHeap;
+use crate::hash::{Key, KeyedMap};
+use crate::ip::{Net, Path};
+use crate::tcp::TcpOptions;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::task::Waker;
+use core::time::Duration;
+use keelson_hal::{Entropy, Instant};
+
+/// Connections of a stack, half-open ones included.
+pub(crate) const MAX_CONNECTIONS: usize = 16_384;
+/// A handshake that takes longer is given up.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A connection that is ready but cannot make progress looks again after this.
+const STALLED: Duration = Duration::from_millis(10);
+
+/// Names a connection; the generation tells a slot's successive tenants apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ConnectionId {
+    pub slot: usize,
+    pub generation: u64,
+}
+
+/// A port that accepts connections.
+pub(crate) struct Listener {
+    pub options: TcpOptions,
+    /// Half-open connections in order of their SYNs; may name some that have moved on.
+    pub half_open: VecDeque<ConnectionId>,
+    pub half_open_count: usize,
+    /// Connections for `accept`.
+    pub queue: VecDeque<ConnectionId>,
+    pub waker: Option<Waker>,
+}
+
+pub(crate) struct Tcp {
+    pub entropy: Rc<dyn Entropy>,
+    slots: Vec<Option<Box<Connection>>>,
+    free: Vec<usize>,
+    next_generation: u64,
+    pub flows: KeyedMap<Flow, usize>,
+    pub listeners: KeyedMap<u16, Listener>,
+    ready: VecDeque<usize>,
+    timers: TimerHeap,
+}
+
+impl Tcp {
+    pub fn new(entropy: Rc<dyn Entropy>, key: Key) -> Tcp {
+        Tcp {
+            entropy,
+            slots: Vec::new(),
+            free: Vec::new(),
+            next_generation: 0,
+            flows: KeyedMap::with_hasher(key),
+            listeners: KeyedMap::with_hasher(key),
+            ready: VecDeque::new(),
+            timers: TimerHeap::default(),
+        }
+    }
+
+    /// Number of connections, whatever their state.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Makes a connection and enters it in the flow table; `None` when there are too many.
+    pub fn create(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        path: Path,
+        flow: Flow,
+        stage: Stage,
+        options: TcpOptions,
+    ) -> Option<ConnectionId> {
+        if self.len() >= MAX_CONNECTIONS {
+            return None;
+        }
+        let mut connection = Connection::new(net, &*self.entropy, now, path, flow, stage, options);
+        connection.deadline = now + HANDSHAKE;
+        let generation = self.next_generation;
+        self.next_generation += 1;
+        connection.generation = generation;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(Box::new(connection));
+        self.ready.reserve(self.slots.len().saturating_sub(self.ready.len()));
+        self.timers.reserve(self.slots.len());
+        self.free.reserve(self.slots.len().saturating_sub(self.free.len()));
+        self.flows.insert(flow, slot);
+        Some(ConnectionId { slot, generation })
+    }
+
+    pub fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.at(id.slot).filter(|connection| connection.generation == id.generation)
+    }
+
+    pub fn at(&mut self, slot: usize) -> Option<&mut Connection> {
+        self.slots.get_mut(slot)?.as_deref_mut()
+    }
+
+    /// Frees the slot and the flow.
+    pub fn remove(&mut self, slot: usize) {
+        let Some(connection) = self.slots.get_mut(slot).and_then(Option::take) else { return };
+        self.timers.set(slot, None);
+        self.free.push(slot);
+        if connection.routed {
+            self.flows.remove(&connection.flow);
+        }
+        if let Stage::HalfOpen(port) = connection.stage
+            && let Some(listener) = self.listeners.get_mut(&port)
+        {
+            listener.half_open_count -= 1;
+        }
+    }
+
+    /// Takes the connection out of the flow table, so that its 4-tuple is free.
+    pub fn unroute(&mut self, slot: usize) {
+        if let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut)
+            && connection.routed
+        {
+            connection.routed = false;
+            self.flows.remove(&connection.flow);
+        }
+    }
+
+    /// Puts a connection on the ready list and wakes a task to serve it.
+    pub fn make_ready(&mut self, net: &mut Net, slot: usize) {
+        let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
+        if !connection.queued {
+            connection.queued = true;
+            self.ready.push_back(slot);
+        }
+        let path = net.path(connection.flow.remote.ip(), Some(connection.flow.local.ip()));
+        if let Some(nic) = net.nics.get_mut(path.map_or(0, |path| path.nic)) {
+            nic.kick();
+        }
+    }
+
+    /// Puts a connection on the ready list from within the task that serves it.
+    pub fn queue(&mut self, slot: usize) {
+        if let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut)
+            && !connection.queued
+        {
+            connection.queued = true;
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// When the next deadline is.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// True while connections are on the ready list.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Serves the connections that are ready now, and those whose deadline has come. True when some of
+    /// them made progress and are ready again.
+    pub fn turn(&mut self, net: &mut Net, now: Instant) -> bool {
+        while let Some(slot) = self.timers.pop_due(now) {
+            self.queue(slot);
+        }
+        let mut again = false;
+        for _ in 0..self.ready.len() {
+            let Some(slot) = self.ready.pop_front() else { break };
+            again |= self.serve(net, now, slot);
+        }
+        again
+    }
+
+    /// Lets one connection send, then decides when and whether to come back to it.
+    fn serve(&mut self, net: &mut Net, now: Instant, slot: usize) -> bool {
+        let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return false };
+        connection.queued = false;
+        net.counters.tcp_polls += 1;
+        if now >= connection.deadline && !connection.is_closed() {
+            if let Stage::HalfOpen(_) = connection.stage {
+                self.remove(slot);
+                return false;
+            }
+            connection.abort();
+        }
+        let sent = connection.trace.next;
+        let more = connection.transmit(net, now);
+        let progress = connection.trace.next != sent;
+        self.settle(net, slot);
+        let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return false };
+        if more {
+            self.queue(slot);
+            return progress;
+        }
+        let deadline = if connection.is_closed() { Instant::FAR_FUTURE } else { connection.deadline };
+        let wanted = connection.poll_at(now);
+        // "At once" after everything was sent means that the engine waits for something it cannot name.
+        let wanted = wanted.map(|at| if at <= now { now + STALLED } else { at });
+        let next = wanted.unwrap_or(Instant::FAR_FUTURE).min(deadline);
+        self.timers.set(slot, (next != Instant::FAR_FUTURE).then_some(next));
+        false
+    }
+
+    /// Moves a connection to its next stage after its state may have changed.
+    pub fn settle(&mut self, net: &mut Net, slot: usize) {
+        let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
+        let id = ConnectionId { slot, generation: connection.generation };
+        match connection.stage {
+            Stage::HalfOpen(port) if connection.is_established() => {
+                connection.stage = Stage::Waiting(port);
+                connection.deadline = Instant::FAR_FUTURE;
+                net.counters.tcp_passive_opens += 1;
+                if let Some(listener) = self.listeners.get_mut(&port) {
+                    listener.half_open_count -= 1;
+                    listener.queue.push_back(id);
+                    if let Some(waker) = listener.waker.take() {
+                        waker.wake();
+                    }
+                } else {
+                    connection.abort();
+                    connection.stage = Stage::Orphaned;
+                    self.queue(slot);
+                }
+            }
+            Stage::HalfOpen(_) if connection.is_closed() => self.remove(slot),
+            Stage::Owned | Stage::Waiting(_) if connection.is_finished() => self.unroute(slot),
+            Stage::Orphaned if connection.is_finished() => self.remove(slot),
+            _ => {}
+        }
+    }
+
+    /// Ends every connection from an address that is ours no longer. Rare: walks over all of them.
+    pub fn address_removed(&mut self, net: &mut Net, addr: IpAddr) {
+        for slot in 0..self.slots.len() {
+            let Some(connection) = self.slots[slot].as_mut() else { continue };
+            if connection.flow.local.ip() == addr {
+                connection.abort();
+                self.make_ready(net, slot);
+            }
+        }
+    }
+}

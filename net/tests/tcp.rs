@@ -1,0 +1,185 @@
+//! TCP between two stacks.
+
+mod common;
+
+use common::{Faults, Lab};
+use embedded_io_async::{Read, Write};
+use keelson_hal::NetFeatures;
+use keelson_net::{ConnectError, ConnectOptions, Stack, TcpError, TcpOptions, TcpStream};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+fn pattern(at: usize) -> u8 {
+    (at.wrapping_mul(31) ^ (at >> 8)) as u8
+}
+
+async fn send_pattern(mut stream: TcpStream, len: usize) {
+    let bytes: Vec<u8> = (0..len).map(pattern).collect();
+    stream.write_all(&bytes).await.unwrap();
+    stream.close().await;
+}
+
+async fn expect_pattern(stream: &mut TcpStream, len: usize) {
+    let (mut at, mut buffer) = (0, vec![0; 16 << 10]);
+    loop {
+        let count = stream.read(&mut buffer).await.unwrap_or_else(|e| panic!("{e} after {at} bytes"));
+        if count == 0 {
+            break;
+        }
+        assert!(buffer[..count].iter().enumerate().all(|(n, byte)| *byte == pattern(at + n)), "at {at}");
+        at += count;
+    }
+    assert_eq!(at, len);
+}
+
+/// Moves `len` bytes from b to a and returns the virtual time it took.
+fn transfer(seed: u64, faults: Faults, features: NetFeatures, len: usize) -> (Duration, Stack, Stack) {
+    let lab = Lab::new(seed, faults);
+    let (a, _) = lab.host("10.0.0.1/24", features);
+    let (b, _) = lab.host("10.0.0.2/24", features);
+    let listener = a.listen(2049, TcpOptions::default()).unwrap();
+    let handle = lab.executor.handle();
+    let client = b.clone();
+    handle.spawn("client", async move {
+        let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
+        let tcp = TcpOptions { linger: Duration::from_secs(170), ..Default::default() };
+        let options = ConnectOptions { timeout: Duration::from_secs(60), tcp, ..Default::default() };
+        send_pattern(client.connect(peer, options).await.unwrap(), len).await;
+    });
+    let began = handle.now();
+    let ended = lab.run(async move {
+        let mut stream = listener.accept().await;
+        expect_pattern(&mut stream, len).await;
+        handle.now()
+    });
+    (ended - began, a, b)
+}
+
+#[test]
+fn a_clean_transfer_repeats_nothing() {
+    let (_, _, b) = transfer(1, Faults::default(), NetFeatures::empty(), 4 << 20);
+    assert_eq!(b.counters().tcp_retransmitted, 0);
+    assert_eq!(b.counters().neighbour_queue_dropped, 0);
+}
+
+#[test]
+fn offloads_are_used() {
+    let features = NetFeatures::TX_CHECKSUM | NetFeatures::TSO4;
+    let (_, a, b) = transfer(2, Faults::default(), features, 4 << 20);
+    let counters = b.counters();
+    assert!(counters.tcp_sent_tso > 60, "{counters:?}");
+    assert!(counters.tcp_sent < (4 << 20) / 1460, "fewer packets than segments: {counters:?}");
+    assert_eq!(a.counters().tcp_bad_checksum, 0);
+    assert_eq!(counters.tcp_retransmitted, 0);
+}
+
+#[test]
+fn loss_duplication_and_reordering_lose_nothing() {
+    for (seed, loss, duplicate, reorder) in [(3, 1, 0, 0), (4, 5, 2, 5), (5, 0, 10, 20), (6, 10, 5, 10)] {
+        let faults = Faults { loss, duplicate, reorder, ..Faults::default() };
+        let (took, ..) = transfer(seed, faults, NetFeatures::empty(), 512 << 10);
+        println!("loss {loss}% duplicate {duplicate}% reorder {reorder}%: 512 KiB in {took:?}");
+        assert!(took < Duration::from_secs(180), "loss {loss}%: {took:?}");
+    }
+}
+
+#[test]
+fn closed_ports_refuse_and_absent_hosts_time_out() {
+    let lab = Lab::new(7, Faults::default());
+    let (_a, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
+    let (b, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    lab.run(async move {
+        let options = ConnectOptions { timeout: Duration::from_secs(5), ..Default::default() };
+        let refused = b.connect("10.0.0.1:9".parse().unwrap(), options).await;
+        assert!(matches!(refused, Err(ConnectError::Refused(_))));
+        let absent = b.connect("10.0.0.77:9".parse().unwrap(), options).await;
+        assert!(matches!(absent, Err(ConnectError::TimedOut(_))));
+        let nowhere = b.connect("192.168.1.1:9".parse().unwrap(), options).await;
+        assert!(matches!(nowhere, Err(ConnectError::NoRoute(_))));
+        assert_eq!(b.counters().neighbour_failed > 0, true);
+    });
+}
+
+#[test]
+fn halves_work_in_two_tasks_and_ends_are_seen() {
+    let lab = Lab::new(8, Faults::default());
+    let (a, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
+    let (b, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    let listener = a.listen(7, TcpOptions::default()).unwrap();
+    let handle = lab.executor.handle();
+    handle.spawn("echo", async move {
+        let (mut reader, mut writer) = listener.accept().await.into_split();
+        let mut buffer = [0; 1000];
+        while let Ok(count) = reader.read(&mut buffer).await
+            && count > 0
+        {
+            writer.write_all(&buffer[..count]).await.unwrap();
+        }
+    });
+    let (a2, b2) = (a.clone(), b.clone());
+    lab.run(async move {
+        let stream = b.connect("10.0.0.1:7".parse().unwrap(), ConnectOptions::default()).await.unwrap();
+        let (mut reader, mut writer) = stream.into_split();
+        handle.spawn("sender", async move {
+            for n in 0..100u8 {
+                writer.write_all(&[n; 3000]).await.unwrap();
+            }
+            writer.flush().await.unwrap();
+            writer.shutdown();
+            assert_eq!(writer.write(&[1]).await, Err(TcpError::Closed));
+        });
+        let (mut total, mut buffer) = (0, [0; 4096]);
+        while let Ok(count) = reader.read(&mut buffer).await
+            && count > 0
+        {
+            total += count;
+        }
+        assert_eq!(total, 300_000);
+    });
+    lab.run_for(Duration::from_secs(30));
+    assert_eq!((a2.connections(), b2.connections()), (0, 0), "nothing is left behind");
+}
+
+#[test]
+fn a_client_that_lost_its_state_reconnects_at_once_from_the_same_port() {
+    let lab = Lab::new(9, Faults::default());
+    let (server, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
+    let (first, first_id) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    let listener = server.listen(2049, TcpOptions::default()).unwrap();
+    let options = ConnectOptions { local_port: keelson_net::LocalPort::Exact(800), ..Default::default() };
+    let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
+    let (old, accepted, listener) = {
+        let first = first.clone();
+        lab.run(async move {
+            let mut stream = first.connect(peer, options).await.unwrap();
+            let mut accepted = listener.accept().await;
+            stream.write_all(b"hello").await.unwrap();
+            let mut buffer = [0; 5];
+            accepted.read_exact(&mut buffer).await.unwrap();
+            (stream, accepted, listener)
+        })
+    };
+    // The client "reboots": its device falls silent without a word, and a new stack takes its address.
+    let device = first.detach(first_id).unwrap();
+    std::mem::forget(old);
+    drop(device);
+    lab.run_for(Duration::from_secs(3));
+    let (second, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    let handle = lab.executor.handle();
+    let began = handle.now();
+    let server2 = server.clone();
+    let took = lab.run(async move {
+        let mut stream = second.connect(peer, options).await.unwrap();
+        let took = handle.now() - began;
+        let mut fresh = listener.accept().await;
+        stream.write_all(b"again").await.unwrap();
+        let mut buffer = [0; 5];
+        fresh.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"again");
+        let mut accepted = accepted;
+        assert_eq!(accepted.read(&mut buffer).await, Err(TcpError::Reset));
+        took
+    });
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(server2.counters().tcp_challenge_acks > 0);
+}

@@ -1,0 +1,11 @@
+//! Machines: QEMU processes described by type and owned by the test.
+
+mod qmp;
+mod running;
+mod spawn;
+mod spec;
+mod usage;
+
+pub use running::{Exit, Machine};
+pub use spec::{Board, Cache, Drive, MachineSpec, Nic, NicModel};
+pub use usage::Usage;

@@ -1,0 +1,104 @@
+//! For tests, here and in system tests: block devices (a file, a simulation with power cuts and errors),
+//! time and randomness without a machine, and e2fsprogs.
+
+mod disk;
+mod e2fsprogs;
+
+pub use disk::{DiskEvent, FileDisk, Kept, SimDisk};
+pub use e2fsprogs::{Scratch, e2fsck, mke2fs};
+
+use crate::{Ext4Volume, MountError, Options};
+use keelson_hal::{BlockDevice, Clock, Entropy, Instant, Park};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Rest for devices that finish every request at once.
+pub struct NoRest;
+
+impl Park for NoRest {
+    fn park(&self, _deadline: Instant) {}
+}
+
+/// A clock that moves only when told.
+pub struct ManualClock(pub Cell<Duration>);
+
+impl ManualClock {
+    /// A clock at 2026-01-01 00:00:00 UTC.
+    pub fn new() -> Rc<ManualClock> {
+        Rc::new(ManualClock(Cell::new(Duration::from_secs(1_767_225_600))))
+    }
+
+    /// Moves time forward.
+    pub fn advance(&self, span: Duration) {
+        self.0.set(self.0.get() + span);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.0.get().as_nanos() as u64)
+    }
+
+    fn wall(&self) -> Duration {
+        self.0.get()
+    }
+}
+
+/// Numbers from a seed (splitmix64); the same seed gives the same run.
+pub struct Seed(pub Cell<u64>);
+
+impl Seed {
+    /// Starts at `seed`.
+    pub fn new(seed: u64) -> Rc<Seed> {
+        Rc::new(Seed(Cell::new(seed)))
+    }
+
+    /// A number below `limit`, which is not 0.
+    pub fn below(&self, limit: u64) -> u64 {
+        self.next_u64() % limit
+    }
+}
+
+impl Entropy for Seed {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            self.0.set(self.0.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
+            let mut mixed = self.0.get();
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// Mounts with a clock that stands still and randomness from `seed`.
+pub fn mount(disk: Rc<dyn BlockDevice>, seed: u64, options: Options) -> Result<Ext4Volume, MountError> {
+    Ext4Volume::mount(disk, Rc::new(NoRest), ManualClock::new(), Seed::new(seed), options)
+}
+
+/// Runs a future whose device never makes it wait.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    keelson_exec::block_on(&NoRest, future)
+}
+
+struct Stderr;
+
+impl log::Log for Stderr {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        std::eprintln!("{} {}: {}", record.level(), record.target(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Shows warnings and errors of the volume with the output of a failing test.
+pub fn log_to_stderr() {
+    // Another test of this process may have been first.
+    let _ = log::set_logger(&Stderr);
+    log::set_max_level(log::LevelFilter::Warn);
+}

@@ -1,0 +1,211 @@
+//! The role's options.
+
+use crate::exports::{WildcardDots, parse_exports};
+use crate::names::HostTable;
+use alloc::format;
+use alloc::string::String;
+use keelson_config::{Config, Kind, OptionSpec};
+use keelson_oncrpc::ServerOptions;
+
+const OWNER: &str = "nfs-server";
+
+/// Any port that can be listened on.
+const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
+
+/// What the command line may say about this role.
+pub const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new(
+        "nfs.exports",
+        Kind::Custom { form: "\"/DIR CLIENT(OPTIONS) ...; /DIR2 ...\"", check: check_exports },
+        "Directories to export, as exports(5) writes them; ';' separates them. May be given several times. \
+         Example: nfs.exports=\"/ 10.0.0.0/8(rw,no_root_squash) *(ro)\".",
+    )
+    .repeatable()
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.hosts",
+        Kind::Custom { form: "ADDRESS=NAME,...", check: check_hosts },
+        "Names of clients for export lines that name hosts, so that no DNS is needed.",
+    )
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.wildcard_dots",
+        Kind::Flag,
+        "Wildcards in client names match dots too, as in today's exports(5).",
+    )
+    .default("off")
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.rsize",
+        Kind::Size { min: 4096, max: 1 << 20 },
+        "Largest READ and WRITE over TCP; rounded down to a multiple of 4K. Over UDP it is 32K.",
+    )
+    .default("1M")
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.buffers",
+        Kind::Size { min: 2 << 20, max: 1 << 30 },
+        "Memory for large requests and replies of all clients together; more of them wait.",
+    )
+    .default("24M")
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.connections",
+        Kind::Integer { min: 1, max: 65_536 },
+        "Most TCP connections; beyond it the one that has been quiet longest gives way.",
+    )
+    .default("1024")
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.connections_per_host",
+        Kind::Integer { min: 1, max: 65_536 },
+        "Most TCP connections of one client address.",
+    )
+    .default("16")
+    .owner(OWNER),
+    OptionSpec::new("nfs.port", PORT, "Port of NFS.").default("2049").owner(OWNER),
+    OptionSpec::new("nfs.mountd_port", PORT, "Port of MOUNT.").default("20048").owner(OWNER),
+];
+
+/// A bad line would be left out; on the command line it is better to say so and not to serve.
+fn check_exports(text: &str) -> Result<(), String> {
+    match parse_exports(text).1.iter().find(|problem| problem.fatal) {
+        Some(problem) => Err(problem.message.clone()),
+        None => Ok(()),
+    }
+}
+
+fn check_hosts(text: &str) -> Result<(), String> {
+    HostTable::parse(text).map(|_| ()).map_err(|entry| format!("'{entry}' is not ADDRESS=NAME"))
+}
+
+/// How to serve.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ServerConfig {
+    /// Text in the grammar of exports(5); `;` ends a line too.
+    pub exports: String,
+    /// Names of clients that need no DNS.
+    pub hosts: HostTable,
+    /// Whether wildcards in client names match dots.
+    pub wildcard_dots: WildcardDots,
+    /// Largest READ and WRITE in bytes over TCP, a multiple of 4096 up to 1 MiB. Over UDP it is 32 KiB.
+    pub max_transfer: u32,
+    /// Bytes of message buffers for all connections together.
+    pub buffer_memory: usize,
+    /// Connections of one client address.
+    pub connections_per_host: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Port of rpcbind.
+    pub rpcbind_port: u16,
+    /// Port of NFS.
+    pub nfs_port: u16,
+    /// Port of MOUNT.
+    pub mountd_port: u16,
+}
+
+impl Default for ServerConfig {
+    fn default() -> ServerConfig {
+        let rpc = ServerOptions::default();
+        ServerConfig {
+            exports: String::new(),
+            hosts: HostTable::default(),
+            wildcard_dots: WildcardDots::default(),
+            max_transfer: 1 << 20,
+            buffer_memory: rpc.buffer_memory,
+            connections_per_host: rpc.connections_per_host,
+            connections: rpc.connections,
+            rpcbind_port: 111,
+            nfs_port: 2049,
+            mountd_port: 20_048,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Room in a record besides the payload of a WRITE.
+    const RECORD_HEAD: usize = 4096;
+
+    /// Takes the role's options from the command line.
+    ///
+    /// # Panics
+    ///
+    /// When `config` was parsed without [`OPTIONS`].
+    pub fn from_options(config: &Config) -> ServerConfig {
+        let default = ServerConfig::default();
+        let port =
+            |name, default| config.integer(name).and_then(|port| u16::try_from(port).ok()).unwrap_or(default);
+        let count = |name, default| {
+            config.integer(name).and_then(|count| usize::try_from(count).ok()).unwrap_or(default)
+        };
+        let size = |name| config.size(name).and_then(|size| usize::try_from(size).ok());
+        let mut exports = String::new();
+        for text in config.texts("nfs.exports") {
+            exports.push_str(text);
+            exports.push('\n');
+        }
+        ServerConfig {
+            exports,
+            hosts: HostTable::parse(config.text("nfs.hosts").unwrap_or_default()).unwrap_or_default(),
+            wildcard_dots: if config.flag("nfs.wildcard_dots") {
+                WildcardDots::Match
+            } else {
+                WildcardDots::Separate
+            },
+            max_transfer: size("nfs.rsize").map_or(default.max_transfer, |size| size as u32),
+            buffer_memory: size("nfs.buffers").unwrap_or(default.buffer_memory),
+            connections: count("nfs.connections", default.connections),
+            connections_per_host: count("nfs.connections_per_host", default.connections_per_host),
+            rpcbind_port: default.rpcbind_port,
+            nfs_port: port("nfs.port", default.nfs_port),
+            mountd_port: port("nfs.mountd_port", default.mountd_port),
+        }
+    }
+
+    /// The limits of the RPC server.
+    pub(crate) fn rpc_options(&self) -> ServerOptions {
+        ServerOptions {
+            max_record: self.max_transfer() as usize + Self::RECORD_HEAD,
+            buffer_memory: self.buffer_memory,
+            connections: self.connections,
+            connections_per_host: self.connections_per_host,
+            ..ServerOptions::default()
+        }
+    }
+
+    /// The largest transfer, within what is possible.
+    pub(crate) fn max_transfer(&self) -> u32 {
+        self.max_transfer.clamp(4096, 1 << 20) & !4095
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound_and_its_defaults_are_ours() {
+        assert_eq!(keelson_config::lint(&[OPTIONS]), [""; 0]);
+        let config = Config::parse(&[OPTIONS], &["nfs"], "", b"");
+        assert_eq!(ServerConfig::from_options(&config), ServerConfig::default());
+    }
+
+    #[test]
+    fn options_are_taken() {
+        let line = b"nfs.exports=\"/ 10.0.0.0/8(rw,no_root_squash) *(ro)\" nfs.exports=/a nfs.rsize=64K \
+                     nfs.hosts=10.0.0.5=mail nfs.wildcard_dots";
+        let config = Config::parse(&[OPTIONS], &["nfs"], "", line);
+        assert!(config.problems().is_empty(), "{:?}", config.problems());
+        let config = ServerConfig::from_options(&config);
+        assert_eq!(config.exports, "/ 10.0.0.0/8(rw,no_root_squash) *(ro)\n/a\n");
+        assert_eq!((config.max_transfer, config.wildcard_dots), (65_536, WildcardDots::Match));
+        assert!(config.hosts.name_of("10.0.0.5".parse().expect("an address")) == Some("mail"));
+    }
+
+    #[test]
+    fn a_bad_export_refuses_to_serve_and_says_why() {
+        let config = Config::parse(&[OPTIONS], &["nfs"], "", b"nfs.exports=\"/ *(rx)\"");
+        assert!(config.must_refuse());
+        assert!(config.problems()[0].to_string().contains("unknown option 'rx'"), "{:?}", config.problems());
+    }
+}

@@ -1,0 +1,164 @@
+//! Puts the programs on their ports.
+
+use crate::config::ServerConfig;
+use crate::exports::{Exports, parse_exports};
+use crate::handle::HandleCodec;
+use crate::mount::{MOUNT_PROGRAM, Mount, MountCounters};
+use crate::names::Names;
+use crate::nfs3::{NFS_PROGRAM, Nfs3, NfsCounters};
+use crate::rpcbind::{Registration, Rpcbind};
+use crate::state::ServerState;
+use alloc::rc::Rc;
+use core::cell::RefCell;
+use core::fmt;
+use core::time::Duration;
+use keelson_exec::{Handle, TaskHandle};
+use keelson_hal::Entropy;
+use keelson_oncrpc::{RpcNetwork, RpcServer, ServerCounters, Service};
+use keelson_volume::{Volume, VolumeError};
+
+/// How often a changed list of mounts is stored.
+const STORE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why the server did not start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartError {
+    /// The server's own state could not be read or written.
+    State(VolumeError),
+    /// A port is taken.
+    PortTaken(u16),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::State(error) => {
+                write!(f, "the NFS server's state on the volume is not usable: {error}")
+            }
+            StartError::PortTaken(port) => write!(f, "port {port} is taken: choose another one"),
+        }
+    }
+}
+
+/// What was done since the start.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    /// Connections and calls of all programs.
+    pub rpc: ServerCounters,
+    /// NFS.
+    pub nfs: NfsCounters,
+    /// MOUNT.
+    pub mount: MountCounters,
+    /// Connections open now.
+    pub connections: usize,
+    /// Bytes of large message buffers allocated now.
+    pub buffer_bytes: usize,
+}
+
+/// A running server. Dropping it leaves it running; [`NfsServer::stop`] ends it.
+pub struct NfsServer<V, N> {
+    rpc: RpcServer,
+    nfs: Rc<Nfs3<V, N>>,
+    mount: Rc<Mount<V, N>>,
+    store: RefCell<Option<TaskHandle>>,
+}
+
+impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
+    /// Reads the server's state and the exports, and serves. Lines of exports that are wrong are left out
+    /// and logged; with no export at all the server still answers, and refuses every mount.
+    ///
+    /// NLM, NSM and RQUOTA get their ports here, and their place in the list that rpcbind publishes.
+    pub async fn start<T: RpcNetwork>(
+        handle: Handle,
+        network: &T,
+        names: Rc<N>,
+        volume: Rc<V>,
+        entropy: &dyn Entropy,
+        config: &ServerConfig,
+    ) -> Result<NfsServer<V, N>, StartError> {
+        let state = ServerState::load(&*volume, entropy).await.map_err(StartError::State)?;
+        let (list, problems) = parse_exports(&config.exports);
+        for problem in &problems {
+            if problem.fatal {
+                log::error!(target: "nfs", "{problem}");
+            } else {
+                log::warn!(target: "nfs", "{problem}");
+            }
+        }
+        for export in &list {
+            let clients = export.clients.iter().map(|client| alloc::format!(" {}", client.spec));
+            log::info!(target: "nfs", "exporting {} to{}", export.path, clients.collect::<alloc::string::String>());
+        }
+        if list.is_empty() {
+            log::error!(target: "nfs", "nothing is exported: set nfs.exports=\"/ 10.0.0.0/8(rw)\" or the like");
+        }
+        let exports = Exports::new(handle.clone(), list, names, config.hosts.clone(), config.wildcard_dots);
+        let exports = Rc::new(exports);
+        let handles = HandleCodec::new(state.handle_key, volume.id());
+        let mount = Rc::new(Mount::load(volume.clone(), exports.clone(), handles).await);
+        mount.find_roots().await;
+        let max_transfer = config.max_transfer();
+        let nfs = Nfs3 { volume, exports, handles, max_transfer, counters: NfsCounters::default() };
+        let nfs = Rc::new(nfs);
+        let served = [
+            Registration { program: NFS_PROGRAM, versions: &[3], port: config.nfs_port },
+            Registration { program: MOUNT_PROGRAM, versions: &[1, 3], port: config.mountd_port },
+        ];
+        let rpcbind = Rc::new(Rpcbind::new(config.rpcbind_port, &served, handle.clock()));
+
+        let rpc = RpcServer::new(handle.clone(), config.rpc_options());
+        // rpcbind last: whoever finds a program there can call it.
+        let opened = open(&rpc, network, config.nfs_port, nfs.clone())
+            .and_then(|()| open(&rpc, network, config.mountd_port, mount.clone()))
+            .and_then(|()| open(&rpc, network, config.rpcbind_port, rpcbind));
+        if let Err(error) = opened {
+            rpc.stop().await;
+            return Err(error);
+        }
+        let storing = mount.clone();
+        let clock = handle.clone();
+        let store = handle.spawn("nfs-mounts", async move {
+            loop {
+                clock.sleep(STORE_INTERVAL).await;
+                storing.store().await;
+            }
+        });
+        log::info!(target: "nfs", "serving NFS on port {}, start number {}", config.nfs_port, state.starts);
+        Ok(NfsServer { rpc, nfs, mount, store: RefCell::new(Some(store)) })
+    }
+
+    /// Finishes the calls in execution, closes all connections and stores what is to be kept. The volume
+    /// stays mounted.
+    pub async fn stop(&self) {
+        self.rpc.stop().await;
+        if let Some(store) = self.store.borrow_mut().take() {
+            store.abort();
+        }
+        self.mount.store().await;
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            rpc: self.rpc.counters(),
+            nfs: self.nfs.counters.clone(),
+            mount: self.mount.counters.clone(),
+            connections: self.rpc.connections(),
+            buffer_bytes: self.rpc.buffers().allocated(),
+        }
+    }
+}
+
+/// Serves a program on a port over TCP and UDP.
+fn open<T: RpcNetwork, S: Service>(
+    rpc: &RpcServer,
+    network: &T,
+    port: u16,
+    service: Rc<S>,
+) -> Result<(), StartError> {
+    let listener = network.listen(port).ok_or(StartError::PortTaken(port))?;
+    let datagrams = network.bind(port).ok_or(StartError::PortTaken(port))?;
+    rpc.serve_listener(listener, service.clone());
+    rpc.serve_datagrams(datagrams, service);
+    Ok(())
+}
