@@ -22,7 +22,8 @@ use alloc::rc::Rc;
 use keelson_config::{Config, OptionSpec};
 use keelson_exec::{Executor, Handle};
 use keelson_hal::Clock;
-use keelson_kernel::options::{self, PanicAction};
+use keelson_kernel::console::SerialConsole;
+use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
 use keelson_kernel::{Machine, console, mm, panic, smp};
 use shutdown::Shutdown;
 
@@ -47,6 +48,8 @@ pub struct Node {
     pub machine: Machine,
     /// The effective command line, checked.
     pub config: Rc<Config>,
+    /// The serial console that `console=` names first; `None` without one.
+    pub console: Option<Rc<SerialConsole>>,
     /// The first core's executor: spawn, sleep, time.
     pub handle: Handle,
     /// Where the end is asked for.
@@ -61,8 +64,9 @@ impl Node {
         console::log::set_filter(options::log_filter(&config));
         panic::set_action(PanicAction::of(&config));
         let executor = Executor::new(machine.clock.clone(), Some(smp::kicker(0)));
+        let console = open_console(&machine, &config);
         let shutdown = Shutdown::default();
-        let node = Node { handle: executor.handle(), machine, config, shutdown, executor };
+        let node = Node { handle: executor.handle(), machine, config, console, shutdown, executor };
         node.announce(role);
         node
     }
@@ -102,6 +106,19 @@ impl Node {
     pub fn run(self) -> ! {
         self.executor.run(&self.machine.park)
     }
+}
+
+/// Opens the first serial port of `console=`. A virtio console is the binary's to open: it needs a driver.
+fn open_console(machine: &Machine, config: &Config) -> Option<Rc<SerialConsole>> {
+    let (index, baud) = ConsoleChoice::all(config).find_map(|choice| match choice {
+        ConsoleChoice::Serial { index, baud } => Some((index, baud)),
+        ConsoleChoice::Virtio => None,
+    })?;
+    let console = SerialConsole::open(machine.platform, index.into(), baud);
+    if console.is_none() {
+        log::warn!(target: "kernel", "console=ttyS{index}: the machine has no such serial port");
+    }
+    console.map(Rc::new)
 }
 
 /// The kernel's options and the role's, read from the role's default line and the loader's.

@@ -17,14 +17,17 @@ use keelson_kernel::{console, mm, smp};
 
 const PROMPT: &[u8] = b"> ";
 
-/// One command: its words after the name come in, text for the terminal goes out.
+/// What a command does: the words after its name come in, text for the terminal goes out.
+pub type Action = Box<dyn Fn(&[&str]) -> String>;
+
+/// One command of the shell.
 pub struct Command {
     /// What is typed.
     pub name: &'static str,
     /// One line of help.
     pub help: &'static str,
     /// Does it.
-    pub run: Box<dyn Fn(&[&str]) -> String>,
+    pub run: Action,
 }
 
 impl Command {
@@ -46,7 +49,7 @@ impl fmt::Display for Kib {
 /// Starts the shell on the node's serial console with `commands` beside its own; without a console it does
 /// nothing.
 pub fn spawn(node: &Node, mut commands: Vec<Command>) {
-    let Some(console) = node.machine.console.clone() else { return };
+    let Some(console) = node.console.clone() else { return };
     commands.extend(machine_commands(node));
     commands.sort_by_key(|command| command.name);
     node.handle.spawn("shell", serve(console, commands));
@@ -118,7 +121,7 @@ fn machine_commands(node: &Node) -> Vec<Command> {
     Vec::from([
         Command::new("poweroff", "end the work and switch the machine off", ends(Then::PowerOff)),
         Command::new("reboot", "end the work and start the machine again", ends(Then::Reboot)),
-        Command::new("panic", "panic, to see the report", |words| panic!("asked for: {}", words.join(" "))),
+        Command::new("panic", "panic on core [N], to see the report", |words| fail_on(words.first())),
         Command::new("fault", "write to unmapped memory", |_| provoke::page_fault()),
         Command::new("overflow", "use up the stack", |_| provoke::stack_overflow()),
         Command::new("dmesg", "the log's last 64 KiB", |_| {
@@ -131,6 +134,17 @@ fn machine_commands(node: &Node) -> Vec<Command> {
             alloc::format!("{:?}", Duration::from_millis(uptime.now().as_millis()))
         }),
     ])
+}
+
+fn fail_on(core: Option<&&str>) -> String {
+    match core.map(|text| text.parse()) {
+        None | Some(Ok(0)) => panic!("asked for on the console"),
+        Some(Ok(core)) => match smp::run_on(core, || panic!("asked for on the console")) {
+            Ok(()) => String::new(),
+            Err(error) => alloc::format!("core {core}: {error:?}"),
+        },
+        Some(Err(error)) => alloc::format!("no core number: {error}"),
+    }
 }
 
 fn memory(ram: u64) -> String {
