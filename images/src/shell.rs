@@ -10,12 +10,15 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::future::poll_fn;
 use core::time::Duration;
-use keelson_exec::Handle;
+use keelson_exec::{Handle, yield_now};
 use keelson_hal::Console;
+use keelson_kernel::options::ConsoleChoice;
 use keelson_kernel::panic::provoke;
 use keelson_kernel::{console, mm, smp};
 
 const PROMPT: &[u8] = b"> ";
+/// How long a message may take to a virtio console.
+const MIRROR_PERIOD: Duration = Duration::from_millis(50);
 
 /// What a command does: the words after its name come in, text for the terminal goes out.
 pub type Action = Box<dyn Fn(&[&str]) -> String>;
@@ -46,16 +49,45 @@ impl fmt::Display for Kib {
     }
 }
 
-/// Starts the shell on the node's serial console with `commands` beside its own; without a console it does
-/// nothing.
-pub fn spawn(node: &Node, mut commands: Vec<Command>) {
-    let Some(console) = node.console.clone() else { return };
+/// Starts a shell on the node's serial console and on each virtio console, with `commands` beside its own.
+/// The first virtio console also carries the log when `console=hvc0` asks for it.
+pub fn spawn(node: &Node, virtio: &[Rc<impl Console + 'static>], mut commands: Vec<Command>) {
     commands.extend(machine_commands(node));
     commands.sort_by_key(|command| command.name);
-    node.handle.spawn("shell", serve(console, commands));
+    let commands = Rc::new(commands);
+    if let Some(console) = node.console.clone() {
+        node.handle.spawn("shell", serve(console, commands.clone()));
+    }
+    for console in virtio {
+        node.handle.spawn("shell", serve(console.clone(), commands.clone()));
+    }
+    if ConsoleChoice::all(&node.config).any(|choice| choice == ConsoleChoice::Virtio) {
+        match virtio.first() {
+            Some(console) => {
+                node.handle.spawn("hvc0", mirror_log(node.handle.clone(), console.clone()));
+            }
+            None => log::warn!(target: "kernel", "console=hvc0: the machine has no virtio console"),
+        }
+    }
 }
 
-async fn serve(console: Rc<impl Console>, commands: Vec<Command>) {
+/// Copies the log, from its beginning, to a console that has a driver.
+async fn mirror_log(handle: Handle, console: Rc<impl Console>) {
+    let mut position = 0;
+    let mut buffer = [0; 512];
+    loop {
+        let (count, next) = console::log::copy_from(position, &mut buffer);
+        position = next;
+        if count == 0 {
+            handle.sleep(MIRROR_PERIOD).await;
+        } else {
+            console.write(&buffer[..count]);
+            yield_now().await;
+        }
+    }
+}
+
+async fn serve(console: Rc<impl Console>, commands: Rc<Vec<Command>>) {
     let mut editor = Editor::default();
     let mut buffer = [0; 64];
     console.write(PROMPT);
@@ -111,6 +143,7 @@ fn help(commands: &[Command]) -> String {
 
 fn machine_commands(node: &Node) -> Vec<Command> {
     let (tasks, uptime, ram) = (node.handle.clone(), node.handle.clone(), node.machine.boot.ram());
+    let help = keelson_config::help(&node.role.tables());
     let ends = |then| {
         let shutdown = node.shutdown.clone();
         move |_: &[&str]| {
@@ -129,6 +162,7 @@ fn machine_commands(node: &Node) -> Vec<Command> {
         }),
         Command::new("mem", "memory in use", move |_| memory(ram)),
         Command::new("cpus", "cores that run", |_| cores()),
+        Command::new("options", "the options of the kernel command line", move |_| help.clone()),
         Command::new("top", "tasks and how often they ran", move |_| task_list(&tasks)),
         Command::new("uptime", "time since boot", move |_| {
             alloc::format!("{:?}", Duration::from_millis(uptime.now().as_millis()))

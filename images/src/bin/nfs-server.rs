@@ -16,7 +16,7 @@ use keelson_ext4::Ext4Volume;
 use keelson_hal::Entropy;
 use keelson_images::devices::Devices;
 use keelson_images::shell::{self, Command};
-use keelson_images::{Node, Role, network, storage};
+use keelson_images::{Node, network, roles, storage};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
@@ -24,19 +24,14 @@ use keelson_nfs_server::{Names, NfsServer, ServerConfig};
 use keelson_oncrpc::StackNetwork;
 use keelson_volume::Volume;
 
-const ROLE: Role = Role {
-    name: "nfs-server",
-    default_line: "ip=dhcp",
-    options: &[keelson_net::OPTIONS, storage::OPTIONS, keelson_nfs_server::OPTIONS],
-    prefixes: &["nfs", "fs"],
-};
-
 keelson_kernel::entry!(image);
 
 fn image(machine: Machine) -> ! {
-    let node = Node::start(machine, &ROLE);
-    let commands = serve(&node);
-    shell::spawn(&node, commands);
+    let node = Node::start(machine, &roles::NFS_SERVER);
+    let devices = Devices::find(&node);
+    let consoles = devices.consoles.clone();
+    let commands = serve(&node, devices);
+    shell::spawn(&node, &consoles, commands);
     node.run()
 }
 
@@ -48,9 +43,8 @@ type Server = NfsServer<Ext4Volume, Dns>;
 /// The role's place: empty until it serves.
 type Serving = Rc<RefCell<Option<(Rc<Ext4Volume>, Server)>>>;
 
-/// Starts drivers, network and the role; returns the shell commands they add.
-fn serve(node: &Node) -> Vec<Command> {
-    let mut devices = Devices::find(node);
+/// Starts network and role; returns the shell commands they add.
+fn serve(node: &Node, mut devices: Devices) -> Vec<Command> {
     let stack = network::start(node, core::mem::take(&mut devices.nics));
     let serving = Serving::default();
     if node.config.must_refuse() {

@@ -86,6 +86,12 @@ pub fn with_last_lines(lines: usize, show: impl FnOnce(&[u8], &[u8])) {
     show(first, second);
 }
 
+/// Copies the log from `position` (bytes since boot) on; see [`Ring::copy_from`]. For a console that is
+/// fed by a task.
+pub fn copy_from(position: u64, buffer: &mut [u8]) -> (usize, u64) {
+    RING.lock().copy_from(position, buffer)
+}
+
 /// Copies the whole ring.
 pub fn contents() -> alloc::vec::Vec<u8> {
     // Allocated before the lock is taken: an allocation that fails panics, and the report reads the ring.
