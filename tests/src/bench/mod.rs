@@ -38,6 +38,9 @@ pub fn run(plan: &Plan) -> Result<()> {
         let mut costs: [Vec<Cost>; 2] = Default::default();
         for round in 0..plan.rounds {
             for (side, costs) in servers.sides().iter().zip(&mut costs) {
+                if plan.profile && !side.is_keelson() {
+                    continue;
+                }
                 (row.prepare)(&servers, side, round)?;
                 // What preparing left behind shall not be counted: delayed acknowledgements, timers.
                 thread::sleep(Duration::from_millis(200));
@@ -45,8 +48,10 @@ pub fn run(plan: &Plan) -> Result<()> {
                 costs.push(measure(&servers, side, row, round, profile)?);
             }
         }
-        let [keelson, knfsd] = costs.map(|costs| Cost::median(&costs));
-        report.row(row, keelson, knfsd);
+        if !plan.profile {
+            let [keelson, knfsd] = costs.map(|costs| Cost::median(&costs));
+            report.row(row, keelson, knfsd);
+        }
     }
     report.end();
     Ok(())

@@ -15,7 +15,13 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_millis(2);
 
 /// Lines printed.
-const SHOWN: usize = 45;
+const SHOWN: usize = 60;
+
+/// Callers followed (images are built with frame pointers).
+const DEPTH: usize = 12;
+
+/// Return addresses from the program counter outwards.
+type Stack = Vec<u64>;
 
 /// A profile to be taken.
 pub struct Plan {
@@ -31,73 +37,133 @@ impl Plan {
     /// Takes samples while `work` runs and prints them.
     pub fn during<T>(&self, machine: &Machine, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let over = AtomicBool::new(false);
-        let (result, samples) = thread::scope(|scope| {
+        let (result, stacks) = thread::scope(|scope| {
             let sampler = scope.spawn(|| {
-                let mut samples: HashMap<u64, usize> = HashMap::new();
+                let mut stacks = Vec::new();
                 while !over.load(Ordering::Relaxed) {
-                    if let Some(address) = sample(machine) {
-                        *samples.entry(address).or_default() += 1;
-                    }
+                    stacks.extend(sample(machine));
                     thread::sleep(INTERVAL);
                 }
-                samples
+                stacks
             });
             let result = work();
             over.store(true, Ordering::Relaxed);
             (result, sampler.join().unwrap_or_default())
         });
-        self.print(&samples);
+        self.print(&stacks);
         result
     }
 
-    fn print(&self, samples: &HashMap<u64, usize>) {
-        let total: usize = samples.values().sum();
-        let mut functions: HashMap<String, usize> = HashMap::new();
-        for (name, count) in resolve(samples) {
-            *functions.entry(name).or_default() += count;
+    /// Two lists: the functions themselves, and everything with what it calls.
+    fn print(&self, stacks: &[Stack]) {
+        let names = resolve(stacks);
+        let unknown = Vec::new();
+        let (mut own, mut total) = (HashMap::new(), HashMap::new());
+        for stack in stacks {
+            let frames = stack.iter().flat_map(|address| names.get(address).unwrap_or(&unknown));
+            let mut frames: Vec<&String> = frames.collect();
+            if let Some(innermost) = frames.first() {
+                *own.entry(*innermost).or_insert(0) += 1;
+            }
+            frames.sort();
+            frames.dedup();
+            frames.into_iter().for_each(|frame| *total.entry(frame).or_insert(0) += 1);
         }
-        let mut functions: Vec<_> = functions.into_iter().collect();
-        functions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        println!("---- {}: {total} samples", self.title);
-        for (name, count) in functions.iter().take(SHOWN) {
-            println!("{:>6.2} %  {name}", *count as f64 * 100.0 / total.max(1) as f64);
+        for (title, counts) in [("itself", own), ("with callees", total)] {
+            println!("---- {}, {title}: {} samples", self.title, stacks.len());
+            let mut counts: Vec<_> = counts.into_iter().collect();
+            counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            for (name, count) in counts.iter().take(SHOWN) {
+                println!("{:>6.2} %  {name}", f64::from(*count) * 100.0 / stacks.len().max(1) as f64);
+            }
         }
     }
 }
 
-/// The program counter; `None` while the CPU halts.
-fn sample(machine: &Machine) -> Option<u64> {
+/// Where the CPU is; `None` while it halts.
+fn sample(machine: &Machine) -> Option<Stack> {
     machine.pause().ok()?;
-    let text = machine.qmp("human-monitor-command", "{\"command-line\":\"info registers\"}");
-    let resumed = machine.resume();
-    let text = text.ok()?;
-    resumed.ok()?;
-    let after = |key: &str| text.split_once(key).map(|(_, rest)| rest);
-    if after("HLT=").is_some_and(|rest| rest.starts_with('1')) {
+    let stack = read_stack(machine);
+    machine.resume().ok()?;
+    stack
+}
+
+fn read_stack(machine: &Machine) -> Option<Stack> {
+    let text = monitor(machine, "info registers")?;
+    let register = |name: &str| {
+        let (_, rest) = text.split_once(name)?;
+        u64::from_str_radix(rest.get(..16)?, 16).ok()
+    };
+    if text.contains("HLT=1") {
         return None;
     }
-    u64::from_str_radix(after("RIP=")?.get(..16)?, 16).ok()
+    let mut stack = vec![register("RIP=")?];
+    let mut frame = register("RBP=")?;
+    while frame != 0 && stack.len() < DEPTH {
+        // The caller's frame and the return address.
+        let Some(text) = monitor(machine, &format!("x /2gx {frame:#x}")) else { break };
+        let mut words = text.split("0x").skip(1).map(|word| word.get(..16));
+        let mut word = || u64::from_str_radix(words.next()??, 16).ok();
+        let (Some(caller), Some(address)) = (word(), word()) else { break };
+        if address == 0 {
+            break;
+        }
+        // The call, not what follows it.
+        stack.push(address - 1);
+        frame = caller;
+    }
+    Some(stack)
 }
 
-/// Function names (innermost inlined one first) by address, from `addr2line` of binutils.
-fn resolve(samples: &HashMap<u64, usize>) -> Vec<(String, usize)> {
-    let (addresses, counts): (Vec<&u64>, Vec<&usize>) = samples.iter().unzip();
-    let mut command = Command::new("addr2line");
-    command.args(["-f", "-i", "-C", "-a", "-e"]).arg(Appliance::elf("nfs-server"));
-    command.args(addresses.iter().map(|address| format!("{address:x}")));
-    let Ok(output) = command.output() else { return vec![("addr2line is missing".into(), 1)] };
-    let text = String::from_utf8_lossy(&output.stdout);
-    // With -a each address is printed before its frames, which take two lines each: function, place.
-    let mut named = Vec::new();
-    for (block, count) in text.split("0x").skip(1).zip(counts) {
-        let frames: Vec<&str> = block.lines().skip(1).step_by(2).map(short).collect();
-        named.push((frames[..frames.len().min(3)].join(" < "), *count));
+fn monitor(machine: &Machine, command: &str) -> Option<String> {
+    machine.qmp("human-monitor-command", &format!("{{\"command-line\":\"{command}\"}}")).ok()
+}
+
+/// Functions of each address, innermost inlined one first, from `addr2line` of binutils.
+fn resolve(stacks: &[Stack]) -> HashMap<u64, Vec<String>> {
+    let mut addresses: Vec<u64> = stacks.iter().flatten().copied().collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let mut names = HashMap::new();
+    for addresses in addresses.chunks(1000) {
+        let mut command = Command::new("addr2line");
+        command.args(["-f", "-i", "-C", "-a", "-e"]).arg(Appliance::elf("nfs-server"));
+        command.args(addresses.iter().map(|address| format!("{address:x}")));
+        let Ok(output) = command.output() else {
+            eprintln!("addr2line is missing: apt-get install binutils");
+            break;
+        };
+        // With -a each address is printed before its frames, which take two lines each: function, place.
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (mut address, mut function) = (0, true);
+        for line in text.lines() {
+            if let Some(digits) = line.strip_prefix("0x") {
+                address = u64::from_str_radix(digits, 16).unwrap_or(0);
+                function = true;
+                continue;
+            }
+            if function {
+                names.entry(address).or_insert_with(Vec::new).push(short(line));
+            }
+            function = !function;
+        }
     }
-    named
+    names
 }
 
 /// A path of Rust without its hash and generic arguments.
-fn short(name: &str) -> &str {
+fn short(name: &str) -> String {
     let name = name.rsplit_once("::h").map_or(name, |(name, _)| name);
-    name.split_once(">>").map_or(name, |(name, _)| name)
+    let mut depth = 0;
+    let mut text = String::new();
+    for (at, c) in name.char_indices() {
+        // A leading `<` belongs to `<Type as Trait>::method`, which says more than it costs.
+        let opens = c == '<' && at > 0;
+        depth += i32::from(opens);
+        if depth == 0 {
+            text.push(c);
+        }
+        depth -= i32::from(c == '>' && depth > 0);
+    }
+    text
 }

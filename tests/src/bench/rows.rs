@@ -15,8 +15,8 @@ const FILES_EACH: usize = 50;
 /// Small calls of the bench's own client.
 const CALLS: usize = 3000;
 
-/// Something done on one side in one round, with the time it took there.
-pub type Work = Box<dyn Fn(&Servers, &Side, usize) -> Result<Duration>>;
+/// Something done on one side in one round; what is measured results in the time it took.
+pub type Work<T> = Box<dyn Fn(&Servers, &Side, usize) -> Result<T>>;
 
 /// One row of the table.
 pub struct Row {
@@ -27,9 +27,9 @@ pub struct Row {
     /// How much is done.
     pub amount: f64,
     /// Done before, not measured.
-    pub prepare: Box<dyn Fn(&Servers, &Side, usize) -> Result<()>>,
+    pub prepare: Work<()>,
     /// Done and measured.
-    pub run: Work,
+    pub run: Work<Duration>,
 }
 
 /// All rows, in an order in which later ones find what earlier ones left.
