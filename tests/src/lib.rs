@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
-pub mod rpc;
 
 use keelson_qemu::{Bench, MachineSpec};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What is measured.
 
+use super::calls::{Nfs3, RpcClient, Xdr};
 use super::servers::{COLD_MIB, LONG, MANY, Servers, Side, failed};
-use crate::rpc::{Nfs3, RpcClient, Xdr};
 use keelson_qemu::Result;
 use std::time::{Duration, Instant};
 
@@ -107,12 +107,15 @@ fn small_calls(name: &'static str, procedure: Nfs3, in_flight: usize) -> Row {
         prepare: Box::new(|_, _, _| Ok(())),
         run: Box::new(move |servers, side, _| {
             let mut client = RpcClient::nfs(&servers.endpoint, side.address, LONG)?;
-            let mut arguments = Xdr::default();
-            if procedure != Nfs3::Null {
-                arguments.opaque(&side.root);
-            }
+            let arguments = |_| {
+                let mut arguments = Xdr::default();
+                if procedure != Nfs3::Null {
+                    arguments.opaque(&side.root);
+                }
+                arguments
+            };
             let start = Instant::now();
-            client.nfs_calls(procedure, &arguments.0, CALLS, in_flight).map_err(failed("call the server"))?;
+            client.nfs_calls(procedure, arguments, CALLS, in_flight).map_err(failed("call the server"))?;
             Ok(start.elapsed())
         }),
     }

@@ -1,8 +1,8 @@
 //! The two servers and their client.
 
+use super::calls::{Nfs3, RpcClient, mount};
 use super::{Plan, Report};
 use crate::Appliance;
-use crate::rpc::{Nfs3, RpcClient, mount};
 use keelson_qemu::{
     Bench, Cache, Capture, Drive, Endpoint, Error, Ext4Image, Ext4Spec, Knfsd, Lan, LinuxGuest, LinuxSpec,
     Machine, Nic, NicModel, Port, Result, Rng,
