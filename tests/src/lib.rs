@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod rpc;
+pub mod world;
 
 use keelson_qemu::{Bench, MachineSpec};
 use std::path::{Path, PathBuf};
