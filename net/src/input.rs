@@ -84,7 +84,9 @@ impl State {
             self.net.counters.ip_other_host += 1;
             return;
         }
-        let unspecified_ok = packet.protocol == protocol::ICMPV6 && packet.src.is_unspecified();
+        // Nodes that have no address yet: duplicate address detection, DHCP.
+        let beginner = packet.protocol == protocol::ICMPV6 || (packet.protocol == protocol::UDP && group);
+        let unspecified_ok = packet.src.is_unspecified() && beginner;
         let broadcast = matches!(packet.src, IpAddr::V4(src) if self.net.nics[nic].is_broadcast(src));
         let own = self.net.nics[nic].has_address(packet.src);
         if (!is_host(packet.src) && !unspecified_ok) || broadcast || own {
@@ -117,7 +119,9 @@ impl State {
         group: bool,
     ) {
         let header = if last.src.is_ipv4() { header::IPV4_HEADER } else { header::IPV6_HEADER };
-        if header + payload.len() > usize::from(u16::MAX) {
+        // IPv4 counts its header in the length field, IPv6 does not.
+        let counted = payload.len() + if last.src.is_ipv4() { header } else { 0 };
+        if counted > usize::from(u16::MAX) {
             self.net.counters.frag_failed += 1;
             return;
         }

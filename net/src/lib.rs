@@ -18,8 +18,10 @@
 //!      link <- neighbour <- route <- whoever sends
 //! ```
 //!
-//! Not here: forwarding between interfaces, delivery to ourselves (loopback), multicast membership beyond
-//! what IPv6 needs, path MTU discovery, duplicate address detection, VLANs.
+//! Not here: forwarding between interfaces, delivery to ourselves (loopback), path MTU discovery, duplicate
+//! address detection, VLANs, IGMP and MLD reports (a switch that snoops MLD may withhold neighbour
+//! solicitations), segmentation offload for IPv6 (the engine cannot), a connection's move to an interface
+//! with other offloads.
 //!
 //! [`NetDevice`]: keelson_hal::NetDevice
 

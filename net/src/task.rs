@@ -17,6 +17,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long to wait for an interrupt when the ring was full: a device may fail to announce room.
 const RING_FULL: Duration = Duration::from_millis(1);
 
+/// The link is looked at after an interrupt, but not more often than this.
+const LINK_CHECK: Duration = Duration::from_millis(100);
+
 enum Turn {
     Again,
     Rest,
@@ -26,6 +29,7 @@ enum Turn {
 /// Serves interface `nic` until it is detached.
 pub(crate) async fn run(shared: Rc<Shared>, nic: usize, interrupt: Rc<dyn Interrupt>) {
     let mut next_tick = Instant::ZERO;
+    let mut link_checked = Instant::ZERO;
     let mut sleep = pin!(shared.handle.sleep_until(Instant::FAR_FUTURE));
     loop {
         match turn(&shared, nic, &mut next_tick) {
@@ -36,7 +40,10 @@ pub(crate) async fn run(shared: Rc<Shared>, nic: usize, interrupt: Rc<dyn Interr
             Turn::Rest => {}
             Turn::Detached => return,
         }
-        let Some(deadline) = prepare_rest(&shared, nic, next_tick) else { continue };
+        let Some(deadline) = prepare_rest(&shared, nic, next_tick) else {
+            yield_now().await;
+            continue;
+        };
         sleep.as_mut().get_mut().reset(deadline);
         let fired = poll_fn(|cx| {
             if interrupt.poll_fired(cx).is_ready() {
@@ -52,9 +59,11 @@ pub(crate) async fn run(shared: Rc<Shared>, nic: usize, interrupt: Rc<dyn Interr
             sleep.as_mut().poll(cx).map(|()| false)
         })
         .await;
-        if fired {
-            // It may have been the link.
-            shared.state.borrow_mut().check_link(shared.handle.now(), nic);
+        // The interrupt may have been for the link; asking costs a register read.
+        let now = shared.handle.now();
+        if fired && now - link_checked >= LINK_CHECK {
+            link_checked = now;
+            shared.state.borrow_mut().check_link(now, nic);
         }
     }
 }

@@ -28,10 +28,20 @@ impl Gate {
 struct Table([Gate; 256]);
 
 static IDT: Once<Table> = Once::new();
+/// Until the first core has its interrupt stacks.
+static EARLY: Once<Table> = Once::new();
 
-/// Loads the table on this core.
+/// Loads the table on this core, which has its interrupt stacks ([`gdt::init`]).
 pub fn load() {
-    let table = IDT.call_once(build);
+    load_table(IDT.call_once(|| build(true)));
+}
+
+/// Loads a table that reports on the current stack, so that failures of early boot are readable too.
+pub fn load_early() {
+    load_table(EARLY.call_once(|| build(false)));
+}
+
+fn load_table(table: &'static Table) {
     #[repr(C, packed)]
     struct Pointer {
         limit: u16,
@@ -42,11 +52,12 @@ pub fn load() {
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(nostack)) };
 }
 
-fn build() -> Table {
+fn build(own_stacks: bool) -> Table {
     let mut gates = [Gate([0; 2]); 256];
     for (number, gate) in gates.iter_mut().enumerate() {
         *gate = if number < exception::COUNT {
             let ist = match number {
+                _ if !own_stacks => 0,
                 exception::DOUBLE_FAULT => gdt::IST_DOUBLE_FAULT,
                 exception::NMI | exception::MACHINE_CHECK => gdt::IST_NMI,
                 _ => gdt::IST_EXCEPTION,

@@ -14,7 +14,7 @@ pub use park::{KernelPark, rest};
 
 use crate::pci::Message;
 use crate::smp;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use crate::time;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -35,7 +35,7 @@ enum Origin {
 
 struct Shared {
     fired: AtomicBool,
-    waker: IrqFree<Option<Waker>>,
+    waker: SpinLock<Option<Waker>>,
     origin: Origin,
 }
 
@@ -50,9 +50,9 @@ struct Line {
 }
 
 /// Allocated vectors, `DEVICES + index`.
-static LINES: IrqFree<Vec<Line>> = IrqFree::new(Vec::new());
+static LINES: SpinLock<Vec<Line>> = SpinLock::new(Vec::new());
 /// Sources that the clock fires, all on the first core.
-static POLLED: IrqFree<Vec<Arc<Shared>>> = IrqFree::new(Vec::new());
+static POLLED: SpinLock<Vec<Arc<Shared>>> = SpinLock::new(Vec::new());
 
 /// A source for a message-signalled interrupt of the first core; `None` when all vectors are taken.
 pub fn allocate() -> Option<(IrqSource, Message)> {
@@ -125,7 +125,7 @@ fn next_polled() -> Instant {
 
 impl Shared {
     fn new(origin: Origin) -> Arc<Shared> {
-        Arc::new(Shared { fired: AtomicBool::new(false), waker: IrqFree::new(None), origin })
+        Arc::new(Shared { fired: AtomicBool::new(false), waker: SpinLock::new(None), origin })
     }
 
     fn fire(&self) {
@@ -141,6 +141,22 @@ impl Shared {
         let Origin::Timer { due_ns, .. } = &self.origin else { return None };
         let waiting = self.waker.lock().is_some();
         waiting.then(|| Instant::from_nanos(due_ns.load(Ordering::Relaxed)))
+    }
+}
+
+impl Drop for IrqSource {
+    /// Gives up waiting; the last source of a vector frees it, and masks its wire. The device must no longer
+    /// send messages.
+    fn drop(&mut self) {
+        POLLED.lock().retain(|source| !Arc::ptr_eq(source, &self.0));
+        let mut lines = LINES.lock();
+        for line in lines.iter_mut() {
+            line.sources.retain(|source| !Arc::ptr_eq(source, &self.0));
+            if let (true, Some(gsi)) = (line.sources.is_empty(), line.wire) {
+                ioapic::set_masked(gsi, true);
+            }
+        }
+        lines.retain(|line| !line.sources.is_empty());
     }
 }
 

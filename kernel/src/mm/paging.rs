@@ -83,13 +83,13 @@ impl<M: TableMemory> PageTables<M> {
 
     /// Maps `virt..virt + len` to `phys..` with the largest pages that fit.
     pub fn map(&mut self, virt: u64, phys: u64, len: u64, access: Access) -> Result<(), MapError> {
-        if (virt | phys | len) % PAGE_SIZE != 0 {
+        if !(virt | phys | len).is_multiple_of(PAGE_SIZE) {
             return Err(MapError::Unaligned);
         }
         let mut done = 0;
         while done < len {
             let (at, to, left) = (virt + done, phys + done, len - done);
-            let fits = |size: u64| (at | to) % size == 0 && left >= size;
+            let fits = |size: u64| (at | to).is_multiple_of(size) && left >= size;
             let (size, level) = if self.huge_pages && fits(SIZE_1G) {
                 (SIZE_1G, 2)
             } else if fits(SIZE_2M) {

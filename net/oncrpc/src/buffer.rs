@@ -58,11 +58,21 @@ impl Drop for Buffer {
     }
 }
 
-/// Buffers of two sizes under one budget. Buffers are allocated when first needed and kept for reuse.
+/// Buffers of one length.
+#[derive(Default)]
+struct Class {
+    size: usize,
+    free: RefCell<Vec<Vec<u8>>>,
+    /// Fewest free buffers since the last [`BufferPool::trim`]: these are not needed.
+    least_free: Cell<usize>,
+}
+
+/// Buffers of two sizes under one budget. Buffers are allocated when first needed, kept for reuse, and
+/// freed when they have not been needed for a while.
 #[derive(Default)]
 pub struct BufferPool {
-    /// Buffer lengths, ascending, and the free buffers of each.
-    classes: [(usize, RefCell<Vec<Vec<u8>>>); 2],
+    /// Ascending.
+    classes: [Class; 2],
     budget: usize,
     allocated: Cell<usize>,
     waits: Cell<u64>,
@@ -81,7 +91,7 @@ impl BufferPool {
     pub fn new(budget: usize, largest: usize) -> Rc<BufferPool> {
         let largest = largest.max(MIDDLE_BUFFER);
         Rc::new(BufferPool {
-            classes: [(MIDDLE_BUFFER, RefCell::default()), (largest, RefCell::default())],
+            classes: [MIDDLE_BUFFER, largest].map(|size| Class { size, ..Class::default() }),
             budget: budget.max(2 * largest),
             ..BufferPool::default()
         })
@@ -89,7 +99,7 @@ impl BufferPool {
 
     /// Length of the largest buffer.
     pub fn largest(&self) -> usize {
-        self.classes[1].0
+        self.classes[1].size
     }
 
     /// Bytes allocated now, in use or free.
@@ -102,44 +112,68 @@ impl BufferPool {
         self.waits.get()
     }
 
-    /// A buffer of at least `len` bytes, as soon as the budget allows. `None` when no buffer is that large.
+    /// A buffer of at least `len` bytes, as soon as the budget allows. `None` when no buffer is that large, or
+    /// there is no memory at all.
     pub async fn acquire(self: &Rc<Self>, len: usize) -> Option<Buffer> {
-        let class = self.classes.iter().position(|(size, _)| *size >= len)?;
+        let class = self.classes.iter().position(|class| class.size >= len)?;
         loop {
             let returned = self.returned.notified();
             if let Some(bytes) = self.try_take(class) {
                 return Some(Buffer { bytes, pool: Some(self.clone()) });
+            }
+            if self.allocated.get() == 0 {
+                // Not the budget but the machine's memory has run out, and nobody will return anything.
+                return None;
             }
             self.waits.set(self.waits.get() + 1);
             returned.await;
         }
     }
 
+    /// Frees the buffers that were not needed since the last call.
+    pub fn trim(&self) {
+        for class in &self.classes {
+            let mut free = class.free.borrow_mut();
+            let kept = free.len().saturating_sub(class.least_free.get());
+            self.allocated.set(self.allocated.get() - (free.len() - kept) * class.size);
+            free.truncate(kept);
+            class.least_free.set(kept);
+        }
+    }
+
     fn try_take(&self, class: usize) -> Option<Vec<u8>> {
-        let (size, free) = self.classes.get(class)?;
-        if let Some(bytes) = free.borrow_mut().pop() {
+        let (wanted, other) = (self.classes.get(class)?, self.classes.get(1 - class)?);
+        if let Some(bytes) = wanted.take_free() {
             return Some(bytes);
         }
         // Free buffers of the other size make room.
-        while self.allocated.get() + size > self.budget {
-            let (other_size, other) = &self.classes[1 - class];
-            other.borrow_mut().pop()?;
-            self.allocated.set(self.allocated.get() - other_size);
+        while self.allocated.get() + wanted.size > self.budget {
+            other.take_free()?;
+            self.allocated.set(self.allocated.get() - other.size);
         }
         // Memory may run out before the budget does: then wait like for the budget.
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(*size).ok()?;
-        bytes.resize(*size, 0);
-        self.allocated.set(self.allocated.get() + size);
+        bytes.try_reserve_exact(wanted.size).ok()?;
+        bytes.resize(wanted.size, 0);
+        self.allocated.set(self.allocated.get() + wanted.size);
         Some(bytes)
     }
 
     fn give_back(&self, bytes: Vec<u8>) {
-        match self.classes.iter().find(|(size, _)| *size == bytes.len()) {
-            Some((_, free)) => free.borrow_mut().push(bytes),
+        match self.classes.iter().find(|class| class.size == bytes.len()) {
+            Some(class) => class.free.borrow_mut().push(bytes),
             None => self.allocated.set(self.allocated.get().saturating_sub(bytes.len())),
         }
         self.returned.notify();
+    }
+}
+
+impl Class {
+    fn take_free(&self) -> Option<Vec<u8>> {
+        let mut free = self.free.borrow_mut();
+        let bytes = free.pop();
+        self.least_free.set(self.least_free.get().min(free.len()));
+        bytes
     }
 }
 
@@ -176,5 +210,19 @@ mod tests {
         assert!(now(pool.acquire(10)).is_none());
         drop(large);
         assert_eq!(now(pool.acquire(10)).flatten().expect("middle").len(), MIDDLE_BUFFER);
+    }
+
+    #[test]
+    fn buffers_not_needed_are_freed() {
+        let pool = BufferPool::new(8 << 20, 1 << 20);
+        let both = (now(pool.acquire(1 << 20)), now(pool.acquire(1 << 20)));
+        drop(both);
+        pool.trim();
+        assert_eq!(pool.allocated(), 2 << 20, "needed since the last time");
+        drop(now(pool.acquire(1 << 20)));
+        pool.trim();
+        assert_eq!(pool.allocated(), 1 << 20, "one was enough");
+        pool.trim();
+        assert_eq!(pool.allocated(), 0);
     }
 }

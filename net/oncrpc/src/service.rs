@@ -104,7 +104,18 @@ pub trait Service: 'static {
 #[derive(Debug)]
 pub struct Reply {
     out: Encoder,
+    /// The worker's own buffer, while a large one is in use.
+    own: Option<Buffer>,
     pool: Rc<BufferPool>,
+    growth: Growth,
+}
+
+/// Whether a reply may take a large buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Growth {
+    Allowed,
+    /// The call holds a large request: waiting for a second large buffer could block every worker for ever.
+    Refused,
 }
 
 /// Bytes before the reply message: the record mark.
@@ -113,7 +124,8 @@ const MARK: usize = 4;
 impl Reply {
     /// An empty reply.
     pub fn new(pool: Rc<BufferPool>) -> Reply {
-        Reply { out: Encoder::new(Buffer::unpooled(SMALL_BUFFER), MARK), pool }
+        let out = Encoder::new(Buffer::unpooled(SMALL_BUFFER), MARK);
+        Reply { out, own: None, pool, growth: Growth::Allowed }
     }
 
     /// Where the results go.
@@ -122,13 +134,23 @@ impl Reply {
     }
 
     /// Makes room for `len` more bytes of results, waiting for a buffer of the pool when they are many.
+    /// Fails when no buffer is that large, and when the call holds another large buffer that it cannot give
+    /// back: reserve once, before the results.
     pub async fn reserve(&mut self, len: usize) -> Result<(), Overflow> {
         let needed = self.out.position().saturating_add(len);
         if needed <= self.out.capacity() {
             return Ok(());
         }
+        if self.growth == Growth::Refused {
+            return Err(Overflow);
+        }
+        if self.own.as_ref().is_some_and(|own| self.out.position() > own.len()) {
+            // It would have to be held while a larger one is waited for.
+            return Err(Overflow);
+        }
+        self.give_back();
         let buffer = self.pool.acquire(needed).await.ok_or(Overflow)?;
-        self.out.move_to(buffer);
+        self.own = Some(self.out.move_to(buffer));
         Ok(())
     }
 
@@ -146,10 +168,15 @@ impl Reply {
 
     /// Starts over. A large buffer goes back to the pool.
     pub fn reset(&mut self) {
-        if self.out.capacity() > SMALL_BUFFER {
-            self.out = Encoder::new(Buffer::unpooled(SMALL_BUFFER), MARK);
-        }
+        self.give_back();
         self.out.rewind(MARK);
+    }
+
+    /// Returns a large buffer. What was written beyond the worker's own one is lost.
+    fn give_back(&mut self) {
+        if let Some(own) = self.own.take() {
+            drop(self.out.move_to(own));
+        }
     }
 }
 
@@ -171,6 +198,8 @@ pub async fn answer<S: Service>(
     counters: &ServerCounters,
 ) -> Outcome {
     reply.reset();
+    let holds_large_buffer = origin.transport == Transport::Tcp && message.len() > SMALL_BUFFER;
+    reply.growth = if holds_large_buffer { Growth::Refused } else { Growth::Allowed };
     let (header, arguments) = match parse_call(message) {
         Ok(parts) => parts,
         Err(refused) => {

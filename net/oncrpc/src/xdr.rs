@@ -248,13 +248,11 @@ impl Encoder {
         }
     }
 
-    /// Moves what is written into another buffer, which must be at least as long.
-    pub(crate) fn move_to(&mut self, mut buffer: Buffer) {
-        let written = self.written();
-        if let Some(space) = buffer.get_mut(..written.len()) {
-            space.copy_from_slice(written);
-            self.buffer = buffer;
-        }
+    /// Moves what is written into another buffer, as far as it fits, and returns the one used before.
+    pub(crate) fn move_to(&mut self, mut buffer: Buffer) -> Buffer {
+        self.position = self.position.min(buffer.len());
+        buffer[..self.position].copy_from_slice(&self.buffer[..self.position]);
+        core::mem::replace(&mut self.buffer, buffer)
     }
 
     /// Length of the buffer.

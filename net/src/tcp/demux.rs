@@ -16,9 +16,9 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 /// Bytes of a TCP header without options.
 const HEADER: usize = 20;
-/// A half-open connection younger than this is not evicted for a newer SYN: an honest handshake is done by
-/// then, so a flood cannot lock honest clients out.
-const EVICTION_AGE: Duration = Duration::from_secs(1);
+/// A half-open connection younger than this is not evicted for a newer SYN: an honest handshake on a LAN is
+/// done long before, so a flood cannot lock honest clients out.
+const EVICTION_AGE: Duration = Duration::from_millis(250);
 /// Challenge ACKs of one connection are at least this far apart (RFC 5961 section 7).
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -153,15 +153,13 @@ impl Tcp {
                 return;
             }
             let Some(&oldest) = listener.half_open.front() else { return };
-            match self.get(oldest).map(|connection| (connection.stage, connection.born)) {
-                Some((Stage::HalfOpen(_), born)) => {
-                    if !full || now - born < EVICTION_AGE {
-                        return;
-                    }
-                    net.counters.tcp_half_open_evicted += 1;
-                    self.remove(oldest.slot);
+            let waiting = self.get(oldest).filter(|oldest| matches!(oldest.stage, Stage::HalfOpen(_)));
+            if let Some(born) = waiting.map(|oldest| oldest.born) {
+                if !full || now - born < EVICTION_AGE {
+                    return;
                 }
-                _ => {}
+                net.counters.tcp_half_open_evicted += 1;
+                self.remove(oldest.slot);
             }
             if let Some(listener) = self.listeners.get_mut(&port) {
                 listener.half_open.pop_front();

@@ -92,19 +92,23 @@ struct PortState {
     link: Link,
 }
 
+/// Arrival and sequence number; receiving port and frame.
+type InFlight = BTreeMap<(Instant, u64), (usize, Vec<u8>)>;
+type Tap = Box<dyn FnMut(usize, &[u8])>;
+
 /// A broadcast medium: every frame reaches every other port that it is addressed to.
 pub struct Wire {
     handle: Handle,
     rng: Rng,
     pub faults: Cell<Faults>,
     ports: RefCell<Vec<PortState>>,
-    in_flight: RefCell<BTreeMap<(Instant, u64), (usize, Vec<u8>)>>,
+    in_flight: RefCell<InFlight>,
     spare: RefCell<Vec<Vec<u8>>>,
     sequence: Cell<u64>,
     changed: Notify,
     pub frames: Cell<u64>,
     /// Sees every frame sent: port, bytes.
-    pub tap: RefCell<Option<Box<dyn FnMut(usize, &[u8])>>>,
+    pub tap: RefCell<Option<Tap>>,
 }
 
 impl Wire {
@@ -142,7 +146,9 @@ impl Wire {
             let next = self.in_flight.borrow().first_key_value().map(|((at, _), _)| *at);
             let changed = self.changed.notified();
             match next {
-                Some(at) => drop(keelson_exec::select(changed, self.handle.sleep_until(at)).await),
+                Some(at) => {
+                    keelson_exec::select(changed, self.handle.sleep_until(at)).await;
+                }
                 None => changed.await,
             }
         }

@@ -1,6 +1,7 @@
 //! The whole role on keelson-net under virtual time: simulated clients on a wire that loses frames.
 
 #[path = "../../../net/tests/common/mod.rs"]
+#[allow(clippy::type_complexity, clippy::drop_non_drop)]
 mod net;
 
 use keelson_exec::Handle;

@@ -249,6 +249,14 @@ fn create_knows_three_ways() {
     }
     assert_eq!(client.make(8, &file, "x", unchecked(None)).unwrap_err(), NOTDIR);
 
+    let closed = client.mkdir(&root, "closed").expect("made");
+    let shared = client.create(&closed, "f").expect("made");
+    client.setattr(&shared, Args::default().sattr(Some(0o666), None), None);
+    let stranger = world.client(9);
+    assert_eq!(stranger.make(8, &closed, "f", unchecked(Some(0))).expect("opened").0, shared);
+    assert_eq!(stranger.make(8, &closed, "g", unchecked(None)).unwrap_err(), ACCES);
+    assert_eq!(stranger.mkdir(&closed, "f").unwrap_err(), EXIST);
+
     let exclusive = |verifier: u64| Args::default().u32(2).u64(verifier);
     let (first, attributes, _) = client.make(8, &root, "e", exclusive(0xffff_fff1_8000_0002)).expect("made");
     assert_eq!(attributes.mode, 0);

@@ -123,10 +123,11 @@ fn quietest<'a>(
         .cloned()
 }
 
-/// Closes what is idle or stalled. One timer for all connections, so that a call costs no timer.
+/// Closes what is idle or stalled, and frees buffers that are not needed any more. One timer for all connections, so that a call costs no timer.
 pub(crate) async fn reap(shared: Rc<Shared>) {
     loop {
         shared.handle.sleep(REAP_INTERVAL).await;
+        shared.pool.trim();
         let now = shared.handle.now();
         for state in shared.registry.connections.borrow().values() {
             let silent = now - state.last_progress.get();

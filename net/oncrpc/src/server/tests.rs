@@ -11,7 +11,8 @@ use core::net::SocketAddr;
 use keelson_exec::sim::SimClock;
 use keelson_exec::{Executor, join};
 
-/// Procedure 1 echoes an opaque, 2 answers that many bytes, 3 sleeps that many milliseconds, 4 fails.
+/// Procedure 1 echoes an opaque, 2 answers that many bytes, 3 sleeps that many milliseconds, 4 is refused,
+/// 5 answers too much, 6 adds up the bytes of an opaque.
 struct Echo(Handle);
 
 impl Service for Echo {
@@ -39,6 +40,10 @@ impl Service for Echo {
                 reply.results().u32(millis);
             }
             4 => return Err(Failure::Auth(AuthStat::TooWeak)),
+            6 => {
+                let data = input.opaque(1 << 20)?;
+                reply.results().u32(data.iter().map(|byte| u32::from(*byte)).sum());
+            }
             5 => reply.results().fixed(&[0; 8192]),
             _ => return Err(Failure::ProcedureUnavailable),
         }
@@ -125,9 +130,14 @@ fn large_messages_go_both_ways_and_memory_stays_in_its_budget() {
     world.run(async move {
         let data: Vec<u8> = (0..1_000_001u32).map(|at| at as u8).collect();
         for _ in 0..3 {
-            let mut results = client.call(target(1), |out| out.opaque(&data)).await.expect("echo");
-            assert!(results.opaque(1 << 20) == Ok(&data[..]));
+            let mut results = client.call(target(6), |out| out.opaque(&data)).await.expect("sum");
+            assert_eq!(results.u32(), Ok(data.iter().map(|byte| u32::from(*byte)).sum()));
             assert_eq!(results.finish(), Ok(()));
+            let both = client.call(target(1), |out| out.opaque(&data)).await.map(|_| ());
+            let refused = CallError::Refused(ReplyError::Accepted(AcceptStat::SystemError));
+            assert_eq!(both, Err(refused), "nobody holds two large buffers");
+            let small = client.call(target(1), |out| out.opaque(&data[..3000])).await.map(|mut r| r.u32());
+            assert_eq!(small, Ok(Ok(3000)));
             let results = client.call(target(2), |out| out.u32(1 << 20)).await.expect("bytes");
             assert_eq!(results.remaining().len(), 1 << 20);
         }

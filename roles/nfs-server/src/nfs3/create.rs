@@ -25,7 +25,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             2 => (SetAttributes::default(), Some(input.array::<8>()?)),
             other => return Err(DecodeError::BadValue(other).into()),
         };
-        let (dir, attributes) = self.enter_dir_to_change(context, 0, handle).await?;
+        let (dir, attributes) = self.enter_dir_to_create(context, handle).await?;
         wire::check_new_name(name)?;
         if let Some(verifier) = verifier {
             let created = self.create_exclusive(&dir, &attributes, name, verifier).await?;
@@ -52,7 +52,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
     ) -> Result<(), Abort> {
         let (handle, name) = (wire::handle(&mut input)?, wire::name(&mut input)?);
         let initial = wire::set_attributes(&mut input)?;
-        let (dir, attributes) = self.enter_dir_to_change(context, 0, handle).await?;
+        let (dir, attributes) = self.enter_dir_to_create(context, handle).await?;
         wire::check_new_name(name)?;
         let created = self.make(&dir, &attributes, name, ObjectKind::Directory, initial).await?;
         self.finish_create(&dir, created, out).await
@@ -67,7 +67,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         let (handle, name) = (wire::handle(&mut input)?, wire::name(&mut input)?);
         let initial = wire::set_attributes(&mut input)?;
         let target = wire::name(&mut input)?;
-        let (dir, attributes) = self.enter_dir_to_change(context, 0, handle).await?;
+        let (dir, attributes) = self.enter_dir_to_create(context, handle).await?;
         wire::check_new_name(name)?;
         let initial = SetAttributes { mode: Some(0o777), ..initial };
         let created = self.make(&dir, &attributes, name, ObjectKind::Symlink(target), initial).await?;
@@ -95,7 +95,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             1 | 2 | 5 => None,
             other => return Err(DecodeError::BadValue(other).into()),
         };
-        let (dir, attributes) = self.enter_dir_to_change(context, 0, handle).await?;
+        let (dir, attributes) = self.enter_dir_to_create(context, handle).await?;
         let kind = kind.ok_or(Status::BADTYPE)?;
         wire::check_new_name(name)?;
         let is_device = matches!(kind, ObjectKind::BlockDevice(_) | ObjectKind::CharDevice(_));
@@ -104,6 +104,22 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         }
         let created = self.make(&dir, &attributes, name, kind, initial).await?;
         self.finish_create(&dir, created, out).await
+    }
+
+    /// Enters a directory where an object is to be made. Permission to do so is asked for when the name
+    /// turns out to be free: opening what exists must work in a directory that is not the caller's.
+    async fn enter_dir_to_create(
+        &self,
+        context: &Context<'_>,
+        handle: &[u8],
+    ) -> Result<(Object, Attributes), Abort> {
+        let dir = self.enter_to_change(context, 0, handle).await?;
+        let attributes = self.volume.attributes(dir.id).await?;
+        expect_directory(&attributes)?;
+        if !dir.identity.may(&attributes, MAY_EXECUTE) {
+            return Err(Status::ACCES.into());
+        }
+        Ok((dir, attributes))
     }
 
     /// Enters a directory whose entries are to change.
@@ -132,6 +148,13 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         initial: SetAttributes,
     ) -> Result<Created, Abort> {
         let identity = &dir.identity;
+        if !identity.may(dir_attributes, MAY_WRITE) {
+            return match self.volume.lookup(dir.id, name).await {
+                Ok(_) => Err(Status::EXIST.into()),
+                Err(VolumeError::NotFound) => Err(Status::ACCES.into()),
+                Err(error) => Err(error.into()),
+            };
+        }
         let inherits = dir_attributes.mode & 0o2000 != 0;
         let group = if inherits { dir_attributes.gid } else { identity.gid };
         let uid = initial.uid.unwrap_or(identity.uid);

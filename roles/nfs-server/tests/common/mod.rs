@@ -173,15 +173,18 @@ pub struct Fattr {
     pub rdev: (u32, u32),
     pub fsid: u64,
     pub fileid: u64,
-    pub atime: (u32, u32),
-    pub mtime: (u32, u32),
-    pub ctime: (u32, u32),
+    pub atime: Time,
+    pub mtime: Time,
+    pub ctime: Time,
 }
+
+/// Seconds and nanoseconds.
+pub type Time = (u32, u32);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wcc {
     /// Size, mtime, ctime.
-    pub before: Option<(u64, (u32, u32), (u32, u32))>,
+    pub before: Option<(u64, Time, Time)>,
     pub after: Option<Fattr>,
 }
 
@@ -217,7 +220,7 @@ impl Results {
         self.take(|input| input.array::<N>().unwrap())
     }
 
-    pub fn time(&mut self) -> (u32, u32) {
+    pub fn time(&mut self) -> Time {
         (self.u32(), self.u32())
     }
 
