@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod frame;
 pub mod rpc;
 pub mod world;
 

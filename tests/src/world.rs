@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use keelson_qemu::{Bench, Drive, Endpoint, Ext4Image, Ext4Spec, Lan, Machine, MachineSpec, Nic, NicModel};
+use keelson_qemu::{
+    Bench, Drive, Endpoint, Ext4Image, Ext4Spec, Lan, Machine, MachineSpec, Nic, NicModel, Port,
+};
 
 use crate::Appliance;
 use crate::rpc::{MOUNT, NFS, RPCBIND, RpcClient};
@@ -20,6 +22,9 @@ pub const SERVER: &str = "10.0.0.1";
 pub struct World {
     /// The host: 10.0.0.9/24 and fd00::9/64.
     pub host: Endpoint,
+    /// The appliance's end of the cable: one for all appliances of a test, so that the address stays at one
+    /// MAC address, as the host remembers it.
+    pub port: Port,
     /// The switch.
     pub lan: Lan,
     /// The bench; last, so that it outlives the others and can print what happened.
@@ -36,7 +41,8 @@ impl World {
         let bench = Bench::new(name);
         let lan = bench.lan("lan").unwrap();
         let host = bench.endpoint(&lan, "host", &["10.0.0.9/24", "fd00::9/64"]).unwrap();
-        World { host, lan, bench }
+        let port = lan.port("nfs").unwrap();
+        World { host, port, lan, bench }
     }
 
     /// A small empty ext4 disk.
@@ -51,8 +57,7 @@ impl World {
     /// An appliance at 10.0.0.1 that exports everything to everybody; the caller adds disks.
     pub fn appliance(&self, append: &str) -> MachineSpec {
         let line = format!("ip={SERVER}/24:eth0 nfs.exports=\"/ *(rw,no_root_squash)\" {append}");
-        let port = self.lan.port("nfs").unwrap();
-        Appliance::nfs(&self.bench, "nfs", &line).nic(Nic::on(&port, NicModel::Virtio))
+        Appliance::nfs(&self.bench, "nfs", &line).nic(Nic::on(&self.port, NicModel::Virtio))
     }
 
     /// The same with a disk, started and serving.
@@ -117,4 +122,17 @@ pub fn shell(machine: &Machine, command: &str) -> Vec<String> {
     let new = lines.iter().skip(before).map(|line| line.text.clone());
     let output = new.skip_while(|text| !text.ends_with(command)).skip(1);
     output.take_while(|text| !text.ends_with(&mark)).collect()
+}
+
+/// The handle of the exported root.
+///
+/// # Panics
+///
+/// When the server refuses to mount it.
+pub fn root_handle(host: &Endpoint, server: &str) -> Vec<u8> {
+    let mut mount = RpcClient::tcp(host, at(server, 20_048)).unwrap();
+    let results = mount.call(MOUNT, 3, 1, |out| out.opaque(b"/")).unwrap();
+    let mut input = keelson_oncrpc::Decoder::new(&results);
+    assert_eq!(input.u32(), Ok(0), "mountstat3");
+    input.opaque(64).unwrap().to_vec()
 }

@@ -16,7 +16,6 @@ fn every_machine_of(board: Board, models: &[NicModel]) {
         for cpus in [1, 2] {
             for &model in models {
                 let name = format!("{kind}-{cpus}-{model:?}");
-                let port = world.lan.port(&name).unwrap();
                 let machine = world
                     .bench
                     .machine(&name)
@@ -24,7 +23,7 @@ fn every_machine_of(board: Board, models: &[NicModel]) {
                     .cpus(cpus)
                     .kernel(&file)
                     .append("panic=exit ip=10.0.0.1/24:eth0 nfs.exports=\"/ *(rw)\"")
-                    .nic(Nic::on(&port, model))
+                    .nic(Nic::on(&world.port, model))
                     .drive(Drive::file(disk.path()).snapshot())
                     .start()
                     .unwrap();
@@ -139,9 +138,9 @@ fn dhcp() {
             .start()
             .unwrap();
         let address = format!("10.0.0.{}", 100 + i);
-        machine.expect(&format!("address {address}/24"), SOON).unwrap();
         machine.expect("serving NFS", SOON).unwrap();
-        world.host.ping(address.parse().unwrap(), 56, SOON).unwrap();
+        world.host.wait_for(address.parse().unwrap(), SOON).unwrap();
+        assert!(machine.console().contains(&format!("eth0: address {address}/24")));
         world.assert_serves(&address);
     }
     assert_eq!(world.host.leases().len(), 3);
