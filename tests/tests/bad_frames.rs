@@ -30,11 +30,7 @@ impl Attack {
         Attack { machine, world }
     }
 
-    /// Sends an IPv4 packet from the stranger.
-    fn send(&self, protocol: u8, fragment: Fragment, payload: &[u8]) {
-        self.send_from(STRANGER, protocol, fragment, payload);
-    }
-
+    /// Sends an IPv4 packet.
     fn send_from(&self, from: Ipv4Addr, protocol: u8, fragment: Fragment, payload: &[u8]) {
         let packet = ipv4(from, SERVER_IP, protocol, fragment, payload);
         self.world.host.send_frame(&ethernet(self.world.port.default_mac(), STRANGER_MAC, IPV4, &packet));

@@ -37,13 +37,8 @@ fn every_machine_of(board: Board, models: &[NicModel]) {
                 world.assert_serves(SERVER);
                 assert_eq!(shell(&machine, "cpus").len(), cpus as usize);
                 machine.console().send_line("poweroff").unwrap();
-                if board == Board::Microvm {
-                    // Without firmware tables for it there is no way to switch off; the machine says so.
-                    machine.expect("filesystem unmounted", SOON).unwrap();
-                } else {
-                    assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
-                    assert!(machine.console().contains("filesystem unmounted"));
-                }
+                assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
+                assert!(machine.console().contains("filesystem unmounted"));
             }
         }
     }
