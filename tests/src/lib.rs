@@ -7,6 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod frame;
+pub mod rpc;
+pub mod world;
 
 use keelson_qemu::{Bench, MachineSpec};
 use std::path::{Path, PathBuf};
