@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod rpc;
+
 use keelson_qemu::{Bench, MachineSpec};
 use std::path::{Path, PathBuf};
 
