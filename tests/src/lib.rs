@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod nfs3;
 pub mod rpc;
 
 use keelson_qemu::{Bench, MachineSpec};
