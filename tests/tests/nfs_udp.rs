@@ -71,15 +71,17 @@ fn nfs_works_over_udp() {
     both_transports(&mut udp, &mut tcp, &root);
     directories(&mut udp, &mut tcp, &root);
 
-    // Of datagrams of 22 fragments hardly more than every third gets through at this rate.
+    // A third of the datagrams of 22 fragments does not get through at this rate, and must be sent again.
     let before = world.port.stats().impaired;
-    world.port.impair(Impairment { duplicate: 0.02, reorder: 0.02, ..Impairment::loss(0.04) }, 7);
+    world.port.impair(Impairment { duplicate: 0.02, reorder: 0.02, ..Impairment::loss(0.02) }, 7);
     let start = Instant::now();
-    large_datagrams(&mut udp, &root);
+    for _ in 0..4 {
+        large_datagrams(&mut udp, &root);
+    }
     world.port.impair(Impairment::default(), 0);
     let lost = world.port.stats().impaired - before;
-    eprintln!("{lost} frames disturbed in {:.1?}", start.elapsed());
-    assert!(lost > 20, "the link was not bad enough to prove anything: {lost} frames");
+    eprintln!("{lost} frames lost in {:.1?}", start.elapsed());
+    assert!(lost > 10, "the link was not bad enough to prove anything: {lost} frames lost");
     udp.null().unwrap();
     world.finish();
 }
