@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ledger;
 pub mod nfs3;
 pub mod rpc;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use keelson_qemu::{Bench, Drive, Exit, Ext4Image, Ext4Spec, Lan, LinuxGuest, LinuxSpec, Machine};
+use keelson_qemu::{Bench, Cache, Drive, Exit, Ext4Image, Ext4Spec, Lan, LinuxGuest, LinuxSpec, Machine};
 use keelson_tests::Appliance;
 
 /// For whatever takes seconds on a quiet host.
@@ -50,10 +50,11 @@ impl World {
     }
 }
 
+/// Flushes of the disk are not carried out (`power_cut` is about them), so that tests do not wait for the host's.
 fn start(bench: &Bench, lan: &Lan, name: &str, address: &str, exports: &str, disk: &Ext4Image) -> Machine {
     let options = format!("ip={address}/24:eth0 nfs.exports=\"{exports}\"");
     let spec = Appliance::nfs(bench, name, &options);
-    spec.virtio_nic(lan).drive(Drive::file(disk.path())).start().unwrap()
+    spec.virtio_nic(lan).drive(Drive::file(disk.path()).cache(Cache::Unsafe)).start().unwrap()
 }
 
 fn power_off(machine: &Machine) {
@@ -108,7 +109,7 @@ fn a_linux_client_lives_on_the_appliance() {
     let world = server_restarts(world);
 
     let World { client, server, .. } = world;
-    client.ok("umount /mnt", LONG).unwrap();
+    client.ok("cd /; kill $(pidof sleep); umount /mnt", LONG).unwrap();
     power_off(&server);
     disk.check().unwrap();
     assert_eq!(disk.read("/pub/hello").unwrap(), b"hello, world\n");
@@ -324,13 +325,6 @@ fn tree_in_and_out(world: &World) {
     );
     world.check("copy it in", "cp -a /tmp/tree /mnt/w/tree; sync");
     world.check(
-        "hash it on the server's side of the cache",
-        r#"
-        remount
-        is "$(sum /mnt/w/tree)" "$(cat /tmp/work/sum)"
-        "#,
-    );
-    world.check(
         "copy it out, remove it",
         r#"
         rm -r /tmp/tree; remount
@@ -388,7 +382,7 @@ fn full_disk(world: &World) {
 fn server_restarts(world: World) -> World {
     let begun = world.check(
         "open files before the restart",
-        "cd /mnt/w; echo old > old; mkdir -p dir/in; (exec 5< old; sleep 600 <&5) > /dev/null 2>&1 & stat -c %i /mnt/w/old",
+        "cd /mnt/w; echo old > old; mkdir -p dir/in; sleep 600 < old > /dev/null 2>&1 & stat -c %i /mnt/w/old",
     );
     let writer = world
         .client

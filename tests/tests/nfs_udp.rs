@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use keelson_qemu::{Bench, Drive, Endpoint, Exit, Ext4Image, Ext4Spec, Impairment, Lan, Machine, Port, Rng};
+use keelson_qemu::{
+    Bench, Cache, Drive, Endpoint, Exit, Ext4Image, Ext4Spec, Impairment, Lan, Machine, Port, Rng,
+};
 use keelson_tests::Appliance;
 use keelson_tests::nfs3::{
     Handle, How, MOUNT_PORT, Nfs, Set, SetTime, Stable, Transport, Wcc, kind, mount, status,
@@ -22,12 +24,15 @@ struct World {
 }
 
 impl World {
+    /// Flushes of the disk are not carried out (`power_cut` is about them), so that tests do not wait for the host's.
     fn new(name: &str) -> World {
         let bench = Bench::new(name);
         let lan = bench.lan("lan").unwrap();
         let disk = bench.ext4("data", &Ext4Spec::new(64 << 20)).unwrap();
         let line = "ip=10.0.0.1/24:eth0 nfs.exports=\"/ *(rw,no_root_squash)\"";
-        let spec = Appliance::nfs(&bench, "nfs", line).virtio_nic(&lan).drive(Drive::file(disk.path()));
+        let spec = Appliance::nfs(&bench, "nfs", line)
+            .virtio_nic(&lan)
+            .drive(Drive::file(disk.path()).cache(Cache::Unsafe));
         let server = spec.start().unwrap();
         let client = bench.endpoint(&lan, "client", &["10.0.0.2/24"]).unwrap();
         server.expect("serving NFS", START).unwrap();
@@ -380,7 +385,8 @@ fn listing(nfs: &mut Nfs, folder: &[u8]) {
     let mut odd: Vec<_> = (1..500).step_by(2).map(name).collect();
     let mut seen: Vec<_> =
         seen.into_iter().map(|entry| entry.name).filter(|name| odd.contains(name)).collect();
-    (odd.sort(), seen.sort());
+    odd.sort();
+    seen.sort();
     assert!(seen == odd, "{} of {} entries", seen.len(), odd.len());
     assert_eq!(nfs.readdir(&many, 0, [0; 8], 40).unwrap().status, status::TOOSMALL);
     let file = nfs.lookup(&many, &name(1)).unwrap().ok().handle;
