@@ -168,7 +168,8 @@ impl Ledger {
             18..=22 if !full => self.make_folder(nfs, after),
             23..=25 if !full => self.symlink(nfs, after),
             26..=29 if !full => self.link(nfs, after),
-            30..=39 => self.rename(nfs, after),
+            30..=36 => self.rename(nfs, after),
+            37..=39 => self.move_folder(nfs, after),
             40..=49 => self.remove(nfs, after),
             50..=54 => self.truncate(nfs, after),
             55..=57 => self.chmod(nfs, after),
@@ -210,6 +211,32 @@ impl Ledger {
         after.names.insert(path.clone(), Object::File(number));
         let handle = after.handle(number);
         acknowledged!(nfs.link(&handle, &folder, name.as_bytes()), path);
+        Ok(())
+    }
+
+    /// Moves a folder with everything in it.
+    fn move_folder(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
+        let folders =
+            after.names.iter().filter(|(path, object)| !path.is_empty() && object.number().is_none());
+        let folders: Vec<_> = folders.map(|(path, _)| path.clone()).collect();
+        let Some(from) = folders.get(self.rng.below(folders.len() as u64) as usize) else {
+            return self.make_folder(nfs, after);
+        };
+        let (to_folder, to, to_name) = self.new_name(after);
+        let inside = format!("{from}/");
+        if to.starts_with(&inside) {
+            // A folder does not go into itself.
+            return self.create(nfs, after);
+        }
+        let (from_folder, from_name) = after.folder_of(from);
+        let names = std::mem::take(&mut after.names).into_iter().map(|(path, object)| match &path {
+            path if path == from => (to.clone(), object),
+            path if path.starts_with(&inside) => (format!("{to}/{}", &path[inside.len()..]), object),
+            _ => (path, object),
+        });
+        after.names = names.collect();
+        let from = (&from_folder[..], from_name.as_bytes());
+        acknowledged!(nfs.rename(from, (&to_folder[..], to_name.as_bytes())), to);
         Ok(())
     }
 
