@@ -8,6 +8,8 @@
 
 pub mod bench;
 pub mod frame;
+pub mod ledger;
+pub mod nfs3;
 pub mod rpc;
 pub mod world;
 
