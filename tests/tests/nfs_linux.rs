@@ -38,10 +38,16 @@ struct World {
 impl World {
     /// Runs a script that must succeed, and says how long it took.
     fn check(&self, what: &str, script: &str) -> String {
-        let start = Instant::now();
+        let used = |machine: &Machine| machine.usage().unwrap().cpu.as_secs_f64();
+        let before = (Instant::now(), used(&self.server), used(self.client.machine()));
         let output = self.client.run(&format!("{PRELUDE}{script}"), LONG).unwrap();
         assert_eq!(output.status, 0, "{what}: {}{}", output.stdout, output.stderr);
-        eprintln!("{:6.1} s  {what}", start.elapsed().as_secs_f64());
+        eprintln!(
+            "{:6.1} s (CPU of server {:5.1}, of client {:5.1})  {what}",
+            before.0.elapsed().as_secs_f64(),
+            used(&self.server) - before.1,
+            used(self.client.machine()) - before.2,
+        );
         output.stdout
     }
 
