@@ -43,7 +43,7 @@ for name in "$@"; do
             echo "lint skipped: rustfmt and clippy are not installed"
         fi
         ;;
-    unit) stage unit cargo test --no-fail-fast --workspace --exclude keelson-images --exclude keelson-tests ;;
+    unit) stage unit cargo test --no-fail-fast --workspace --exclude keelson-tests ;;
     system)
         stage images make --no-print-directory images
         stage system cargo test --no-fail-fast --release -p keelson-tests -- --test-threads 2

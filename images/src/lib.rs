@@ -14,19 +14,22 @@ extern crate alloc;
 pub mod devices;
 mod editor;
 pub mod network;
+pub mod roles;
 pub mod shell;
 pub mod shutdown;
 pub mod storage;
 
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use keelson_config::{Config, OptionSpec};
 use keelson_exec::{Executor, Handle};
 use keelson_hal::Clock;
-use keelson_kernel::options::{self, PanicAction};
+use keelson_kernel::console::SerialConsole;
+use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
 use keelson_kernel::{Machine, console, mm, panic, smp};
 use shutdown::Shutdown;
 
-/// What an image is, as its binary declares it.
+/// What an image is; see [`roles`].
 pub struct Role {
     /// Name: `nfs-server`.
     pub name: &'static str,
@@ -38,39 +41,50 @@ pub struct Role {
     pub prefixes: &'static [&'static str],
 }
 
-/// Most option tables of an image.
-const TABLES_MAX: usize = 16;
-
 /// A started machine with its configuration and executor.
 pub struct Node {
     /// The machine.
     pub machine: Machine,
     /// The effective command line, checked.
     pub config: Rc<Config>,
+    /// The serial console that `console=` names first; `None` without one.
+    pub console: Option<Rc<SerialConsole>>,
     /// The first core's executor: spawn, sleep, time.
     pub handle: Handle,
     /// Where the end is asked for.
     pub shutdown: Shutdown,
+    role: &'static Role,
     executor: Executor,
+}
+
+impl Role {
+    /// All tables of options of the image: the kernel's, then the role's.
+    pub fn tables(&self) -> Vec<&'static [OptionSpec]> {
+        [options::OPTIONS].into_iter().chain(self.options.iter().copied()).collect()
+    }
 }
 
 impl Node {
     /// Reads the command line, makes it take effect, and says what was started on what.
-    pub fn start(machine: Machine, role: &Role) -> Node {
+    pub fn start(machine: Machine, role: &'static Role) -> Node {
         let config = Rc::new(parse(role, machine.boot.cmdline_bytes()));
         console::log::set_filter(options::log_filter(&config));
         panic::set_action(PanicAction::of(&config));
         let executor = Executor::new(machine.clock.clone(), Some(smp::kicker(0)));
+        let console = open_console(&machine, &config);
         let shutdown = Shutdown::default();
-        let node = Node { handle: executor.handle(), machine, config, shutdown, executor };
-        node.announce(role);
+        let node = Node { handle: executor.handle(), machine, config, console, shutdown, role, executor };
+        node.announce();
         node
     }
 
-    fn announce(&self, role: &Role) {
+    fn announce(&self) {
         let boot = self.machine.boot;
-        log::info!(target: "kernel", "Keelson {} {}", env!("CARGO_PKG_VERSION"), role.name);
+        log::info!(target: "kernel", "Keelson {} {}", env!("CARGO_PKG_VERSION"), self.role.name);
         options::report(&self.config);
+        if self.config.flag("help") {
+            console::write(keelson_config::help(&self.role.tables()).as_bytes());
+        }
         log::info!(
             target: "kernel",
             "booted by {:?} (loader {:#04x}) at {:#x}; {} MiB of memory, {} used; {} of {} cores; TSC {} MHz",
@@ -104,17 +118,22 @@ impl Node {
     }
 }
 
-/// The kernel's options and the role's, read from the role's default line and the loader's.
+/// Opens the first serial port of `console=`. A virtio console is the binary's to open: it needs a driver.
+fn open_console(machine: &Machine, config: &Config) -> Option<Rc<SerialConsole>> {
+    let (index, baud) = ConsoleChoice::all(config).find_map(|choice| match choice {
+        ConsoleChoice::Serial { index, baud } => Some((index, baud)),
+        ConsoleChoice::Virtio => None,
+    })?;
+    let console = SerialConsole::open(machine.platform, index.into(), baud);
+    if console.is_none() {
+        log::warn!(target: "kernel", "console=ttyS{index}: the machine has no such serial port");
+    }
+    console.map(Rc::new)
+}
+
+/// The image's options, read from the role's default line and the loader's.
 fn parse(role: &Role, loader_line: &[u8]) -> Config {
-    let mut tables: [&[OptionSpec]; TABLES_MAX] = [&[]; TABLES_MAX];
-    tables[0] = options::OPTIONS;
-    assert!(
-        role.options.len() < TABLES_MAX,
-        "role {} has more option tables than there is room for",
-        role.name
-    );
-    tables[1..=role.options.len()].copy_from_slice(role.options);
-    Config::parse(&tables, role.prefixes, role.default_line, loader_line)
+    Config::parse(&role.tables(), role.prefixes, role.default_line, loader_line)
 }
 
 #[cfg(test)]

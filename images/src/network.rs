@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
-use keelson_hal::Link;
+use keelson_hal::{Link, NetFeatures};
 use keelson_net::{NetworkConfig, Stack};
 
 /// Brings up a stack on all NICs as `eth0, eth1, ...`.
@@ -27,11 +27,10 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
     for (index, (nic, name)) in nics.into_iter().zip(&names).enumerate() {
         log::info!(
             target: "net",
-            "{name}: {} at {}, address {}, {:?}",
+            "{name}: {} at {}, offloads {}",
             nic.device.driver(),
             nic.place,
-            nic.device.mac(),
-            nic.device.features()
+            offloads(nic.device.features())
         );
         let id = stack.attach(name, nic.device, nic.interrupt);
         if let Some(interface) = config.interface(index, name)
@@ -41,6 +40,12 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
         }
     }
     stack
+}
+
+/// What a device does for the stack, as words.
+fn offloads(features: NetFeatures) -> String {
+    let names: Vec<_> = features.iter_names().map(|(name, _)| name).collect();
+    if names.is_empty() { String::from("none") } else { names.join(" ").to_ascii_lowercase() }
 }
 
 /// What `ip` shows: interfaces, their addresses and counters.

@@ -10,21 +10,27 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::future::poll_fn;
 use core::time::Duration;
-use keelson_exec::Handle;
+use keelson_exec::{Handle, yield_now};
 use keelson_hal::Console;
+use keelson_kernel::options::ConsoleChoice;
 use keelson_kernel::panic::provoke;
 use keelson_kernel::{console, mm, smp};
 
 const PROMPT: &[u8] = b"> ";
+/// How long a message may take to a virtio console.
+const MIRROR_PERIOD: Duration = Duration::from_millis(50);
 
-/// One command: its words after the name come in, text for the terminal goes out.
+/// What a command does: the words after its name come in, text for the terminal goes out.
+pub type Action = Box<dyn Fn(&[&str]) -> String>;
+
+/// One command of the shell.
 pub struct Command {
     /// What is typed.
     pub name: &'static str,
     /// One line of help.
     pub help: &'static str,
     /// Does it.
-    pub run: Box<dyn Fn(&[&str]) -> String>,
+    pub run: Action,
 }
 
 impl Command {
@@ -43,16 +49,45 @@ impl fmt::Display for Kib {
     }
 }
 
-/// Starts the shell on the node's serial console with `commands` beside its own; without a console it does
-/// nothing.
-pub fn spawn(node: &Node, mut commands: Vec<Command>) {
-    let Some(console) = node.machine.console.clone() else { return };
+/// Starts a shell on the node's serial console and on each virtio console, with `commands` beside its own.
+/// The first virtio console also carries the log when `console=hvc0` asks for it.
+pub fn spawn(node: &Node, virtio: &[Rc<impl Console + 'static>], mut commands: Vec<Command>) {
     commands.extend(machine_commands(node));
     commands.sort_by_key(|command| command.name);
-    node.handle.spawn("shell", serve(console, commands));
+    let commands = Rc::new(commands);
+    if let Some(console) = node.console.clone() {
+        node.handle.spawn("shell", serve(console, commands.clone()));
+    }
+    for console in virtio {
+        node.handle.spawn("shell", serve(console.clone(), commands.clone()));
+    }
+    if ConsoleChoice::all(&node.config).any(|choice| choice == ConsoleChoice::Virtio) {
+        match virtio.first() {
+            Some(console) => {
+                node.handle.spawn("hvc0", mirror_log(node.handle.clone(), console.clone()));
+            }
+            None => log::warn!(target: "kernel", "console=hvc0: the machine has no virtio console"),
+        }
+    }
 }
 
-async fn serve(console: Rc<impl Console>, commands: Vec<Command>) {
+/// Copies the log, from its beginning, to a console that has a driver.
+async fn mirror_log(handle: Handle, console: Rc<impl Console>) {
+    let mut position = 0;
+    let mut buffer = [0; 512];
+    loop {
+        let (count, next) = console::log::copy_from(position, &mut buffer);
+        position = next;
+        if count == 0 {
+            handle.sleep(MIRROR_PERIOD).await;
+        } else {
+            console.write(&buffer[..count]);
+            yield_now().await;
+        }
+    }
+}
+
+async fn serve(console: Rc<impl Console>, commands: Rc<Vec<Command>>) {
     let mut editor = Editor::default();
     let mut buffer = [0; 64];
     console.write(PROMPT);
@@ -108,6 +143,7 @@ fn help(commands: &[Command]) -> String {
 
 fn machine_commands(node: &Node) -> Vec<Command> {
     let (tasks, uptime, ram) = (node.handle.clone(), node.handle.clone(), node.machine.boot.ram());
+    let help = keelson_config::help(&node.role.tables());
     let ends = |then| {
         let shutdown = node.shutdown.clone();
         move |_: &[&str]| {
@@ -118,7 +154,7 @@ fn machine_commands(node: &Node) -> Vec<Command> {
     Vec::from([
         Command::new("poweroff", "end the work and switch the machine off", ends(Then::PowerOff)),
         Command::new("reboot", "end the work and start the machine again", ends(Then::Reboot)),
-        Command::new("panic", "panic, to see the report", |words| panic!("asked for: {}", words.join(" "))),
+        Command::new("panic", "panic on core [N], to see the report", |words| fail_on(words.first())),
         Command::new("fault", "write to unmapped memory", |_| provoke::page_fault()),
         Command::new("overflow", "use up the stack", |_| provoke::stack_overflow()),
         Command::new("dmesg", "the log's last 64 KiB", |_| {
@@ -126,6 +162,7 @@ fn machine_commands(node: &Node) -> Vec<Command> {
         }),
         Command::new("mem", "memory in use", move |_| memory(ram)),
         Command::new("cpus", "cores that run", |_| cores()),
+        Command::new("options", "the options of the kernel command line", move |_| help.clone()),
         Command::new("top", "tasks and how often they ran", move |_| task_list(&tasks)),
         Command::new("uptime", "time since boot", move |_| {
             alloc::format!("{:?}", Duration::from_millis(uptime.now().as_millis()))
@@ -133,11 +170,22 @@ fn machine_commands(node: &Node) -> Vec<Command> {
     ])
 }
 
+fn fail_on(core: Option<&&str>) -> String {
+    match core.map(|text| text.parse()) {
+        None | Some(Ok(0)) => panic!("asked for on the console"),
+        Some(Ok(core)) => match smp::run_on(core, || panic!("asked for on the console")) {
+            Ok(()) => String::new(),
+            Err(error) => alloc::format!("core {core}: {error:?}"),
+        },
+        Some(Err(error)) => alloc::format!("no core number: {error}"),
+    }
+}
+
 fn memory(ram: u64) -> String {
     let (frames, heap) = (mm::frames::statistics(), mm::heap::counts());
     alloc::format!(
         "RAM {}, managed {}, free {}\nused {}, at most {}; allocations refused {}\n\
-         heap {} of {} in {} allocations\n",
+         heap {} of {} in {} allocations; {} made since boot\n",
         Kib(ram >> 10),
         Kib(frames.total * 4),
         Kib(frames.free * 4),
@@ -147,6 +195,7 @@ fn memory(ram: u64) -> String {
         Kib(heap.used as u64 >> 10),
         Kib(heap.claimed as u64 >> 10),
         heap.allocations,
+        heap.allocations_made,
     )
 }
 

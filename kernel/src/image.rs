@@ -17,7 +17,7 @@ pub struct ImageLayout {
 
 impl ImageLayout {
     /// Bytes from the first to the last segment.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.symbols.end - self.text.start
     }
 }

@@ -24,6 +24,9 @@ pub const OPTIONS: &[OptionSpec] = &[
     .default("ttyS0")
     .repeatable()
     .owner("kernel"),
+    OptionSpec::new("help", Kind::Flag, "Shows all options of this image on the console at boot.")
+        .default("off")
+        .owner("kernel"),
     OptionSpec::new(
         "log",
         Kind::Custom { form: "LEVEL[,TARGET=LEVEL...]", check: |text| LogFilter::parse(text).map(drop) },

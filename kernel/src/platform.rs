@@ -22,6 +22,8 @@ pub struct Platform {
     pub processors: Vec<u32, MAX_CORES>,
     /// Enabled processors beyond [`MAX_CORES`].
     pub processors_ignored: usize,
+    /// I/O APICs beyond those.
+    pub io_apics_ignored: usize,
     /// Address and first wire of each I/O APIC.
     pub io_apics: Vec<(u64, u32), IO_APICS_MAX>,
     /// Wire of each ISA interrupt where it is not the one of the same number.
@@ -80,14 +82,12 @@ impl Platform {
         for entry in madt.entries() {
             match entry {
                 MadtEntry::Processor(processor) if processor.enabled => {
-                    if self.processors.push(processor.apic_id).is_err() {
-                        self.processors_ignored += 1;
-                    }
+                    let kept = self.processors.push(processor.apic_id).is_ok();
+                    self.processors_ignored += usize::from(!kept);
                 }
                 MadtEntry::IoApic { address, gsi_base, .. } => {
-                    if self.io_apics.push((address.into(), gsi_base)).is_err() {
-                        self.remark("more I/O APICs than are used");
-                    }
+                    let kept = self.io_apics.push((address.into(), gsi_base)).is_ok();
+                    self.io_apics_ignored += usize::from(!kept);
                 }
                 MadtEntry::Override { source, gsi, flags } => {
                     if let Some(place) = self.overrides.get_mut(usize::from(source)) {

@@ -4,7 +4,7 @@ use crate::acpi::{AddressSpace, GenericAddress};
 use crate::arch::{cpu, port};
 use crate::mm::{self, Mmio};
 use crate::platform::Platform;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use crate::time;
 use core::time::Duration;
 use keelson_hal::Registers;
@@ -63,7 +63,7 @@ struct Controls {
     reset: Option<(Register, u8)>,
 }
 
-static CONTROLS: IrqFree<Option<Controls>> = IrqFree::new(None);
+static CONTROLS: SpinLock<Option<Controls>> = SpinLock::new(None);
 
 /// Notes the machine's power registers.
 pub(crate) fn init(platform: &Platform) {

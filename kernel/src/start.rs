@@ -2,9 +2,8 @@
 
 use crate::arch::port::Ports;
 use crate::boot::BootInfo;
-use crate::console::{self, SerialConsole};
 use crate::drbg::Drbg;
-use crate::irq::{self, IrqSource, KernelPark};
+use crate::irq::{self, KernelPark};
 use crate::mm::KernelDma;
 use crate::pci_host::PciHost;
 use crate::platform::Platform;
@@ -13,11 +12,6 @@ use crate::{arch, entropy, mm, power, rtc, smp, time};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::time::Duration;
-
-/// ISA interrupt of the first serial port.
-const COM1_IRQ: u8 = 4;
-/// How often the console looks for input on a machine where its interrupt does not arrive.
-const CONSOLE_POLL: Duration = Duration::from_millis(20);
 
 /// What the kernel hands to the image: the machine, ready for drivers. All of it belongs to the first core.
 pub struct Machine {
@@ -35,8 +29,6 @@ pub struct Machine {
     pub entropy: Rc<Drbg>,
     /// The PCI functions and their configuration space.
     pub pci: Rc<PciHost>,
-    /// The serial console; `None` without a serial port.
-    pub console: Option<Rc<SerialConsole>>,
 }
 
 /// From the loader's report to the image's `main`. Runs on the boot stack until the first core has its own.
@@ -76,7 +68,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
     for (address, first_wire) in &platform.io_apics {
         irq::ioapic::add(*address, *first_wire);
     }
-    match rtc::read(&Ports, 0) {
+    match rtc::read(&Ports, platform.fadt.as_ref().map_or(0, |fadt| fadt.century_register)) {
         Ok(civil) => time::set_wall(Duration::from_secs(civil.unix_seconds())),
         Err(error) => log::warn!(target: "time", "{error}"),
     }
@@ -89,14 +81,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
         dma: Rc::new(KernelDma),
         entropy: Rc::new(entropy::generator()),
         pci: Rc::new(PciHost::find(platform)),
-        console: console::present().then(|| Rc::new(SerialConsole::new(console_interrupt(platform)))),
     })
-}
-
-/// What makes the console look for input.
-fn console_interrupt(platform: &Platform) -> IrqSource {
-    let (gsi, wire) = platform.isa_wire(COM1_IRQ);
-    irq::legacy(gsi, wire).unwrap_or_else(|| irq::timer_polled(CONSOLE_POLL))
 }
 
 #[cfg(keelson_image)]

@@ -6,12 +6,12 @@
 use spin::{Mutex, MutexGuard};
 
 /// A value shared between cores, locked for short times.
-pub struct IrqFree<T>(Mutex<T>);
+pub struct SpinLock<T>(Mutex<T>);
 
-impl<T> IrqFree<T> {
+impl<T> SpinLock<T> {
     /// Wraps `value`.
-    pub const fn new(value: T) -> IrqFree<T> {
-        IrqFree(Mutex::new(value))
+    pub const fn new(value: T) -> SpinLock<T> {
+        SpinLock(Mutex::new(value))
     }
 
     /// Waits for the lock.

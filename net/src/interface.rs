@@ -54,7 +54,7 @@ impl Stack {
             router_solicits: ROUTER_SOLICITS,
             device: Some(device),
         };
-        log::info!(target: "net", "{name}: {} {}, link {link:?}", nic.mac, nic.features.bits());
+        log::info!(target: "net", "{name}: {}, {link}", nic.mac);
         state.net.nics.push(nic);
         state.events.publish(id, Change::Registered);
         state.events.publish(id, Change::Up);

@@ -134,7 +134,7 @@ impl crate::stack::State {
             return;
         }
         interface.link = link;
-        log::info!(target: "net", "{}: link {:?}", interface.name, link);
+        log::info!(target: "net", "{}: {link}", interface.name);
         self.carrier_changed(now, nic);
         self.events.publish(InterfaceId(nic), Change::Carrier(link));
     }

@@ -116,7 +116,7 @@ impl E1000 {
             device.set(IVAR, cause | cause << 8 | cause << 16);
         }
         device.start();
-        log::info!(target: "e1000", "{}: {mac}, {interrupts:?}", device.driver());
+        log::debug!(target: "e1000", "{}: {mac}, {interrupts:?}", device.driver());
         Ok(device)
     }
 

@@ -49,6 +49,8 @@ pub struct Linked {
     symbols_header: usize,
     /// Offset of `linux_start64` from [`BASE`].
     pub entry64: u64,
+    /// Offset of `efi_entry` from [`BASE`].
+    pub efi_entry: u64,
     /// Names of sections with relocations.
     pub relocations: Vec<String>,
 }
@@ -81,7 +83,11 @@ impl Linked {
             return Err(format!("{} segments instead of text, rodata, data, symbols", segments.len()));
         }
         let setup = elf.section_by_name(".setup16").ok_or("no section .setup16")?;
-        let entry64 = elf.symbol_by_name("linux_start64").ok_or("no symbol linux_start64")?.address() - BASE;
+        let offset_of = |name: &str| {
+            let symbol = elf.symbol_by_name(name).ok_or(format!("no symbol {name}"))?;
+            symbol.address().checked_sub(BASE).ok_or(format!("{name} lies below the base"))
+        };
+        let (entry64, efi_entry) = (offset_of("linux_start64")?, offset_of("efi_entry")?);
         let relocations = elf
             .sections()
             .filter(|section| section.name().is_ok_and(|n| n.starts_with(".rela.") || n.starts_with(".rel.")))
@@ -93,6 +99,7 @@ impl Linked {
             setup: setup.data().map_err(|error| format!("section .setup16: {error}"))?.to_vec(),
             symbols_header,
             entry64,
+            efi_entry,
             relocations,
         })
     }
@@ -158,4 +165,37 @@ pub fn with_symbols(file: &[u8], linked: &Linked, symbols: &[u8]) -> Result<Vec<
     }
     out.extend_from_slice(&segment);
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flat_image_is_the_image_in_memory() {
+        let segment = |offset, data: &[u8], len| Segment { offset, data: data.to_vec(), len, flags: 4 };
+        let linked = Linked {
+            segments: vec![
+                segment(0, b"text", 4),
+                segment(0x1000, b"rodata", 6),
+                segment(0x2000, b"data", 0x1800),
+                segment(0x4000, &[0; 16], 16),
+            ],
+            functions: Vec::new(),
+            setup: Vec::new(),
+            symbols_header: 0,
+            entry64: 0x200,
+            efi_entry: 0,
+            relocations: Vec::new(),
+        };
+        let flat = flatten(&linked, b"table");
+        assert_eq!(flat.len(), 0x5000);
+        assert_eq!(
+            (&flat[..4], &flat[0x1000..0x1006], &flat[0x2000..0x2004]),
+            (&b"text"[..], &b"rodata"[..], &b"data"[..])
+        );
+        assert!(flat[0x2004..0x4000].iter().all(|byte| *byte == 0), "bss is in the file");
+        assert_eq!(flat[0x4000..0x4004], 5u32.to_le_bytes());
+        assert_eq!(&flat[0x4000 + SYMBOLS_HEADER..][..6], b"table\0");
+    }
 }

@@ -56,7 +56,7 @@ fn pack(arguments: &Arguments) -> Result<String, String> {
     let payload = elf::flatten(&linked, &symbols);
     checks::run(&linked, &payload)?;
     checks::red_zone(&arguments.elf)?;
-    let img = setup::boot_file(&linked.setup, &payload)?;
+    let img = setup::boot_file(&linked.setup, &payload, linked.efi_entry as usize)?;
     checks::budget(img.len())?;
 
     let write = |extension: &str, bytes: &[u8]| {

@@ -10,10 +10,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::net::IpAddr;
+use core::time::Duration;
+use keelson_exec::Handle;
 use keelson_ext4::Ext4Volume;
+use keelson_hal::Entropy;
 use keelson_images::devices::Devices;
 use keelson_images::shell::{self, Command};
-use keelson_images::{Node, Role, network, storage};
+use keelson_images::{Node, network, roles, storage};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
@@ -21,30 +24,27 @@ use keelson_nfs_server::{Names, NfsServer, ServerConfig};
 use keelson_oncrpc::StackNetwork;
 use keelson_volume::Volume;
 
-const ROLE: Role = Role {
-    name: "nfs-server",
-    default_line: "ip=dhcp",
-    options: &[keelson_net::OPTIONS, storage::OPTIONS, keelson_nfs_server::OPTIONS],
-    prefixes: &["nfs", "fs"],
-};
-
 keelson_kernel::entry!(image);
 
 fn image(machine: Machine) -> ! {
-    let node = Node::start(machine, &ROLE);
-    let commands = serve(&node);
-    shell::spawn(&node, commands);
+    let node = Node::start(machine, &roles::NFS_SERVER);
+    let devices = Devices::find(&node);
+    let consoles = devices.consoles.clone();
+    let commands = serve(&node, devices);
+    shell::spawn(&node, &consoles, commands);
     node.run()
 }
+
+/// The journal's commit interval on Linux.
+const FLUSH_PERIOD: Duration = Duration::from_secs(5);
 
 type Server = NfsServer<Ext4Volume, Dns>;
 
 /// The role's place: empty until it serves.
 type Serving = Rc<RefCell<Option<(Rc<Ext4Volume>, Server)>>>;
 
-/// Starts drivers, network and the role; returns the shell commands they add.
-fn serve(node: &Node) -> Vec<Command> {
-    let mut devices = Devices::find(node);
+/// Starts network and role; returns the shell commands they add.
+fn serve(node: &Node, mut devices: Devices) -> Vec<Command> {
     let stack = network::start(node, core::mem::take(&mut devices.nics));
     let serving = Serving::default();
     if node.config.must_refuse() {
@@ -67,8 +67,8 @@ fn serve(node: &Node) -> Vec<Command> {
 
 /// What the role's start-up takes along from the node.
 struct Parts {
-    handle: keelson_exec::Handle,
-    entropy: Rc<dyn keelson_hal::Entropy>,
+    handle: Handle,
+    entropy: Rc<dyn Entropy>,
     config: ServerConfig,
 }
 
@@ -86,9 +86,23 @@ async fn start(parts: Parts, stack: Stack, volume: Rc<Ext4Volume>, serving: Serv
     let names = Rc::new(Dns(stack.clone()));
     let network = StackNetwork::new(stack);
     let Parts { handle, entropy, config } = parts;
+    handle.spawn("flush", flush(handle.clone(), volume.clone()));
     match NfsServer::start(handle, &network, names, volume.clone(), &*entropy, &config).await {
         Ok(server) => *serving.borrow_mut() = Some((volume, server)),
         Err(error) => log::error!(target: "nfs", "not serving: {error}"),
+    }
+}
+
+/// Bounds how long data that no client commits stays in memory only.
+async fn flush(handle: Handle, volume: Rc<Ext4Volume>) {
+    loop {
+        handle.sleep(FLUSH_PERIOD).await;
+        if volume.is_read_only() {
+            return;
+        }
+        if let Err(error) = volume.sync().await {
+            log::error!(target: "nfs", "writing back: {error}");
+        }
     }
 }
 

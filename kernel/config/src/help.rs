@@ -64,7 +64,12 @@ pub fn markdown(tables: &[&[OptionSpec]]) -> String {
             let default = spec.default.map_or(String::new(), |default| format!("`{}`", cell(default)));
             let repeatable = if spec.repeatable { " May be given several times." } else { "" };
             let usage = cell(&usage(spec));
-            let (accepted, meaning) = (cell(&format!("{}", spec.kind)), cell(spec.help));
+            // A grammar of the owner's stands in the usage already.
+            let accepted = match spec.kind {
+                Kind::Custom { .. } => String::new(),
+                kind => cell(&format!("{kind}")),
+            };
+            let meaning = cell(spec.help);
             text.push_str(&format!("| `{usage}` | {accepted} | {default} | {meaning}{repeatable} |\n"));
         }
         text.push('\n');

@@ -62,7 +62,7 @@ impl fmt::Display for Problem {
                     f.write_str(if index == 0 { "; did you mean " } else { " or " })?;
                     f.write_str(suggestion)?;
                 }
-                Ok(())
+                f.write_str(if suggestions.is_empty() { "" } else { "?" })
             }
             Cause::BadValue { name, value: Some(value), why } => {
                 write!(f, "bad value {name}={}: {why}", value.escape_debug())

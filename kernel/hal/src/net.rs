@@ -71,6 +71,16 @@ pub enum Link {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LinkSpeed(pub u32);
 
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Link::Down => f.write_str("link down"),
+            Link::Up(LinkSpeed(0)) => f.write_str("link up"),
+            Link::Up(LinkSpeed(speed)) => write!(f, "link up, {speed} Mbit/s"),
+        }
+    }
+}
+
 /// What is known of a received frame beyond its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RxMeta {

@@ -4,10 +4,8 @@ pub mod cpu;
 pub mod exception;
 pub mod gdt;
 pub mod idt;
+mod memory;
 pub mod port;
-
-#[cfg(keelson_image)]
-core::arch::global_asm!(include_str!("mem.s"), options(att_syntax));
 
 /// The personality routine that precompiled `core` names. Never called: panics abort.
 #[cfg(keelson_image)]

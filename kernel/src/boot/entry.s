@@ -98,6 +98,7 @@ linux_start64:
     cli
     leaq linux_start32(%rip), %rbp
     movl $1, %edi
+enter_from_64:
     leal OFF_stack_top(%ebp), %esp
     BUILD_BOOT_TABLES
     lgdt OFF_gdtr(%ebp)
@@ -116,6 +117,60 @@ linux_start64:
     pushq $0x10
     pushq %rax
     lretq
+
+# --- EFI application: %rcx = image handle, %rdx = system table (Microsoft calling convention), firmware's page
+# tables, stack and interrupts. Adds the image's linked address to a copy of the firmware's root table, lets
+# Rust finish the business with the firmware there, and goes on as the 64-bit entry does. Returns the status
+# to the firmware when that fails. ---
+.globl efi_entry
+efi_entry:
+    pushq %rbp
+    pushq %rbx
+    pushq %rsi
+    pushq %rdi
+    pushq %r12
+    movq %rcx, %rdi
+    movq %rdx, %rsi
+    leaq linux_start32(%rip), %rbp
+    movq %rbp, %rax
+    shrq $32, %rax
+    jnz 9f                              # above 4 GiB: the boot tables could not be built
+    movq %rdi, %rbx
+    movq %rsi, %r12
+    BUILD_BOOT_TABLES
+    movq %cr3, %rsi                     # root table: the firmware's, but for the last entry, which is ours
+    andq $-4096, %rsi
+    leal OFF_pml4(%ebp), %edi
+    movl $511, %ecx
+    cld
+    rep movsq
+    movq %cr3, %rsi
+    leal OFF_pml4(%ebp), %eax
+    movq %rax, %cr3
+    movq %rbx, %rdi
+    movq %rsi, %rbx                     # the firmware's root, for the way back
+    movq %r12, %rsi
+    movl %ebp, %edx
+    movq %rsp, %r12
+    andq $-16, %rsp
+    movabsq ${leave_firmware}, %rax
+    call *%rax
+    movq %r12, %rsp
+    testq %rax, %rax
+    jnz 8f
+    cli
+    movl $3, %edi
+    xorl %esi, %esi
+    jmp enter_from_64
+8:  movq %rbx, %cr3
+    jmp 7f
+9:  movabsq $0x8000000000000003, %rax   # EFI_UNSUPPORTED
+7:  popq %r12
+    popq %rdi
+    popq %rsi
+    popq %rbx
+    popq %rbp
+    ret
 
 # --- 64-bit mode, our tables and GDT, still at the physical address. ---
 .globl boot_long_mode

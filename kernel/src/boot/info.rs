@@ -15,6 +15,8 @@ pub const REGIONS_MAX: usize = 256;
 pub enum Protocol {
     /// Linux boot protocol, through the 16-, 32- or 64-bit entry.
     Linux,
+    /// As an EFI application.
+    Efi,
     /// Xen PVH, as QEMU uses it for ELF files.
     Pvh,
 }
@@ -120,6 +122,18 @@ impl BootInfo {
         for offset in 0..CMDLINE_MAX as u64 {
             let Some(&[byte]) = memory.bytes(address.wrapping_add(offset), 1) else { return };
             if byte == 0 || self.cmdline.push(byte).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes a line in UTF-16, little-endian, up to its end or a NUL; cut at [`CMDLINE_MAX`].
+    pub(super) fn set_cmdline_utf16(&mut self, bytes: &[u8]) {
+        self.cmdline.clear();
+        let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        for c in char::decode_utf16(units.take_while(|unit| *unit != 0)) {
+            let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+            if self.cmdline.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()).is_err() {
                 return;
             }
         }

@@ -1,5 +1,6 @@
 //! From the loader's hand-over to Rust: entry code, loader structures, one [`BootInfo`].
 
+mod efi;
 mod info;
 mod linux;
 mod pvh;
@@ -10,13 +11,15 @@ use crate::acpi::PhysicalMemory;
 use crate::image;
 
 #[cfg(keelson_image)]
-core::arch::global_asm!(include_str!("entry.s"), boot_main = sym boot_main, options(att_syntax));
+core::arch::global_asm!(include_str!("entry.s"), boot_main = sym boot_main,
+    leave_firmware = sym efi::leave_firmware, options(att_syntax));
 #[cfg(keelson_image)]
 core::arch::global_asm!(include_str!("setup.s"), options(att_syntax));
 
 /// `protocol` as entry.s passes it.
 const LINUX: u32 = 1;
 const PVH: u32 = 2;
+const EFI: u32 = 3;
 
 /// Physical memory through the boot tables' identity map of the first 4 GiB, before [`crate::mm`] is up.
 struct IdentityMap;
@@ -40,10 +43,13 @@ extern "C" fn boot_main(protocol: u32, structure: u64, base: u64) -> ! {
     crate::time::boot_begins();
     crate::smp::init_this_cpu(0);
     crate::console::early_init();
-    let image = base..base + image::layout().len() as u64;
+    crate::arch::idt::load_early();
+    let image = base..base + image::layout().size() as u64;
     let info = match protocol {
         LINUX => linux::parse(&IdentityMap, structure, image),
         PVH => pvh::parse(&IdentityMap, structure, image),
+        // SAFETY: the entry code passes EFI once, after `leave_firmware` succeeded.
+        EFI => Some(unsafe { efi::take() }),
         _ => None,
     };
     let Some(info) = info else {

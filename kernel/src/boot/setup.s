@@ -1,4 +1,4 @@
-# The first 0x1000 bytes of the boot file: PE header (mkimage fills it in), Linux setup header, and the
+# The first 0x1000 bytes of the boot file: PE header (written by mkimage), Linux setup header, and the
 # real-mode code that BIOS loaders start at seg:0x200 with CS = seg + 0x20. Linked at 0 and never loaded with
 # the image. Offsets of header fields: Linux boot protocol 2.15.
 #
@@ -48,7 +48,7 @@ code32_start:
     .quad 0                             # setup_data
     .quad 0x100000                      # pref_address
     .long 0                             # init_size, by mkimage
-    .long 0                             # handover_offset, by mkimage
+    .long 0                             # handover_offset: no EFI handover entry
     .long 0                             # kernel_info_offset
 
 start16:

@@ -4,13 +4,13 @@
 
 use super::ring::Ring;
 use crate::log_filter::LogFilter;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use core::fmt::{self, Write};
 use log::{LevelFilter, Log, Metadata, Record};
 use spin::Once;
 
 /// The ring and the lock that keeps lines of different cores apart.
-static RING: IrqFree<Ring> = IrqFree::new(Ring::new());
+static RING: SpinLock<Ring> = SpinLock::new(Ring::new());
 
 struct Backend;
 
@@ -35,7 +35,7 @@ pub fn set_filter(filter: LogFilter) {
 /// See [`super::break_locks`].
 ///
 /// # Safety
-/// As [`IrqFree::break_lock`].
+/// As [`SpinLock::break_lock`].
 pub(super) unsafe fn break_lock() {
     // SAFETY: a ring that was being written to has at worst a torn last line.
     unsafe { RING.break_lock() };
@@ -86,11 +86,16 @@ pub fn with_last_lines(lines: usize, show: impl FnOnce(&[u8], &[u8])) {
     show(first, second);
 }
 
+/// Copies the log from `position` (bytes since boot) on; see [`Ring::copy_from`]. For a console that is
+/// fed by a task.
+pub fn copy_from(position: u64, buffer: &mut [u8]) -> (usize, u64) {
+    RING.lock().copy_from(position, buffer)
+}
+
 /// Copies the whole ring.
 pub fn contents() -> alloc::vec::Vec<u8> {
-    let mut copy = alloc::vec::Vec::new();
-    // Reserved before the lock is taken: an allocation that fails logs.
-    copy.reserve(super::ring::CAPACITY);
+    // Allocated before the lock is taken: an allocation that fails panics, and the report reads the ring.
+    let mut copy = alloc::vec::Vec::with_capacity(super::ring::CAPACITY);
     let ring = RING.lock();
     let (first, second) = ring.contents();
     copy.extend_from_slice(first);

@@ -4,24 +4,25 @@ pub mod log;
 pub mod ring;
 pub mod uart;
 
-use crate::sync::IrqFree;
+use crate::irq::{self, IrqSource};
+use crate::platform::Platform;
+use crate::sync::SpinLock;
 use core::fmt;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use keelson_hal::Interrupt;
 use uart::Uart;
 
+/// How often the console looks for input on a machine where its interrupt does not arrive.
+const POLL_PERIOD: Duration = Duration::from_millis(20);
+
 /// The first serial port; `None` on a machine without one.
-static UART: IrqFree<Option<Uart>> = IrqFree::new(None);
+static UART: SpinLock<Option<Uart>> = SpinLock::new(None);
 
 /// Sets up the serial port; the first thing Rust does, so that everything after it can speak.
 pub fn early_init() {
-    *UART.lock() = Uart::probe(uart::COM1);
+    *UART.lock() = Uart::probe(uart::PORTS[0], uart::DEFAULT_BAUD);
     log::init();
-}
-
-/// True when the machine has a serial port.
-pub fn present() -> bool {
-    UART.lock().is_some()
 }
 
 /// Writes to the serial port.
@@ -53,16 +54,19 @@ impl fmt::Write for Raw {
 
 /// The serial console as a device.
 pub struct SerialConsole {
-    receive: crate::irq::IrqSource,
+    receive: IrqSource,
 }
 
 impl SerialConsole {
-    /// The console, which reads whenever `receive` fires (the port's interrupt, or a timer).
-    pub fn new(receive: crate::irq::IrqSource) -> SerialConsole {
-        if let Some(uart) = UART.lock().as_mut() {
-            uart.enable_receive_interrupt();
-        }
-        SerialConsole { receive }
+    /// Moves log and input to serial port `index` (0 for COM1) at `baud`; `None` when there is no such port,
+    /// and everything stays as it was.
+    pub fn open(platform: &Platform, index: usize, baud: Option<u32>) -> Option<SerialConsole> {
+        let mut uart = Uart::probe(*uart::PORTS.get(index)?, baud.unwrap_or(uart::DEFAULT_BAUD))?;
+        let (gsi, wire) = platform.isa_wire(uart::IRQS[index]);
+        let receive = irq::legacy(gsi, wire).unwrap_or_else(|| irq::timer_polled(POLL_PERIOD));
+        uart.enable_receive_interrupt();
+        *UART.lock() = Some(uart);
+        Some(SerialConsole { receive })
     }
 }
 

@@ -36,6 +36,18 @@ impl Ring {
         }
     }
 
+    /// Copies bytes from `position` (counted since the first byte ever) into `buffer`; returns how many, and
+    /// the position behind them. What is no longer kept is skipped.
+    pub fn copy_from(&self, position: u64, buffer: &mut [u8]) -> (usize, u64) {
+        let (first, second) = self.contents();
+        let oldest = self.written - (first.len() + second.len()) as u64;
+        let position = position.clamp(oldest, self.written);
+        let skip = (position - oldest) as usize;
+        let kept = first.iter().chain(second).skip(skip);
+        let count = buffer.iter_mut().zip(kept).map(|(to, from)| *to = *from).count();
+        (count, position + count as u64)
+    }
+
     /// The last `lines` complete lines (fewer when there are fewer), as two pieces.
     pub fn last_lines(&self, lines: usize) -> (&[u8], &[u8]) {
         let (first, second) = self.contents();

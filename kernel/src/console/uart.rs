@@ -1,9 +1,13 @@
-//! A 16550 serial port (PC16550D datasheet), 115200 baud 8N1.
+//! A 16550 serial port (PC16550D datasheet), 8N1.
 
 use crate::arch::{cpu, port};
 
-/// Standard port of the first serial port.
-pub const COM1: u16 = 0x3f8;
+/// Standard ports of COM1 to COM4.
+pub const PORTS: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
+/// Their ISA interrupts.
+pub const IRQS: [u8; 4] = [4, 3, 4, 3];
+/// Speed of the console unless the command line says otherwise.
+pub const DEFAULT_BAUD: u32 = 115_200;
 
 const DATA: u16 = 0;
 const INTERRUPT_ENABLE: u16 = 1;
@@ -18,8 +22,8 @@ const LINE_STATUS_THR_EMPTY: u8 = 1 << 5;
 
 /// Depth of the transmit FIFO: what may be written after one look at "transmitter empty".
 const FIFO_DEPTH: usize = 16;
-/// Processor cycles until a transmitter counts as stuck: 10 ms at 3 GHz, and never shorter than the 1.4 ms
-/// that a full FIFO takes at 115200 baud on any processor this runs on.
+/// Processor cycles until a transmitter counts as stuck: 10 ms at 3 GHz; a full FIFO takes 1.4 ms at 115200
+/// baud. Below 19200 baud long output loses bytes, and says so in its count.
 const STUCK_AFTER_CYCLES: u64 = 30_000_000;
 
 /// One serial port.
@@ -30,8 +34,9 @@ pub struct Uart {
 }
 
 impl Uart {
-    /// Looks for a UART at `base` and sets it up; `None` when there is none.
-    pub fn probe(base: u16) -> Option<Uart> {
+    /// Looks for a UART at `base` and sets it up for `baud` (a divisor of 115200); `None` when there is none.
+    pub fn probe(base: u16, baud: u32) -> Option<Uart> {
+        let [low, high, ..] = (DEFAULT_BAUD / baud.max(2)).max(1).to_le_bytes();
         // SAFETY: COM port ranges belong to a UART or to nothing; a missing one reads FF.
         unsafe {
             for pattern in [0x5a, 0xa5] {
@@ -42,8 +47,8 @@ impl Uart {
             }
             port::write8(base + INTERRUPT_ENABLE, 0);
             port::write8(base + LINE_CONTROL, 0x80); // divisor latch
-            port::write8(base + DATA, 1); // 115200 baud
-            port::write8(base + INTERRUPT_ENABLE, 0);
+            port::write8(base + DATA, low);
+            port::write8(base + INTERRUPT_ENABLE, high);
             port::write8(base + LINE_CONTROL, 0x03); // 8N1
             port::write8(base + FIFO_CONTROL, 0x07); // on, both cleared, interrupt at one byte
             port::write8(base + MODEM_CONTROL, 0x0b); // DTR, RTS, OUT2 (gates the interrupt line)

@@ -1,7 +1,7 @@
 //! I/O APICs: wires of devices to vectors (Intel 82093AA datasheet).
 
 use crate::mm::{self, Mmio};
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use keelson_hal::Registers;
 
 const SELECT: usize = 0x00;
@@ -44,7 +44,7 @@ struct IoApic {
     wires: u32,
 }
 
-static IOAPICS: IrqFree<heapless::Vec<IoApic, MAX>> = IrqFree::new(heapless::Vec::new());
+static IOAPICS: SpinLock<heapless::Vec<IoApic, MAX>> = SpinLock::new(heapless::Vec::new());
 
 /// Takes the I/O APIC at `phys` into use, all its wires masked. `first_gsi` is the number of its first wire.
 pub fn add(phys: u64, first_gsi: u32) {

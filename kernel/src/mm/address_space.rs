@@ -6,7 +6,7 @@ use super::{DIRECT_MAP, MMIO, frames, phys_to_virt, regions};
 use crate::arch::cpu;
 use crate::boot::{BootInfo, REGIONS_MAX, Region, RegionKind};
 use crate::image;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use core::ops::Range;
 use heapless::Vec;
 
@@ -23,11 +23,11 @@ const MAX_RANGES: usize = REGIONS_MAX + 4;
 type Ranges = Vec<Range<u64>, MAX_RANGES>;
 
 /// Physical ranges that the direct map shows: sorted, apart, multiples of 2 MiB.
-static MAPPED: IrqFree<Ranges> = IrqFree::new(Vec::new());
+static MAPPED: SpinLock<Ranges> = SpinLock::new(Vec::new());
 /// Root of the kernel's tables.
-static ROOT: IrqFree<u64> = IrqFree::new(0);
+static ROOT: SpinLock<u64> = SpinLock::new(0);
 /// Next free address of the register window.
-static NEXT_MMIO: IrqFree<usize> = IrqFree::new(MMIO);
+static NEXT_MMIO: SpinLock<usize> = SpinLock::new(MMIO);
 
 /// Tables from a fixed range below 4 GiB, reached through the identity map of the boot tables.
 struct EarlyTables {
@@ -94,11 +94,20 @@ pub fn init(info: &BootInfo) {
     let Some(mut tables) = PageTables::new(memory, huge) else { panic!("no memory for page tables") };
     let mapped = direct_map_ranges(&info.memory);
     let mut result = Ok(());
-    for range in &mapped {
-        let virt = DIRECT_MAP as u64 + range.start;
-        result = result.and(tables.map(virt, range.start, range.end - range.start, Access::ReadWrite));
-    }
     let layout = image::layout();
+    // The direct map is no way around the write protection of code and constants.
+    let protected = info.image.start..info.image.start + (layout.rodata.end - image::BASE) as u64;
+    for range in &mapped {
+        for (start, end, access) in [
+            (range.start, protected.start.min(range.end), Access::ReadWrite),
+            (protected.start.max(range.start), protected.end.min(range.end), Access::Read),
+            (protected.end.max(range.start), range.end, Access::ReadWrite),
+        ] {
+            if start < end {
+                result = result.and(tables.map(DIRECT_MAP as u64 + start, start, end - start, access));
+            }
+        }
+    }
     for (part, access) in [
         (layout.text, Access::Execute),
         (layout.rodata, Access::Read),

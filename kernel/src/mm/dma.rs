@@ -25,7 +25,7 @@ impl Dma for KernelDma {
     }
 
     fn phys_of(&self, virt: usize) -> u64 {
-        assert!(virt >= DIRECT_MAP && virt < super::MMIO, "{virt:#x} is not heap memory");
+        assert!((DIRECT_MAP..super::MMIO).contains(&virt), "{virt:#x} is not heap memory");
         (virt - DIRECT_MAP) as u64
     }
 }
@@ -47,7 +47,11 @@ impl Mmio {
     fn register<T>(&self, offset: usize) -> *mut T {
         let size = size_of::<T>();
         let inside = offset.checked_add(size).is_some_and(|end| end <= self.len);
-        assert!(inside && offset % size == 0, "register {offset:#x} outside a window of {:#x}", self.len);
+        assert!(
+            inside && offset.is_multiple_of(size),
+            "register {offset:#x} outside a window of {:#x}",
+            self.len
+        );
         (self.virt + offset) as *mut T
     }
 }

@@ -2,7 +2,7 @@
 
 use super::buddy::{Buddy, FrameAccess, FrameStatistics};
 use super::phys_to_virt;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use core::ops::Range;
 
 pub use super::buddy::order_for;
@@ -22,7 +22,7 @@ impl FrameAccess for DirectMapAccess {
     }
 }
 
-static FRAMES: IrqFree<Option<Buddy<'static, DirectMapAccess>>> = IrqFree::new(None);
+static FRAMES: SpinLock<Option<Buddy<'static, DirectMapAccess>>> = SpinLock::new(None);
 
 /// Bytes of bitmap that [`init`] needs for memory that ends at `top`.
 pub fn bitmap_len(top: u64) -> usize {

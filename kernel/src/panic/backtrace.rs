@@ -15,7 +15,7 @@ pub fn walk(
 ) {
     for _ in 0..DEPTH_MAX {
         // A frame is the caller's rbp and the return address: two words.
-        if rbp % 8 != 0 || rbp < stack.start || rbp > stack.end.saturating_sub(16) {
+        if !rbp.is_multiple_of(8) || rbp < stack.start || rbp > stack.end.saturating_sub(16) {
             return;
         }
         let (next, address) = (read(rbp), read(rbp + 8));

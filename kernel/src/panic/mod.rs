@@ -8,7 +8,7 @@ use crate::arch::exception::{Frame, Headline};
 use crate::console::{self, Raw};
 use crate::options::PanicAction;
 use crate::symbols::SymbolTable;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use crate::{image, mm, power, smp};
 use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 const LOG_LINES: usize = 64;
 
 /// What `panic=` asks for.
-static ACTION: IrqFree<PanicAction> = IrqFree::new(PanicAction::Halt);
+static ACTION: SpinLock<PanicAction> = SpinLock::new(PanicAction::Halt);
 
 static REPORTING: AtomicBool = AtomicBool::new(false);
 
@@ -29,7 +29,7 @@ pub fn set_action(action: PanicAction) {
 /// Reports an exception and ends.
 pub fn exception(headline: &Headline<'_>, frame: &Frame) -> ! {
     begin();
-    let _ = writeln!(Raw, "\n*** {headline} on core {} ***\n{frame}", smp::current_core());
+    let _ = writeln!(Raw, "\n*** core {}: {headline} ***\n{frame}", smp::current_core());
     finish(Some(frame.rip as usize), frame.rbp as usize)
 }
 
@@ -37,7 +37,7 @@ pub fn exception(headline: &Headline<'_>, frame: &Frame) -> ! {
 #[cfg_attr(not(keelson_image), allow(dead_code))]
 fn report(message: Arguments<'_>) -> ! {
     begin();
-    let _ = writeln!(Raw, "\n*** {message} on core {} ***", smp::current_core());
+    let _ = writeln!(Raw, "\n*** core {}: {message} ***", smp::current_core());
     let rbp: usize;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };

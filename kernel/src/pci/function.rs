@@ -115,7 +115,7 @@ impl Function {
 
     /// Its MSI capability.
     pub fn msi(&self, access: &impl ConfigAccess) -> Option<Msi> {
-        Some(Msi::read(access, self.address, self.capability(id::MSI)?))
+        Msi::read(access, self.address, self.capability(id::MSI)?)
     }
 
     /// Lets it answer to its BARs, those in memory and those in port space.

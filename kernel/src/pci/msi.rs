@@ -145,9 +145,12 @@ const MSI_MULTIPLE: u32 = 0b111 << (16 + 4);
 const MSI_WIDE: u32 = 1 << (16 + 7);
 
 impl Msi {
-    pub(super) fn read(access: &impl ConfigAccess, at: Address, capability: Capability) -> Msi {
-        let wide = access.read32(at, capability.offset) & MSI_WIDE != 0;
-        Msi { address: at, offset: capability.offset, wide }
+    /// `None` for a capability that runs over the end of the first 256 bytes.
+    pub(super) fn read(access: &impl ConfigAccess, at: Address, capability: Capability) -> Option<Msi> {
+        let offset = capability.offset;
+        let wide = access.read32(at, offset) & MSI_WIDE != 0;
+        let last = offset + if wide { 12 } else { 8 };
+        (last < 0x100).then_some(Msi { address: at, offset, wide })
     }
 
     /// Points the function's first vector somewhere and switches over to MSI; false (and nothing done) for

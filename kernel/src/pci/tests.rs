@@ -336,6 +336,7 @@ proptest! {
         }
         if let Some(msi) = liar.msi(&bus) {
             let _ = msi.enable(&bus, Message { address: 1 << 40, data: 1 });
+            let _ = msi.enable(&bus, Message { address: 0xfee0_0000, data: 1 });
         }
         let _ = liar.reset(&bus, &mut |_| ());
     }

@@ -8,7 +8,7 @@ pub(crate) use start::start_all;
 
 use crate::arch::cpu::{self, MSR_GS_BASE};
 use crate::irq::apic;
-use crate::sync::IrqFree;
+use crate::sync::SpinLock;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -25,7 +25,7 @@ pub struct PerCpu {
     core: AtomicU32,
     apic_id: AtomicU32,
     /// What the core shall do next, for cores but the first.
-    work: IrqFree<Option<Work>>,
+    work: SpinLock<Option<Work>>,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -37,7 +37,7 @@ impl PerCpu {
             eoi: AtomicU64::new(0),
             core: AtomicU32::new(0),
             apic_id: AtomicU32::new(0),
-            work: IrqFree::new(None),
+            work: SpinLock::new(None),
         }
     }
 

@@ -57,10 +57,33 @@ pub fn measure(pm_timer: Option<PmTimer>) -> Rates {
         // SAFETY: the FADT names this port for reading.
         best(PM_TIMER_HZ, mask, || u64::from(unsafe { port::read32(timer.port) }))
     };
-    by_pit().or_else(by_pm).unwrap_or_else(|| {
+    let by_tsc = || {
+        let tsc_hz = stated_tsc_hz()?;
+        Some(Rates { tsc_hz, ..best(tsc_hz, u64::MAX, cpu::rdtsc)? })
+    };
+    by_tsc().or_else(by_pit).or_else(by_pm).unwrap_or_else(|| {
         log::warn!(target: "time", "no PIT and no ACPI timer: assuming a TSC of {FALLBACK_HZ} Hz");
         Rates { tsc_hz: FALLBACK_HZ, apic_hz: FALLBACK_HZ }
     })
+}
+
+/// The TSC's rate as the processor (leaf 15h: crystal times ratio) or the hypervisor (leaf 40000010h, in kHz)
+/// states it, if the TSC runs at a constant rate at all (leaf 80000007h).
+fn stated_tsc_hz() -> Option<u64> {
+    if cpu::cpuid(0x8000_0007, 0).edx & 1 << 8 == 0 {
+        return None;
+    }
+    let ratio = cpu::cpuid(0x15, 0);
+    if ratio.eax != 0 && ratio.ebx != 0 && ratio.ecx != 0 {
+        return Some(u64::from(ratio.ecx) * u64::from(ratio.ebx) / u64::from(ratio.eax));
+    }
+    let hypervisor = cpu::cpuid(1, 0).ecx & 1 << 31 != 0;
+    let khz = if hypervisor && cpu::cpuid(0x4000_0000, 0).eax >= 0x4000_0010 {
+        cpu::cpuid(0x4000_0010, 0).eax
+    } else {
+        0
+    };
+    (khz != 0).then_some(u64::from(khz) * 1000)
 }
 
 fn read_pit() -> u64 {

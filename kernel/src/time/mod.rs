@@ -44,7 +44,7 @@ pub fn now() -> Instant {
     let ticks = cpu::rdtsc().wrapping_sub(TSC_BOOT.load(Ordering::Relaxed));
     // A core whose TSC is slightly behind must not see the far future.
     let ticks = if ticks > i64::MAX as u64 { 0 } else { ticks };
-    let nanos = u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed)) >> 32;
+    let nanos = (u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
     Instant::from_nanos(nanos as u64)
 }
 

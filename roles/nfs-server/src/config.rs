@@ -17,7 +17,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "nfs.exports",
         Kind::Custom { form: "\"/DIR CLIENT(OPTIONS) ...; /DIR2 ...\"", check: check_exports },
-        "Directories to export, as exports(5) writes them; ';' separates them. May be given several times. \
+        "Directories to export, as exports(5) writes them; ';' separates them. \
          Example: nfs.exports=\"/ 10.0.0.0/8(rw,no_root_squash) *(ro)\".",
     )
     .repeatable()

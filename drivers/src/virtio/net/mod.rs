@@ -138,7 +138,7 @@ impl VirtioNet {
             gone: false,
         };
         device.pair.rx.queue.publish();
-        log::info!(target: "virtio", "net: {mac}, mtu {mtu}, features {features:#x}");
+        log::debug!(target: "virtio", "net: {mac}, mtu {mtu}, features {features:#x}");
         Ok(device)
     }
 

@@ -77,9 +77,9 @@ fn loader_words_are_notes() {
 
 #[test]
 fn unknown_options_get_suggestions() {
-    let refused = (Severity::Refuse, "unknown option \"nfs.exprot\"; did you mean nfs.export".to_string());
+    let refused = (Severity::Refuse, "unknown option \"nfs.exprot\"; did you mean nfs.export?".to_string());
     assert_eq!(only_problem("nfs.exprot=/a"), refused);
-    let warned = (Severity::Warning, "unknown option \"cahce\"; did you mean cache".to_string());
+    let warned = (Severity::Warning, "unknown option \"cahce\"; did you mean cache?".to_string());
     assert_eq!(only_problem("cahce=1"), warned);
     assert_eq!(only_problem("nfs.what").0, Severity::Refuse);
 }

@@ -3,8 +3,8 @@
 
 .section .text.memory, "ax"
 
-.globl memcpy
-memcpy:
+.globl keelson_memcpy
+keelson_memcpy:
     movq %rdi, %rax
 memcpy_forward:
     cmpq $16, %rdx
@@ -62,8 +62,8 @@ memcpy_forward:
 9:  movb %cl, (%rdi)
     ret
 
-.globl memmove
-memmove:
+.globl keelson_memmove
+keelson_memmove:
     movq %rdi, %rax
     movq %rdi, %rcx
     subq %rsi, %rcx
@@ -93,8 +93,8 @@ memmove:
 3:  movups %xmm4, (%rdi)
     ret
 
-.globl memset
-memset:
+.globl keelson_memset
+keelson_memset:
     movq %rdi, %rax
     movzbl %sil, %esi
     movabsq $0x0101010101010101, %rcx
@@ -133,9 +133,8 @@ memset:
     jmp 5b
 6:  ret
 
-.globl memcmp, bcmp
-memcmp:
-bcmp:
+.globl keelson_memcmp
+keelson_memcmp:
 1:  cmpq $8, %rdx
     jb 3f
     movq (%rdi), %rax
@@ -166,8 +165,8 @@ bcmp:
 5:  xorl %eax, %eax
     ret
 
-.globl strlen
-strlen:
+.globl keelson_strlen
+keelson_strlen:
     xorl %eax, %eax
 1:  cmpb $0, (%rdi,%rax)
     je 2f
