@@ -29,6 +29,8 @@ pub struct File {
     pub loose: Vec<(u64, Vec<u8>)>,
     pub verifier: Option<[u8; 8]>,
     pub mode: u32,
+    /// What was done to it, in words, for the report of a loss.
+    pub history: Vec<String>,
 }
 
 impl File {
@@ -55,7 +57,12 @@ impl File {
             !loose && data[at] != self.stable.get(at).copied().unwrap_or(0)
         });
         match wrong {
-            Some(at) => Err(format!("byte {at} of {} was never written like that", data.len())),
+            Some(at) => Err(format!(
+                "from byte {at} of {} on there is {:02x?}, which was never written, instead of {:02x?}",
+                data.len(),
+                &data[at..data.len().min(at + 8)],
+                self.stable.get(at..self.stable.len().min(at + 8)),
+            )),
             None => Ok(()),
         }
     }
@@ -114,7 +121,7 @@ impl Books {
                         ));
                     }
                     if let Err(error) = file.judge(&there.data) {
-                        return wrong(error);
+                        return wrong(format!("{error}; so far: {}", file.history.join(", ")));
                     }
                     &file.handle
                 }
@@ -135,7 +142,12 @@ impl Books {
                 Object::Folder(handle) => *handle = Some(there.handle.clone()),
                 Object::File(number) => {
                     let (stable, handle, mode) = (there.data.clone(), Some(there.handle.clone()), there.mode);
-                    self.files.insert(*number, File { stable, handle, mode, ..File::default() });
+                    let known = self.files.get_mut(number).map(|file| std::mem::take(&mut file.history));
+                    let mut history = known.unwrap_or_default();
+                    if history.last().is_none_or(|last| last != "power cut") {
+                        history.push("power cut".into());
+                    }
+                    self.files.insert(*number, File { stable, handle, mode, history, ..File::default() });
                 }
                 Object::Link(_) => {}
             }

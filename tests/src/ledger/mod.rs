@@ -230,7 +230,9 @@ impl Ledger {
         }
         let size = self.rng.below(LONGEST);
         let handle = after.handle(number);
-        after.files.entry(number).or_default().stable.resize(size as usize, 0);
+        let file = after.files.entry(number).or_default();
+        file.stable.resize(size as usize, 0);
+        file.history.push(format!("size {size}"));
         acknowledged!(nfs.setattr(&handle, Set::size(size), None), path);
         Ok(())
     }
@@ -258,6 +260,7 @@ impl Ledger {
         let file = after.files.entry(number).or_default();
         // In doubt until it is acknowledged: part of it may be there. So it is loose on both sides.
         file.loose.push((offset, data.clone()));
+        file.history.push(format!("{len} bytes {stable:?} at {offset}"));
         self.certain.files.entry(number).or_default().loose.push((offset, data.clone()));
         let written = acknowledged!(nfs.write(&handle, offset, &data, stable), path);
         if written.count as usize != len || written.committed < stable as u32 {
@@ -292,6 +295,7 @@ impl Ledger {
         file.stable = file.newest();
         file.loose.clear();
         file.verifier = None;
+        file.history.push("COMMIT".into());
         Ok(())
     }
 
