@@ -23,6 +23,8 @@ use found::Found;
 const MOST_NAMES: usize = 40;
 /// Handles of removed objects that are tried again, the latest.
 const MOST_GONE: usize = 100;
+/// Block size of the file system.
+const BLOCK: u64 = 4096;
 /// Longest file.
 const LONGEST: u64 = 300_000;
 
@@ -231,6 +233,11 @@ impl Ledger {
         let size = self.rng.below(LONGEST);
         let handle = after.handle(number);
         let file = after.files.entry(number).or_default();
+        // Ordered data, as ext4 does it: the rest of the new last block is zeroed before the size is committed. A cut
+        // in between shows the zeros under the old size, so while the call is in doubt they may be there.
+        let rest = (size.next_multiple_of(BLOCK)).min(file.stable.len() as u64).saturating_sub(size);
+        let before = self.certain.files.entry(number).or_default();
+        before.loose.push((size.min(file.stable.len() as u64), vec![0; rest as usize]));
         file.stable.resize(size as usize, 0);
         file.history.push(format!("size {size}"));
         acknowledged!(nfs.setattr(&handle, Set::size(size), None), path);
