@@ -6,7 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod frame;
+pub mod ledger;
+pub mod nfs3;
 pub mod rpc;
 pub mod world;
 
