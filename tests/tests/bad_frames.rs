@@ -190,8 +190,8 @@ fn hostile_fragments() {
     piece(5, 0, true, &request(5)[..1480]);
     piece(5, 800, false, &[0xee; 16]);
     // Two ends.
-    piece(6, 1480, false, &request(6)[1480..]);
-    piece(6, 1488, false, &request(6)[1488..]);
+    piece(6, 1480, false, &request(6)[1480..2480]);
+    piece(6, 2480, false, &request(6)[2480..]);
     piece(6, 0, true, &request(6)[..1480]);
     // Ping of death: an end beyond 64 KiB. A part whose length is no multiple of 8. Nothing in a part.
     piece(7, 65_528, false, &[0; 1400]);
