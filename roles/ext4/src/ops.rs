@@ -65,6 +65,10 @@ impl Volume for Ext4Volume {
     ) -> Result<Change, VolumeError> {
         let change = self.inner.borrow_mut().set_attributes(id, changes, guard)?;
         self.changed();
+        if change.after.size < change.before.size {
+            // Blocks were freed; see `Inner::bury` for why nobody may have them before this is committed.
+            self.sync_now()?;
+        }
         Ok(change)
     }
 
@@ -235,8 +239,10 @@ impl Inner {
 
     /// Fails unless `blocks` and what it takes to map them fit into what may be used.
     fn check_space(&mut self, blocks: u64) -> Result<(), VolumeError> {
-        let stats = self.engine()?.statfs();
-        if stats.free_blocks >= blocks + METADATA_BLOCKS + RESERVE_BLOCKS {
+        let wanted = blocks + METADATA_BLOCKS + RESERVE_BLOCKS;
+        if self.engine()?.statfs().free_blocks >= wanted
+            || (self.free_dead_early()? && self.engine()?.statfs().free_blocks >= wanted)
+        {
             return Ok(());
         }
         self.counters.no_space += 1;
@@ -244,7 +250,9 @@ impl Inner {
     }
 
     fn check_inodes(&mut self) -> Result<(), VolumeError> {
-        if u64::from(self.engine()?.statfs().free_inodes) > RESERVE_INODES {
+        if u64::from(self.engine()?.statfs().free_inodes) > RESERVE_INODES
+            || (self.free_dead_early()? && u64::from(self.engine()?.statfs().free_inodes) > RESERVE_INODES)
+        {
             return Ok(());
         }
         self.counters.no_space += 1;
@@ -486,8 +494,6 @@ impl Inner {
         let inode = self.discard(dir.inode as u32, name)?;
         if object.links > 1 {
             self.touch(inode, |times| times.changed = now)?;
-        } else {
-            self.written.remove(&inode);
         }
         self.touch(dir.inode as u32, |times| (times.modified, times.changed) = (now, now))?;
         Ok(Removed { object: object.id, dir: self.change(before)? })
@@ -503,7 +509,7 @@ impl Inner {
         let parent = inode_number(dir.inode as u32)?;
         let outcome = self.call(|engine| engine.remove_empty_directory(parent, name))?;
         if outcome.requires_reap() {
-            self.call(|engine| engine.reap_unlinked_inode(outcome.inode))?;
+            self.bury(outcome.inode);
         }
         self.times.forget(outcome.inode.raw());
         self.touch(parent.raw(), |times| (times.modified, times.changed) = (now, now))?;
@@ -622,8 +628,7 @@ impl Inner {
         if let Some(replaced) = outcome.replaced
             && replaced.requires_reap()
         {
-            self.call(|engine| engine.reap_unlinked_inode(replaced.inode))?;
-            self.times.forget(replaced.inode.raw());
+            self.bury(replaced.inode);
         }
         Ok(())
     }

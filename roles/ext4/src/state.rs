@@ -89,20 +89,18 @@ impl Inner {
         if let Some(replaced) = outcome.replaced
             && replaced.requires_reap()
         {
-            self.call(|engine| engine.reap_unlinked_inode(replaced.inode))?;
-            self.times.forget(replaced.inode.raw());
+            self.bury(replaced.inode);
         }
         self.touch(dir, |times| (times.modified, times.changed) = (now, now))
     }
 
-    /// Removes a name and frees the object if that was its last.
+    /// Removes a name; the object goes with its last one.
     pub fn discard(&mut self, dir: u32, name: FileName<'_>) -> Result<u32, VolumeError> {
         let number = inode_number(dir)?;
         let outcome = self.call(|engine| engine.unlink(number, name))?;
         let inode = outcome.inode.raw();
         if outcome.requires_reap() {
-            self.call(|engine| engine.reap_unlinked_inode(outcome.inode))?;
-            self.times.forget(inode);
+            self.bury(outcome.inode);
         }
         Ok(inode)
     }

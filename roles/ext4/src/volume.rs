@@ -94,6 +94,8 @@ pub(crate) struct Inner {
     /// Directories that grew since the last sync, and those whose block count must be looked at.
     pub grown: BTreeSet<u32>,
     miscounted: BTreeSet<u32>,
+    /// Inodes without a name whose blocks wait to be freed; see [`Inner::bury`].
+    pub dead: Vec<InodeNumber>,
     /// Files written since the last sync, and those of them whose data was lost in a failed one.
     pub written: BTreeSet<u32>,
     pub lost: BTreeSet<u32>,
@@ -140,6 +142,7 @@ impl Ext4Volume {
             operations_since_sync: 0,
             grown: BTreeSet::new(),
             miscounted: BTreeSet::new(),
+            dead: Vec::new(),
             written: BTreeSet::new(),
             lost: BTreeSet::new(),
             counters: Counters::default(),
@@ -292,6 +295,7 @@ impl Inner {
             }
             return Err(VolumeError::Io);
         }
+        self.free_dead();
         let full = self.journal_bytes >= self.journal_limit || self.times.pinned() >= PINNED_INODES;
         if full || miscounted {
             self.checkpoint()?;
@@ -365,7 +369,36 @@ impl Inner {
         }
         self.journal_bytes = 0;
         self.times.checkpointed();
+        // Mounting freed what had no name.
+        self.dead.clear();
         Ok(())
+    }
+
+    /// Keeps the blocks of an inode that lost its last name until that is committed. The engine gives freed
+    /// blocks away at once: data of another file, which is written in place, would reach them before the
+    /// commit, and a power cut in between would leave the old name with the other file's data. Until then
+    /// the inode is on the filesystem's orphan list, from where a mount or `e2fsck` frees it.
+    pub fn bury(&mut self, inode: InodeNumber) {
+        self.times.forget(inode.raw());
+        self.written.remove(&inode.raw());
+        self.dead.push(inode);
+    }
+
+    /// Frees what was buried, now that a sync has succeeded.
+    fn free_dead(&mut self) {
+        for inode in core::mem::take(&mut self.dead) {
+            if let Err(error) = self.call(|engine| engine.reap_unlinked_inode(inode)) {
+                log::error!(target: "ext4", "freeing inode {}: {error}; the next mount will do it", inode.raw());
+            }
+        }
+    }
+
+    /// Frees buried blocks ahead of time, for an operation that lacks space. True when there were any.
+    pub fn free_dead_early(&mut self) -> Result<bool, VolumeError> {
+        if self.dead.is_empty() {
+            return Ok(false);
+        }
+        self.sync().map(|()| true)
     }
 
     /// Ends it: everything stable, the filesystem marked clean.
