@@ -3,7 +3,9 @@
 use keelson_ext4::dev::{FileDisk, Kept, Scratch, Seed, SimDisk, e2fsck, log_to_stderr, mke2fs, mount, run};
 use keelson_ext4::{Ext4Volume, Options};
 use keelson_hal::BlockOp;
-use keelson_volume::{ClearSetid, Created, FileId, NewObject, ObjectKind, SetTime, Volume, VolumeError};
+use keelson_volume::{
+    ClearSetid, Created, FileId, NewObject, ObjectKind, SetAttributes, SetTime, Volume, VolumeError,
+};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -36,6 +38,53 @@ fn recover(image: Vec<u8>, check: impl FnOnce(&Ext4Volume)) -> Result<(), String
     let scratch = Scratch::new();
     fs::write(scratch.path(), disk.image()).map_err(|error| error.to_string())?;
     e2fsck(scratch.path())
+}
+
+/// Blocks of a file that was removed, replaced or cut short are nobody's before that is committed: wherever the
+/// power fails in between, a name that is still there has its own content, not the data of whoever writes next.
+#[test]
+fn freed_blocks_are_not_reused_before_the_commit() {
+    log_to_stderr();
+    let takes_blocks: [(&str, fn(&Ext4Volume, FileId, FileId)); 3] = [
+        ("remove", |volume, root, _| {
+            run(volume.remove(root, b"old")).expect("remove");
+        }),
+        ("rename", |volume, root, _| {
+            create(volume, root, "other").expect("create");
+            run(volume.rename(root, b"other", root, b"old")).expect("rename");
+        }),
+        ("truncate", |volume, _, old| {
+            let shorter = SetAttributes { size: Some(0), ..SetAttributes::default() };
+            run(volume.set_attributes(old, shorter, None)).expect("truncate");
+        }),
+    ];
+    for (what, take) in takes_blocks {
+        let disk = SimDisk::new(image(8, &["-b", "1024"]), true);
+        let volume = mount(disk.clone(), 1, Options::default()).expect("mount");
+        let root = volume.root();
+        let content = vec![0xaa; 100_000];
+        let old = create(&volume, root, "old").expect("create").object.id;
+        write(&volume, old, 0, &content).expect("write");
+        run(volume.commit(root)).expect("commit");
+        let before = disk.events();
+        take(&volume, root, old);
+        for index in 0..4 {
+            let id = create(&volume, root, &format!("new {index}")).expect("create").object.id;
+            write(&volume, id, 0, &[0x55; 100_000]).expect("write");
+        }
+        run(volume.commit(root)).expect("commit");
+        for cut in before..=disk.events() {
+            let (image, _) = disk.after_cut(cut, || Kept::All);
+            let outcome = recover(image, |volume| {
+                let Ok(found) = run(volume.lookup(volume.root(), b"old")) else { return };
+                let mut data = vec![0; found.size as usize];
+                assert_eq!(run(volume.read(found.id, 0, &mut data)), Ok(data.len()));
+                let own = data.is_empty() || data == content;
+                assert!(own, "{what}, cut {cut}: the old name has other content");
+            });
+            outcome.unwrap_or_else(|error| panic!("{what}, cut {cut}: {error}"));
+        }
+    }
 }
 
 /// What was committed must be there: files by name with their whole content, and no others' data.
