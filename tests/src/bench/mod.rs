@@ -23,8 +23,8 @@ use std::time::Duration;
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Rows whose name contains this text; all when empty.
-    pub only: String,
+    /// Rows whose name contains one of these texts; all when there is none.
+    pub only: Vec<String>,
     /// How often each row is measured on each server.
     pub rounds: usize,
     /// Another image of the appliance to compare with, instead of knfsd: one from before a change.
@@ -38,7 +38,8 @@ pub fn run(plan: &Plan) -> Result<()> {
     let mut report = Report::default();
     let servers = Servers::start(plan, &mut report)?;
     report.heading(if plan.against.is_some() { "other" } else { "knfsd" });
-    for row in rows().iter().filter(|row| row.name.contains(&plan.only)) {
+    let wanted = |row: &&Row| plan.only.is_empty() || plan.only.iter().any(|part| row.name.contains(part));
+    for row in rows().iter().filter(wanted) {
         let mut costs: [Vec<Cost>; 2] = Default::default();
         for round in 0..plan.rounds {
             for (side, costs) in servers.sides().iter().zip(&mut costs) {
