@@ -1,5 +1,6 @@
 //! IP headers, read with suspicion and written plainly.
 
+use super::checksum::sum;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::checksum;
 
@@ -50,7 +51,7 @@ pub(crate) fn parse_v4(frame: &[u8]) -> Option<Packet<'_>> {
         return None;
     }
     let whole = &frame[..total];
-    if checksum::data(&whole[..header_len]) != 0xffff {
+    if sum(&whole[..header_len]) != 0xffff {
         return None;
     }
     let (flags, id) = (be16(header, 6), be16(header, 4));
@@ -132,7 +133,7 @@ pub(crate) fn write_v4(
     header[10..12].fill(0);
     header[12..16].copy_from_slice(&src.octets());
     header[16..20].copy_from_slice(&dst.octets());
-    let sum = !checksum::data(header);
+    let sum = !sum(header);
     header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
@@ -156,13 +157,13 @@ pub(crate) fn pseudo_sum(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> 
 /// Whether the transport checksum over `segment` is right.
 pub(crate) fn transport_sum_ok(packet: &Packet<'_>) -> bool {
     let pseudo = pseudo_sum(packet.src, packet.dst, packet.protocol, packet.payload.len());
-    checksum::combine(&[pseudo, checksum::data(packet.payload)]) == 0xffff
+    checksum::combine(&[pseudo, sum(packet.payload)]) == 0xffff
 }
 
 /// The checksum field for `segment`, in which that field is zero.
 pub(crate) fn transport_sum(src: IpAddr, dst: IpAddr, protocol: u8, segment: &[u8]) -> u16 {
     let pseudo = pseudo_sum(src, dst, protocol, segment.len());
-    !checksum::combine(&[pseudo, checksum::data(segment)])
+    !checksum::combine(&[pseudo, sum(segment)])
 }
 
 /// Two bytes in network order; `at + 1` must be inside.

@@ -1,5 +1,6 @@
 //! The internet layer: which way a packet goes, how it is cut, and how pieces become whole.
 
+mod checksum;
 pub(crate) mod header;
 mod output;
 pub(crate) mod reassembly;

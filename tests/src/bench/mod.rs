@@ -16,16 +16,19 @@ pub use rows::{Row, Work, rows};
 pub use servers::{Servers, Side};
 
 use keelson_qemu::Result;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Rows whose name contains this text; all when empty.
-    pub only: String,
+    /// Rows whose name contains one of these texts; all when there is none.
+    pub only: Vec<String>,
     /// How often each row is measured on each server.
     pub rounds: usize,
+    /// Another image of the appliance to compare with, instead of knfsd: one from before a change.
+    pub against: Option<PathBuf>,
     /// Sample where the appliance spends its time; slows everything down.
     pub profile: bool,
 }
@@ -34,18 +37,19 @@ pub struct Plan {
 pub fn run(plan: &Plan) -> Result<()> {
     let mut report = Report::default();
     let servers = Servers::start(plan, &mut report)?;
-    report.heading();
-    for row in rows().iter().filter(|row| row.name.contains(&plan.only)) {
+    report.heading(if plan.against.is_some() { "other" } else { "knfsd" });
+    let wanted = |row: &&Row| plan.only.is_empty() || plan.only.iter().any(|part| row.name.contains(part));
+    for row in rows().iter().filter(wanted) {
         let mut costs: [Vec<Cost>; 2] = Default::default();
         for round in 0..plan.rounds {
             for (side, costs) in servers.sides().iter().zip(&mut costs) {
-                if plan.profile && !side.is_keelson() {
+                if plan.profile && !std::ptr::eq(side, &servers.sides()[0]) {
                     continue;
                 }
                 (row.prepare)(&servers, side, round)?;
                 // What preparing left behind shall not be counted: delayed acknowledgements, timers.
                 thread::sleep(Duration::from_millis(200));
-                let profile = (plan.profile && side.is_keelson()).then(|| profile::Plan::new(row.name));
+                let profile = plan.profile.then(|| profile::Plan::new(row.name));
                 costs.push(measure(&servers, side, row, round, profile)?);
             }
         }

@@ -62,7 +62,10 @@ impl Plan {
         for stack in stacks {
             let frames = stack.iter().flat_map(|address| names.get(address).unwrap_or(&unknown));
             let mut frames: Vec<&String> = frames.collect();
-            if let Some(innermost) = frames.first() {
+            // The standard library's inlined pieces say nothing; whose they are does.
+            let telling =
+                |name: &&&String| !["core::", "alloc::", "<"].iter().any(|start| name.starts_with(start));
+            if let Some(innermost) = frames.iter().find(telling) {
                 *own.entry(*innermost).or_insert(0) += 1;
             }
             frames.sort();

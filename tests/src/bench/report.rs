@@ -62,13 +62,13 @@ impl Report {
         println!("{:<34} {:>12} {:>12} {:<8} {:>8}", "", "keelson", "knfsd", "unit", "ratio");
     }
 
-    /// Titles of the rows.
-    pub fn heading(&self) {
+    /// Titles of the rows; `other` is what we are compared with.
+    pub fn heading(&self, other: &str) {
         println!();
         println!("{:<34} {:^30} | {:^34}", "", "rate as the client sees it", "server's CPU ms per unit");
         println!(
             "{:<26} {:<7} {:>10} {:>10} {:>8} | {:>10} {:>10} {:>8}",
-            "", "unit", "keelson", "knfsd", "ratio", "keelson", "knfsd", "ratio"
+            "", "unit", "keelson", other, "ratio", "keelson", other, "ratio"
         );
     }
 
@@ -97,7 +97,7 @@ impl Report {
     /// The summary.
     pub fn end(&self) {
         match self.lost.as_slice() {
-            [] => println!("\nkeelson needs no more than knfsd in any row"),
+            [] => println!("\nkeelson needs no more than the other in any row"),
             lost => println!("\nkeelson misses its target in: {}", lost.join(", ")),
         }
     }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 /// MiB written and read again.
 const BULK_MIB: usize = 64;
 /// Files made, found and removed by one process.
-const FILES: usize = 400;
+const FILES: usize = 200;
 /// Processes that make files at the same time, and files of each.
 const WRITERS: usize = 8;
-const FILES_EACH: usize = 50;
+const FILES_EACH: usize = 25;
 /// Small calls of the bench's own client.
 const CALLS: usize = 3000;
 

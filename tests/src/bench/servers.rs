@@ -5,7 +5,7 @@ use super::{Plan, Report};
 use crate::Appliance;
 use keelson_qemu::{
     Bench, Cache, Capture, Drive, Endpoint, Error, Ext4Image, Ext4Spec, Knfsd, Lan, LinuxGuest, LinuxSpec,
-    Machine, Nic, NicModel, Port, Result, Rng,
+    Machine, MachineSpec, Nic, NicModel, Port, Result, Rng,
 };
 use std::fs;
 use std::io;
@@ -30,7 +30,7 @@ pub const MANY: usize = 5000;
 const BOOTS: usize = 3;
 
 const KEELSON: &str = "10.0.0.1";
-const KNFSD: &str = "10.0.0.2";
+const OTHER: &str = "10.0.0.2";
 
 /// One server with what is needed to use it.
 pub struct Side {
@@ -85,30 +85,32 @@ impl Servers {
         let spec = LinuxSpec::new("client").on_port(&port(&lan, "client")?, &["10.0.0.3/24"]);
         let client = LinuxGuest::boot(&bench, spec)?;
 
-        let keelson_port = port(&lan, "keelson")?;
-        let start_keelson = || {
+        let ports = [port(&lan, "ours")?, port(&lan, "theirs")?];
+        let start_keelson = |name: &str, address: &str, side: usize| {
             // A profile stops the machine for every sample, and QEMU then syncs its disks.
             let cache = if plan.profile { Cache::Unsafe } else { Cache::Writeback };
-            Appliance::nfs(
-                &bench,
-                "keelson",
-                &format!("ip={KEELSON}/24:eth0 nfs.exports=\"/ *(rw,sync,no_root_squash)\""),
-            )
-            .memory_mib(MEMORY_MIB)
-            .nic(Nic::on(&keelson_port, NicModel::Virtio))
-            .drive(Drive::file(disks[0].path()).cache(cache))
-            .start()
+            let line = format!("ip={address}/24:eth0 nfs.exports=\"/ *(rw,sync,no_root_squash)\"");
+            Appliance::nfs(&bench, name, &line)
+                .memory_mib(MEMORY_MIB)
+                .nic(Nic::on(&ports[side], NicModel::Virtio))
+                .drive(Drive::file(disks[side].path()).cache(cache))
         };
-        let (boot, machine) = boot_keelson(&endpoint, start_keelson)?;
-        report.quantities();
-        let spec = LinuxSpec::new("knfsd")
-            .on_port(&port(&lan, "knfsd")?, &[&format!("{KNFSD}/24")])
-            .memory_mib(MEMORY_MIB)
-            .drive(Drive::file(disks[1].path()));
-        let (knfsd_boot, knfsd) = boot_knfsd(&bench, &endpoint, spec)?;
-        report.quantity("boot to first NFS reply", "ms", boot.0, knfsd_boot.0, 0.2);
-        report.quantity("CPU time of that", "ms", boot.1, knfsd_boot.1, 0.2);
-        memory_and_size(report, &machine, &knfsd)?;
+        let (boot, machine) = boot_keelson(&endpoint, KEELSON, start_keelson("keelson", KEELSON, 0))?;
+        let theirs = if let Some(image) = &plan.against {
+            let other = start_keelson("other", OTHER, 1).kernel(image);
+            Server::Keelson(boot_keelson(&endpoint, OTHER, other)?.1)
+        } else {
+            let spec = LinuxSpec::new("knfsd")
+                .on_port(&ports[1], &[&format!("{OTHER}/24")])
+                .memory_mib(MEMORY_MIB)
+                .drive(Drive::file(disks[1].path()));
+            let (knfsd_boot, knfsd) = boot_knfsd(&bench, &endpoint, spec)?;
+            report.quantities();
+            report.quantity("boot to first NFS reply", "ms", boot.0, knfsd_boot.0, 0.2);
+            report.quantity("CPU time of that", "ms", boot.1, knfsd_boot.1, 0.2);
+            memory_and_size(report, &machine, &knfsd)?;
+            Server::Knfsd(knfsd)
+        };
 
         let side = |server, address: &str, mount_at| -> Result<Side> {
             let address: IpAddr = address.parse().expect("a constant");
@@ -122,10 +124,8 @@ impl Servers {
             )?;
             Ok(Side { server, address, mount: mount_at, root })
         };
-        let sides = [
-            side(Server::Keelson(machine), KEELSON, "/mnt/keelson")?,
-            side(Server::Knfsd(knfsd), KNFSD, "/mnt/knfsd")?,
-        ];
+        let sides =
+            [side(Server::Keelson(machine), KEELSON, "/mnt/ours")?, side(theirs, OTHER, "/mnt/theirs")?];
         Ok(Servers { sides, client, endpoint, _bench: bench })
     }
 
@@ -176,11 +176,11 @@ fn disks(bench: &Bench, rounds: usize) -> Result<[Ext4Image; 2]> {
 /// Milliseconds from the start of QEMU to the first reply, and of CPU time until then.
 type Boot = (f64, f64);
 
-fn boot_keelson(endpoint: &Endpoint, start: impl Fn() -> Result<Machine>) -> Result<(Boot, Machine)> {
+fn boot_keelson(endpoint: &Endpoint, address: &str, spec: MachineSpec) -> Result<(Boot, Machine)> {
     let mut boots = Vec::new();
     loop {
-        let machine = start()?;
-        let boot = first_reply(endpoint, KEELSON, &machine)?;
+        let machine = spec.clone().start()?;
+        let boot = first_reply(endpoint, address, &machine)?;
         boots.push(boot);
         if boots.len() == BOOTS {
             boots.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -194,7 +194,7 @@ fn boot_knfsd(bench: &Bench, endpoint: &Endpoint, spec: LinuxSpec) -> Result<(Bo
     let guest = LinuxGuest::boot(bench, spec)?;
     guest.ok("mount -t ext4 /dev/vda /srv", LONG)?;
     guest.start_knfsd(&Knfsd::export("/srv", "rw,sync,no_root_squash"))?;
-    let boot = first_reply(endpoint, KNFSD, guest.machine())?;
+    let boot = first_reply(endpoint, OTHER, guest.machine())?;
     Ok((boot, guest))
 }
 

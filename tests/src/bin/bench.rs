@@ -3,7 +3,8 @@
 use keelson_tests::bench::{Plan, run};
 use std::process::ExitCode;
 
-const USAGE: &str = "bench [--only PART-OF-A-ROW'S-NAME] [--rounds COUNT] [--profile]";
+const USAGE: &str =
+    "bench [--only PART-OF-A-ROW'S-NAME]... [--rounds COUNT] [--against OTHER.img] [--profile]";
 
 fn main() -> ExitCode {
     let Some(plan) = plan(std::env::args().skip(1)) else {
@@ -20,11 +21,12 @@ fn main() -> ExitCode {
 }
 
 fn plan(mut words: impl Iterator<Item = String>) -> Option<Plan> {
-    let mut plan = Plan { only: String::new(), rounds: 3, profile: false };
+    let mut plan = Plan { only: vec![], rounds: 3, against: None, profile: false };
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--only" => plan.only = words.next()?,
+            "--only" => plan.only.push(words.next()?),
             "--rounds" => plan.rounds = words.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
+            "--against" => plan.against = Some(words.next()?.into()),
             "--profile" => plan.profile = true,
             _ => return None,
         }
