@@ -185,7 +185,7 @@ fn memory(ram: u64) -> String {
     let (frames, heap) = (mm::frames::statistics(), mm::heap::counts());
     alloc::format!(
         "RAM {}, managed {}, free {}\nused {}, at most {}; allocations refused {}\n\
-         heap {} of {} in {} allocations\n",
+         heap {} of {} in {} allocations; {} made since boot\n",
         Kib(ram >> 10),
         Kib(frames.total * 4),
         Kib(frames.free * 4),
@@ -195,6 +195,7 @@ fn memory(ram: u64) -> String {
         Kib(heap.used as u64 >> 10),
         Kib(heap.claimed as u64 >> 10),
         heap.allocations,
+        heap.allocations_made,
     )
 }
 

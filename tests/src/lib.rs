@@ -6,6 +6,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
+pub mod frame;
+pub mod ledger;
+pub mod nfs3;
+pub mod rpc;
+pub mod world;
+
 use keelson_qemu::{Bench, MachineSpec};
 use std::path::{Path, PathBuf};
 

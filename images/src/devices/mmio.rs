@@ -14,9 +14,15 @@ use keelson_kernel::mm;
 /// Where QEMU's `microvm` has its windows when the firmware describes them in AML only, which we do not run.
 const MICROVM_BASE: u64 = 0xfeb0_0000;
 const MICROVM_WINDOW: u64 = 512;
-const MICROVM_WINDOWS: u32 = 8;
-/// Wire of its first window; the others follow.
-const MICROVM_FIRST_GSI: u32 = 16;
+
+/// How many windows `microvm` has, and the wire of the first; the others follow. It has two I/O APICs and
+/// wires the windows to all pins of the second, or (with `ioapic2=off`) to the last eight of its only one.
+fn microvm_windows(io_apics: &[(u64, u32)]) -> (u32, u32) {
+    match io_apics.get(1) {
+        Some((_, first_gsi)) => (24, *first_gsi),
+        None => (8, 16),
+    }
+}
 
 /// Adds what the command line announces, or what `microvm` is known to have.
 pub fn find(node: &Node, devices: &mut Devices) {
@@ -27,9 +33,11 @@ pub fn find(node: &Node, devices: &mut Devices) {
     }
     // The windows would be somebody else's registers on a machine with PCI.
     if !announced && node.machine.pci.functions.is_empty() {
-        for index in 0..MICROVM_WINDOWS {
+        let (count, first_gsi) = microvm_windows(&node.machine.platform.io_apics);
+        // QEMU puts the first device of its command line into the last window.
+        for index in (0..count).rev() {
             let base = MICROVM_BASE + u64::from(index) * MICROVM_WINDOW;
-            probe(node, devices, base, MICROVM_WINDOW, MICROVM_FIRST_GSI + index);
+            probe(node, devices, base, MICROVM_WINDOW, first_gsi + index);
         }
     }
 }
@@ -59,4 +67,17 @@ fn try_probe(
         None => (transport.without_interrupt(), polled()),
     };
     devices.add_virtio(node, Box::new(transport), interrupt, place).map_err(|error| format!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_follow_the_io_apics() {
+        let one = [(0xfec0_0000, 0)];
+        assert_eq!(microvm_windows(&one), (8, 16));
+        assert_eq!(microvm_windows(&[one[0], (0xfec1_0000, 24)]), (24, 24));
+        assert_eq!(microvm_windows(&[]), (8, 16));
+    }
 }

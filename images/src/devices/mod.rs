@@ -1,8 +1,8 @@
 //! Finds the machine's devices and gives each its driver.
 //!
 //! Order is what names depend on: network devices become `eth0, eth1, ...` and disks `vda, vdb, ...` in the
-//! order of their PCI addresses, or of their register windows where there is no PCI. A device that cannot be
-//! started is reported and left out; the next one takes its name.
+//! order of their PCI addresses; without PCI in the order of the command line, the loader's or, on QEMU's
+//! `microvm`, QEMU's own. A device that cannot be started is reported and left out; the next one takes its name.
 
 mod mmio;
 mod pci;

@@ -100,6 +100,11 @@ pub trait Interrupt {
     /// Ready once for any number of times the source fired since the last `Ready`; otherwise keeps the
     /// waker. Only the most recent waker is kept: one task waits on a source.
     fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Lets the source end a halt again although its task has not come round to [`Interrupt::poll_fired`]: for
+    /// synchronous code that waits for its device while no task runs. Acknowledge at the device first. The
+    /// task's turn stays as it is.
+    fn rearm(&self) {}
 }
 
 /// Random bytes fit for keys, sequence numbers and ports.

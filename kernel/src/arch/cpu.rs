@@ -1,7 +1,11 @@
 //! Model-specific and control registers, CPUID, halting.
 
-use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
+use x86_64::instructions::{interrupts, tlb};
+use x86_64::registers::control::{Cr2, Cr3, Cr3Flags, Cr4, Cr4Flags};
+use x86_64::registers::model_specific::Msr;
+use x86_64::structures::paging::PhysFrame;
+use x86_64::{PhysAddr, VirtAddr};
 
 /// IA32_APIC_BASE.
 pub const MSR_APIC_BASE: u32 = 0x1b;
@@ -9,13 +13,6 @@ pub const MSR_APIC_BASE: u32 = 0x1b;
 pub const MSR_TSC_DEADLINE: u32 = 0x6e0;
 /// IA32_GS_BASE.
 pub const MSR_GS_BASE: u32 = 0xc000_0101;
-
-/// CR4 bit: user-mode instruction prevention.
-pub const CR4_UMIP: u64 = 1 << 11;
-/// CR4 bit: supervisor-mode execution prevention.
-pub const CR4_SMEP: u64 = 1 << 20;
-/// CR4 bit: supervisor-mode access prevention.
-pub const CR4_SMAP: u64 = 1 << 21;
 
 /// CPUID leaf `leaf`, sub-leaf `sub`; zeros for a leaf the processor does not have.
 pub fn cpuid(leaf: u32, sub: u32) -> CpuidResult {
@@ -31,13 +28,8 @@ pub fn cpuid(leaf: u32, sub: u32) -> CpuidResult {
 /// # Safety
 /// The register exists on this processor.
 pub unsafe fn rdmsr(msr: u32) -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: reads a register; existence is the caller's promise.
-    unsafe {
-        asm!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high,
-            options(nomem, nostack, preserves_flags))
-    };
-    u64::from(high) << 32 | u64::from(low)
+    // SAFETY: the caller's promise.
+    unsafe { Msr::new(msr).read() }
 }
 
 /// Writes a model-specific register.
@@ -46,55 +38,39 @@ pub unsafe fn rdmsr(msr: u32) -> u64 {
 /// The register exists, and the value does not break what Rust relies on (paging, GS base).
 pub unsafe fn wrmsr(msr: u32, value: u64) {
     // SAFETY: the caller's promise.
-    unsafe {
-        asm!("wrmsr", in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32,
-            options(nostack, preserves_flags))
-    };
+    unsafe { Msr::new(msr).write(value) };
 }
 
-/// Physical address of the root page table.
+/// Physical address of the root page table, with the flags below bit 12.
 pub fn cr3() -> u64 {
-    let value: u64;
-    // SAFETY: reads a register; ring 0.
-    unsafe { asm!("mov {}, cr3", out(reg) value, options(nomem, nostack, preserves_flags)) };
-    value
+    let (root, flags) = Cr3::read_raw();
+    root.start_address().as_u64() | u64::from(flags)
 }
 
-/// Switches the address space.
+/// Switches the address space to the root table at physical address `root`.
 ///
 /// # Safety
 /// The tables map the code, stack and data in use at the same addresses.
 pub unsafe fn set_cr3(root: u64) {
+    let frame = PhysFrame::containing_address(PhysAddr::new_truncate(root));
     // SAFETY: the caller's promise.
-    unsafe { asm!("mov cr3, {}", in(reg) root, options(nostack, preserves_flags)) };
+    unsafe { Cr3::write(frame, Cr3Flags::empty()) };
 }
 
 /// Faulting address of the last page fault.
 pub fn cr2() -> u64 {
-    let value: u64;
-    // SAFETY: reads a register; ring 0.
-    unsafe { asm!("mov {}, cr2", out(reg) value, options(nomem, nostack, preserves_flags)) };
-    value
+    Cr2::read_raw()
 }
 
 /// Sets the protection bits of CR4 that this processor has: UMIP, SMEP, SMAP.
 pub fn enable_protection() {
     let features = cpuid(7, 0);
-    let mut bits = 0;
-    if features.ecx & 1 << 2 != 0 {
-        bits |= CR4_UMIP;
-    }
-    if features.ebx & 1 << 7 != 0 {
-        bits |= CR4_SMEP;
-    }
-    if features.ebx & 1 << 20 != 0 {
-        bits |= CR4_SMAP;
-    }
+    let mut flags = Cr4::read();
+    flags.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.ecx & 1 << 2 != 0);
+    flags.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, features.ebx & 1 << 7 != 0);
+    flags.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, features.ebx & 1 << 20 != 0);
     // SAFETY: the bits exist (CPUID) and only forbid what we never do: user pages do not exist.
-    unsafe {
-        asm!("mov {t}, cr4", "or {t}, {bits}", "mov cr4, {t}", t = out(reg) _, bits = in(reg) bits,
-            options(nostack))
-    };
+    unsafe { Cr4::write(flags) };
 }
 
 /// The time stamp counter.
@@ -105,8 +81,8 @@ pub fn rdtsc() -> u64 {
 
 /// Stops this core for good (but for NMI, which returns here).
 pub fn halt() {
-    // SAFETY: interrupts stay off; only time passes.
-    unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+    interrupts::disable();
+    x86_64::instructions::hlt();
 }
 
 /// One `pause` in a spin loop.
@@ -116,6 +92,5 @@ pub fn pause() {
 
 /// Drops this core's translation of the page at `address`.
 pub fn invlpg(address: usize) {
-    // SAFETY: dropping a cached translation is always sound.
-    unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack, preserves_flags)) };
+    tlb::flush(VirtAddr::new_truncate(address as u64));
 }

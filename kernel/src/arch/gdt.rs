@@ -1,99 +1,65 @@
 //! Segments and the task state segment of a core, with its interrupt stacks.
 
 use alloc::boxed::Box;
-use core::arch::asm;
+use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
+use x86_64::instructions::tables::load_tss;
+use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
+use x86_64::structures::tss::TaskStateSegment;
+use x86_64::{PrivilegeLevel, VirtAddr};
 
 /// Selector of the 64-bit code segment; the same as in the boot tables.
-pub const CODE: u16 = 0x10;
+pub const CODE: SegmentSelector = SegmentSelector::new(2, PrivilegeLevel::Ring0);
 /// Selector of the data segment.
-pub const DATA: u16 = 0x18;
-const TSS: u16 = 0x20;
+pub const DATA: SegmentSelector = SegmentSelector::new(3, PrivilegeLevel::Ring0);
 
-/// Interrupt stack (IST index) of exceptions.
-pub const IST_EXCEPTION: u8 = 1;
+/// Interrupt stack of exceptions: index in the TSS's table, which gates count from 1.
+pub const IST_EXCEPTION: u16 = 0;
 /// Interrupt stack of NMI and machine checks.
-pub const IST_NMI: u8 = 2;
+pub const IST_NMI: u16 = 1;
 /// Interrupt stack of double faults.
-pub const IST_DOUBLE_FAULT: u8 = 3;
+pub const IST_DOUBLE_FAULT: u16 = 2;
 const IST_STACKS: usize = 3;
 /// The panic report formats and symbolises on these.
 const IST_STACK_SIZE: usize = 16 * 1024;
 
-/// Intel SDM volume 3, figure 8-11.
-#[repr(C, packed(4))]
-struct TaskState {
-    reserved: u32,
-    rsp: [u64; 3],
-    reserved2: u64,
-    ist: [u64; 7],
-    reserved3: u64,
-    reserved4: u16,
-    io_map: u16,
-}
-
-#[repr(C, align(16))]
+/// What one core's segment registers refer to.
 struct Tables {
-    gdt: [u64; 6],
-    tss: TaskState,
-}
-
-#[repr(C, packed)]
-struct Pointer {
-    limit: u16,
-    base: u64,
+    gdt: GlobalDescriptorTable<6>,
+    tss: TaskStateSegment,
 }
 
 /// Gives this core a GDT and TSS of its own, for ever.
 pub fn init() {
-    let mut ist = [0; 7];
-    for stack in ist.iter_mut().take(IST_STACKS) {
+    let tables =
+        Box::leak(Box::new(Tables { gdt: GlobalDescriptorTable::empty(), tss: TaskStateSegment::new() }));
+    // The table is packed: changed as a copy.
+    let mut stacks = tables.tss.interrupt_stack_table;
+    for slot in stacks.iter_mut().take(IST_STACKS) {
         let memory = Box::leak(alloc::vec![0u8; IST_STACK_SIZE].into_boxed_slice());
-        *stack = (memory.as_ptr() as u64 + IST_STACK_SIZE as u64) & !15;
+        *slot = VirtAddr::from_ptr(memory.as_ptr_range().end).align_down(16u64);
     }
-    let tables = Box::leak(Box::new(Tables {
-        gdt: [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0],
-        tss: TaskState {
-            reserved: 0,
-            rsp: [0; 3],
-            reserved2: 0,
-            ist,
-            reserved3: 0,
-            reserved4: 0,
-            io_map: size_of::<TaskState>() as u16,
-        },
-    }));
-    let [low, high] = tss_descriptor(&raw const tables.tss as u64);
-    tables.gdt[4] = low;
-    tables.gdt[5] = high;
-    let pointer = Pointer { limit: size_of_val(&tables.gdt) as u16 - 1, base: tables.gdt.as_ptr() as u64 };
-    // SAFETY: 1. the table lives for ever; 2. selectors 10h and 18h mean what they meant before; 3. the far
-    // return goes to the next instruction.
+    tables.tss.interrupt_stack_table = stacks;
+    let tss = fill(&mut tables.gdt, &tables.tss);
+    tables.gdt.load();
+    // SAFETY: 1. the tables live for ever; 2. code and data selectors mean what they meant before; 3. the TSS
+    // is not in use by another core.
     unsafe {
-        asm!(
-            "lgdt [{pointer}]",
-            "mov ds, {data:x}",
-            "mov es, {data:x}",
-            "mov ss, {data:x}",
-            "push {code}",
-            "lea {scratch}, [rip + 2f]",
-            "push {scratch}",
-            "retfq",
-            "2:",
-            "ltr {tss:x}",
-            pointer = in(reg) &raw const pointer,
-            data = in(reg) u64::from(DATA),
-            code = in(reg) u64::from(CODE),
-            tss = in(reg) u64::from(TSS),
-            scratch = lateout(reg) _,
-        );
+        CS::set_reg(CODE);
+        for set in [DS::set_reg, ES::set_reg, SS::set_reg] {
+            set(DATA);
+        }
+        load_tss(tss);
     }
 }
 
-/// An available 64-bit TSS at `base` (Intel SDM volume 3, figure 8-4).
-fn tss_descriptor(base: u64) -> [u64; 2] {
-    let limit = size_of::<TaskState>() as u64 - 1;
-    let low = limit | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
-    [low, base >> 32]
+/// The descriptors at the selectors the boot tables have them at; returns the TSS's.
+fn fill(gdt: &mut GlobalDescriptorTable<6>, tss: &'static TaskStateSegment) -> SegmentSelector {
+    // The Linux boot protocol leaves entry 1 unused.
+    gdt.append(Descriptor::UserSegment(0));
+    let code = gdt.append(Descriptor::kernel_code_segment());
+    let data = gdt.append(Descriptor::kernel_data_segment());
+    assert!((code, data) == (CODE, DATA), "segments are not where the boot tables have them");
+    gdt.append(Descriptor::tss_segment(tss))
 }
 
 #[cfg(test)]
@@ -101,9 +67,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tss_layout_and_descriptor() {
-        assert_eq!(size_of::<TaskState>(), 104);
-        assert_eq!(core::mem::offset_of!(TaskState, ist), 0x24);
-        assert_eq!(tss_descriptor(0x1122_3344_5566_7788), [0x5500_8966_7788_0067, 0x1122_3344]);
+    fn selectors_are_those_of_the_boot_tables() {
+        let mut gdt = GlobalDescriptorTable::empty();
+        let tss = fill(&mut gdt, Box::leak(Box::new(TaskStateSegment::new())));
+        assert_eq!((CODE.0, DATA.0, tss.0), (0x10, 0x18, 0x20));
     }
 }

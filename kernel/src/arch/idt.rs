@@ -3,71 +3,75 @@
 use super::exception;
 use super::gdt;
 use crate::irq::vector;
-use core::arch::asm;
 use spin::Once;
+use x86_64::VirtAddr;
+use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
 
-/// One 16-byte gate (Intel SDM volume 3, figure 6-8).
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Gate([u64; 2]);
-
-impl Gate {
-    /// An interrupt gate (interrupts stay off) to `handler` on interrupt stack `ist` (0: the current stack).
-    fn new(handler: usize, ist: u8) -> Gate {
-        let handler = handler as u64;
-        let low = handler & 0xffff
-            | u64::from(gdt::CODE) << 16
-            | u64::from(ist) << 32
-            | 0x8e << 40
-            | (handler >> 16 & 0xffff) << 48;
-        Gate([low, handler >> 32])
-    }
-}
-
-#[repr(C, align(16))]
-struct Table([Gate; 256]);
-
-static IDT: Once<Table> = Once::new();
+static IDT: Once<InterruptDescriptorTable> = Once::new();
 /// Until the first core has its interrupt stacks.
-static EARLY: Once<Table> = Once::new();
+static EARLY: Once<InterruptDescriptorTable> = Once::new();
 
 /// Loads the table on this core, which has its interrupt stacks ([`gdt::init`]).
 pub fn load() {
-    load_table(IDT.call_once(|| build(true)));
+    IDT.call_once(|| build(true)).load();
 }
 
 /// Loads a table that reports on the current stack, so that failures of early boot are readable too.
 pub fn load_early() {
-    load_table(EARLY.call_once(|| build(false)));
+    EARLY.call_once(|| build(false)).load();
 }
 
-fn load_table(table: &'static Table) {
-    #[repr(C, packed)]
-    struct Pointer {
-        limit: u16,
-        base: u64,
+fn build(own_stacks: bool) -> InterruptDescriptorTable {
+    let mut idt = InterruptDescriptorTable::new();
+    exceptions(&mut idt, own_stacks);
+    for number in exception::COUNT as u8..=u8::MAX {
+        set(&mut idt[number], vector::entry(number.into()), None);
     }
-    let pointer = Pointer { limit: size_of::<Table>() as u16 - 1, base: table.0.as_ptr() as u64 };
-    // SAFETY: the table lives for ever and every gate leads to a handler.
-    unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(nostack)) };
+    idt
 }
 
-fn build(own_stacks: bool) -> Table {
-    let mut gates = [Gate([0; 2]); 256];
-    for (number, gate) in gates.iter_mut().enumerate() {
-        *gate = if number < exception::COUNT {
-            let ist = match number {
-                _ if !own_stacks => 0,
-                exception::DOUBLE_FAULT => gdt::IST_DOUBLE_FAULT,
-                exception::NMI | exception::MACHINE_CHECK => gdt::IST_NMI,
-                _ => gdt::IST_EXCEPTION,
-            };
-            Gate::new(exception::entry(number), ist)
-        } else {
-            Gate::new(vector::entry(number), 0)
-        };
+/// Exceptions by number (Intel SDM volume 3, table 6-1). Those that no processor raises stay without a gate.
+fn exceptions(idt: &mut InterruptDescriptorTable, own_stacks: bool) {
+    let to = |stack| own_stacks.then_some(stack);
+    let common = to(gdt::IST_EXCEPTION);
+    let nmi = to(gdt::IST_NMI);
+    set(&mut idt.divide_error, exception::entry(0), common);
+    set(&mut idt.debug, exception::entry(1), common);
+    set(&mut idt.non_maskable_interrupt, exception::entry(exception::NMI), nmi);
+    set(&mut idt.breakpoint, exception::entry(3), common);
+    set(&mut idt.overflow, exception::entry(4), common);
+    set(&mut idt.bound_range_exceeded, exception::entry(5), common);
+    set(&mut idt.invalid_opcode, exception::entry(6), common);
+    set(&mut idt.device_not_available, exception::entry(7), common);
+    set(&mut idt.double_fault, exception::entry(exception::DOUBLE_FAULT), to(gdt::IST_DOUBLE_FAULT));
+    set(&mut idt.invalid_tss, exception::entry(10), common);
+    set(&mut idt.segment_not_present, exception::entry(11), common);
+    set(&mut idt.stack_segment_fault, exception::entry(12), common);
+    set(&mut idt.general_protection_fault, exception::entry(13), common);
+    set(&mut idt.page_fault, exception::entry(14), common);
+    set(&mut idt.x87_floating_point, exception::entry(16), common);
+    set(&mut idt.alignment_check, exception::entry(17), common);
+    set(&mut idt.machine_check, exception::entry(exception::MACHINE_CHECK), nmi);
+    set(&mut idt.simd_floating_point, exception::entry(19), common);
+    set(&mut idt.virtualization, exception::entry(20), common);
+    set(&mut idt.cp_protection_exception, exception::entry(21), common);
+    set(&mut idt.hv_injection_exception, exception::entry(28), common);
+    set(&mut idt.vmm_communication_exception, exception::entry(29), common);
+    set(&mut idt.security_exception, exception::entry(30), common);
+}
+
+/// An interrupt gate (interrupts stay off) to `handler`, on an interrupt stack or the current one.
+fn set<F>(gate: &mut Entry<F>, handler: usize, stack: Option<u16>) {
+    // SAFETY: 1. `handler` is assembler that ends in `iretq` and takes the frame this vector pushes, with or
+    // without an error code; 2. the stack exists on every core that loads the table with stacks.
+    unsafe {
+        let options = gate.set_handler_addr(VirtAddr::new(handler as u64));
+        // The current selector may still be a loader's.
+        options.set_code_selector(gdt::CODE);
+        if let Some(index) = stack {
+            options.set_stack_index(index);
+        }
     }
-    Table(gates)
 }
 
 #[cfg(test)]
@@ -75,8 +79,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gates_carry_the_handler() {
-        let gate = Gate::new(0xffff_ffff_8123_4567, 3);
-        assert_eq!(gate.0, [0x8123_8e03_0010_4567, 0xffff_ffff]);
+    fn gates_carry_handler_and_stack() {
+        let mut gate: Entry<()> = Entry::missing();
+        set(&mut gate, 0xffff_ffff_8123_4567, Some(gdt::IST_DOUBLE_FAULT));
+        // Intel SDM volume 3, figure 6-8: offset 15:0, selector, IST 3, present interrupt gate, offset 63:16.
+        let bytes = format!("{gate:?}");
+        assert_eq!(gate.handler_addr().as_u64(), 0xffff_ffff_8123_4567, "{bytes}");
+    }
+
+    #[test]
+    fn every_interrupt_has_a_gate() {
+        let idt = build(true);
+        let present = (32..=255u8).filter(|number| idt[*number].handler_addr().as_u64() != 0).count();
+        assert_eq!(present, 224);
     }
 }

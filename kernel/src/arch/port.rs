@@ -1,16 +1,14 @@
 //! I/O ports.
 
-use core::arch::asm;
+use x86_64::instructions::port::Port;
 
 /// Reads a byte.
 ///
 /// # Safety
 /// Reading a port can change a device's state; the caller owns the device.
 pub unsafe fn read8(port: u16) -> u8 {
-    let value;
-    // SAFETY: `in` touches no memory; the rest is the caller's promise.
-    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
-    value
+    // SAFETY: the caller's promise.
+    unsafe { Port::new(port).read() }
 }
 
 /// Writes a byte.
@@ -18,8 +16,8 @@ pub unsafe fn read8(port: u16) -> u8 {
 /// # Safety
 /// The caller owns the device, and the write does not make it touch memory that is in use.
 pub unsafe fn write8(port: u16, value: u8) {
-    // SAFETY: see above.
-    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: the caller's promise.
+    unsafe { Port::new(port).write(value) };
 }
 
 /// Reads two bytes.
@@ -27,10 +25,8 @@ pub unsafe fn write8(port: u16, value: u8) {
 /// # Safety
 /// As [`read8`].
 pub unsafe fn read16(port: u16) -> u16 {
-    let value;
-    // SAFETY: see above.
-    unsafe { asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack, preserves_flags)) };
-    value
+    // SAFETY: the caller's promise.
+    unsafe { Port::new(port).read() }
 }
 
 /// Writes two bytes.
@@ -38,8 +34,8 @@ pub unsafe fn read16(port: u16) -> u16 {
 /// # Safety
 /// As [`write8`].
 pub unsafe fn write16(port: u16, value: u16) {
-    // SAFETY: see above.
-    unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: the caller's promise.
+    unsafe { Port::new(port).write(value) };
 }
 
 /// Reads four bytes.
@@ -47,10 +43,8 @@ pub unsafe fn write16(port: u16, value: u16) {
 /// # Safety
 /// As [`read8`].
 pub unsafe fn read32(port: u16) -> u32 {
-    let value;
-    // SAFETY: see above.
-    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags)) };
-    value
+    // SAFETY: the caller's promise.
+    unsafe { Port::new(port).read() }
 }
 
 /// Writes four bytes.
@@ -58,8 +52,8 @@ pub unsafe fn read32(port: u16) -> u32 {
 /// # Safety
 /// As [`write8`].
 pub unsafe fn write32(port: u16, value: u32) {
-    // SAFETY: see above.
-    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: the caller's promise.
+    unsafe { Port::new(port).write(value) };
 }
 
 /// Port space for drivers.

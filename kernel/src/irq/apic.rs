@@ -83,6 +83,11 @@ pub fn eoi_address() -> u64 {
     if x2apic() { 0 } else { REGISTERS.load(Ordering::Relaxed) as u64 + u64::from(EOI) }
 }
 
+/// Acknowledges the interrupt in service with the highest vector.
+pub fn acknowledge() {
+    write(EOI, 0);
+}
+
 /// This core's APIC number.
 pub fn id() -> u32 {
     if x2apic() { read(ID) } else { read(ID) >> 24 }

@@ -29,9 +29,12 @@ enum Origin {
     Message,
     /// A wire; level-triggered ones stay masked from firing until the task waits again.
     Wire { gsi: u32, level: bool },
-    /// The clock: fires every `period_ns` while a task waits.
+    /// The clock: fires every `period_ns` while somebody waits; [`NOT_DUE`] while nobody does.
     Timer { period_ns: u64, due_ns: AtomicU64 },
 }
+
+/// Due time of a clock source that nobody waits for.
+const NOT_DUE: u64 = u64::MAX;
 
 struct Shared {
     fired: AtomicBool,
@@ -45,7 +48,7 @@ pub struct IrqSource(Arc<Shared>);
 /// A vector and those who wait for it.
 struct Line {
     vector: u8,
-    wire: Option<u32>,
+    wire: Option<(u32, Wire)>,
     sources: Vec<Arc<Shared>>,
 }
 
@@ -67,13 +70,13 @@ pub fn legacy(gsi: u32, wire: Wire) -> Option<IrqSource> {
     let source = Shared::new(Origin::Wire { gsi, level: wire.level });
     let shared = {
         let mut lines = LINES.lock();
-        let line = lines.iter_mut().find(|line| line.wire == Some(gsi));
+        let line = lines.iter_mut().find(|line| line.is_wire(gsi));
         line.map(|line| line.sources.push(source.clone())).is_some()
     };
     if !shared {
-        let vector = add_line(Some(gsi), source.clone())?;
+        let vector = add_line(Some((gsi, wire)), source.clone())?;
         if !ioapic::route(gsi, wire, vector, smp::apic_id(0)) {
-            LINES.lock().retain(|line| line.wire != Some(gsi));
+            LINES.lock().retain(|line| !line.is_wire(gsi));
             return None;
         }
     }
@@ -83,30 +86,37 @@ pub fn legacy(gsi: u32, wire: Wire) -> Option<IrqSource> {
 /// A source that fires every `period`, for a device that cannot interrupt.
 pub fn timer_polled(period: Duration) -> IrqSource {
     let period_ns = period.as_nanos() as u64;
-    let source = Shared::new(Origin::Timer { period_ns, due_ns: AtomicU64::new(0) });
+    let source = Shared::new(Origin::Timer { period_ns, due_ns: AtomicU64::new(NOT_DUE) });
     POLLED.lock().push(source.clone());
     IrqSource(source)
 }
 
-fn add_line(wire: Option<u32>, source: Arc<Shared>) -> Option<u8> {
+fn add_line(wire: Option<(u32, Wire)>, source: Arc<Shared>) -> Option<u8> {
     let mut lines = LINES.lock();
-    // The lowest vector that is free.
-    let vector =
-        (vector::DEVICES..vector::DEVICES_END).find(|v| lines.iter().all(|line| line.vector != *v))?;
+    let mut vectors = match wire {
+        Some((_, wire)) if wire.level => vector::LEVEL..vector::DEVICES_END,
+        _ => vector::DEVICES..vector::LEVEL,
+    };
+    // The lowest that is free.
+    let vector = vectors.find(|vector| lines.iter().all(|line| line.vector != *vector))?;
     lines.push(Line { vector, wire, sources: alloc::vec![source] });
     Some(vector)
 }
 
-/// Fires the sources of `vector`.
+/// Fires the sources of `vector`. A level-triggered wire is masked before it is acknowledged; its device
+/// still asserts it.
 fn dispatch(vector: u8) {
     let lines = LINES.lock();
-    let Some(line) = lines.iter().find(|line| line.vector == vector) else { return };
-    for source in &line.sources {
-        if let Origin::Wire { gsi, level: true } = source.origin {
+    // A vector just freed has no line: its wire is masked already.
+    let line = lines.iter().find(|line| line.vector == vector);
+    if vector >= vector::LEVEL {
+        if let Some((gsi, _)) = line.and_then(|line| line.wire) {
             ioapic::set_masked(gsi, true);
         }
-        source.fire();
+        // Two at once may be acknowledged the other way round; the first then comes once more, for nothing.
+        apic::acknowledge();
     }
+    line.iter().flat_map(|line| &line.sources).for_each(|source| source.fire());
 }
 
 /// Fires the clock's sources that are due and have a waiter.
@@ -123,6 +133,12 @@ fn next_polled() -> Instant {
     POLLED.lock().iter().filter_map(|source| source.due()).min().unwrap_or(Instant::FAR_FUTURE)
 }
 
+impl Line {
+    fn is_wire(&self, gsi: u32) -> bool {
+        self.wire.is_some_and(|(number, _)| number == gsi)
+    }
+}
+
 impl Shared {
     fn new(origin: Origin) -> Arc<Shared> {
         Arc::new(Shared { fired: AtomicBool::new(false), waker: SpinLock::new(None), origin })
@@ -130,17 +146,20 @@ impl Shared {
 
     fn fire(&self) {
         self.fired.store(true, Ordering::Release);
+        if let Origin::Timer { due_ns, .. } = &self.origin {
+            due_ns.store(NOT_DUE, Ordering::Relaxed);
+        }
         let waker = self.waker.lock().take();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// When a clock source with a waiter fires next.
+    /// When a clock source that somebody waits for fires next.
     fn due(&self) -> Option<Instant> {
         let Origin::Timer { due_ns, .. } = &self.origin else { return None };
-        let waiting = self.waker.lock().is_some();
-        waiting.then(|| Instant::from_nanos(due_ns.load(Ordering::Relaxed)))
+        let due = due_ns.load(Ordering::Relaxed);
+        (due != NOT_DUE).then_some(Instant::from_nanos(due))
     }
 }
 
@@ -152,7 +171,7 @@ impl Drop for IrqSource {
         let mut lines = LINES.lock();
         for line in lines.iter_mut() {
             line.sources.retain(|source| !Arc::ptr_eq(source, &self.0));
-            if let (true, Some(gsi)) = (line.sources.is_empty(), line.wire) {
+            if let (true, Some((gsi, _))) = (line.sources.is_empty(), line.wire) {
                 ioapic::set_masked(gsi, true);
             }
         }
@@ -166,17 +185,22 @@ impl Interrupt for IrqSource {
         if shared.fired.swap(false, Ordering::AcqRel) {
             return Poll::Ready(());
         }
-        if let Origin::Timer { period_ns, due_ns } = &shared.origin {
-            due_ns.store(time::now().as_nanos() + period_ns, Ordering::Relaxed);
-        }
         *shared.waker.lock() = Some(cx.waker().clone());
         // It may have fired between the two, on another core.
         if shared.fired.swap(false, Ordering::AcqRel) {
             return Poll::Ready(());
         }
-        if let Origin::Wire { gsi, level: true } = shared.origin {
-            ioapic::set_masked(gsi, false);
-        }
+        self.rearm();
         Poll::Pending
+    }
+
+    fn rearm(&self) {
+        match &self.0.origin {
+            Origin::Message | Origin::Wire { level: false, .. } => {}
+            Origin::Wire { gsi, level: true } => ioapic::set_masked(*gsi, false),
+            Origin::Timer { period_ns, due_ns } => {
+                due_ns.store(time::now().as_nanos() + period_ns, Ordering::Relaxed);
+            }
+        }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! A handler sets its bit in the core's [`PerCpu`](crate::smp::PerCpu) block and acknowledges the interrupt:
 //! no Rust, no SSE, no stack beyond one word. [`super::KernelPark`] looks at the bits after the halt.
+//!
+//! A level-triggered wire is not acknowledged here: its device still asserts it, so it would come again at
+//! once, and for ever. Until the dispatcher has masked the wire and acknowledges, the APIC holds it back.
 
 use core::arch::global_asm;
 
@@ -14,6 +17,8 @@ pub const TIMER: u8 = 0x30;
 pub const WAKE: u8 = 0x31;
 /// First vector for devices.
 pub const DEVICES: u8 = 0x40;
+/// First vector for level-triggered wires, which the dispatcher acknowledges.
+pub const LEVEL: u8 = 0xd0;
 /// One past the last vector for devices.
 pub const DEVICES_END: u8 = 0xf0;
 /// The local APIC's spurious vector; not acknowledged.
@@ -31,7 +36,12 @@ global_asm!(
         .balign 32
         pushq %rax
         lock orl $(1 << (irq_vector & 31)), %gs:(4 * (irq_vector >> 5))
-        jmp vector_common
+        .if irq_vector >= 0xd0 && irq_vector < 0xf0
+            popq %rax
+            iretq
+        .else
+            jmp vector_common
+        .endif
         .set irq_vector, irq_vector + 1
     .endr
     .balign 16

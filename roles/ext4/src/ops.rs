@@ -159,6 +159,15 @@ impl Volume for Ext4Volume {
         self.inner.borrow_mut().read_dir(dir, cookie, max_bytes)
     }
 
+    async fn read_dir_plus(
+        &self,
+        dir: FileId,
+        cookie: u64,
+        max_bytes: usize,
+    ) -> Result<DirPage, VolumeError> {
+        self.inner.borrow_mut().read_dir_plus(dir, cookie, max_bytes)
+    }
+
     async fn usage(&self) -> Result<SpaceUsage, VolumeError> {
         self.inner.borrow_mut().usage()
     }

@@ -119,6 +119,23 @@ pub trait Volume {
     /// (each entry counted as its name plus 24 bytes), but always returns at least one entry if there is one.
     async fn read_dir(&self, dir: FileId, cookie: u64, max_bytes: usize) -> Result<DirPage, VolumeError>;
 
+    /// As [`Volume::read_dir`], with the attributes of every object but `.` and `..`. An object that cannot
+    /// be read is listed without.
+    ///
+    /// Names are looked up one by one unless an implementation knows better.
+    async fn read_dir_plus(
+        &self,
+        dir: FileId,
+        cookie: u64,
+        max_bytes: usize,
+    ) -> Result<DirPage, VolumeError> {
+        let mut page = self.read_dir(dir, cookie, max_bytes).await?;
+        for entry in page.entries.iter_mut().filter(|entry| !entry.is_dot()) {
+            entry.attributes = self.lookup(dir, &entry.name).await.ok();
+        }
+        Ok(page)
+    }
+
     /// Space and inodes, total and free.
     async fn usage(&self) -> Result<SpaceUsage, VolumeError>;
 

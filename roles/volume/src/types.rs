@@ -193,6 +193,15 @@ pub struct DirEntry {
     pub inode: u64,
     /// Continue after this entry with it. Never 0, unique within the directory, below 2^63.
     pub cookie: u64,
+    /// What it names, if that was asked for.
+    pub attributes: Option<Attributes>,
+}
+
+impl DirEntry {
+    /// True for `.` and `..`.
+    pub fn is_dot(&self) -> bool {
+        self.name == b"." || self.name == b".."
+    }
 }
 
 /// A run of directory entries.

@@ -22,7 +22,7 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{OnceCell, RefCell};
 use core::future::poll_fn;
 use core::mem;
 use core::task::{Context, Poll};
@@ -58,6 +58,7 @@ pub struct VirtioBlk {
     name: String,
     geometry: BlockGeometry,
     limits: Limits,
+    interrupt: OnceCell<Rc<dyn Interrupt>>,
     inner: RefCell<Inner>,
 }
 
@@ -79,14 +80,37 @@ impl VirtioBlk {
             if geometry.write_cache { ", write cache" } else { "" },
             geometry.queue_depth, geometry.max_transfer / 1024,
         );
-        Ok(VirtioBlk { transport, dma, name: name.into(), geometry, limits, inner: RefCell::new(inner) })
+        Ok(VirtioBlk {
+            transport,
+            dma,
+            name: name.into(),
+            geometry,
+            limits,
+            interrupt: OnceCell::new(),
+            inner: RefCell::new(inner),
+        })
     }
 
     /// Task of the device: collects what is done whenever the device interrupts. Never ends.
-    pub async fn service(self: Rc<Self>, interrupt: Rc<dyn Interrupt>) {
-        loop {
-            poll_fn(|cx| interrupt.poll_fired(cx)).await;
-            self.handle_interrupt();
+    ///
+    /// From this call on, not only once the task runs, requests can be waited for without it.
+    pub fn service(self: Rc<Self>, interrupt: Rc<dyn Interrupt>) -> impl Future<Output = ()> {
+        // A device has one interrupt: the first stays.
+        let _ = self.interrupt.set(interrupt.clone());
+        async move {
+            loop {
+                poll_fn(|cx| interrupt.poll_fired(cx)).await;
+                self.handle_interrupt();
+            }
+        }
+    }
+
+    /// Sees to it that the device's next interrupt ends a halt even where the service task cannot run, while
+    /// a filesystem waits synchronously. Then collect; what is finished after that interrupts.
+    fn rearm(&self) {
+        if let Some(interrupt) = self.interrupt.get() {
+            self.transport.acknowledge_interrupt();
+            interrupt.rearm();
         }
     }
 
@@ -241,6 +265,7 @@ impl BlockDevice for VirtioBlk {
 
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.inner.borrow().has_room(&self.limits) {
+            self.rearm();
             self.collect();
         }
         let inner = &mut *self.inner.borrow_mut();
@@ -254,6 +279,7 @@ impl BlockDevice for VirtioBlk {
     }
 
     fn poll_done(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<BlockCompletion> {
+        self.rearm();
         self.collect();
         let inner = &mut *self.inner.borrow_mut();
         // A ticket used twice gets an answer rather than a wait without end.

@@ -324,3 +324,26 @@ fn service_task_collects() {
     assert_eq!(driver.counters().interrupts, 1);
     assert!(matches!(driver.inner.borrow().slots[0].state, State::Done(_)));
 }
+
+#[test]
+fn requests_end_where_the_service_task_cannot_run() {
+    struct Armed(Cell<usize>);
+    impl Interrupt for Armed {
+        fn poll_fired(&self, _: &mut Context<'_>) -> Poll<()> {
+            panic!("this belongs to the service task");
+        }
+        fn rearm(&self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let disk = Disk::new(ALL);
+    let driver = Rc::new(disk.driver());
+    let interrupt = Rc::new(Armed(Cell::new(0)));
+    let _never_polled = driver.clone().service(interrupt.clone());
+    let ticket = driver.submit(read(0, 512)).unwrap();
+    assert!(done(&driver, ticket).is_none());
+    assert_eq!(interrupt.0.get(), 1, "whoever waits arms the interrupt");
+    disk.fetch();
+    disk.execute(0, STATUS_OK);
+    assert_eq!(done(&driver, ticket).unwrap().result, Ok(()));
+}

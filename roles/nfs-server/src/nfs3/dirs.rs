@@ -82,9 +82,12 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         let first = out.position();
         let left = |out: &Encoder| (start + limit).saturating_sub(out.position() + LIST_END);
         let end = 'pages: loop {
-            // The volume counts an entry as READDIR does; attributes and handles make it several times longer.
-            let ask = if form == Form::Plus { left(out) / 4 } else { left(out) };
-            let page = self.volume.read_dir(dir.id, cookie, ask).await?;
+            let page = match form {
+                Form::Plain => self.volume.read_dir(dir.id, cookie, left(out)).await?,
+                // The volume counts an entry as READDIR does; attributes and handles make it several times
+                // longer.
+                Form::Plus => self.volume.read_dir_plus(dir.id, cookie, left(out) / 4).await?,
+            };
             if page.entries.is_empty() {
                 break true;
             }
@@ -98,6 +101,10 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             }
             if page.end {
                 break true;
+            }
+            // Nearly full will do: the rest would take several more looks into the directory.
+            if left(out) < limit / 8 {
+                break false;
             }
         };
         if out.position() == first && !end {
@@ -130,7 +137,8 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         let found = match &entry.name[..] {
             b"." => Some(*dir_attributes),
             b".." if leaves_export => None,
-            name => self.volume.lookup(dir.id, name).await.ok(),
+            b".." => self.volume.lookup(dir.id, b"..").await.ok(),
+            _ => entry.attributes,
         };
         match found {
             Some(attributes) => {

@@ -1,7 +1,7 @@
 //! Listing, cookies and parents.
 
 use super::{attributes, directory, expect, file, list, new};
-use crate::{FileId, ObjectKind, Volume, VolumeError};
+use crate::{DirPage, FileId, ObjectKind, Volume, VolumeError};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
@@ -24,6 +24,7 @@ pub(super) async fn cookies<V: Volume>(volume: &V, count: usize) {
         let mut cookie = 0;
         loop {
             let page = volume.read_dir(dir, cookie, max_bytes).await.expect("read_dir");
+            with_attributes(volume, dir, cookie, max_bytes, &page).await;
             let bytes: usize = page.entries.iter().map(|entry| entry.name.len() + 24).sum();
             assert!(bytes <= max_bytes || page.entries.len() == 1, "a page of {bytes} bytes");
             assert!(page.end || !page.entries.is_empty(), "an empty page that is not the end");
@@ -50,6 +51,16 @@ pub(super) async fn cookies<V: Volume>(volume: &V, count: usize) {
     assert!(page.entries.is_empty() && page.end, "nothing behind the end");
     let tiny = volume.read_dir(dir, 0, 1).await.expect("tiny page");
     assert_eq!(tiny.entries.len(), 1, "at least one entry");
+}
+
+/// The same page with attributes has the same entries, and the attributes that a lookup gives.
+async fn with_attributes<V: Volume>(volume: &V, dir: FileId, cookie: u64, max_bytes: usize, plain: &DirPage) {
+    let mut plus = volume.read_dir_plus(dir, cookie, max_bytes).await.expect("read_dir_plus");
+    for entry in plus.entries.iter_mut().filter(|entry| !entry.is_dot()) {
+        let found = volume.lookup(dir, &entry.name).await.expect("lookup of a listed name");
+        assert_eq!(entry.attributes.take(), Some(found), "attributes of a listed name");
+    }
+    assert_eq!(plus, *plain, "the page with attributes");
 }
 
 fn cookie_behind(entries: Option<&[(Vec<u8>, u64)]>) -> u64 {

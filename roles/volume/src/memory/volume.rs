@@ -279,7 +279,7 @@ impl Volume for MemoryVolume {
             if bytes > max_bytes && !entries.is_empty() {
                 return Ok(DirPage { entries, end: false });
             }
-            entries.push(DirEntry { name: name.to_vec(), inode: *inode, cookie: *cookie });
+            entries.push(DirEntry { name: name.to_vec(), inode: *inode, cookie: *cookie, attributes: None });
             rest.next();
         }
         Ok(DirPage { entries, end: true })

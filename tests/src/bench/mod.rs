@@ -1,0 +1,75 @@
+//! The benchmark: the NFS appliance beside Linux knfsd, in one run, under the same client.
+//!
+//! Rates on a busy host swing twofold from one second to the next. What holds is **the CPU time of the server's
+//! QEMU process per unit of work**: it is printed beside every rate, and it is what to compare between
+//! commits. Both servers are up all the time and take turns row by row, so that whatever else the host does meets
+//! both; of several rounds the median counts.
+
+pub mod calls;
+mod profile;
+mod report;
+mod rows;
+mod servers;
+
+pub use report::{Cost, Report};
+pub use rows::{Row, Work, rows};
+pub use servers::{Servers, Side};
+
+use keelson_qemu::Result;
+use std::thread;
+use std::time::Duration;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Rows whose name contains this text; all when empty.
+    pub only: String,
+    /// How often each row is measured on each server.
+    pub rounds: usize,
+    /// Sample where the appliance spends its time; slows everything down.
+    pub profile: bool,
+}
+
+/// Runs the plan and prints as it goes.
+pub fn run(plan: &Plan) -> Result<()> {
+    let mut report = Report::default();
+    let servers = Servers::start(plan, &mut report)?;
+    report.heading();
+    for row in rows().iter().filter(|row| row.name.contains(&plan.only)) {
+        let mut costs: [Vec<Cost>; 2] = Default::default();
+        for round in 0..plan.rounds {
+            for (side, costs) in servers.sides().iter().zip(&mut costs) {
+                if plan.profile && !side.is_keelson() {
+                    continue;
+                }
+                (row.prepare)(&servers, side, round)?;
+                // What preparing left behind shall not be counted: delayed acknowledgements, timers.
+                thread::sleep(Duration::from_millis(200));
+                let profile = (plan.profile && side.is_keelson()).then(|| profile::Plan::new(row.name));
+                costs.push(measure(&servers, side, row, round, profile)?);
+            }
+        }
+        if !plan.profile {
+            let [keelson, knfsd] = costs.map(|costs| Cost::median(&costs));
+            report.row(row, keelson, knfsd);
+        }
+    }
+    report.end();
+    Ok(())
+}
+
+fn measure(
+    servers: &Servers,
+    side: &Side,
+    row: &Row,
+    round: usize,
+    profile: Option<profile::Plan>,
+) -> Result<Cost> {
+    let machine = side.machine();
+    let before = machine.usage()?.cpu;
+    let time = match profile {
+        Some(profile) => profile.during(machine, || (row.run)(servers, side, round))?,
+        None => (row.run)(servers, side, round)?,
+    };
+    Ok(Cost { time, cpu: machine.usage()?.cpu - before }.per(row.amount))
+}

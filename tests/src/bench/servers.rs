@@ -1,0 +1,276 @@
+//! The two servers and their client.
+
+use super::calls::{Nfs3, RpcClient, mount};
+use super::{Plan, Report};
+use crate::Appliance;
+use keelson_qemu::{
+    Bench, Cache, Capture, Drive, Endpoint, Error, Ext4Image, Ext4Spec, Knfsd, Lan, LinuxGuest, LinuxSpec,
+    Machine, Nic, NicModel, Port, Result, Rng,
+};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// No single step takes longer, on a host that is not hopeless.
+pub const LONG: Duration = Duration::from_secs(240);
+
+/// Memory of both servers; what either uses of it is measured.
+const MEMORY_MIB: u32 = 512;
+const DISK_SIZE: u64 = 1 << 30;
+
+/// Files for reading what no cache holds, one for each round, in MiB.
+pub const COLD_MIB: usize = 32;
+/// Entries of the large directory.
+pub const MANY: usize = 5000;
+
+/// How often the appliance is booted; the median counts.
+const BOOTS: usize = 3;
+
+const KEELSON: &str = "10.0.0.1";
+const KNFSD: &str = "10.0.0.2";
+
+/// One server with what is needed to use it.
+pub struct Side {
+    server: Server,
+    /// Its address.
+    pub address: IpAddr,
+    /// Where the client has it mounted.
+    pub mount: &'static str,
+    /// NFS handle of the exported directory.
+    pub root: Vec<u8>,
+}
+
+enum Server {
+    Keelson(Machine),
+    Knfsd(LinuxGuest),
+}
+
+impl Side {
+    /// Ours?
+    pub fn is_keelson(&self) -> bool {
+        matches!(self.server, Server::Keelson(_))
+    }
+
+    /// The machine it runs on.
+    pub fn machine(&self) -> &Machine {
+        match &self.server {
+            Server::Keelson(machine) => machine,
+            Server::Knfsd(guest) => guest.machine(),
+        }
+    }
+}
+
+/// Both servers, the Linux client, and the host in the bench itself.
+pub struct Servers {
+    sides: [Side; 2],
+    /// The Linux client.
+    pub client: LinuxGuest,
+    /// The bench's own host on the same switch.
+    pub endpoint: Endpoint,
+    // Last: everything above lives in it.
+    _bench: Bench,
+}
+
+impl Servers {
+    /// Boots everything, one machine at a time, and reports what that took.
+    pub fn start(plan: &Plan, report: &mut Report) -> Result<Servers> {
+        let bench = Bench::new("bench");
+        let lan = bench.lan("lan")?;
+        let endpoint = bench.endpoint(&lan, "bench", &["10.0.0.9/24"])?;
+        endpoint.port().capture(Capture::Off);
+        let disks = disks(&bench, plan.rounds)?;
+        let spec = LinuxSpec::new("client").on_port(&port(&lan, "client")?, &["10.0.0.3/24"]);
+        let client = LinuxGuest::boot(&bench, spec)?;
+
+        let keelson_port = port(&lan, "keelson")?;
+        let start_keelson = || {
+            // A profile stops the machine for every sample, and QEMU then syncs its disks.
+            let cache = if plan.profile { Cache::Unsafe } else { Cache::Writeback };
+            Appliance::nfs(
+                &bench,
+                "keelson",
+                &format!("ip={KEELSON}/24:eth0 nfs.exports=\"/ *(rw,sync,no_root_squash)\""),
+            )
+            .memory_mib(MEMORY_MIB)
+            .nic(Nic::on(&keelson_port, NicModel::Virtio))
+            .drive(Drive::file(disks[0].path()).cache(cache))
+            .start()
+        };
+        let (boot, machine) = boot_keelson(&endpoint, start_keelson)?;
+        report.quantities();
+        let spec = LinuxSpec::new("knfsd")
+            .on_port(&port(&lan, "knfsd")?, &[&format!("{KNFSD}/24")])
+            .memory_mib(MEMORY_MIB)
+            .drive(Drive::file(disks[1].path()));
+        let (knfsd_boot, knfsd) = boot_knfsd(&bench, &endpoint, spec)?;
+        report.quantity("boot to first NFS reply", "ms", boot.0, knfsd_boot.0, 0.2);
+        report.quantity("CPU time of that", "ms", boot.1, knfsd_boot.1, 0.2);
+        memory_and_size(report, &machine, &knfsd)?;
+
+        let side = |server, address: &str, mount_at| -> Result<Side> {
+            let address: IpAddr = address.parse().expect("a constant");
+            let root = mount(&endpoint, address, directory(&server)).map_err(failed("mount"))?;
+            let from = directory(&server);
+            client.ok(
+                &format!(
+                    "mkdir -p {mount_at} && mount -t nfs -o vers=3,proto=tcp,nolock {address}:{from} {mount_at}"
+                ),
+                LONG,
+            )?;
+            Ok(Side { server, address, mount: mount_at, root })
+        };
+        let sides = [
+            side(Server::Keelson(machine), KEELSON, "/mnt/keelson")?,
+            side(Server::Knfsd(knfsd), KNFSD, "/mnt/knfsd")?,
+        ];
+        Ok(Servers { sides, client, endpoint, _bench: bench })
+    }
+
+    /// Ours and theirs, in the order in which they take turns.
+    pub fn sides(&self) -> &[Side; 2] {
+        &self.sides
+    }
+}
+
+fn directory(server: &Server) -> &'static str {
+    match server {
+        Server::Keelson(_) => "/",
+        Server::Knfsd(_) => "/srv",
+    }
+}
+
+fn port(lan: &Lan, name: &str) -> Result<Port> {
+    let port = lan.port(name)?;
+    port.capture(Capture::Off);
+    Ok(port)
+}
+
+/// Two equal file systems with files that nobody has read yet.
+fn disks(bench: &Bench, rounds: usize) -> Result<[Ext4Image; 2]> {
+    let tree = bench.dir().join("tree");
+    let fill = || -> io::Result<()> {
+        fs::create_dir_all(tree.join("many"))?;
+        for index in 0..MANY {
+            fs::write(tree.join(format!("many/entry-{index:05}")), "")?;
+        }
+        let mut rng = Rng::new(1);
+        for round in 0..rounds {
+            let bytes: Vec<u8> =
+                (0..(COLD_MIB << 20) / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect();
+            fs::write(tree.join(format!("cold.{round}")), bytes)?;
+        }
+        Ok(())
+    };
+    fill().map_err(failed("make the files to serve"))?;
+    // Initialised here, so that Linux need not do it while it is measured.
+    let spec = Ext4Spec::new(DISK_SIZE).options(["-E", "lazy_itable_init=0,lazy_journal_init=0"]);
+    let ours = bench.ext4("keelson", &spec.populated_from(&tree))?;
+    let theirs = ours.copy_to(&bench.dir().join("knfsd.ext4"))?;
+    let _ = fs::remove_dir_all(&tree);
+    Ok([ours, theirs])
+}
+
+/// Milliseconds from the start of QEMU to the first reply, and of CPU time until then.
+type Boot = (f64, f64);
+
+fn boot_keelson(endpoint: &Endpoint, start: impl Fn() -> Result<Machine>) -> Result<(Boot, Machine)> {
+    let mut boots = Vec::new();
+    loop {
+        let machine = start()?;
+        let boot = first_reply(endpoint, KEELSON, &machine)?;
+        boots.push(boot);
+        if boots.len() == BOOTS {
+            boots.sort_by(|a, b| a.0.total_cmp(&b.0));
+            return Ok((boots[BOOTS / 2], machine));
+        }
+        machine.kill();
+    }
+}
+
+fn boot_knfsd(bench: &Bench, endpoint: &Endpoint, spec: LinuxSpec) -> Result<(Boot, LinuxGuest)> {
+    let guest = LinuxGuest::boot(bench, spec)?;
+    guest.ok("mount -t ext4 /dev/vda /srv", LONG)?;
+    guest.start_knfsd(&Knfsd::export("/srv", "rw,sync,no_root_squash"))?;
+    let boot = first_reply(endpoint, KNFSD, guest.machine())?;
+    Ok((boot, guest))
+}
+
+/// Asks for the address, the port and a NULL call until they are answered.
+fn first_reply(endpoint: &Endpoint, server: &str, machine: &Machine) -> Result<Boot> {
+    let address: IpAddr = server.parse().expect("a constant");
+    wait_for_arp(endpoint, address)?;
+    let deadline = machine.started() + LONG;
+    loop {
+        let client = RpcClient::connect(endpoint, SocketAddr::new(address, 2049), Duration::from_millis(500));
+        let replied = client.and_then(|mut client| {
+            client.nfs_call(Nfs3::Null, &[]).map(drop).map_err(failed("call the server"))
+        });
+        match replied {
+            Ok(()) => {
+                let (time, cpu) = (machine.started().elapsed(), machine.usage()?.cpu);
+                return Ok((time.as_secs_f64() * 1e3, cpu.as_secs_f64() * 1e3));
+            }
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+/// Asks who has `address` until somebody answers. The endpoint itself would ask once per second only; it takes
+/// in the answer.
+fn wait_for_arp(endpoint: &Endpoint, address: IpAddr) -> Result<()> {
+    let IpAddr::V4(address) = address else { return Ok(()) };
+    let answers = endpoint.frames(Some(0x0806));
+    let mut request = [0xff; 6].to_vec();
+    request.extend(endpoint.mac());
+    // ARP (RFC 826): Ethernet, IPv4, address lengths, request.
+    request.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
+    request.extend(endpoint.mac());
+    request.extend([10, 0, 0, 9]);
+    request.extend([0; 6]);
+    request.extend(address.octets());
+    request.resize(60, 0);
+    let deadline = Instant::now() + LONG;
+    loop {
+        endpoint.send_frame(&request);
+        match answers.receive(Duration::from_millis(5)) {
+            Ok(frame) if frame.get(28..32) == Some(&address.octets()) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// At idle, before any work.
+fn memory_and_size(report: &mut Report, machine: &Machine, knfsd: &LinuxGuest) -> Result<()> {
+    const MIB: f64 = (1 << 20) as f64;
+    let size = |path: &Path| fs::metadata(path).map(|meta| meta.len() as f64 / MIB);
+    let image = size(&Appliance::image("nfs-server")).map_err(failed("measure the image"))?;
+    let (kernel, initrd) = LinuxSpec::new("size").files()?;
+    let linux =
+        size(&kernel).and_then(|kernel| Ok(kernel + size(&initrd)?)).map_err(failed("measure Linux"))?;
+    report.quantity("image (Linux: kernel + initramfs)", "MiB", image, linux, 1.0);
+    report.limit("", "MiB", image, 4.0);
+
+    machine.console().send_line("mem")?;
+    let line = machine.expect("used * KiB, at most", LONG)?.text;
+    let used =
+        line.split_whitespace().nth(1).and_then(|number| number.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    let linux =
+        knfsd.ok("awk '/MemTotal/ {t=$2} /MemAvailable/ {a=$2} END {print t-a}' /proc/meminfo", LONG)?;
+    let linux = linux.trim().parse::<f64>().unwrap_or(f64::NAN);
+    report.quantity("memory used at idle", "MiB", used / 1024.0, linux / 1024.0, 1.0);
+    report.limit("", "MiB", used / 1024.0, 32.0);
+    let (ours, theirs) = (machine.usage()?.rss as f64 / MIB, knfsd.machine().usage()?.rss as f64 / MIB);
+    report.quantity("resident memory of QEMU", "MiB", ours, theirs, 1.0);
+    Ok(())
+}
+
+/// Wraps errors of this side of the bench.
+pub fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io { doing: doing.into(), source }
+}

@@ -1,0 +1,138 @@
+//! The usual small world: a switch, a host of the test on it, and what a person at the console would do.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use keelson_qemu::{
+    Bench, Drive, Endpoint, Ext4Image, Ext4Spec, Lan, Machine, MachineSpec, Nic, NicModel, Port,
+};
+
+use crate::Appliance;
+use crate::rpc::{MOUNT, NFS, RPCBIND, RpcClient};
+
+/// For everything that happens at once on an idle host; CI shares two cores with everything else.
+pub const SOON: Duration = Duration::from_secs(60);
+/// For what must not happen.
+pub const MOMENT: Duration = Duration::from_millis(700);
+/// The appliance's address in [`World::appliance`].
+pub const SERVER: &str = "10.0.0.1";
+
+/// A switch with a host of the test on it.
+pub struct World {
+    /// The host: 10.0.0.9/24 and fd00::9/64.
+    pub host: Endpoint,
+    /// The appliance's end of the cable: one for all appliances of a test, so that the address stays at one
+    /// MAC address, as the host remembers it.
+    pub port: Port,
+    /// The switch.
+    pub lan: Lan,
+    /// The bench; last, so that it outlives the others and can print what happened.
+    pub bench: Bench,
+}
+
+impl World {
+    /// Sets up switch and host.
+    ///
+    /// # Panics
+    ///
+    /// When the host refuses sockets or threads.
+    pub fn new(name: &str) -> World {
+        let bench = Bench::new(name);
+        let lan = bench.lan("lan").unwrap();
+        let host = bench.endpoint(&lan, "host", &["10.0.0.9/24", "fd00::9/64"]).unwrap();
+        let port = lan.port("nfs").unwrap();
+        World { host, port, lan, bench }
+    }
+
+    /// A small empty ext4 disk.
+    ///
+    /// # Panics
+    ///
+    /// When mke2fs fails.
+    pub fn disk(&self) -> Ext4Image {
+        self.bench.ext4("data", &Ext4Spec::new(16 << 20)).unwrap()
+    }
+
+    /// An appliance at 10.0.0.1 that exports everything to everybody; the caller adds disks.
+    pub fn appliance(&self, append: &str) -> MachineSpec {
+        let line = format!("ip={SERVER}/24:eth0 nfs.exports=\"/ *(rw,no_root_squash)\" {append}");
+        Appliance::nfs(&self.bench, "nfs", &line).nic(Nic::on(&self.port, NicModel::Virtio))
+    }
+
+    /// The same with a disk, started and serving.
+    ///
+    /// # Panics
+    ///
+    /// When it does not serve.
+    pub fn serving(&self, append: &str) -> Machine {
+        let disk = self.disk();
+        let machine = self.appliance(append).drive(Drive::file(disk.path())).start().unwrap();
+        machine.expect("serving NFS", SOON).unwrap();
+        machine
+    }
+
+    /// NULL calls to all three programs over both transports, and a list of exports that names `/`.
+    ///
+    /// # Panics
+    ///
+    /// When an answer is missing or wrong.
+    pub fn assert_serves(&self, server: &str) {
+        for (program, version, port) in [(RPCBIND, 2, 111), (NFS, 3, 2049), (MOUNT, 3, 20_048)] {
+            let mut tcp = RpcClient::tcp(&self.host, at(server, port)).unwrap();
+            tcp.null(program, version).unwrap();
+            let mut udp = RpcClient::udp(&self.host, at(server, port)).unwrap();
+            udp.null(program, version).unwrap();
+            if program == MOUNT {
+                let exports = tcp.call(MOUNT, 3, 5, |_| ()).unwrap();
+                // One entry: "more", the length of the directory's name, "/" and padding.
+                assert_eq!(
+                    exports.get(..12),
+                    Some(&[0, 0, 0, 1, 0, 0, 0, 1, b'/', 0, 0, 0][..]),
+                    "{exports:02x?}"
+                );
+            }
+        }
+    }
+}
+
+/// A socket address from text and port.
+///
+/// # Panics
+///
+/// When `address` is none.
+pub fn at(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
+}
+
+/// Types a command at the machine's shell and returns what it printed (log lines in between included).
+///
+/// # Panics
+///
+/// When the shell does not answer.
+pub fn shell(machine: &Machine, command: &str) -> Vec<String> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // No command has this name, so the complaint about it marks the end of the output.
+    let mark = format!("end-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let before = machine.console().lines().len();
+    machine.console().send_line(command).unwrap();
+    machine.console().send_line(&mark).unwrap();
+    machine.expect(&format!("{mark}: no such command"), SOON).unwrap();
+    let lines = machine.console().lines();
+    let new = lines.iter().skip(before).map(|line| line.text.clone());
+    let output = new.skip_while(|text| !text.ends_with(command)).skip(1);
+    output.take_while(|text| !text.ends_with(&mark)).collect()
+}
+
+/// The handle of the exported root.
+///
+/// # Panics
+///
+/// When the server refuses to mount it.
+pub fn root_handle(host: &Endpoint, server: &str) -> Vec<u8> {
+    let mut mount = RpcClient::tcp(host, at(server, 20_048)).unwrap();
+    let results = mount.call(MOUNT, 3, 1, |out| out.opaque(b"/")).unwrap();
+    let mut input = keelson_oncrpc::Decoder::new(&results);
+    assert_eq!(input.u32(), Ok(0), "mountstat3");
+    input.opaque(64).unwrap().to_vec()
+}

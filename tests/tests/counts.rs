@@ -1,0 +1,144 @@
+//! What work costs, in counts that do not depend on how busy the host is. `make bench` gives the times.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use keelson_qemu::{Bench, Drive, Endpoint, Ext4Image, Ext4Spec, Machine};
+use keelson_tests::Appliance;
+use keelson_tests::bench::calls::{Nfs3, RpcClient, Xdr, lookup, mount};
+
+const SOON: Duration = Duration::from_secs(60);
+const SERVER: &str = "10.0.0.1";
+const FILE: usize = 4 << 20;
+
+/// A serving appliance with one file, a client, and the handles of the file and of its directory.
+struct World {
+    client: RpcClient,
+    machine: Machine,
+    root: Vec<u8>,
+    file: Vec<u8>,
+    // In this order: what is listed first is dropped first.
+    _endpoint: Endpoint,
+    _disk: Ext4Image,
+    _bench: Bench,
+}
+
+impl World {
+    fn new(name: &str) -> World {
+        let bench = Bench::new(name);
+        let lan = bench.lan("lan").unwrap();
+        let endpoint = bench.endpoint(&lan, "client", &["10.0.0.9/24"]).unwrap();
+        let tree = bench.dir().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        std::fs::write(tree.join("file"), vec![7; FILE]).unwrap();
+        let disk = bench.ext4("data", &Ext4Spec::new(64 << 20).populated_from(&tree)).unwrap();
+        let line = format!("ip={SERVER}/24:eth0 nfs.exports=\"/ *(rw,sync,no_root_squash)\"");
+        let machine = Appliance::nfs(&bench, "nfs", &line)
+            .virtio_nic(&lan)
+            .drive(Drive::file(disk.path()))
+            .start()
+            .unwrap();
+        machine.expect("serving NFS", SOON).unwrap();
+        let server: IpAddr = SERVER.parse().unwrap();
+        let root = mount(&endpoint, server, "/").unwrap();
+        let mut client = RpcClient::nfs(&endpoint, server, SOON).unwrap();
+        let file = lookup(&mut client, &root, "file").unwrap();
+        World { client, machine, root, file, _endpoint: endpoint, _disk: disk, _bench: bench }
+    }
+
+    /// A number in the next line of the console that contains `pattern`.
+    fn number(&self, pattern: &str, find: impl Fn(&str) -> Option<&str>) -> u64 {
+        let line = self.machine.expect(pattern, SOON).unwrap().text;
+        find(&line).and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("a number in {line:?}"))
+    }
+
+    fn allocations(&self) -> u64 {
+        self.machine.console().send_line("mem").unwrap();
+        self.number("made since boot", |line| line.split_whitespace().rev().nth(3))
+    }
+
+    /// Packets sent, and doorbells rung for packets sent and for buffers to receive in.
+    fn packets_and_doorbells(&self) -> (u64, u64) {
+        self.machine.console().send_line("ip").unwrap();
+        let packets = self.number("TX * packets", |line| line.split_whitespace().nth(1));
+        (packets, self.number("doorbells", |line| line.split_whitespace().next()))
+    }
+
+    fn flushes(&self) -> u64 {
+        self.machine.console().send_line("nfsstat").unwrap();
+        self.number("flushes: *,", |line| line.trim().strip_prefix("flushes: ")?.strip_suffix(','))
+    }
+
+    /// Allocations of one such call, on average.
+    fn allocations_per_call(&mut self, procedure: Nfs3, arguments: impl Fn(usize) -> Xdr) -> f64 {
+        const COUNT: usize = 500;
+        // Caches, workers and tables have grown to their size after this.
+        self.client.nfs_calls(procedure, &arguments, COUNT, 1).unwrap();
+        let looking = {
+            let before = self.allocations();
+            self.allocations() - before
+        };
+        let before = self.allocations();
+        self.client.nfs_calls(procedure, &arguments, COUNT, 1).unwrap();
+        let made = (self.allocations() - before).saturating_sub(looking);
+        made as f64 / COUNT as f64
+    }
+
+    fn read(&self, offset: u64, count: u32) -> Xdr {
+        let mut arguments = Xdr::default();
+        arguments.opaque(&self.file).words(&[(offset >> 32) as u32, offset as u32, count]);
+        arguments
+    }
+}
+
+#[test]
+fn calls_allocate_nothing_outside_the_engine() {
+    let mut world = World::new("allocations");
+    let (root, read) = (world.root.clone(), world.read(0, 4096).0);
+    let null = world.allocations_per_call(Nfs3::Null, |_| Xdr::default());
+    let attributes = world.allocations_per_call(Nfs3::GetAttr, |_| {
+        let mut arguments = Xdr::default();
+        arguments.opaque(&root);
+        arguments
+    });
+    let read = world.allocations_per_call(Nfs3::Read, |_| Xdr(read.clone()));
+    eprintln!("allocations: NULL {null}, GETATTR {attributes}, READ {read}");
+    // Network, RPC and NFS make none; these are the ext4 engine's. A tenth is left for timers.
+    assert!(null < 0.1, "NULL: {null}");
+    assert!(attributes < 1.1, "GETATTR: {attributes}");
+    assert!(read < 12.1, "READ: {read}");
+}
+
+#[test]
+fn bulk_reads_ring_for_many_packets_at_once() {
+    let mut world = World::new("doorbells");
+    let reads: Vec<_> = (0..FILE as u64 / 65_536).map(|index| world.read(index * 65_536, 65_536).0).collect();
+    let before = world.packets_and_doorbells();
+    world.client.nfs_calls(Nfs3::Read, |index| Xdr(reads[index].clone()), reads.len(), 4).unwrap();
+    let after = world.packets_and_doorbells();
+    let (packets, doorbells) = (after.0 - before.0, after.1 - before.1);
+    eprintln!("{packets} packets, {doorbells} doorbells");
+    assert!(packets as usize > FILE / 1460);
+    assert!(doorbells * 8 < packets, "{doorbells} doorbells for {packets} packets");
+}
+
+#[test]
+fn synced_creates_share_flushes() {
+    const CREATES: usize = 64;
+    let mut world = World::new("flushes");
+    let root = world.root.clone();
+    for (in_flight, most) in [(1, 2.0), (16, 1.0)] {
+        let before = world.flushes();
+        let create = |index| {
+            let mut arguments = Xdr::default();
+            arguments.opaque(&root).opaque(format!("{in_flight}-{index}").as_bytes());
+            // GUARDED, and no attributes given: six times "do not set".
+            arguments.words(&[1, 0, 0, 0, 0, 0, 0]);
+            arguments
+        };
+        world.client.nfs_calls(Nfs3::Create, create, CREATES, in_flight).unwrap();
+        let flushes = (world.flushes() - before) as f64 / CREATES as f64;
+        eprintln!("{flushes} flushes for each of {in_flight} creates at once");
+        assert!(flushes <= most, "{flushes} flushes for each of {in_flight} creates at once");
+    }
+}
