@@ -42,11 +42,11 @@ pub enum Chip {
 
 impl Chip {
     /// Whether the chip is asked to segment TCP.
+    ///
+    /// The 82574L can, but QEMU's model before version 8.0 cuts such a frame into *IP fragments*, which are
+    /// worse than frames of the ordinary size: one lost fragment loses the whole frame, and firewalls drop them.
     fn segments(self) -> bool {
-        match self {
-            Chip::I82540em => true,
-            Chip::I82574l => true,
-        }
+        self == Chip::I82540em
     }
 }
 
@@ -315,7 +315,7 @@ impl NetDevice for E1000 {
             Ok(()) => {
                 self.counters.tx_packets += 1;
                 self.counters.tx_bytes += len as u64;
-                self.counters.tx_tso_packets += u64::from(len > ring::MAX_FRAME);
+                self.counters.tx_tso_packets += u64::from(offload.segment_size.is_some());
             }
             Err(_) => self.counters.tx_dropped += 1,
         }

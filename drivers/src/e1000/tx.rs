@@ -142,14 +142,9 @@ impl TxRing {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
         match (offload.segment_size, offload.checksum) {
-            (Some(mss), Some(checksum))
-                if mss > 0 && (MAX_FRAME + 1..=self.max_large_frame()).contains(&len) =>
-            {
+            (None, checksum) if (1..=MAX_FRAME).contains(&len) => self.transmit_small(len, checksum, fill),
+            (Some(mss), Some(checksum)) if mss > 0 && len <= self.max_large_frame() => {
                 self.transmit_large(len, mss, checksum, fill)
-            }
-            // Not longer than one segment.
-            (Some(_), Some(_)) | (None, _) if (1..=MAX_FRAME).contains(&len) => {
-                self.transmit_small(len, offload.checksum, fill)
             }
             _ => Err(TransmitError::TooLong),
         }
