@@ -54,8 +54,8 @@ fn e1000_segments_tcp() {
     let world = World::new("e1000-tso");
     world.port.capture(Capture::Full);
     let (machine, data) = serving(&world, Board::Pc, NicModel::E1000);
-    assert!(machine.console().contains("eth0: e1000 at *, offloads tx_checksum tso4 rx_checksum"));
     let counters = read_file(&world, &machine, &data);
+    assert!(machine.console().contains("eth0: e1000 at *, offloads tx_checksum tso4 rx_checksum"));
     assert_eq!(counters.lost, 0);
     assert!(counters.tso as usize * 32_768 >= FILE, "{counters:?}");
     assert!(counters.tx_packets < 100 * 16, "{counters:?}: 724 frames per MiB would be sent without");

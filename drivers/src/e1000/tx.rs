@@ -15,7 +15,7 @@ use core::sync::atomic::{Ordering, fence};
 use keelson_hal::{Dma, TransmitError, TxChecksum, TxOffload};
 
 /// Transmit descriptors in the extended format (8254x manual sections 3.3.6 and 3.3.7).
-mod tx {
+mod bit {
     pub const DTYP_DATA: u32 = 1 << 20;
     pub const CMD_EOP: u32 = 1 << 24;
     pub const CMD_IFCS: u32 = 1 << 25;
@@ -118,7 +118,7 @@ impl TxRing {
             let sent = self.sent[at];
             large += usize::from(sent.large);
             if sent.reporting {
-                if self.descriptors.read32(at * DESCRIPTOR + 12) & tx::DD == 0 {
+                if self.descriptors.read32(at * DESCRIPTOR + 12) & bit::DD == 0 {
                     break;
                 }
                 self.clean = next(at);
@@ -173,15 +173,20 @@ impl TxRing {
         });
         if let Some(checksum) = checksum {
             let (start, field) = (u32::from(checksum.start), u32::from(checksum.start + checksum.offset));
-            let tcp = if checksum.offset == TCP_CHECKSUM { tx::TUCMD_TCP } else { 0 };
+            let tcp = if checksum.offset == TCP_CHECKSUM { bit::TUCMD_TCP } else { 0 };
             // Start and field of the IP header's checksum are given too, but not used: the stack has it.
-            self.write([14 | 24 << 8 | (start.max(15) - 1) << 16, start | field << 8, tx::CMD_DEXT | tcp, 0]);
+            self.write([
+                14 | 24 << 8 | (start.max(15) - 1) << 16,
+                start | field << 8,
+                bit::CMD_DEXT | tcp,
+                0,
+            ]);
         }
         // SAFETY: the descriptor of this number is free, and only it ever names the buffer.
         fill(unsafe { self.buffers.bytes_mut(self.next, len) });
         let phys = self.buffers.phys(self.next, 0);
-        let options = if checksum.is_some() { tx::POPTS_TXSM } else { 0 };
-        let index = self.write_data(phys, len, tx::CMD_EOP, options);
+        let options = if checksum.is_some() { bit::POPTS_TXSM } else { 0 };
+        let index = self.write_data(phys, len, bit::CMD_EOP, options);
         self.queued(index);
         Ok(())
     }
@@ -210,7 +215,7 @@ impl TxRing {
 
         let (start, field) = (headers.tcp as u32, headers.tcp as u32 + u32::from(TCP_CHECKSUM));
         let payload = (len - headers.payload) as u32;
-        let command = tx::CMD_DEXT | tx::CMD_TSE | tx::TUCMD_TCP | tx::TUCMD_IPV4;
+        let command = bit::CMD_DEXT | bit::CMD_TSE | bit::TUCMD_TCP | bit::TUCMD_IPV4;
         self.write([
             14 | 24 << 8 | (start - 1) << 16,
             start | field << 8,
@@ -220,9 +225,9 @@ impl TxRing {
         let mut index = self.next;
         for at in (0..len).step_by(PIECE) {
             let piece = PIECE.min(len - at);
-            let end = if at + piece == len { tx::CMD_EOP } else { 0 };
-            let options = tx::POPTS_TXSM | tx::POPTS_IXSM;
-            index = self.write_data(phys + at as u64, piece, tx::CMD_TSE | end, options);
+            let end = if at + piece == len { bit::CMD_EOP } else { 0 };
+            let options = bit::POPTS_TXSM | bit::POPTS_IXSM;
+            index = self.write_data(phys + at as u64, piece, bit::CMD_TSE | end, options);
         }
         self.sent[index].large = true;
         self.queued(index);
@@ -232,7 +237,7 @@ impl TxRing {
     /// Writes a data descriptor; its number.
     fn write_data(&mut self, phys: u64, len: usize, command: u32, options: u32) -> usize {
         let index = self.next;
-        let command = command | tx::CMD_DEXT | tx::CMD_IFCS | tx::DTYP_DATA;
+        let command = command | bit::CMD_DEXT | bit::CMD_IFCS | bit::DTYP_DATA;
         self.write([phys as u32, (phys >> 32) as u32, command | len as u32, options]);
         index
     }
@@ -257,7 +262,7 @@ impl TxRing {
     /// Has the device report descriptor `index`, which it has not seen yet.
     fn report(&mut self, index: usize) {
         let at = index * DESCRIPTOR + 8;
-        self.descriptors.write32(at, self.descriptors.read32(at) | tx::CMD_RS);
+        self.descriptors.write32(at, self.descriptors.read32(at) | bit::CMD_RS);
         self.sent[index].reporting = true;
         self.since_report = 0;
     }
