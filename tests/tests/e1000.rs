@@ -17,6 +17,11 @@ const FILE: usize = 16 * MIB;
 
 /// An appliance with one NIC of this model and a disk with a file on it, and the file's content.
 fn serving(world: &World, board: Board, model: NicModel) -> (Machine, Vec<u8>) {
+    serving_on(world, board, model, &[])
+}
+
+/// The same with further arguments for QEMU.
+fn serving_on(world: &World, board: Board, model: NicModel, args: &[&str]) -> (Machine, Vec<u8>) {
     let mut rng = Rng::new(82_540);
     let data: Vec<u8> = (0..FILE / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect();
     let tree = world.bench.dir().join("tree");
@@ -28,6 +33,7 @@ fn serving(world: &World, board: Board, model: NicModel) -> (Machine, Vec<u8>) {
         .board(board)
         .nic(Nic::on(&world.port, model))
         .drive(Drive::file(disk.path()).cache(Cache::Unsafe))
+        .args(args.iter().copied())
         .start()
         .unwrap();
     machine.expect("serving NFS", SOON).unwrap();
@@ -153,4 +159,15 @@ fn an_idle_machine_rests_whatever_its_nic() {
         let counted = NicCounters::of(machine).since(counters);
         assert!((10..100).contains(&counted.interrupts), "{}: {counted:?}", machine.name());
     }
+}
+
+/// Without ACPI nothing on this board says that the line is level-triggered, so it is not used.
+#[test]
+fn a_nic_without_a_usable_interrupt_is_polled() {
+    let world = World::new("polled");
+    let (machine, data) = serving_on(&world, Board::Pc, NicModel::E1000, &["-machine", "acpi=off"]);
+    assert!(machine.console().contains("no interrupt that can be used; polled every 100"));
+    let counters = read_file(&world, &machine, &data);
+    assert_eq!(counters.lost, 0);
+    assert!(counters.tso > 0, "{counters:?}");
 }
