@@ -2,11 +2,14 @@
 //!
 //! Only a tap offers them. It needs root and `/dev/net/tun`; without, these tests fail and say so.
 
+use std::fs;
 use std::net::{TcpStream, UdpSocket};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use keelson_qemu::{Bench, Cache, Drive, Exit, Ext4Image, Ext4Spec, Machine, Namespace, Nic, NicModel, Rng};
 use keelson_tests::Appliance;
+use keelson_tests::frame::checksum;
 use keelson_tests::nfs3::{Handle, How, MOUNT_PORT, NFS_PORT, Nfs, Set, Stable, mount};
 use keelson_tests::rpc::RpcClient;
 use keelson_tests::world::{NicCounters, SOON, at};
@@ -21,6 +24,8 @@ struct Wired {
     machine: Machine,
     disk: Ext4Image,
     namespace: Namespace,
+    /// The first bytes of every frame, as the appliance gave it to QEMU.
+    pcap: PathBuf,
     _bench: Bench,
 }
 
@@ -34,16 +39,19 @@ impl Wired {
         let line = format!(
             "ip={V4}/24:eth0 ip=[{V6}]/64:eth0 nfs.exports=\"/ *(rw,insecure,no_root_squash)\" {append}"
         );
+        let pcap = bench.dir().join("nfs.pcap");
+        let dump = format!("filter-dump,id=dump,netdev=net0,maxlen=128,file={}", pcap.display());
         let machine = Appliance::nfs(&bench, "nfs", &line)
             .nic(Nic::tap(&tap, NicModel::Virtio).options(&format!("host_mtu={mtu}")))
             .drive(Drive::file(disk.path()).cache(Cache::Unsafe))
+            .args(["-object", &dump])
             .start()
             .unwrap();
         machine
             .expect("eth0: virtio_net at *, offloads tx_checksum tso4 tso6 rx_checksum lro", SOON)
             .unwrap();
         machine.expect("serving NFS", SOON).unwrap();
-        Wired { machine, disk, namespace, _bench: bench }
+        Wired { machine, disk, namespace, pcap, _bench: bench }
     }
 
     /// A client over TCP, and the root's handle.
@@ -70,8 +78,7 @@ impl Wired {
 
     /// A counter of the host's stack, such as `Tcp` `InErrs`.
     fn host(&self, protocol: &str, counter: &str) -> u64 {
-        let text =
-            self.namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap()).unwrap();
+        let text = self.namespace.run(|| fs::read_to_string("/proc/thread-self/net/snmp").unwrap()).unwrap();
         let mut lines = text.lines().filter(|line| line.starts_with(&format!("{protocol}:")));
         let names = lines.next().unwrap().split_whitespace();
         let values = lines.next().unwrap().split_whitespace();
@@ -100,7 +107,40 @@ impl Wired {
         self.machine.console().send_line("poweroff").unwrap();
         assert_eq!(self.machine.wait(SOON).unwrap(), Exit::PowerOff);
         self.disk.check().unwrap();
+        check_sums(&fs::read(&self.pcap).unwrap());
     }
+}
+
+/// A receiver on the same host never looks at a checksum that was left to the device. So look here: the field of
+/// every TCP frame from the appliance must hold the sum of the pseudo-header, uncomplemented (virtio 1.2 section 5.1.6.2).
+fn check_sums(capture: &[u8]) {
+    /// QEMU 7.2 captures the virtio header too.
+    const HEADER: usize = 12;
+    let (mut at, mut frames) = (24, 0);
+    while let Some(head) = capture.get(at..at + 16) {
+        let kept = u32::from_le_bytes(head[8..12].try_into().unwrap()) as usize;
+        let length = u32::from_le_bytes(head[12..16].try_into().unwrap()) as usize - HEADER;
+        let (header, frame) = capture[at + 16..at + 16 + kept].split_at(HEADER);
+        at += 16 + kept;
+        // Where the addresses are, and the TCP header.
+        let (addresses, tcp) = match &frame[12..14] {
+            [0x08, 0x00] if frame[23] == 6 && frame[26..30] == [10, 0, 0, 1] => (&frame[26..34], 34),
+            [0x86, 0xdd] if frame[20] == 6 && frame[22..24] == [0xfd, 0] && frame[37] == 1 => {
+                (&frame[22..54], 54)
+            }
+            _ => continue,
+        };
+        let pseudo = [&[0, 6][..], &((length - tcp) as u16).to_be_bytes()].concat();
+        let field = u16::from_be_bytes([frame[tcp + 16], frame[tcp + 17]]);
+        assert_eq!(
+            (header[0], header[6], header[8]),
+            (1, tcp as u8, 16),
+            "checksum wanted, from where, to where"
+        );
+        assert_eq!(field, !checksum(&[addresses, &pseudo]), "frame of {length} bytes: {frame:02x?}");
+        frames += 1;
+    }
+    assert!(frames > 100, "{frames} frames looked at");
 }
 
 fn pattern(seed: u64, len: u64) -> Vec<u8> {
@@ -219,7 +259,7 @@ fn nothing_leads_out_of_the_namespace() {
     let tap = namespace.tap(&["10.0.0.9/24"]).unwrap();
     let links = namespace.ip(&["-o", "link"]).unwrap();
     assert_eq!(links.lines().count(), 2, "loopback and {}:\n{links}", tap.name());
-    assert!(!std::fs::read_to_string("/proc/net/dev").unwrap().contains("tap0"), "the host does not see it");
+    assert!(!fs::read_to_string("/proc/net/dev").unwrap().contains("tap0"), "the host does not see it");
     namespace
         .run(|| {
             let out = at("192.0.2.1", 80);
