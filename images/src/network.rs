@@ -9,9 +9,14 @@ use core::fmt::Write;
 use keelson_hal::{Link, NetFeatures};
 use keelson_net::{NetworkConfig, Stack};
 
+/// TCP connections may take this part of the memory: thousands of them must not take what files and calls need.
+const TCP_SHARE: u64 = 4;
+
 /// Brings up a stack on all NICs as `eth0, eth1, ...`.
 pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
     let stack = Stack::new(node.handle.clone(), node.machine.entropy.clone());
+    let limit = node.machine.boot.ram() / TCP_SHARE;
+    stack.limit_tcp_memory(usize::try_from(limit).unwrap_or(usize::MAX));
     let config = NetworkConfig::from_config(&node.config).unwrap_or_else(|error| {
         // Every value was checked when the line was read.
         log::error!(target: "net", "{error}");

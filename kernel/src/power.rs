@@ -26,6 +26,9 @@ const REDUCED_SLEEP_TYPE_SHIFT: u8 = 2;
 const REDUCED_SLEEP_ENABLE: u8 = 1 << 5;
 /// How long each way to switch off or reset may take before the next is tried.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// Wait for soft off: an emulator acts on it in a thread of its own, which a busy host may keep waiting; going
+/// on early would end it with another exit status.
+const SOFT_OFF_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A register of the firmware's, ready for use.
 enum Register {
@@ -119,7 +122,7 @@ impl Controls {
         if let Some((register, kind)) = &self.sleep {
             register.write8(kind << REDUCED_SLEEP_TYPE_SHIFT | REDUCED_SLEEP_ENABLE);
         }
-        time::spin(PATIENCE);
+        time::spin(SOFT_OFF_PATIENCE);
     }
 }
 

@@ -143,6 +143,13 @@ impl Stack {
         Stack { shared: Rc::new(Shared { handle, entropy, state: RefCell::new(state) }) }
     }
 
+    /// Lets the rings of all TCP connections together take at most `bytes`; without a limit they take what they
+    /// ask for. The more connections there are, the smaller are the rings of a new one, and when even the
+    /// smallest do not fit, SYNs are dropped and counted.
+    pub fn limit_tcp_memory(&self, bytes: usize) {
+        self.shared.state.borrow_mut().tcp.ring_limit = bytes;
+    }
+
     /// Listens for connections to `port` on every address of ours.
     pub fn listen(&self, port: u16, options: TcpOptions) -> Result<TcpListener, ListenError> {
         TcpListener::new(self.shared.clone(), port, options)

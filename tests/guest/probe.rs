@@ -1,9 +1,12 @@
 //! What the shell of a Linux guest can not do: a few system calls, each with its check. Compiled statically by the
 //! tests (`rustc`, no crates) and put into the guest; prints nothing and ends with status 0 if all is well.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -25,6 +28,8 @@ fn main() {
         "unlinked" => an_unlinked_open_file_lives_on(folder),
         "times" => times_keep_nanoseconds(&folder.join("times")),
         "sparse" => holes_read_as_zeros(&folder.join("sparse")),
+        "name" => odd_names().for_each(|name| fs::write(folder.join(&name), name.as_bytes()).unwrap()),
+        "named" => every_byte_may_be_in_a_name(folder),
         "tree" => make_a_tree(folder),
         "as" => {
             // Std drops all supplementary groups when root becomes somebody else.
@@ -43,6 +48,20 @@ fn open(path: &Path) -> File {
 /// Byte `i` of the test pattern.
 fn pattern(i: usize) -> u8 {
     (i ^ (i >> 8) ^ (i >> 16)) as u8
+}
+
+/// Names with every byte that may be in one.
+fn odd_names() -> impl Iterator<Item = OsString> {
+    (1..=255).filter(|&byte| byte != b'/').map(|byte| OsString::from_vec(vec![b'x', byte, b'y']))
+}
+
+fn every_byte_may_be_in_a_name(folder: &Path) {
+    let names: BTreeSet<OsString> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, odd_names().collect());
+    for name in names {
+        assert_eq!(fs::read(folder.join(&name)).unwrap(), name.as_bytes());
+    }
 }
 
 /// 2,000 files of 34 KiB on average and together over 64 MiB, all different, in 40 folders with a symbolic link each.
@@ -117,7 +136,8 @@ fn an_unlinked_open_file_lives_on(folder: &Path) {
     file.read_exact_at(&mut text, 0).unwrap();
     assert_eq!(&text, b"before after");
     let hidden = |name: &str| name.starts_with(".nfs");
-    let names = || fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names =
+        || fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(names().filter(|name| hidden(name)).count(), 1, "the client renamed it");
     drop(file);
     assert_eq!(names().filter(|name| hidden(name)).count(), 0, "and removed it when it was closed");
@@ -125,7 +145,8 @@ fn an_unlinked_open_file_lives_on(folder: &Path) {
 
 fn times_keep_nanoseconds(path: &Path) {
     let file = open(path);
-    let (accessed, modified) = (Duration::new(1_000_000_007, 123_456_789), Duration::new(2_000_000_011, 987_654_321));
+    let (accessed, modified) =
+        (Duration::new(1_000_000_007, 123_456_789), Duration::new(2_000_000_011, 987_654_321));
     let times = FileTimes::new().set_accessed(UNIX_EPOCH + accessed).set_modified(UNIX_EPOCH + modified);
     file.set_times(times).unwrap();
     let meta = fs::metadata(path).unwrap();

@@ -96,6 +96,18 @@ impl World {
     }
 }
 
+/// Nothing failed in the machine: it runs, and its console shows no report of a panic or an exception.
+///
+/// # Panics
+///
+/// When something did.
+pub fn assert_sound(machine: &Machine) {
+    let lines = machine.console().lines();
+    let report = lines.iter().find(|line| line.text.starts_with("*** "));
+    assert!(report.is_none(), "{report:?}");
+    assert!(machine.is_running());
+}
+
 /// A socket address from text and port.
 ///
 /// # Panics

@@ -7,7 +7,7 @@ use std::path::Path;
 use keelson_qemu::{Drive, Exit, Ext4Spec, Machine};
 use keelson_tests::Appliance;
 use keelson_tests::rpc::{NFS, RpcClient};
-use keelson_tests::world::{SERVER, SOON, World, at, shell};
+use keelson_tests::world::{SERVER, SOON, World, assert_sound, at, shell};
 
 /// Where the superblock begins.
 const SUPERBLOCK: u64 = 1024;
@@ -19,7 +19,7 @@ fn assert_alive_without_serving(world: &World, machine: &Machine, reason: &str) 
     let error = world.host.tcp_connect(at(SERVER, 2049), SOON).map(drop).unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
     assert_eq!(shell(machine, "nfsstat"), ["not serving"]);
-    assert!(!machine.console().contains("panic"));
+    assert_sound(machine);
     machine.console().send_line("poweroff").unwrap();
     assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
 }
@@ -62,6 +62,7 @@ fn no_nic() {
         .start()
         .unwrap();
     machine.expect("no network device that a driver here knows", SOON).unwrap();
+    machine.expect("serving NFS", SOON).unwrap();
     assert!(shell(&machine, "uptime").concat().ends_with('s'));
     machine.console().send_line("poweroff").unwrap();
     assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);

@@ -8,7 +8,7 @@ use keelson_qemu::{Machine, Rng, TcpStream};
 use keelson_tests::rpc::{
     MOUNT, NFS, RPCBIND, Refusal, RpcClient, RpcError, message, next_xid, parse_reply, read_record,
 };
-use keelson_tests::world::{MOMENT, SERVER, SOON, World, at, root_handle, shell};
+use keelson_tests::world::{MOMENT, SERVER, SOON, World, assert_sound, at, root_handle, shell};
 
 /// Last fragment of a record.
 const LAST: u32 = 1 << 31;
@@ -30,7 +30,7 @@ fn assert_undisturbed(world: &World, machine: &Machine) {
     assert_eq!(attributes.get(..8), Some(&[0, 0, 0, 0, 0, 0, 0, 2][..]));
     let memory = shell(machine, "mem").join("\n");
     assert!(memory.contains("allocations refused 0"), "{memory}");
-    assert!(!machine.console().contains("***"), "a report on the console");
+    assert_sound(machine);
 }
 
 fn connect(world: &World) -> TcpStream {
@@ -253,7 +253,7 @@ fn absurd_lengths_in_every_procedure() {
             cases.push((MOUNT, version, procedure, [&1028u32.to_be_bytes()[..], &[b'/'; 1028]].concat()));
         }
     }
-    for (version, procedure) in [(2, 3), (3, 3), (4, 3), (4, 9), (3, 7)] {
+    for (version, procedure) in [(2, 3), (3, 3), (4, 3), (4, 9)] {
         cases.push((RPCBIND, version, procedure, vec![]));
         cases.push((RPCBIND, version, procedure, [&[0; 8][..], &ABSURD].concat()));
     }

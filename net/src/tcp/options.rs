@@ -6,7 +6,8 @@ use core::time::Duration;
 /// Settings of a connection, or of all connections of a listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpOptions {
-    /// Bytes of the receive ring, which bounds the window; 1 MiB at most.
+    /// Bytes of the receive ring, which bounds the window; 1 MiB at most. Both rings are smaller when many
+    /// connections share the memory (see [`Stack::limit_tcp_memory`](crate::Stack::limit_tcp_memory)).
     pub receive_buffer: usize,
     /// Bytes of the send ring; 1 MiB at most.
     pub send_buffer: usize,
@@ -45,6 +46,11 @@ impl Default for TcpOptions {
 impl TcpOptions {
     /// The largest ring.
     pub const MAX_BUFFER: usize = 1 << 20;
+
+    /// Bytes of both rings.
+    pub(crate) fn rings(&self) -> usize {
+        self.receive_buffer + self.send_buffer
+    }
 
     pub(crate) fn clamped(mut self) -> TcpOptions {
         self.receive_buffer = self.receive_buffer.clamp(2048, Self::MAX_BUFFER);

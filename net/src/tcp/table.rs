@@ -21,6 +21,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A connection that is ready but cannot make progress looks again after this.
 const STALLED: Duration = Duration::from_millis(10);
 
+/// Smallest ring a connection gets when memory is short: a few segments.
+const RING_MIN: usize = 8 << 10;
+/// One new connection may take this part of the ring memory, divided by the number of connections: the first
+/// get what they ask for, and thousands still find room.
+const RING_SHARE: usize = 8;
+
 /// Names a connection; the generation tells a slot's successive tenants apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ConnectionId {
@@ -48,6 +54,9 @@ pub(crate) struct Tcp {
     pub listeners: KeyedMap<u16, Listener>,
     ready: VecDeque<usize>,
     timers: TimerHeap,
+    /// Bytes that all rings together may take, and take now.
+    pub ring_limit: usize,
+    ring_bytes: usize,
 }
 
 impl Tcp {
@@ -61,12 +70,23 @@ impl Tcp {
             listeners: KeyedMap::with_hasher(key),
             ready: VecDeque::new(),
             timers: TimerHeap::default(),
+            ring_limit: usize::MAX,
+            ring_bytes: 0,
         }
     }
 
     /// Number of connections, whatever their state.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// Rings for one more connection: as asked for, or its share where that is less; `None` when the limit is
+    /// reached.
+    fn fit(&self, mut options: TcpOptions) -> Option<TcpOptions> {
+        let share = (self.ring_limit / RING_SHARE / (self.len() + 1)).max(2 * RING_MIN);
+        options.receive_buffer = options.receive_buffer.min(share / 2);
+        options.send_buffer = options.send_buffer.min(share / 2);
+        (self.ring_bytes.saturating_add(options.rings()) <= self.ring_limit).then_some(options)
     }
 
     /// Makes a connection and enters it in the flow table; `None` when there are too many.
@@ -82,6 +102,8 @@ impl Tcp {
         if self.len() >= MAX_CONNECTIONS {
             return None;
         }
+        let options = self.fit(options)?;
+        self.ring_bytes += options.rings();
         let mut connection = Connection::new(net, &*self.entropy, now, path, flow, stage, options);
         connection.deadline = now + HANDSHAKE;
         let generation = self.next_generation;
@@ -110,6 +132,7 @@ impl Tcp {
     /// Frees the slot and the flow.
     pub fn remove(&mut self, slot: usize) {
         let Some(connection) = self.slots.get_mut(slot).and_then(Option::take) else { return };
+        self.ring_bytes -= connection.options.rings();
         self.timers.set(slot, None);
         self.free.push(slot);
         if connection.routed {

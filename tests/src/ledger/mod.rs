@@ -9,17 +9,22 @@
 //! Data of UNSTABLE writes is promised only by the COMMIT with the same verifier. Until then each of its bytes may
 //! be old or new, and the file may have any length in between.
 
-use std::collections::BTreeMap;
+mod books;
+mod found;
 
 use keelson_qemu::Rng;
 
-use crate::nfs3::{Handle, How, Nfs, Set, Stable, kind, status};
+use crate::nfs3::{Handle, How, Nfs, Set, Stable, status};
 use crate::rpc::RpcError;
+use books::{Books, File, Object};
+use found::Found;
 
 /// Most names in a ledger's directory: one block of ext4, so that it is never split.
 const MOST_NAMES: usize = 40;
 /// Handles of removed objects that are tried again, the latest.
 const MOST_GONE: usize = 100;
+/// Block size of the file system.
+const BLOCK: u64 = 4096;
 /// Longest file.
 const LONGEST: u64 = 300_000;
 
@@ -44,70 +49,6 @@ pub struct Ledger {
     gone: Vec<Handle>,
     next: u64,
     acknowledged: u64,
-}
-
-/// Names and objects. The key of a name is its path below the ledger's directory.
-#[derive(Clone, Default)]
-struct Books {
-    names: BTreeMap<String, Object>,
-    files: BTreeMap<u64, File>,
-}
-
-#[derive(Clone, PartialEq)]
-enum Object {
-    /// A file by its number in the books; several names may have the same.
-    File(u64),
-    Folder(Option<Handle>),
-    Link(String),
-}
-
-#[derive(Clone, Default)]
-struct File {
-    /// Unknown while the creation is in doubt.
-    handle: Option<Handle>,
-    stable: Vec<u8>,
-    /// Writes acknowledged as UNSTABLE, or not acknowledged.
-    loose: Vec<(u64, Vec<u8>)>,
-    verifier: Option<[u8; 8]>,
-    mode: u32,
-}
-
-impl File {
-    /// The contents if everything loose is there.
-    fn newest(&self) -> Vec<u8> {
-        let mut data = self.stable.clone();
-        for (offset, piece) in &self.loose {
-            overlay(&mut data, *offset, piece);
-        }
-        data
-    }
-
-    /// What is wrong with `data` as the contents after a cut.
-    fn judge(&self, data: &[u8]) -> Result<(), String> {
-        let longest = self.newest().len();
-        if !(self.stable.len()..=longest).contains(&data.len()) {
-            return Err(format!("{} bytes long instead of {} to {longest}", data.len(), self.stable.len()));
-        }
-        let wrong = (0..data.len()).find(|&at| {
-            let loose = self.loose.iter().any(|(offset, piece)| {
-                let place = (at as u64).checked_sub(*offset);
-                place.and_then(|place| piece.get(place as usize)) == Some(&data[at])
-            });
-            !loose && data[at] != self.stable.get(at).copied().unwrap_or(0)
-        });
-        match wrong {
-            Some(at) => Err(format!("byte {at} of {} was never written like that", data.len())),
-            None => Ok(()),
-        }
-    }
-}
-
-fn overlay(data: &mut Vec<u8>, offset: u64, piece: &[u8]) {
-    let (start, end) = (offset as usize, offset as usize + piece.len());
-    if data.len() < end {
-        data.resize(end, 0);
-    }
-    data[start..end].copy_from_slice(piece);
 }
 
 /// Adapts what a call can bring: the network broke, or the status is not OK.
@@ -291,7 +232,14 @@ impl Ledger {
         }
         let size = self.rng.below(LONGEST);
         let handle = after.handle(number);
-        after.files.entry(number).or_default().stable.resize(size as usize, 0);
+        let file = after.files.entry(number).or_default();
+        // Ordered data, as ext4 does it: the rest of the new last block is zeroed before the size is committed. A cut
+        // in between shows the zeros under the old size, so while the call is in doubt they may be there.
+        let rest = (size.next_multiple_of(BLOCK)).min(file.stable.len() as u64).saturating_sub(size);
+        let before = self.certain.files.entry(number).or_default();
+        before.loose.push((size.min(file.stable.len() as u64), vec![0; rest as usize]));
+        file.stable.resize(size as usize, 0);
+        file.history.push(format!("size {size}"));
         acknowledged!(nfs.setattr(&handle, Set::size(size), None), path);
         Ok(())
     }
@@ -319,6 +267,7 @@ impl Ledger {
         let file = after.files.entry(number).or_default();
         // In doubt until it is acknowledged: part of it may be there. So it is loose on both sides.
         file.loose.push((offset, data.clone()));
+        file.history.push(format!("{len} bytes {stable:?} at {offset}"));
         self.certain.files.entry(number).or_default().loose.push((offset, data.clone()));
         let written = acknowledged!(nfs.write(&handle, offset, &data, stable), path);
         if written.count as usize != len || written.committed < stable as u32 {
@@ -353,6 +302,7 @@ impl Ledger {
         file.stable = file.newest();
         file.loose.clear();
         file.verifier = None;
+        file.history.push("COMMIT".into());
         Ok(())
     }
 
@@ -414,143 +364,5 @@ impl Ledger {
         books.adopt(&found);
         (self.certain, self.in_doubt) = (books, None);
         Ok(())
-    }
-}
-
-impl Books {
-    /// # Panics
-    /// If the creation of the file is in doubt: steps end at the first call in doubt.
-    fn handle(&self, number: u64) -> Handle {
-        self.files[&number].handle.clone().expect("a file whose creation was acknowledged")
-    }
-
-    /// The folder of a path and the last component.
-    fn folder_of(&self, path: &str) -> (Handle, String) {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        match &self.names[folder] {
-            Object::Folder(Some(handle)) => (handle.clone(), name.into()),
-            _ => unreachable!("{folder} is a folder"),
-        }
-    }
-
-    fn is_removable(&self, path: &str) -> bool {
-        let inside = format!("{path}/");
-        !path.is_empty() && !self.names.keys().any(|other| other.starts_with(&inside))
-    }
-
-    /// What differs.
-    fn compare(&self, found: &Found) -> Result<(), String> {
-        if let Some(extra) = found.0.keys().find(|path| !self.names.contains_key(*path)) {
-            return Err(format!("{extra} is there but was removed, or never was"));
-        }
-        for (path, object) in &self.names {
-            let Some(there) = found.0.get(path) else { return Err(format!("{path} is lost")) };
-            let wrong = |what: String| Err(format!("{path}: {what}"));
-            let known = match object {
-                Object::Folder(handle) if there.kind == kind::DIRECTORY => handle,
-                Object::Link(target) if there.kind == kind::SYMLINK && there.data == target.as_bytes() => {
-                    &None
-                }
-                Object::File(number) if there.kind == kind::REGULAR => {
-                    let file = &self.files[number];
-                    let links = self.names.values().filter(|other| *other == object).count() as u32;
-                    if there.nlink != links || there.mode != file.mode {
-                        let (nlink, mode) = (there.nlink, there.mode);
-                        return wrong(format!(
-                            "{nlink} links, mode {mode:o}, not {links} and {:o}",
-                            file.mode
-                        ));
-                    }
-                    if let Err(error) = file.judge(&there.data) {
-                        return wrong(error);
-                    }
-                    &file.handle
-                }
-                _ => return wrong(format!("type {} or its contents are wrong", there.kind)),
-            };
-            if known.as_ref().is_some_and(|known| *known != there.handle) {
-                return wrong("another handle than before".into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes over what was open: contents, and handles of what was created last.
-    fn adopt(&mut self, found: &Found) {
-        for (path, object) in &mut self.names {
-            let Some(there) = found.0.get(path) else { continue };
-            match object {
-                Object::Folder(handle) => *handle = Some(there.handle.clone()),
-                Object::File(number) => {
-                    let (stable, handle, mode) = (there.data.clone(), Some(there.handle.clone()), there.mode);
-                    self.files.insert(*number, File { stable, handle, mode, ..File::default() });
-                }
-                Object::Link(_) => {}
-            }
-        }
-        let named: Vec<u64> = self.names.values().filter_map(Object::number).collect();
-        self.files.retain(|number, _| named.contains(number));
-    }
-}
-
-impl Object {
-    fn number(&self) -> Option<u64> {
-        match self {
-            Object::File(number) => Some(*number),
-            _ => None,
-        }
-    }
-}
-
-/// A tree as the server shows it.
-struct Found(BTreeMap<String, There>);
-
-struct There {
-    kind: u32,
-    mode: u32,
-    nlink: u32,
-    handle: Handle,
-    /// Contents of a file, target of a link.
-    data: Vec<u8>,
-}
-
-impl Found {
-    fn explore(nfs: &mut Nfs, root: &[u8], top: &str) -> Result<Found, String> {
-        let said = |error: RpcError| error.to_string();
-        let start = nfs.lookup(root, top.as_bytes()).map_err(said)?;
-        let start = start.value.ok_or_else(|| format!("{top} is lost (status {})", start.status))?;
-        let mut found = BTreeMap::new();
-        let mut left = vec![(String::new(), start.handle)];
-        while let Some((path, handle)) = left.pop() {
-            let answer = nfs.getattr(&handle).map_err(said)?;
-            let attributes = answer.value.ok_or_else(|| format!("{top}/{path}: status {}", answer.status))?;
-            let mut data = Vec::new();
-            match attributes.kind {
-                kind::DIRECTORY => {
-                    for entry in nfs.list(&handle, 8192, true).map_err(said)? {
-                        let name = String::from_utf8_lossy(&entry.name).into_owned();
-                        let inner = if path.is_empty() { name } else { format!("{path}/{name}") };
-                        let handle = entry.handle.ok_or_else(|| format!("{top}/{inner} has no handle"))?;
-                        left.push((inner, handle));
-                    }
-                }
-                kind::SYMLINK => {
-                    let answer = nfs.readlink(&handle).map_err(said)?;
-                    data = answer.value.ok_or_else(|| format!("{top}/{path}: status {}", answer.status))?;
-                }
-                _ => {
-                    let answer = nfs.read(&handle, 0, LONGEST as u32 + 1).map_err(said)?;
-                    let piece =
-                        answer.value.ok_or_else(|| format!("{top}/{path}: status {}", answer.status))?;
-                    if piece.data.len() as u64 != attributes.size || !piece.eof {
-                        return Err(format!("{top}/{path}: READ ends before the file does"));
-                    }
-                    data = piece.data;
-                }
-            }
-            let (kind, mode, nlink) = (attributes.kind, attributes.mode, attributes.nlink);
-            found.insert(path, There { kind, mode, nlink, handle, data });
-        }
-        Ok(Found(found))
     }
 }
