@@ -5,7 +5,7 @@ mod common;
 use common::{Faults, Lab};
 use embedded_io_async::{Read, Write};
 use keelson_hal::NetFeatures;
-use keelson_net::{ConnectError, ConnectOptions, Stack, TcpError, TcpOptions, TcpStream};
+use keelson_net::{ConnectError, ConnectOptions, InterfaceConfig, Stack, TcpError, TcpOptions, TcpStream};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -71,6 +71,27 @@ fn offloads_are_used() {
     assert!(counters.tcp_sent < (4 << 20) / 1460, "fewer packets than segments: {counters:?}");
     assert_eq!(a.counters().tcp_bad_checksum, 0);
     assert_eq!(counters.tcp_retransmitted, 0);
+}
+
+#[test]
+fn a_peer_with_a_small_mtu_gets_small_segments() {
+    let lab = Lab::new(3, Faults::default());
+    let small = InterfaceConfig {
+        addresses: vec!["10.0.0.1/24".parse().unwrap()],
+        mtu: Some(600),
+        ..InterfaceConfig::default()
+    };
+    let (a, _) = lab.host_with(&small, NetFeatures::empty());
+    let (b, _) = lab.host("10.0.0.2/24", NetFeatures::TX_CHECKSUM | NetFeatures::TSO4);
+    let listener = a.listen(2049, TcpOptions::default()).unwrap();
+    let client = b.clone();
+    lab.executor.handle().spawn("client", async move {
+        let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
+        // Below the sender's own MTU, and two segments for the receiver.
+        send_pattern(client.connect(peer, ConnectOptions::default()).await.unwrap(), 1000).await;
+    });
+    lab.run(async move { expect_pattern(&mut listener.accept().await, 1000).await });
+    assert_eq!(b.counters().tcp_sent_tso, 1, "{:?}", b.counters());
 }
 
 #[test]

@@ -40,8 +40,9 @@
 //!
 //! Principles:
 //!
-//! - Nothing needs root or leaves the process: the switch is a thread, cables are unix sockets, disks are files.
+//! - Nothing leaves the process: the switch is a thread, cables are unix sockets, disks are files.
 //!   (Packages for the Linux guest are fetched once, with apt.)
+//! - Nothing needs root but [`Namespace`], for taps: the only cables over which QEMU offers offloads.
 //! - Always emulation (`-accel tcg`), so results do not depend on the host's CPU.
 //! - Chance comes from seeds. Only the machines' own timing differs between runs.
 //! - A test that fails leaves what is needed to understand it: [`Bench`] prints every console and where the captures
@@ -49,11 +50,11 @@
 //! - A process started here never outlives its owner, even if the test process is killed.
 //!
 //! Where things are: [`MachineSpec`] and [`Machine`] run QEMU; [`Console`] is what it says; [`Lan`] and [`Port`] are
-//! the network; [`Endpoint`] is a host in the test itself; [`Ext4Image`] and [`VolatileDisk`] are disks;
+//! the network; [`Endpoint`] is a host in the test itself, [`Namespace`] one that is the host's own stack; [`Ext4Image`] and [`VolatileDisk`] are disks;
 //! [`LinuxGuest`] is a peer that is not ours. Environment: `KEELSON_KEEP=1` keeps the folders of successful tests,
 //! `KEELSON_GUEST_DIR` moves the cache of packages.
 //!
-//! Not here: firmware boot (BIOS network boot, UEFI), tap devices (so no offloads through QEMU), IPv6 fragments.
+//! Not here: firmware boot (BIOS network boot, UEFI), IPv6 fragments.
 
 #![forbid(unsafe_code)]
 
@@ -65,6 +66,7 @@ mod error;
 mod lan;
 mod linux;
 mod machine;
+mod namespace;
 mod rng;
 mod tool;
 
@@ -79,4 +81,5 @@ pub use lan::{
 };
 pub use linux::{Cpio, Grace, Job, Knfsd, LinuxGuest, LinuxSpec, Output, WireProtocols};
 pub use machine::{Board, Cache, Drive, Exit, Machine, MachineSpec, Nic, NicModel, Usage};
+pub use namespace::{Namespace, Tap};
 pub use rng::Rng;

@@ -3,7 +3,7 @@
 //! Codec and client are separate from the appliance's message code on purpose; only XDR items are shared.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,9 @@ pub enum Refusal {
 enum Wire {
     Tcp(TcpStream),
     Udp(UdpSocket, SocketAddr),
+    /// Sockets of the host's own stack.
+    HostTcp(net::TcpStream),
+    HostUdp(net::UdpSocket),
 }
 
 /// A client of one server: one call at a time.
@@ -105,6 +108,16 @@ impl RpcClient {
     /// A UDP socket at a port below 1024.
     pub fn udp(from: &Endpoint, server: SocketAddr) -> keelson_qemu::Result<RpcClient> {
         Ok(RpcClient::new(Wire::Udp(from.udp(reserved_port())?, server)))
+    }
+
+    /// The same over a connection of the host's own stack.
+    pub fn over_host(stream: net::TcpStream) -> RpcClient {
+        RpcClient::new(Wire::HostTcp(stream))
+    }
+
+    /// Calls through a socket of the host's own stack that is connected to the server.
+    pub fn over_host_datagrams(socket: net::UdpSocket) -> RpcClient {
+        RpcClient::new(Wire::HostUdp(socket))
     }
 
     fn new(wire: Wire) -> RpcClient {
@@ -164,13 +177,20 @@ impl RpcClient {
         match &mut self.wire {
             Wire::Tcp(stream) => {
                 stream.set_timeout(self.timeout);
-                stream.write_all(record)?;
-                loop {
-                    let reply = read_record(stream)?;
-                    if reply.starts_with(&xid.to_be_bytes()) {
-                        return parse_reply(&reply);
-                    }
-                }
+                exchange_records(stream, record, xid)
+            }
+            Wire::HostTcp(stream) => {
+                stream.set_read_timeout(Some(self.timeout))?;
+                exchange_records(stream, record, xid)
+            }
+            Wire::HostUdp(socket) => {
+                // Nothing is lost between two ends of one host, so nothing is sent again.
+                socket.set_read_timeout(Some(self.timeout))?;
+                socket.send(record.get(4..).unwrap_or_default())?;
+                let mut reply = vec![0; 1 << 16];
+                let length = socket.recv(&mut reply)?;
+                reply.truncate(length);
+                parse_reply(&reply)
             }
             Wire::Udp(socket, server) => {
                 let mut wait = RESEND;
@@ -220,8 +240,19 @@ pub fn reserved_port() -> u16 {
     1023 - (NEXT.fetch_add(1, Ordering::Relaxed) % 512) as u16
 }
 
+/// Sends a record and waits for the reply to `xid`; other replies are passed over.
+fn exchange_records(stream: &mut (impl Read + Write), record: &[u8], xid: u32) -> Result<Vec<u8>, RpcError> {
+    stream.write_all(record)?;
+    loop {
+        let reply = read_record(stream)?;
+        if reply.starts_with(&xid.to_be_bytes()) {
+            return parse_reply(&reply);
+        }
+    }
+}
+
 /// Reads one record, whatever fragments it comes in.
-pub fn read_record(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub fn read_record(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut record = Vec::new();
     loop {
         let mut mark = [0; 4];

@@ -148,3 +148,59 @@ pub fn root_handle(host: &Endpoint, server: &str) -> Vec<u8> {
     assert_eq!(input.u32(), Ok(0), "mountstat3");
     input.opaque(64).unwrap().to_vec()
 }
+
+/// Counters of `eth0`, as the shell's `ip` shows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct NicCounters {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    pub tso: u64,
+    /// Dropped and errors, both directions.
+    pub lost: u64,
+    pub doorbells: u64,
+    pub interrupts: u64,
+}
+
+impl NicCounters {
+    /// Types `ip` and reads what it says of the first interface.
+    ///
+    /// # Panics
+    ///
+    /// When it says something else.
+    pub fn of(machine: &Machine) -> NicCounters {
+        let text = shell(machine, "ip");
+        let numbers = |with: &str| -> Vec<u64> {
+            let line = text.iter().find(|line| line.contains(with));
+            let line = line.unwrap_or_else(|| panic!("no line with {with:?} in {text:?}"));
+            line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+        };
+        let (rx, tx, events) = (numbers("RX "), numbers("TX "), numbers(" doorbells"));
+        NicCounters {
+            rx_packets: rx[0],
+            rx_bytes: rx[1],
+            tx_packets: tx[0],
+            tx_bytes: tx[1],
+            tso: tx[3],
+            lost: rx[2] + rx[3] + tx[2],
+            doorbells: events[0],
+            interrupts: events[1],
+        }
+    }
+
+    /// What was counted since `before`.
+    pub fn since(self, before: NicCounters) -> NicCounters {
+        NicCounters {
+            rx_packets: self.rx_packets - before.rx_packets,
+            rx_bytes: self.rx_bytes - before.rx_bytes,
+            tx_packets: self.tx_packets - before.tx_packets,
+            tx_bytes: self.tx_bytes - before.tx_bytes,
+            tso: self.tso - before.tso,
+            lost: self.lost - before.lost,
+            doorbells: self.doorbells - before.doorbells,
+            interrupts: self.interrupts - before.interrupts,
+        }
+    }
+}

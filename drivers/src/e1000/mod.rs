@@ -5,18 +5,24 @@
 //! | interrupts | line or none | MSI-X entry of the caller's choice, MSI, line or none |
 //! | EEPROM word read | address << 8, done bit 4 | address << 2, done bit 1 |
 //! | quirk | | TXDCTL bit 22 must be 1 |
+//! | segmentation | TCP over IPv4 | not used, see [`Chip::segments`] |
 //!
 //! Receive descriptors are legacy ones; sending uses context and data descriptors, which emulators need for
 //! the checksum. The image turns off ASPM L0s and L1 on the link of a real 82574L (specification update).
 //!
-//! Not here: segmentation offload, jumbo frames, the second queue of the 82574L, PHY management beyond what
+//! Memory: 512 KiB for each ring, and 512 KiB of 32 KiB buffers when the chip segments.
+//!
+//! Not here: segmentation over IPv6, jumbo frames, the second queue of the 82574L, PHY management beyond what
 //! the EEPROM set up.
 
 mod regs;
 mod ring;
+mod segmentation;
+mod tx;
 
 use self::regs::*;
-use self::ring::{RING_BYTES, RxRing, TxRing};
+use self::ring::{RING_BYTES, RxRing};
+use self::tx::TxRing;
 use crate::InitError;
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -32,6 +38,16 @@ pub enum Chip {
     I82540em,
     /// 8086:10D3, QEMU's `e1000e`.
     I82574l,
+}
+
+impl Chip {
+    /// Whether the chip is asked to segment TCP.
+    ///
+    /// The 82574L can, but QEMU's model before version 8.0 cuts such a frame into *IP fragments*, which are
+    /// worse than frames of the ordinary size: one lost fragment loses the whole frame, and firewalls drop them.
+    fn segments(self) -> bool {
+        self == Chip::I82540em
+    }
 }
 
 /// How the device interrupts.
@@ -98,7 +114,7 @@ impl E1000 {
         };
         let device = E1000 {
             rx: RxRing::new(&dma)?,
-            tx: TxRing::new(&dma)?,
+            tx: TxRing::new(&dma, chip.segments())?,
             registers,
             clock,
             chip,
@@ -252,7 +268,9 @@ impl NetDevice for E1000 {
     }
 
     fn features(&self) -> NetFeatures {
-        NetFeatures::TX_CHECKSUM | NetFeatures::RX_CHECKSUM
+        let mut features = NetFeatures::TX_CHECKSUM | NetFeatures::RX_CHECKSUM;
+        features.set(NetFeatures::TSO4, self.chip.segments());
+        features
     }
 
     fn max_mtu(&self) -> usize {
@@ -260,7 +278,7 @@ impl NetDevice for E1000 {
     }
 
     fn max_tso_frame(&self) -> usize {
-        0
+        if self.chip.segments() { tx::MAX_LARGE_FRAME } else { 0 }
     }
 
     /// Costs one register read.
@@ -297,6 +315,7 @@ impl NetDevice for E1000 {
             Ok(()) => {
                 self.counters.tx_packets += 1;
                 self.counters.tx_bytes += len as u64;
+                self.counters.tx_tso_packets += u64::from(offload.segment_size.is_some());
             }
             Err(_) => self.counters.tx_dropped += 1,
         }

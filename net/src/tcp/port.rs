@@ -120,7 +120,8 @@ impl TxToken for Transmit<'_> {
             let offloads = nic.features.contains(NetFeatures::TX_CHECKSUM);
             let offload = TxOffload {
                 checksum: offloads.then_some(checksum),
-                segment_size: self.segment.filter(|_| offloads && len > nic.mtu),
+                // Not only above the MTU: the peer's segments may be smaller than ours.
+                segment_size: self.segment.filter(|_| offloads),
             };
             let (trace, mut again) = (self.trace, false);
             self.net.send(self.now, path, path.next_hop, len, offload, &mut |packet| {

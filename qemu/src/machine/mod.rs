@@ -7,5 +7,6 @@ mod spec;
 mod usage;
 
 pub use running::{Exit, Machine};
+pub(crate) use spawn::spawn;
 pub use spec::{Board, Cache, Drive, MachineSpec, Nic, NicModel};
 pub use usage::Usage;

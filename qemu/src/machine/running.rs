@@ -94,7 +94,7 @@ impl Machine {
             console.attach_input(stdin);
         }
         let connected = connect(&spec.name, &mut child, listeners);
-        let (qmp, mut streams) = match connected {
+        let (qmp, streams) = match connected {
             Ok(connected) => connected,
             Err(e) => {
                 let _ = child.kill();
@@ -105,7 +105,8 @@ impl Machine {
                 return Err(Error::machine(&spec.name, what));
             }
         };
-        if let Some(stream) = streams.remove("hvc0") {
+        if let Some(stream) = streams.get("hvc0") {
+            let stream = stream.try_clone().map_err(Error::io("open hvc0"))?;
             console.attach(stream, "hvc0: ");
         }
         Ok(Machine {
@@ -139,7 +140,8 @@ impl Machine {
         self.started
     }
 
-    /// The host's side of virtio-serial port `name`.
+    /// The host's side of virtio-serial port `name`. What is written to `hvc0` is typed into the virtio console;
+    /// its output is read already.
     pub fn channel(&self, name: &str) -> Result<UnixStream> {
         let stream = self.channels.get(name);
         let stream = stream.ok_or_else(|| Error::machine(self.name(), format!("has no channel {name}")))?;

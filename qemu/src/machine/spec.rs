@@ -8,6 +8,7 @@ use super::running::Machine;
 use crate::bench::BenchRef;
 use crate::error::{Error, Result};
 use crate::lan::{Lan, Port};
+use crate::namespace::Tap;
 
 /// QEMU's machine types that the bench knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub struct Nic {
 enum Cable {
     Lan(Port),
     User { forwards: Vec<Forward>, restrict: bool },
+    Tap(Tap),
 }
 
 /// A port of the host's 127.0.0.1 that leads into the machine.
@@ -58,6 +60,11 @@ impl Nic {
     /// A NIC on a switch port.
     pub fn on(port: &Port, model: NicModel) -> Nic {
         Nic { model, cable: Cable::Lan(port.clone()), mac: None, options: String::new() }
+    }
+
+    /// A NIC on a tap of the host's own stack, the cable with offloads. QEMU then runs in the tap's namespace.
+    pub fn tap(tap: &Tap, model: NicModel) -> Nic {
+        Nic { model, cable: Cable::Tap(tap.clone()), mac: None, options: String::new() }
     }
 
     /// A NIC on QEMU's user networking (10.0.2.0/24, DHCP), cut off from everything but [`Nic::forward_tcp`].
@@ -314,7 +321,7 @@ impl MachineSpec {
     pub(super) fn forwarded(&self, protocol: &str, guest: u16) -> Result<SocketAddr> {
         let forwards = self.nics.iter().filter_map(|nic| match &nic.cable {
             Cable::User { forwards, .. } => Some(forwards),
-            Cable::Lan(_) => None,
+            Cable::Lan(_) | Cable::Tap(_) => None,
         });
         let found = forwards.flatten().find(|f| f.protocol == protocol && f.guest == guest);
         match found {
@@ -386,7 +393,11 @@ impl MachineSpec {
         args.extend(self.extra.iter().cloned());
         // `setpriv` (util-linux) makes the kernel end QEMU should the test process die without dropping anything.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]).args(args);
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(tap) = self.nics.iter().find_map(Nic::tapped) {
+            command.arg("nsenter").arg(tap.namespace().enter());
+        }
+        command.arg("qemu-system-x86_64").args(args);
         command
     }
 
@@ -396,6 +407,13 @@ impl MachineSpec {
 }
 
 impl Nic {
+    fn tapped(&self) -> Option<&Tap> {
+        match &self.cable {
+            Cable::Tap(tap) => Some(tap),
+            _ => None,
+        }
+    }
+
     fn netdev(&self, i: usize) -> String {
         match &self.cable {
             Cable::Lan(port) => {
@@ -409,6 +427,9 @@ impl Nic {
                 }
                 text
             }
+            Cable::Tap(tap) => {
+                format!("tap,id=net{i},ifname={},script=no,downscript=no", tap.name())
+            }
         }
     }
 
@@ -421,7 +442,7 @@ impl Nic {
         let mac = match (&self.mac, &self.cable) {
             (Some(mac), _) => *mac,
             (None, Cable::Lan(port)) => port.default_mac(),
-            (None, Cable::User { .. }) => [0x52, 0x4b, 0xff, 0xff, 0, i as u8],
+            (None, Cable::User { .. } | Cable::Tap(_)) => [0x52, 0x4b, 0xff, 0xff, 0, i as u8],
         };
         let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut text = format!("{model},id=nic{i},netdev=net{i},mac={}", mac.join(":"));

@@ -1,0 +1,284 @@
+//! The transmit ring, with checksum and segmentation by context descriptor.
+//!
+//! ```text
+//!   small frame    data                        buffer = the descriptor's own, 2 KiB
+//!                  context, data               with a checksum
+//!   large frame    context, data, data, ...    one of few 32 KiB buffers, in pieces of 4 KiB
+//! ```
+
+use super::ring::{BUFFER, COUNT, DESCRIPTOR, MAX_FRAME, RING_BYTES, next};
+use super::segmentation::Segmentation;
+use crate::InitError;
+use crate::dma::{BufferPool, DmaBuffer};
+use alloc::rc::Rc;
+use core::sync::atomic::{Ordering, fence};
+use keelson_hal::{Dma, TransmitError, TxChecksum, TxOffload};
+
+/// Transmit descriptors in the extended format (8254x manual sections 3.3.6 and 3.3.7).
+mod bit {
+    pub const DTYP_DATA: u32 = 1 << 20;
+    pub const CMD_EOP: u32 = 1 << 24;
+    pub const CMD_IFCS: u32 = 1 << 25;
+    pub const CMD_TSE: u32 = 1 << 26;
+    pub const CMD_RS: u32 = 1 << 27;
+    pub const CMD_DEXT: u32 = 1 << 29;
+    pub const TUCMD_TCP: u32 = 1 << 24;
+    pub const TUCMD_IPV4: u32 = 1 << 25;
+    /// POPTS: complete the IPv4 header's checksum.
+    pub const POPTS_IXSM: u32 = 1 << 8;
+    /// POPTS: complete the transport checksum.
+    pub const POPTS_TXSM: u32 = 1 << 9;
+    pub const DD: u32 = 1 << 0;
+}
+
+/// A status report is asked for with every this many frames, and with the last of each flush.
+const REPORT_EVERY: usize = 16;
+/// A small frame takes a data descriptor, and a context descriptor before it with a checksum.
+const PER_FRAME: usize = 2;
+/// Offset of the TCP checksum field in its header; UDP's is 6.
+const TCP_CHECKSUM: u16 = 16;
+/// Buffers for frames to be segmented. Half of what IP allows: the gain of twice the size would be a few
+/// hundredths of a doorbell per frame.
+const LARGE_BUFFERS: usize = 16;
+const LARGE_BUFFER: usize = 32 * 1024;
+/// Longest frame to be segmented.
+pub(super) const MAX_LARGE_FRAME: usize = LARGE_BUFFER;
+/// Bytes given to one data descriptor; longer ones upset some chips of the family.
+const PIECE: usize = 4096;
+/// Descriptors of a large frame: the context and its pieces.
+const PER_LARGE_FRAME: usize = 1 + LARGE_BUFFER / PIECE;
+
+/// What is remembered of a descriptor that the device has.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    /// The device sets DD in it.
+    reporting: bool,
+    /// It ends a frame in a large buffer.
+    large: bool,
+}
+
+/// Frames to be sent. Small buffer `i` belongs to descriptor `i`; large buffers are used in turn.
+pub(super) struct TxRing {
+    descriptors: DmaBuffer,
+    buffers: BufferPool,
+    large: Option<BufferPool>,
+    large_next: usize,
+    large_free: usize,
+    /// Next descriptor to write.
+    next: usize,
+    /// Oldest descriptor not reclaimed.
+    clean: usize,
+    /// What the device was told.
+    tail: usize,
+    /// Last descriptor of the last frame queued since the tail was written.
+    last: Option<usize>,
+    since_report: usize,
+    sent: [Sent; COUNT],
+    /// The last answer was that there is no room.
+    pub starved: bool,
+}
+
+impl TxRing {
+    /// A ring; with `segmenting` for frames of up to [`MAX_LARGE_FRAME`].
+    pub fn new(dma: &Rc<dyn Dma>, segmenting: bool) -> Result<TxRing, InitError> {
+        Ok(TxRing {
+            descriptors: DmaBuffer::new(dma, RING_BYTES)?,
+            buffers: BufferPool::new(dma, COUNT, BUFFER)?,
+            large: segmenting.then(|| BufferPool::new(dma, LARGE_BUFFERS, LARGE_BUFFER)).transpose()?,
+            large_next: 0,
+            large_free: if segmenting { LARGE_BUFFERS } else { 0 },
+            next: 0,
+            clean: 0,
+            tail: 0,
+            last: None,
+            since_report: 0,
+            sent: [Sent::default(); COUNT],
+            starved: false,
+        })
+    }
+
+    pub fn phys(&self) -> u64 {
+        self.descriptors.phys(0)
+    }
+
+    fn free(&self) -> usize {
+        (self.clean + COUNT - self.next - 1) % COUNT
+    }
+
+    /// True when nothing is with the device.
+    pub fn is_idle(&self) -> bool {
+        self.clean == self.next
+    }
+
+    /// Takes back descriptors up to the last report of the device; frames that can be queued now, whatever
+    /// their length.
+    pub fn room(&mut self) -> usize {
+        let (mut at, mut large) = (self.clean, 0);
+        while at != self.tail {
+            let sent = self.sent[at];
+            large += usize::from(sent.large);
+            if sent.reporting {
+                if self.descriptors.read32(at * DESCRIPTOR + 12) & bit::DD == 0 {
+                    break;
+                }
+                self.clean = next(at);
+                self.large_free += core::mem::take(&mut large);
+            }
+            at = next(at);
+        }
+        let room = match self.large {
+            Some(_) => self.large_free.min(self.free() / PER_LARGE_FRAME),
+            None => self.free() / PER_FRAME,
+        };
+        self.starved = room == 0;
+        room
+    }
+
+    /// Queues one frame; the device sees it after the tail is written.
+    pub fn transmit(
+        &mut self,
+        len: usize,
+        offload: TxOffload,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), TransmitError> {
+        match (offload.segment_size, offload.checksum) {
+            (None, checksum) if (1..=MAX_FRAME).contains(&len) => self.transmit_small(len, checksum, fill),
+            (Some(mss), Some(checksum)) if mss > 0 && len <= self.max_large_frame() => {
+                self.transmit_large(len, mss, checksum, fill)
+            }
+            _ => Err(TransmitError::TooLong),
+        }
+    }
+
+    fn max_large_frame(&self) -> usize {
+        if self.large.is_some() { MAX_LARGE_FRAME } else { 0 }
+    }
+
+    fn transmit_small(
+        &mut self,
+        len: usize,
+        checksum: Option<TxChecksum>,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), TransmitError> {
+        if self.free() < PER_FRAME {
+            self.room();
+            if self.free() < PER_FRAME {
+                return Err(TransmitError::Full);
+            }
+        }
+        // A field outside the frame, or beyond the context's 8 bits, cannot come from an IP header.
+        let checksum = checksum.filter(|checksum| {
+            let field = usize::from(checksum.start) + usize::from(checksum.offset);
+            field + 2 <= len && field <= 255
+        });
+        if let Some(checksum) = checksum {
+            let (start, field) = (u32::from(checksum.start), u32::from(checksum.start + checksum.offset));
+            let tcp = if checksum.offset == TCP_CHECKSUM { bit::TUCMD_TCP } else { 0 };
+            // Start and field of the IP header's checksum are given too, but not used: the stack has it.
+            self.write([
+                14 | 24 << 8 | (start.max(15) - 1) << 16,
+                start | field << 8,
+                bit::CMD_DEXT | tcp,
+                0,
+            ]);
+        }
+        // SAFETY: the descriptor of this number is free, and only it ever names the buffer.
+        fill(unsafe { self.buffers.bytes_mut(self.next, len) });
+        let phys = self.buffers.phys(self.next, 0);
+        let options = if checksum.is_some() { bit::POPTS_TXSM } else { 0 };
+        let index = self.write_data(phys, len, bit::CMD_EOP, options);
+        self.queued(index);
+        Ok(())
+    }
+
+    fn transmit_large(
+        &mut self,
+        len: usize,
+        mss: u16,
+        checksum: TxChecksum,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), TransmitError> {
+        if (self.free() < PER_LARGE_FRAME || self.large_free == 0) && self.room() == 0 {
+            return Err(TransmitError::Full);
+        }
+        let Some(pool) = &mut self.large else { return Err(TransmitError::TooLong) };
+        // SAFETY: buffers are used in turn and `large_free` counts those whose frames the device has sent.
+        let frame = unsafe { pool.bytes_mut(self.large_next, len) };
+        fill(frame);
+        // A frame that is no TCP over IPv4 after all cannot be sent whole.
+        let Some(headers) = Segmentation::prepare(frame, checksum) else {
+            return Err(TransmitError::TooLong);
+        };
+        let phys = pool.phys(self.large_next, 0);
+        self.large_next = (self.large_next + 1) % LARGE_BUFFERS;
+        self.large_free -= 1;
+
+        let (start, field) = (headers.tcp as u32, headers.tcp as u32 + u32::from(TCP_CHECKSUM));
+        let payload = (len - headers.payload) as u32;
+        let command = bit::CMD_DEXT | bit::CMD_TSE | bit::TUCMD_TCP | bit::TUCMD_IPV4;
+        self.write([
+            14 | 24 << 8 | (start - 1) << 16,
+            start | field << 8,
+            command | payload,
+            (headers.payload as u32) << 8 | u32::from(mss) << 16,
+        ]);
+        let mut index = self.next;
+        for at in (0..len).step_by(PIECE) {
+            let piece = PIECE.min(len - at);
+            let end = if at + piece == len { bit::CMD_EOP } else { 0 };
+            let options = bit::POPTS_TXSM | bit::POPTS_IXSM;
+            index = self.write_data(phys + at as u64, piece, bit::CMD_TSE | end, options);
+        }
+        self.sent[index].large = true;
+        self.queued(index);
+        Ok(())
+    }
+
+    /// Writes a data descriptor; its number.
+    fn write_data(&mut self, phys: u64, len: usize, command: u32, options: u32) -> usize {
+        let index = self.next;
+        let command = command | bit::CMD_DEXT | bit::CMD_IFCS | bit::DTYP_DATA;
+        self.write([phys as u32, (phys >> 32) as u32, command | len as u32, options]);
+        index
+    }
+
+    fn write(&mut self, words: [u32; 4]) {
+        for (i, word) in words.into_iter().enumerate() {
+            self.descriptors.write32(self.next * DESCRIPTOR + 4 * i, word);
+        }
+        self.sent[self.next] = Sent::default();
+        self.next = next(self.next);
+    }
+
+    /// Notes that a frame ends in descriptor `index`.
+    fn queued(&mut self, index: usize) {
+        self.last = Some(index);
+        self.since_report += 1;
+        if self.since_report == REPORT_EVERY {
+            self.report(index);
+        }
+    }
+
+    /// Has the device report descriptor `index`, which it has not seen yet.
+    fn report(&mut self, index: usize) {
+        let at = index * DESCRIPTOR + 8;
+        self.descriptors.write32(at, self.descriptors.read32(at) | bit::CMD_RS);
+        self.sent[index].reporting = true;
+        self.since_report = 0;
+    }
+
+    /// The new tail, when frames were queued since the last call.
+    pub fn flush(&mut self) -> Option<u32> {
+        let last = self.last.take()?;
+        self.report(last);
+        fence(Ordering::Release);
+        self.tail = self.next;
+        Some(self.next as u32)
+    }
+
+    pub fn leak(&mut self) {
+        self.descriptors.leak();
+        self.buffers.leak();
+        self.large.iter_mut().for_each(BufferPool::leak);
+    }
+}
