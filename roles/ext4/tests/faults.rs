@@ -45,7 +45,8 @@ fn recover(image: Vec<u8>, check: impl FnOnce(&Ext4Volume)) -> Result<(), String
 #[test]
 fn freed_blocks_are_not_reused_before_the_commit() {
     log_to_stderr();
-    let takes_blocks: [(&str, fn(&Ext4Volume, FileId, FileId)); 3] = [
+    type Take = fn(&Ext4Volume, FileId, FileId);
+    let takes_blocks: [(&str, Take); 3] = [
         ("remove", |volume, root, _| {
             run(volume.remove(root, b"old")).expect("remove");
         }),
