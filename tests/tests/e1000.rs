@@ -116,14 +116,12 @@ fn check_segments(pcap: &Path) {
             full += u32::from(total == 1500);
             pushed += u32::from(flags & 8 != 0);
         }
-        if seq == *expected {
+        // What is sent again, after a probe of a closed window for one, may reach beyond what was sent before.
+        let ahead = seq.wrapping_sub(*expected) as i32;
+        assert!(ahead <= 0, "a gap before {seq:#x}, expected {expected:#x}");
+        again += u32::from(data > 0 && ahead < 0);
+        if end.wrapping_sub(*expected) as i32 > 0 {
             *expected = end;
-        } else {
-            assert!(
-                (seq.wrapping_sub(*expected) as i32) < 0,
-                "a gap before {seq:#x}, expected {expected:#x}"
-            );
-            again += u32::from(data > 0);
         }
     }
     eprintln!("{segments} segments, {full} of them full, {pushed} with PSH, {again} sent again");
