@@ -52,6 +52,21 @@ fn adjacent_writes_become_one_request() {
     assert_eq!(cache.counters().writes, 1, "nothing is written twice");
 }
 
+/// The queue is full of writes that nobody collected yet when something must be read, and a read needs more
+/// places than there are.
+#[test]
+fn a_full_queue_is_emptied() {
+    let disk = SimDisk::new(vec![7; 32 << 20], false);
+    let mut cache = cache_of(&disk, 64 << 20);
+    for page in (0..4 * WRITE_BEHIND as u64).map(|index| index * 2) {
+        cache.write(page * PAGE as u64, &[1; PAGE]).expect("write");
+    }
+    let mut all = vec![0; 16 << 20];
+    cache.read(16 << 20, &mut all).expect("read");
+    assert!(all.iter().all(|byte| *byte == 7));
+    cache.flush().expect("flush");
+}
+
 #[test]
 fn sequential_reads_are_read_ahead() {
     let disk = SimDisk::new(vec![0; 2 << 20], false);

@@ -1,6 +1,7 @@
 //! The traffic between the pages and the device.
 
 use super::{Flight, PAGE, PageCache, READ_AHEAD};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use keelson_exec::block_on;
@@ -23,32 +24,45 @@ impl PageCache {
         self.expect_reader(first, stop, ahead);
         self.counters.misses += stop - first;
 
-        let mut pending: Vec<(Ticket, u64)> = Vec::new();
+        // A request keeps its place in the device's queue until it is collected: never ask for more places
+        // than there are.
+        let most = self.geometry.queue_depth.max(1);
+        let mut pending: VecDeque<(Ticket, u64)> = VecDeque::new();
         let mut outcome = Ok(());
         let mut page = first;
         while page < stop {
+            if pending.len() >= most
+                && let Some(oldest) = pending.pop_front()
+            {
+                outcome = outcome.and(self.arrive(oldest));
+            }
             let count = self.request_pages().min((stop - page) as usize);
             let bytes: usize = (page..page + count as u64).map(|page| self.page_bytes(page)).sum();
             let mut buffer = self.take_buffer();
             buffer.resize(bytes, 0);
             let request = BlockRequest { op: BlockOp::Read, sector: sector_of(page), buffer };
-            pending.push((self.submit(request), page));
+            pending.push_back((self.submit(request), page));
             self.counters.reads += 1;
             self.counters.read_bytes += bytes as u64;
             page += count as u64;
         }
-        for (ticket, page) in pending {
-            let done = self.wait(ticket);
-            match done.result {
-                Ok(()) if outcome.is_ok() => outcome = self.keep(page, &done.buffer),
-                Ok(()) => {}
-                Err(error) => {
-                    self.counters.errors += 1;
-                    outcome = outcome.and(Err(error));
-                }
-            }
-            self.give_buffer(done.buffer);
+        for ticket in pending {
+            outcome = outcome.and(self.arrive(ticket));
         }
+        outcome
+    }
+
+    /// Waits for the pages from `first` on and puts them in.
+    fn arrive(&mut self, (ticket, first): (Ticket, u64)) -> Result<(), BlockError> {
+        let done = self.wait(ticket);
+        let outcome = match done.result {
+            Ok(()) => self.keep(first, &done.buffer),
+            Err(error) => {
+                self.counters.errors += 1;
+                Err(error)
+            }
+        };
+        self.give_buffer(done.buffer);
         outcome
     }
 
@@ -172,16 +186,17 @@ impl PageCache {
         self.give_buffer(done.buffer);
     }
 
-    /// Hands a request to the device, waiting for a place in its queue.
-    fn submit(&self, request: BlockRequest) -> Ticket {
-        let mut request = request;
+    /// Hands a request to the device. A full queue is full of our own writes: a request keeps its place until
+    /// its completion is collected, so that waiting for room without collecting would never end.
+    fn submit(&mut self, mut request: BlockRequest) -> Ticket {
         loop {
             match self.device.submit(request) {
                 Ok(ticket) => return ticket,
-                Err(back) => {
-                    request = back;
-                    block_on(&*self.park, poll_fn(|cx| self.device.poll_room(cx)));
-                }
+                Err(back) => request = back,
+            }
+            match self.flights.pop_front() {
+                Some(flight) => self.land(flight),
+                None => block_on(&*self.park, poll_fn(|cx| self.device.poll_room(cx))),
             }
         }
     }

@@ -16,6 +16,9 @@ use std::task::{Context, Poll};
 /// can tear the superblock, whose checksum then keeps Linux and us from mounting before e2fsck ran.)
 const ATOMIC: usize = 4096;
 
+/// Requests at a time, finished ones that were not collected included: few, so that tests fill the queue.
+const QUEUE: usize = 4;
+
 /// Results waiting to be collected.
 #[derive(Default)]
 struct Done {
@@ -24,6 +27,14 @@ struct Done {
 }
 
 impl Done {
+    fn is_full(&self) -> bool {
+        self.results.borrow().len() >= QUEUE
+    }
+
+    fn poll_room(&self) -> Poll<()> {
+        if self.is_full() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
     fn put(&self, result: Result<(), BlockError>, buffer: Vec<u8>) -> Ticket {
         let ticket = self.next.get();
         self.next.set(ticket.wrapping_add(1));
@@ -42,7 +53,7 @@ fn geometry_of(bytes: u64, read_only: bool) -> BlockGeometry {
         read_only,
         write_cache: true,
         max_transfer: 1 << 20,
-        queue_depth: 128,
+        queue_depth: QUEUE,
     }
 }
 
@@ -72,6 +83,9 @@ impl BlockDevice for FileDisk {
     }
 
     fn submit(&self, request: BlockRequest) -> Result<Ticket, BlockRequest> {
+        if self.done.is_full() {
+            return Err(request);
+        }
         let BlockRequest { op, sector, mut buffer } = request;
         let position = sector * SECTOR_SIZE as u64;
         let result = match op {
@@ -83,7 +97,7 @@ impl BlockDevice for FileDisk {
     }
 
     fn poll_room(&self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
+        self.done.poll_room()
     }
 
     fn poll_done(&self, ticket: Ticket, _cx: &mut Context<'_>) -> Poll<BlockCompletion> {
@@ -219,6 +233,9 @@ impl BlockDevice for SimDisk {
     }
 
     fn submit(&self, request: BlockRequest) -> Result<Ticket, BlockRequest> {
+        if self.done.is_full() {
+            return Err(request);
+        }
         let BlockRequest { op, sector, mut buffer } = request;
         if self.fails(op) {
             return Ok(self.done.put(Err(BlockError::Io), buffer));
@@ -247,7 +264,7 @@ impl BlockDevice for SimDisk {
     }
 
     fn poll_room(&self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
+        self.done.poll_room()
     }
 
     fn poll_done(&self, ticket: Ticket, _cx: &mut Context<'_>) -> Poll<BlockCompletion> {
