@@ -256,6 +256,9 @@ impl NetDevice for VirtioNet {
         if self.gone {
             return Link::Down;
         }
+        // Asked for about once a second: what a lost kick can cost at most. See `Virtqueue::nudge`.
+        self.pair.tx.queue.nudge();
+        self.pair.rx.queue.nudge();
         if !self.has(feature::STATUS) || self.transport.config16(config::STATUS) & LINK_UP != 0 {
             Link::Up(LinkSpeed(0))
         } else {
