@@ -38,6 +38,7 @@ pub mod message;
 mod names;
 pub mod nid;
 pub mod ping;
+pub mod srpc;
 
 pub use names::NameError;
 pub use nid::{LUSTRE_PID, NetId, Nid, NotExpressible, ProcessId};
