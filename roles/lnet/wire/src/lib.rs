@@ -39,6 +39,7 @@ mod names;
 pub mod nid;
 pub mod ping;
 pub mod srpc;
+pub mod text;
 
 pub use names::NameError;
 pub use nid::{LUSTRE_PID, NetId, Nid, NotExpressible, ProcessId};
