@@ -33,7 +33,8 @@ impl Dialogue {
             (Some(Ok(hello)), _) => hello.hello.version,
             _ => Version::V3,
         };
-        let (mut to_server, mut to_client) = (&connection.to_server.bytes[..], &connection.to_client.bytes[..]);
+        let (mut to_server, mut to_client) =
+            (&connection.to_server.bytes[..], &connection.to_client.bytes[..]);
         if connection.opened {
             to_server = &to_server[handshake_len(&dialogue.hello, Request::V1_LEN).min(to_server.len())..];
             to_client = &to_client[handshake_len(&dialogue.answer, 0).min(to_client.len())..];

@@ -38,13 +38,19 @@ struct Context {
 pub fn check(dialogues: &[Dialogue]) -> Found {
     let all = || dialogues.iter().flat_map(|dialogue| dialogue.to_server.iter().chain(&dialogue.to_client));
     let mut context = Context::default();
-    all().filter_map(|message| message.lnet.as_ref()).for_each(|(header, payload)| context.note(header, payload));
+    all()
+        .filter_map(|message| message.lnet.as_ref())
+        .for_each(|(header, payload)| context.note(header, payload));
     let mut found = Found::default();
     for Message { ksock, lnet } in all() {
         match lnet {
             Some((header, payload)) => context.check(header, payload, &mut found),
             None => {
-                assert_eq!(ksock.zc_acks(keelson_lnet_wire::hello::Version::V3).count(), 0, "only keepalives");
+                assert_eq!(
+                    ksock.zc_acks(keelson_lnet_wire::hello::Version::V3).count(),
+                    0,
+                    "only keepalives"
+                );
                 found.noops += 1;
             }
         }

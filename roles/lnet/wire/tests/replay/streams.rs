@@ -26,11 +26,13 @@ pub fn connections(segments: &[Segment]) -> Vec<Connection> {
     let mut connections: Vec<Connection> = Vec::new();
     for segment in segments {
         let to_server = segment.to.port() == PORT;
-        let (client, server) = if to_server { (segment.from, segment.to) } else { (segment.to, segment.from) };
+        let (client, server) =
+            if to_server { (segment.from, segment.to) } else { (segment.to, segment.from) };
         if segment.syn && to_server {
             connections.push(Connection::new(client, server, true));
         }
-        let known = connections.iter_mut().rev().find(|known| known.client == client && known.server == server);
+        let known =
+            connections.iter_mut().rev().find(|known| known.client == client && known.server == server);
         let connection = match known {
             Some(connection) => connection,
             None => {
