@@ -260,3 +260,65 @@ impl Put {
         Put { ack_wmd: Wmd::NONE, match_bits, hdr_data: 0, portal, offset: 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_portals() {
+        for service in Service::ALL {
+            assert_eq!(Service::from_number(service.number()), Some(service));
+        }
+        assert_eq!(Service::from_number(6), None);
+        assert_eq!((Service::QueryStat.portal(), Service::Brw.portal()), (51, 50));
+    }
+
+    #[test]
+    fn what_is_no_message() {
+        let bytes = Message::reply(0, 0, Reply::Brw).encode();
+        assert_eq!(Message::decode(&bytes[..159]), Err(SrpcError::Length(159)));
+        assert_eq!(Message::decode(&[0; 161]), Err(SrpcError::Length(161)));
+        assert_eq!(Message::decode(&[0; LEN]), Err(SrpcError::Magic(0)));
+        let mut unknown = bytes;
+        unknown[8] = 16;
+        assert_eq!(Message::decode(&unknown), Err(SrpcError::UnknownType(16)));
+    }
+
+    #[test]
+    fn bulk_tests_are_judged_before_they_are_sent() {
+        let check = |features, direction, len, flags| {
+            Request::Brw { bulkid: 0, direction, len, flags }.check_brw(features)
+        };
+        let read = BrwDirection::Read;
+        assert_eq!(check(1, read, 8, 1), Ok(()));
+        assert_eq!(check(1, BrwDirection::Write, 1 << 20, 3), Ok(()));
+        assert_eq!(check(0, read, 8192, 2), Ok(()));
+        assert_eq!(check(2, read, 8, 1), Err(status::EPROTO));
+        let wrong = [
+            (1, BrwDirection::Unknown(3), 8, 1),
+            (1, read, 0, 1),
+            (1, read, 12, 1),
+            (1, read, (1 << 20) + 8, 1),
+            (1, read, 8, 0),
+            (1, read, 8, 4),
+            (0, read, 4104, 1),
+        ];
+        for (features, direction, len, flags) in wrong {
+            assert_eq!(
+                check(features, direction, len, flags),
+                Err(status::EINVAL),
+                "{direction:?} {len} {flags}"
+            );
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(Name::new("cap").to_string(), "cap");
+        let long = Name::new("0123456789012345678901234567890123456789");
+        assert_eq!((long.bytes().len(), long.0[31]), (31, 0));
+        assert_eq!(Name::new("012345678901234567890123456789ü").bytes().len(), 30, "no half characters");
+        assert_eq!(Name([0x1b; 32]).to_string().len(), 32 * 4, "escaped");
+    }
+}

@@ -128,3 +128,73 @@ fn decode_large(mut rest: &[u8], order: Order, entries: &mut Vec<Entry>) -> Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info() -> PingInfo {
+        let entry = |text: &str, status| Entry { nid: text.parse().unwrap(), status };
+        let entries = vec![
+            entry("10.0.0.1@tcp", Status::Up),
+            entry("10.0.0.1@tcp1", Status::Down),
+            entry("2001:db8::1@tcp", Status::Up),
+        ];
+        PingInfo::new(Features::ROUTER | Features::LARGE_ADDR, 5, entries)
+    }
+
+    /// The encoded information with some bytes replaced, decoded.
+    fn with(offset: usize, replacement: &[u8]) -> Result<PingInfo, PingError> {
+        let mut bytes = info().encode();
+        bytes[offset..offset + replacement.len()].copy_from_slice(replacement);
+        PingInfo::decode(&bytes, 200)
+    }
+
+    #[test]
+    fn rejections() {
+        assert_eq!(with(0, &[0; 4]), Err(PingError::Magic(0)));
+        assert_eq!(with(4, &[0x18]), Err(PingError::NoStatus(Features(0x18))));
+        assert_eq!(with(12, &[0]), Err(PingError::Count { entries: 0, maximum: 200 }));
+        assert_eq!(with(12, &[201]), Err(PingError::Count { entries: 201, maximum: 200 }));
+        assert_eq!(with(16, &[1]), Err(PingError::NotLoopback(0x0009_0000_0000_0001)));
+        assert_eq!(with(28, &[63]), Err(PingError::TotalLength(63)));
+        assert_eq!(with(28, &[84]), Err(PingError::LargeEntry(0)), "cut off within");
+        assert_eq!(with(68, &[13]), Err(PingError::LargeEntry(0)));
+        assert_eq!(PingInfo::decode(&info().encode()[..15], 200), Err(PingError::TooShort(15)));
+        assert_eq!(PingInfo::decode(&[], 200), Err(PingError::TooShort(0)));
+    }
+
+    /// A peer that asked for too few bytes learns how many it needs.
+    #[test]
+    fn truncation() {
+        let bytes = info().encode();
+        assert_eq!(bytes.len(), 88);
+        for len in 16..88 {
+            let needed = if len < 32 { 64 } else { 88 };
+            assert_eq!(PingInfo::decode(&bytes[..len], 200), Err(PingError::Truncated { needed }), "{len}");
+        }
+        assert_eq!(with(12, &[100]), Err(PingError::TotalLength(88)));
+        assert_eq!(with(28, &[0xff; 4]), Err(PingError::Truncated { needed: u32::MAX as usize }));
+    }
+
+    #[test]
+    fn unknown_features_and_what_follows_are_ignored() {
+        let mut bytes = info().encode();
+        bytes[5] = 0xff;
+        bytes.extend([0xee; 44]);
+        let decoded = PingInfo::decode(&bytes, 4).unwrap();
+        assert_eq!((decoded.entries, decoded.features), (info().entries, Features(0xff3a)));
+    }
+
+    #[test]
+    fn any_status_is_kept() {
+        assert_eq!(with(40, &[1, 2, 3, 4]).unwrap().entries[0].status, Status::Other(0x0403_0201));
+    }
+
+    #[test]
+    fn loopback_alone() {
+        let alone = PingInfo::new(Features::NI_STATUS, 1, vec![]);
+        assert_eq!(PingInfo::decode(&alone.encode(), 1), Ok(alone.clone()));
+        assert_eq!((alone.primary(), alone.encode().len()), (None, 32));
+    }
+}
