@@ -220,3 +220,52 @@ pub fn forwarding(text: &str) -> Result<Forwarding, TextError> {
         other => Err(Source { parameter: "forwarding", text }.error(other, Problem::Forwarding)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarding_parameter() {
+        assert_eq!(forwarding(""), Ok(Forwarding::IfGateway));
+        assert_eq!(forwarding("enabled"), Ok(Forwarding::Enabled));
+        assert_eq!(forwarding("disabled"), Ok(Forwarding::Disabled));
+        let error = forwarding("yes").unwrap_err().to_string();
+        assert_eq!(error, "forwarding: \"yes\" at character 1: enabled, disabled or nothing is accepted");
+    }
+
+    #[test]
+    fn entries_and_comments() {
+        let text = "one; two # not; three\r\n# nothing\n;;\n  four  ";
+        let source = Source { parameter: "routes", text };
+        let entries: Vec<_> = source.entries().map(Result::unwrap).collect();
+        assert_eq!(entries, ["one", "two", "three", "four"]);
+    }
+
+    #[test]
+    fn errors_say_where() {
+        let error = routes("tcp2 10.0.0.1@tcp1\n# a comment\n tcp3 10.0.0.1@tcpx").unwrap_err();
+        assert_eq!((error.line, error.column, error.word.as_str()), (3, 7, "10.0.0.1@tcpx"));
+        assert!(
+            error.to_string().starts_with("routes: \"10.0.0.1@tcpx\" in line 3 at character 7: a network is")
+        );
+        let error = routes("tcp2 ü@tcp1").unwrap_err();
+        assert_eq!((error.column, error.word.as_str()), (6, "ü@tcp1"));
+        let long = "x".repeat(200);
+        assert_eq!(networks(&long).unwrap_err().word.len(), 64);
+    }
+
+    #[test]
+    fn long_texts() {
+        let line = "#".repeat(MAX_LINE);
+        assert_eq!(routes(&line), Ok(Vec::new()));
+        let longer = "#".repeat(MAX_LINE + 1);
+        assert_eq!(routes(&longer).unwrap_err().problem, Problem::LineTooLong(MAX_LINE));
+        let text = "\n".repeat(MAX_TEXT + 1);
+        for error in [routes(&text).unwrap_err(), ip2nets(&text).unwrap_err(), nid_ranges(&text).unwrap_err()]
+        {
+            assert_eq!(error.problem, Problem::TextTooLong(MAX_TEXT));
+        }
+        assert_eq!(networks(&longer).unwrap_err().problem, Problem::TextTooLong(MAX_LINE));
+    }
+}
