@@ -1,5 +1,5 @@
-//! Every field table of the LNet specification: each field alone decides the bytes at its offset, and senders of
-//! the other byte order are understood.
+//! Every field table of the LNet specification: each field alone decides the bytes at its offset, and senders
+//! of the other byte order are understood.
 
 use keelson_lnet_wire::acceptor::{Request, RequestDecoder};
 use keelson_lnet_wire::hello::{ConnType, Hello, HelloDecoder, Received, Version};

@@ -162,7 +162,13 @@ proptest! {
     }
 
     #[test]
-    fn names(kind in prop::sample::select(vec![2u8, 5, 13, 14, 15, 16, 17, 18, 19]), number: u16, ip: [u8; 4], six: [u8; 16], pid: u32) {
+    fn names(
+        kind in prop::sample::select(vec![2u8, 5, 13, 14, 15, 16, 17, 18, 19]),
+        number: u16,
+        ip: [u8; 4],
+        six: [u8; 16],
+        pid: u32,
+    ) {
         let net = NetId::new(kind, number);
         prop_assert_eq!(net.to_string().parse(), Ok(net));
         let four = ProcessId { nid: Nid::new(net, ip.into()), pid };
@@ -204,11 +210,20 @@ proptest! {
     }
 
     #[test]
-    fn typed_headers(to in ipv4_nid(), from in ipv4_nid(), wmd: [u8; 16], bits: u64, data: u64, portal: u32, offset: u32) {
+    fn typed_headers(
+        to in ipv4_nid(),
+        from in ipv4_nid(),
+        wmd: [u8; 16],
+        bits: u64,
+        data: u64,
+        portal: u32,
+        offset: u32,
+    ) {
         let (to, from) = (ProcessId::lustre(to), ProcessId { nid: from, pid: portal });
         let put = Put { ack_wmd: Wmd(wmd), match_bits: bits, hdr_data: data, portal, offset };
         prop_assert_eq!(Header::new_put(from, to, &put, 9).put(), put);
-        let get = Get { return_wmd: Wmd(wmd), match_bits: bits, portal, src_offset: offset, sink_length: portal };
+        let return_wmd = Wmd(wmd);
+        let get = Get { return_wmd, match_bits: bits, portal, src_offset: offset, sink_length: portal };
         prop_assert_eq!(Header::new_get(from, to, &get).get(), get);
     }
 
@@ -218,7 +233,8 @@ proptest! {
         prop_assert_eq!(bytes.len(), info.encoded_len());
         let again = PingInfo::decode(&bytes, MAX_INTERFACES).unwrap();
         prop_assert_eq!(again.encode(), bytes);
-        prop_assert_eq!((again.pid, again.sequence, again.entries.len()), (info.pid, info.sequence, info.entries.len()));
+        let facts = |info: &PingInfo| (info.pid, info.sequence, info.entries.len());
+        prop_assert_eq!(facts(&again), facts(&info));
         prop_assert!(info.entries.iter().all(|entry| again.entries.contains(entry)));
     }
 
@@ -233,7 +249,12 @@ proptest! {
     }
 
     #[test]
-    fn good_bytes_with_changes(mut bytes in good(), changes in vec((any::<usize>(), any::<u8>()), 1..6), cut in any::<usize>(), extra in vec(any::<u8>(), 0..40)) {
+    fn good_bytes_with_changes(
+        mut bytes in good(),
+        changes in vec((any::<usize>(), any::<u8>()), 1..6),
+        cut in any::<usize>(),
+        extra in vec(any::<u8>(), 0..40),
+    ) {
         for (at, value) in changes {
             let at = at % bytes.len();
             bytes[at] = value;

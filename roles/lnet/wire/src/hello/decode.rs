@@ -24,7 +24,8 @@ pub struct Received {
 pub enum HelloError {
     /// The first four bytes, read as little-endian, are not a magic of ours.
     Magic(u32),
-    /// A version that is not known. An acceptor answers with its own HELLO and [`ConnType::None`], then closes.
+    /// A version that is not known. An acceptor answers with its own HELLO and [`ConnType::None`], then
+    /// closes.
     Version(u32),
     /// Version 1: the message behind the magic is not a HELLO, or its length is no multiple of 4.
     NotHello,

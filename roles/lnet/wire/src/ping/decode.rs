@@ -62,31 +62,44 @@ impl fmt::Display for PingError {
 
 impl core::error::Error for PingError {}
 
-impl PingInfo {
-    /// Reads ping information with at most `max_entries` 16-byte entries, loopback included. What follows the
-    /// information is ignored, metadata too.
-    pub fn decode(bytes: &[u8], max_entries: u32) -> Result<PingInfo, PingError> {
-        let (head, rest) = bytes.split_at_checked(HEADER).ok_or(PingError::TooShort(bytes.len()))?;
+/// The first 16 bytes.
+struct Head {
+    order: Order,
+    features: Features,
+    pid: u32,
+    /// Number of 16-byte entries, loopback included.
+    count: u32,
+}
+
+impl Head {
+    fn decode(bytes: &[u8]) -> Result<Head, PingError> {
         const SWAPPED: u32 = MAGIC.swap_bytes();
-        let order = match Reader::new(head, Order::Little).u32() {
+        let bytes: &[u8; HEADER] = bytes.first_chunk().ok_or(PingError::TooShort(bytes.len()))?;
+        let order = match Reader::new(bytes, Order::Little).u32() {
             MAGIC => Order::Little,
             SWAPPED => Order::Big,
             other => return Err(PingError::Magic(other)),
         };
-        let mut fields = Reader::new(head, order);
+        let mut fields = Reader::new(bytes, order);
         let _magic = fields.u32();
-        let (features, pid, count) = (Features(fields.u32()), fields.u32(), fields.u32());
-        if !features.contains(Features::NI_STATUS) {
-            return Err(PingError::NoStatus(features));
+        let head = Head { order, features: Features(fields.u32()), pid: fields.u32(), count: fields.u32() };
+        match head.features.contains(Features::NI_STATUS) {
+            true => Ok(head),
+            false => Err(PingError::NoStatus(head.features)),
         }
+    }
+}
+
+impl PingInfo {
+    /// Reads ping information with at most `max_entries` 16-byte entries, loopback included. What follows the
+    /// information is ignored, metadata too.
+    pub fn decode(bytes: &[u8], max_entries: u32) -> Result<PingInfo, PingError> {
+        let Head { order, features, pid, count } = Head::decode(bytes)?;
         if count == 0 || count > max_entries {
             return Err(PingError::Count { entries: count, maximum: max_entries });
         }
-        let small_len = (count as usize).saturating_mul(ENTRY);
-        let end_of_small = HEADER.saturating_add(small_len);
-        let Some(first) = rest.first_chunk::<ENTRY>() else {
-            return Err(PingError::Truncated { needed: end_of_small });
-        };
+        let end_of_small = (count as usize).saturating_mul(ENTRY).saturating_add(HEADER);
+        let first = bytes.get(HEADER..HEADER + ENTRY).ok_or(PingError::Truncated { needed: end_of_small })?;
         let mut fields = Reader::new(first, order);
         let (loopback, sequence, total) = (fields.u64(), fields.u32(), fields.u32());
         if loopback != LOOPBACK_NID4 {
@@ -96,11 +109,9 @@ impl PingInfo {
         if end < end_of_small {
             return Err(PingError::TotalLength(total));
         }
-        let (Some(small), Some(large)) =
-            (bytes.get(HEADER + ENTRY..end_of_small), bytes.get(end_of_small..end))
-        else {
-            return Err(PingError::Truncated { needed: end });
-        };
+        let truncated = PingError::Truncated { needed: end };
+        let small = bytes.get(HEADER + ENTRY..end_of_small).ok_or(truncated)?;
+        let large = bytes.get(end_of_small..end).ok_or(truncated)?;
         // Bounded by what has arrived: every entry takes 16 bytes of it, large ones 24 as a rule.
         let mut entries = Vec::with_capacity(small.len() / ENTRY + large.len() / 24);
         entries.extend(small.chunks_exact(ENTRY).map(|entry| {
@@ -112,6 +123,7 @@ impl PingInfo {
     }
 }
 
+/// Reads large entries to the last byte.
 fn decode_large(mut rest: &[u8], order: Order, entries: &mut Vec<Entry>) -> Result<(), PingError> {
     let mut index = 0;
     while !rest.is_empty() {

@@ -20,7 +20,8 @@ pub enum Problem {
     Bracket,
     /// An item of a bracket list is neither a number nor a range, or is above the highest allowed number.
     Number(u32),
-    /// Bracket lists stand for more than [`super::MAX_EXPANSION`] names, or a text for more than [`super::MAX_ROUTES`] routes.
+    /// Bracket lists stand for more than [`super::MAX_EXPANSION`] names, or a text for more than
+    /// [`super::MAX_ROUTES`] routes.
     TooMany(usize),
     /// An interface's name is missing or has a character it cannot have.
     Interface,

@@ -94,7 +94,8 @@ fn hops(word: &str) -> Option<u8> {
     decimal(word).and_then(|hops| u8::try_from(hops).ok()).filter(|hops| *hops > 0)
 }
 
-/// Splits a priority off. Colons of an IPv6 address stand before its `@`; a bare address has one colon at most.
+/// Splits a priority off. Colons of an IPv6 address stand before its `@`; a bare address has one colon at
+/// most.
 fn split_priority(word: &str) -> (&str, Option<&str>) {
     let start = match word.find('@') {
         Some(at) => at,
