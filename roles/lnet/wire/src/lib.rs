@@ -37,6 +37,7 @@ pub mod ksock;
 pub mod message;
 mod names;
 pub mod nid;
+pub mod ping;
 
 pub use names::NameError;
 pub use nid::{LUSTRE_PID, NetId, Nid, NotExpressible, ProcessId};
