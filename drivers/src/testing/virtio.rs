@@ -261,6 +261,27 @@ impl FakeDevice {
         poke::<u16>(self.queue(index).device, u16::from(suppress));
     }
 
+    /// Makes the wish for a doorbell for what comes next invisible, as a processor that reads it too early would
+    /// see it; [`FakeDevice::show_wish`] ends that.
+    pub fn hide_wish(&self, index: u16) {
+        let queue = self.queue(index);
+        if self.event_idx() {
+            poke::<u16>(queue.device + 4 + 8 * u64::from(queue.size), queue.seen.wrapping_sub(1));
+        } else {
+            self.set_no_notify(index, true);
+        }
+    }
+
+    /// See [`FakeDevice::hide_wish`].
+    pub fn show_wish(&self, index: u16) {
+        let queue = self.queue(index);
+        if self.event_idx() {
+            poke::<u16>(queue.device + 4 + 8 * u64::from(queue.size), queue.seen);
+        } else {
+            self.set_no_notify(index, false);
+        }
+    }
+
     fn ring(&self, queue: u16) {
         self.model.borrow_mut().doorbells.push(queue);
         let hook = self.hook.borrow().clone();

@@ -260,27 +260,49 @@ impl Virtqueue {
         // index. x86 lets a load pass an earlier store, so that only a full fence keeps both from missing
         // each other.
         fence(Ordering::SeqCst);
-        let wanted = if self.event_idx {
-            let avail_event = self.memory.load_acquire(layout.used + 4 + 8 * usize::from(self.size));
-            passes(avail_event, self.avail, old)
-        } else {
-            self.memory.load_acquire(layout.used) & SUPPRESS == 0
-        };
-        if wanted {
-            self.doorbells += 1;
-            self.doorbell.ring();
+        if self.wants_doorbell(old) {
+            self.ring();
         }
     }
 
-    /// Rings the doorbell although the device did not ask for it, while it holds chains: for a user that has
-    /// waited in vain. A kick can be lost where the fence in [`Virtqueue::publish`] is not one: QEMU's emulator
-    /// leaves fences out on a machine with a single processor, although the device runs in another thread; with
-    /// event indices no later request would ring either.
+    /// Rings the doorbell for what is already published, if the device still asks for that: for a user that has
+    /// waited in vain.
+    ///
+    /// A kick can be lost where the fence in [`Virtqueue::publish`] is not one, and with event indices no later
+    /// request would ring either. QEMU before 8.1 emulates a machine with a single processor that way: it leaves
+    /// fences out although its devices run in other threads ("tcg: Do not elide memory barriers for !CF_PARALLEL
+    /// in system mode" mended it).
     pub fn nudge(&mut self) {
-        if self.chains_in_flight > 0 && self.fault.is_none() {
-            self.doorbells += 1;
-            self.doorbell.ring();
+        if self.chains_in_flight == 0 || self.fault.is_some() {
+            return;
         }
+        let position = if self.event_idx {
+            self.memory.load_acquire(self.avail_event())
+        } else {
+            self.published.wrapping_sub(1)
+        };
+        if self.wants_doorbell(position) {
+            self.ring();
+        }
+    }
+
+    /// Whether the device asked for a doorbell for something published after position `old`.
+    fn wants_doorbell(&self, old: u16) -> bool {
+        if self.event_idx {
+            passes(self.memory.load_acquire(self.avail_event()), self.published, old)
+        } else {
+            self.memory.load_acquire(Layout::of(self.size).used) & SUPPRESS == 0
+        }
+    }
+
+    /// Where the device writes the index that it wants a doorbell for.
+    fn avail_event(&self) -> usize {
+        Layout::of(self.size).used + 4 + 8 * usize::from(self.size)
+    }
+
+    fn ring(&mut self) {
+        self.doorbells += 1;
+        self.doorbell.ring();
     }
 
     /// Takes back the next chain the device is done with.

@@ -288,10 +288,11 @@ impl BlockDevice for VirtioBlk {
         let state = &mut inner.slots[usize::from(slot)].state;
         match state {
             State::InFlight { waker, .. } => {
-                if waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                if waker.is_some() {
                     // Woken for something else, or the caller's rest was over: see `Virtqueue::nudge`.
                     inner.queue.nudge();
-                } else {
+                }
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     *waker = Some(cx.waker().clone());
                 }
                 Poll::Pending

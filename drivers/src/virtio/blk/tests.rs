@@ -235,6 +235,26 @@ fn interrupt_wakes_the_tasks_that_wait() {
 }
 
 #[test]
+fn a_wait_in_vain_rings_again() {
+    let disk = Disk::new(ALL);
+    let driver = disk.driver();
+    disk.fetch();
+    disk.device.hide_wish(0);
+    let ticket = driver.submit(flush()).unwrap();
+    // The first look publishes the request and leaves the waker.
+    assert!(done(&driver, ticket).is_none());
+    disk.device.show_wish(0);
+    assert!(disk.device.take_doorbells().is_empty(), "the kick is lost");
+    assert_eq!(disk.device.available(0), 1, "and the device does not know");
+    // The task's rest is over, and it looks again.
+    assert!(done(&driver, ticket).is_none());
+    assert_eq!(disk.device.take_doorbells(), [0]);
+    disk.fetch();
+    disk.execute(0, STATUS_OK);
+    assert_eq!(done(&driver, ticket).unwrap().result, Ok(()));
+}
+
+#[test]
 fn abandoned_buffers_live_until_the_device_is_done() {
     let disk = Disk::new(ALL);
     let driver = disk.driver();

@@ -483,3 +483,16 @@ fn level_interrupt_is_acknowledged_on_mmio() {
     assert_eq!(device.isr(), 0);
     assert_eq!(received(&mut net, 1).len(), 1);
 }
+
+#[test]
+fn a_lost_kick_costs_no_more_than_the_next_look_at_the_link() {
+    let (device, mut net) = both(PLAIN);
+    assert!(sent(&device).is_empty());
+    device.hide_wish(TX);
+    send(&mut net, &pattern(64)).unwrap();
+    net.flush();
+    device.show_wish(TX);
+    assert!(!device.take_doorbells().contains(&TX), "the kick is lost");
+    net.link();
+    assert!(device.take_doorbells().contains(&TX));
+}

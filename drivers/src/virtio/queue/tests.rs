@@ -81,6 +81,57 @@ fn doorbell_rings_once_per_publish_and_not_while_the_device_looks() {
     }
 }
 
+/// The device empties the ring and asks for the next doorbell, and the driver publishes without seeing that.
+fn lose_a_kick(device: &FakeDevice, queue: &mut Virtqueue, buffer: &DmaBuffer) {
+    assert!(queue.add(&[read_from(buffer, 1)], 0));
+    device.hide_wish(0);
+    queue.publish();
+    device.show_wish(0);
+    assert!(device.take_doorbells().is_empty(), "the kick is lost");
+    assert_eq!(device.available(0), 1, "and the device does not know");
+}
+
+#[test]
+fn a_lost_kick_is_made_up_for_and_nothing_else_is() {
+    for event_idx in [false, true] {
+        let (device, mut queue) = queue(16, event_idx);
+        let buffer = DmaBuffer::new(&dma(), 4096).unwrap();
+        queue.nudge();
+        assert!(device.take_doorbells().is_empty(), "nothing is in flight");
+
+        lose_a_kick(&device, &mut queue, &buffer);
+        if event_idx {
+            assert!(queue.add(&[read_from(&buffer, 1)], 1));
+            queue.publish();
+            assert!(device.take_doorbells().is_empty(), "why it matters: no later request rings");
+        }
+        queue.nudge();
+        assert_eq!(device.take_doorbells(), [0], "event_idx {event_idx}");
+
+        // Everything seen, nothing answered yet: with event indices the driver can tell and leaves it alone.
+        while device.pop(0).is_some() {}
+        if event_idx {
+            queue.nudge();
+            assert!(device.take_doorbells().is_empty(), "the device has seen all");
+        }
+    }
+}
+
+#[test]
+fn a_lost_kick_is_noticed_across_the_index_wrap() {
+    let (device, mut queue) = queue(8, true);
+    let buffer = DmaBuffer::new(&dma(), 4096).unwrap();
+    wind(&device, &mut queue, &buffer, 65_535);
+    assert!(device.pop(0).is_none());
+    device.take_doorbells();
+    for round in 0..3 {
+        lose_a_kick(&device, &mut queue, &buffer);
+        queue.nudge();
+        assert_eq!(device.take_doorbells(), [0], "round {round}");
+        while device.pop(0).is_some() {}
+    }
+}
+
 #[test]
 fn doorbells_and_interrupts_survive_the_index_wrap() {
     let (device, mut queue) = queue(8, true);
