@@ -11,5 +11,6 @@ pub mod buffers;
 pub mod lnd;
 pub mod lnet;
 pub mod message;
+pub mod options;
 pub mod portal;
 pub mod socklnd;
