@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod admin;
 pub mod buffers;
 pub mod lnd;
 pub mod lnet;
