@@ -37,6 +37,9 @@ pub mod ksock;
 pub mod message;
 mod names;
 pub mod nid;
+pub mod ping;
+pub mod srpc;
+pub mod text;
 
 pub use names::NameError;
 pub use nid::{LUSTRE_PID, NetId, Nid, NotExpressible, ProcessId};
