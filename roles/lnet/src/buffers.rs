@@ -10,6 +10,8 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
 
 /// Bytes of a small piece: the payload that Linux's small router buffers hold (one page).
 pub const SMALL: usize = 4096;
@@ -25,6 +27,7 @@ pub struct Pieces {
     lists: RefCell<Vec<Vec<Box<[u8]>>>>,
     allocated: Cell<usize>,
     high_water: Cell<usize>,
+    lent: Cell<usize>,
 }
 
 impl Pieces {
@@ -46,7 +49,9 @@ impl Pieces {
                 pieces.push(self.take(&self.large, PIECE));
             }
         }
-        Payload { pieces, len, home: Some(self.clone()) }
+        let room = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        self.lent.set(self.lent.get() + room);
+        Payload { pieces, len, home: Some(self.clone()), watch: None }
     }
 
     fn take(&self, shelf: &RefCell<Vec<Box<[u8]>>>, size: usize) -> Box<[u8]> {
@@ -60,6 +65,11 @@ impl Pieces {
     /// Bytes of all pieces, in use or on the shelf.
     pub fn allocated(&self) -> usize {
         self.allocated.get()
+    }
+
+    /// Bytes of the pieces that are in payloads now.
+    pub fn lent(&self) -> usize {
+        self.lent.get()
     }
 
     /// The most that [`Pieces::allocated`] ever was.
@@ -84,6 +94,28 @@ pub struct Payload {
     pieces: Vec<Box<[u8]>>,
     len: usize,
     home: Option<Rc<Pieces>>,
+    watch: Option<Rc<Watch>>,
+}
+
+/// Learns when a payload is dropped: when the message with it has been sent or is lost. One after the other.
+#[derive(Default)]
+pub struct Watch {
+    held: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Watch {
+    /// Waits until the payload that was last [watched](Payload::watched_by) is dropped.
+    pub async fn dropped(&self) {
+        poll_fn(|cx| {
+            if !self.held.get() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 impl Payload {
@@ -94,7 +126,13 @@ impl Payload {
         }
         let mut pieces = Vec::with_capacity(bytes.len().div_ceil(PIECE));
         pieces.extend(bytes.chunks(PIECE).map(Box::from));
-        Payload { pieces, len: bytes.len(), home: None }
+        Payload { pieces, len: bytes.len(), home: None, watch: None }
+    }
+
+    /// Lets `watch` know when this is dropped.
+    pub fn watched_by(&mut self, watch: &Rc<Watch>) {
+        watch.held.set(true);
+        self.watch = Some(watch.clone());
     }
 
     /// Bytes.
@@ -151,9 +189,16 @@ impl Payload {
 
 impl Drop for Payload {
     fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.held.set(false);
+            if let Some(waker) = watch.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
         let Some(home) = self.home.take() else { return };
         let mut pieces = core::mem::take(&mut self.pieces);
         for piece in pieces.drain(..) {
+            home.lent.set(home.lent.get() - piece.len());
             let shelf = if piece.len() == SMALL { &home.small } else { &home.large };
             shelf.borrow_mut().push(piece);
         }

@@ -12,3 +12,4 @@ pub mod lnd;
 pub mod lnet;
 pub mod message;
 pub mod portal;
+pub mod selftest;
