@@ -42,6 +42,12 @@ impl Memory {
         payload
     }
 
+    /// The most that bulk data ever occupied, in bytes.
+    #[cfg(test)]
+    pub fn bulk_high_water(&self) -> usize {
+        self.bulk.high_water()
+    }
+
     /// Requests and replies that have not been sent.
     pub fn messages_waiting(&self) -> usize {
         self.messages.lent() / SMALL

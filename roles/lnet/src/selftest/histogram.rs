@@ -34,7 +34,7 @@ fn class(nanos: u64) -> usize {
 fn limit(class: usize) -> u64 {
     let shift = (class >> FINE).saturating_sub(1) as u32;
     let lead = class as u64 - (u64::from(shift) << FINE);
-    ((u128::from(lead) + 1 << shift) - 1).min(u128::from(u64::MAX)) as u64
+    (((u128::from(lead) + 1) << shift) - 1).min(u128::from(u64::MAX)) as u64
 }
 
 impl Histogram {

@@ -145,6 +145,11 @@ impl Node {
         self.portals.borrow_mut().insert(number, portal);
     }
 
+    /// Messages that a node of the same network has sent.
+    pub fn sent_by(&self, nid: Nid) -> u32 {
+        self.net.nodes.borrow().get(&nid).map_or(0, |node| node.sent.get())
+    }
+
     fn delivery(&self, to: ProcessId, place: Place, len: u32) -> Delivery {
         Delivery {
             initiator: ProcessId::lustre(self.nid),
