@@ -13,3 +13,4 @@ pub mod lnet;
 pub mod message;
 pub mod portal;
 pub mod selftest;
+pub mod socklnd;
