@@ -10,8 +10,6 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use core::future::poll_fn;
-use core::task::{Poll, Waker};
 
 /// Bytes of a small piece: the payload that Linux's small router buffers hold (one page).
 pub const SMALL: usize = 4096;
@@ -51,7 +49,7 @@ impl Pieces {
         }
         let room = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         self.lent.set(self.lent.get() + room);
-        Payload { pieces, len, home: Some(self.clone()), watch: None }
+        Payload { pieces, len, home: Some(self.clone()) }
     }
 
     fn take(&self, shelf: &RefCell<Vec<Box<[u8]>>>, size: usize) -> Box<[u8]> {
@@ -94,28 +92,6 @@ pub struct Payload {
     pieces: Vec<Box<[u8]>>,
     len: usize,
     home: Option<Rc<Pieces>>,
-    watch: Option<Rc<Watch>>,
-}
-
-/// Learns when a payload is dropped: when the message with it has been sent or is lost. One after the other.
-#[derive(Default)]
-pub struct Watch {
-    held: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Watch {
-    /// Waits until the payload that was last [watched](Payload::watched_by) is dropped.
-    pub async fn dropped(&self) {
-        poll_fn(|cx| {
-            if !self.held.get() {
-                return Poll::Ready(());
-            }
-            *self.waker.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
 }
 
 impl Payload {
@@ -126,13 +102,7 @@ impl Payload {
         }
         let mut pieces = Vec::with_capacity(bytes.len().div_ceil(PIECE));
         pieces.extend(bytes.chunks(PIECE).map(Box::from));
-        Payload { pieces, len: bytes.len(), home: None, watch: None }
-    }
-
-    /// Lets `watch` know when this is dropped.
-    pub fn watched_by(&mut self, watch: &Rc<Watch>) {
-        watch.held.set(true);
-        self.watch = Some(watch.clone());
+        Payload { pieces, len: bytes.len(), home: None }
     }
 
     /// Bytes.
@@ -189,12 +159,6 @@ impl Payload {
 
 impl Drop for Payload {
     fn drop(&mut self) {
-        if let Some(watch) = self.watch.take() {
-            watch.held.set(false);
-            if let Some(waker) = watch.waker.borrow_mut().take() {
-                waker.wake();
-            }
-        }
         let Some(home) = self.home.take() else { return };
         let mut pieces = core::mem::take(&mut self.pieces);
         for piece in pieces.drain(..) {

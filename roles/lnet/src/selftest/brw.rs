@@ -3,13 +3,11 @@
 use super::counters::Count;
 use super::responder::{Asked, Responder};
 use super::{Place, Transport, data};
-use crate::buffers::Watch;
-use alloc::rc::Rc;
 use keelson_lnet_wire::srpc::{BrwDirection, Check, REPLY_PORTAL, Reply, Request, status};
 
 /// Moves the data of one request and replies after that. A transfer that fails has no reply: neither has it on
 /// Linux, and the client is waiting for its data anyway.
-pub(super) async fn serve<T: Transport>(responder: &Responder<T>, asked: &Asked, watch: &Rc<Watch>) {
+pub(super) async fn serve<T: Transport>(responder: &Responder<T>, asked: &Asked) {
     let Request::Brw { bulkid, direction, len, flags } = asked.request else { return };
     let acceptable = asked.request.check_brw(asked.features);
     let (Ok(()), Some(check)) = (acceptable, Check::from_wire(flags)) else {
@@ -18,7 +16,7 @@ pub(super) async fn serve<T: Transport>(responder: &Responder<T>, asked: &Asked,
     };
     let place = Place::new(REPLY_PORTAL, bulkid);
     let result = match direction {
-        BrwDirection::Read => send(responder, asked, place, len, watch).await,
+        BrwDirection::Read => send(responder, asked, place, len).await,
         _ => fetch(responder, asked, place, len, check).await,
     };
     if let Some(status) = result {
@@ -27,26 +25,12 @@ pub(super) async fn serve<T: Transport>(responder: &Responder<T>, asked: &Asked,
 }
 
 /// PUTs the data of a read and waits until they have left.
-async fn send<T: Transport>(
-    responder: &Responder<T>,
-    asked: &Asked,
-    place: Place,
-    len: u32,
-    watch: &Rc<Watch>,
-) -> Option<u32> {
-    let began = responder.handle().now();
+async fn send<T: Transport>(responder: &Responder<T>, asked: &Asked, place: Place, len: u32) -> Option<u32> {
     let (source, client) = (Some(asked.delivery.target), asked.delivery.initiator);
-    let mut payload = responder.memory().pattern(len as usize);
-    payload.watched_by(watch);
-    if let Err(error) = responder.transport().put(source, client, place, payload) {
-        responder.fail(asked, format_args!("data not sent: {error:?}"));
-        return None;
-    }
-    // Without a limit of its own: this worker stands for the memory that the data occupy.
-    watch.dropped().await;
-    if responder.handle().now() - began >= responder.config().rpc_timeout {
-        responder.fail(asked, "data sent too late");
-        responder.counters().rpcs_expired.up();
+    let payload = responder.memory().pattern(len as usize);
+    let timeout = responder.config().rpc_timeout;
+    if let Err(error) = responder.transport().put_sent(source, client, place, payload, timeout).await {
+        responder.fail(asked, format_args!("data {error}"));
         return None;
     }
     responder.counters().bulk_put.add(len.into());

@@ -89,8 +89,7 @@ pub enum TransferError {
 
 /// What selftest needs of LNet. `source` is the NID that messages come from; without one LNet chooses.
 pub trait Transport: 'static {
-    /// Queues a PUT that asks for no ACK. Never waits; the payload is dropped once it has been handed to the
-    /// network, or is lost.
+    /// Queues a PUT that asks for no ACK. Never waits; that it is lost later is not told.
     fn put(
         &self,
         source: Option<Nid>,
@@ -98,6 +97,16 @@ pub trait Transport: 'static {
         place: Place,
         payload: Payload,
     ) -> Result<(), SendError>;
+
+    /// Sends a PUT that asks for no ACK and waits until all of it has been handed to the network.
+    async fn put_sent(
+        &self,
+        source: Option<Nid>,
+        to: ProcessId,
+        place: Place,
+        payload: Payload,
+        timeout: Duration,
+    ) -> Result<(), TransferError>;
 
     /// Sends a PUT and waits for its ACK; how many bytes the receiver took.
     async fn put_acked(

@@ -8,7 +8,7 @@ use super::rpc::Rpcs;
 use super::session::Session;
 use super::workers::Workers;
 use super::{Place, SelftestConfig, Transport, brw};
-use crate::buffers::{Payload, Watch};
+use crate::buffers::Payload;
 use crate::portal::{Delivery, Portal};
 use alloc::collections::VecDeque;
 use alloc::rc::{Rc, Weak};
@@ -112,10 +112,6 @@ impl<T: Transport> Responder<T> {
         &self.memory
     }
 
-    pub(super) fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
     pub(super) fn config(&self) -> &SelftestConfig {
         &self.config
     }
@@ -200,11 +196,10 @@ impl<T: Transport> Responder<T> {
     }
 
     async fn work(&self, number: usize) {
-        let watch = Rc::new(Watch::default());
         loop {
             let asked = self.workers.next(number).await;
             match asked.request {
-                Request::Brw { .. } => brw::serve(self, &asked, &watch).await,
+                Request::Brw { .. } => brw::serve(self, &asked).await,
                 Request::Test(test) => self.fetch_test(&asked, test).await,
                 _ => {}
             }

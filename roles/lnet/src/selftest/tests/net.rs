@@ -120,11 +120,15 @@ impl Net {
         copy
     }
 
-    /// Carries a PUT to its portal; how many bytes were taken.
-    async fn carry(&self, delivery: Delivery, payload: Payload) -> Option<u32> {
-        let mut copy = self.copy(&payload);
+    /// Hands a message to the network; the copy that will arrive.
+    async fn send(&self, payload: Payload) -> Payload {
+        let copy = self.copy(&payload);
         self.handle.sleep(self.wire_time(payload.len())).await;
-        drop(payload);
+        copy
+    }
+
+    /// Carries a PUT to its portal; how many bytes were taken.
+    async fn carry(&self, delivery: Delivery, mut copy: Payload) -> Option<u32> {
         self.handle.sleep(LATENCY).await;
         let node = self.reachable(delivery.target)?;
         if !self.passes(delivery.target, delivery.portal, &mut copy) {
@@ -181,7 +185,26 @@ impl Transport for Node {
         let delivery = self.delivery(to, place, payload.len() as u32);
         let net = self.net.clone();
         self.net.handle.spawn("put", async move {
-            net.carry(delivery, payload).await;
+            let copy = net.send(payload).await;
+            net.carry(delivery, copy).await;
+        });
+        Ok(())
+    }
+
+    async fn put_sent(
+        &self,
+        _: Option<Nid>,
+        to: ProcessId,
+        place: Place,
+        payload: Payload,
+        _: Duration,
+    ) -> Result<(), TransferError> {
+        self.count();
+        let delivery = self.delivery(to, place, payload.len() as u32);
+        let copy = self.net.send(payload).await;
+        let net = self.net.clone();
+        self.net.handle.spawn("put", async move {
+            net.carry(delivery, copy).await;
         });
         Ok(())
     }
@@ -197,7 +220,8 @@ impl Transport for Node {
         self.count();
         let delivery = self.delivery(to, place, payload.len() as u32);
         let began = self.net.handle.now();
-        match self.net.carry(delivery, payload).await {
+        let copy = self.net.send(payload).await;
+        match self.net.carry(delivery, copy).await {
             Some(len) => Ok(len),
             None => {
                 self.net.handle.sleep_until(began + timeout).await;
@@ -223,9 +247,7 @@ impl Transport for Node {
             let payload = portal.get(&delivery)?;
             assert!(payload.len() <= len as usize);
             node.count();
-            let mut copy = self.net.copy(&payload);
-            self.net.handle.sleep(self.net.wire_time(payload.len())).await;
-            drop(payload);
+            let mut copy = self.net.send(payload).await;
             self.net.handle.sleep(LATENCY).await;
             self.net.passes(self.nid, place.portal, &mut copy).then_some(copy)
         };
