@@ -17,7 +17,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key of its own.
+    /// A random key.
     pub fn new(entropy: &dyn Entropy) -> Key {
         Key { k0: entropy.next_u64(), k1: entropy.next_u64() }
     }

@@ -9,6 +9,9 @@
 //!
 //! A message lives in exactly one place at a time and is handed on by value. What it occupies (a router
 //! buffer, credits) is released when it is dropped, wherever that happens.
+//!
+//! Either side may call the other from within its call: `received` and `finished` call [`Lnd::send`] before they
+//! return, and `send` may call `finished`. No `RefCell` may be borrowed across a call.
 
 use crate::message::Message;
 use alloc::vec::Vec;

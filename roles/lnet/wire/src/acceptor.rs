@@ -186,3 +186,77 @@ fn order(magic: u32) -> Result<Order, Refused> {
         other => Err(Refused::Magic(other)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(mut bytes: &[u8]) -> Refused {
+        RequestDecoder::new().feed(&mut bytes).unwrap_err()
+    }
+
+    fn request(nid: &str) -> Vec<u8> {
+        Request { nid: nid.parse().unwrap() }.encode(&mut [0; Request::MAX_LEN]).to_vec()
+    }
+
+    #[test]
+    fn takes_what_it_needs_and_no_more() {
+        for (nid, steps) in [("10.0.0.1@tcp", vec![4, 4, 8, 0]), ("::1@tcp", vec![4, 4, 20, 0])] {
+            let bytes = [request(nid), vec![0x63; 9]].concat();
+            let (mut decoder, mut input, mut needed) = (RequestDecoder::new(), &bytes[..], Vec::new());
+            loop {
+                needed.push(decoder.need());
+                let (mut now, rest) = input.split_at(decoder.need());
+                input = rest;
+                if decoder.feed(&mut now).unwrap().is_some() {
+                    break;
+                }
+            }
+            needed.push(decoder.need());
+            assert_eq!((needed, input), (steps, &[0x63; 9][..]));
+            let mut all = &bytes[..];
+            assert!(RequestDecoder::new().feed(&mut all).unwrap().is_some());
+            assert_eq!(all, [0x63; 9]);
+        }
+    }
+
+    #[test]
+    fn refusals_show_as_early_as_they_can() {
+        assert_eq!(refused(&hello::MAGIC.to_le_bytes()), Refused::GenericMagic);
+        assert_eq!(refused(&hello::MAGIC.to_be_bytes()), Refused::GenericMagic);
+        assert_eq!(refused(&hello::V1_MAGIC.to_le_bytes()), Refused::OldMagic);
+        assert_eq!(refused(&[1, 2, 3, 4]), Refused::Magic(0x0403_0201));
+        let version = [&MAGIC.to_le_bytes()[..], &[3, 0, 0, 0]].concat();
+        assert_eq!(refused(&version), Refused::Version(3));
+        let version = [&MAGIC.to_be_bytes()[..], &[0, 0, 0, 3]].concat();
+        assert_eq!(refused(&version), Refused::Version(3));
+        let mut malformed = request("::1@tcp");
+        malformed[8] = 13;
+        assert_eq!(refused(&malformed), Refused::MalformedNid);
+    }
+
+    #[test]
+    fn after_a_refusal_nothing_is_needed() {
+        let mut decoder = RequestDecoder::new();
+        assert!(decoder.feed(&mut &[1, 2, 3, 4][..]).is_err());
+        assert_eq!(decoder.need(), 0);
+        assert_eq!(decoder.feed(&mut &[5][..]), Err(Refused::Magic(0x0403_0201)));
+    }
+
+    #[test]
+    fn only_two_refusals_are_answered() {
+        let answered = [Refused::GenericMagic, Refused::Version(3)];
+        let silent = [
+            Refused::UnreservedPort(1024),
+            Refused::OldMagic,
+            Refused::Magic(0),
+            Refused::MalformedNid,
+            Refused::NotMine(Nid::ANY),
+            Refused::NotConnectable(Nid::LOOPBACK),
+        ];
+        assert!(answered.iter().all(|refused| refused.answer() == Some(&REFUSAL)));
+        assert!(silent.iter().all(|refused| refused.answer().is_none()));
+        let mut room = [0; Request::MAX_LEN];
+        assert_eq!(Request { nid: Nid::from_nid4(0) }.encode(&mut room), REFUSAL);
+    }
+}

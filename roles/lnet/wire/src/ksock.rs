@@ -120,3 +120,84 @@ impl KsockHeader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noop(first: u64, second: u64) -> KsockHeader {
+        KsockHeader { kind: KsockKind::Noop, csum: 0, cookies: [first, second] }
+    }
+
+    #[test]
+    fn forms_of_acknowledgement() {
+        let acks = |first, second| noop(first, second).zc_acks(Version::V3);
+        assert_eq!(acks(0, 0), ZcAcks::Nothing);
+        assert_eq!(acks(9, 0), ZcAcks::Nothing);
+        assert_eq!(acks(0, 1), ZcAcks::Keepalive);
+        assert_eq!(acks(0, 42), ZcAcks::One(42));
+        assert_eq!(acks(9, 4), ZcAcks::Two(9, 4));
+        assert_eq!(acks(4, 9), ZcAcks::Range { first: 4, last: 9 });
+        assert_eq!(acks(4, 4), ZcAcks::One(4));
+        assert_eq!(noop(4, 9).zc_acks(Version::V4), ZcAcks::Range { first: 4, last: 9 });
+    }
+
+    #[test]
+    fn version_2_knows_single_cookies_only() {
+        assert_eq!(noop(0, 1).zc_acks(Version::V2), ZcAcks::One(1));
+        assert_eq!(noop(4, 9).zc_acks(Version::V2), ZcAcks::One(9));
+        assert_eq!(noop(4, 0).zc_acks(Version::V2), ZcAcks::Nothing);
+    }
+
+    #[test]
+    fn a_message_asks_with_the_first_and_answers_with_the_second() {
+        let message = KsockHeader { kind: KsockKind::Lnet, csum: 0, cookies: [4, 9] };
+        assert_eq!(message.zc_request(), Some(4));
+        assert_eq!(message.zc_acks(Version::V3), ZcAcks::One(9));
+        assert_eq!(KsockHeader::lnet().zc_request(), None);
+        assert_eq!(KsockHeader::lnet().zc_acks(Version::V3), ZcAcks::Nothing);
+        assert_eq!(KsockHeader::lnet_with_ack(9).zc_acks(Version::V3), ZcAcks::One(9));
+        assert_eq!(noop(4, 9).zc_request(), None);
+    }
+
+    #[test]
+    fn counting_and_containing() {
+        let range = ZcAcks::Range { first: 4, last: 6 };
+        assert_eq!((range.count(), range.contains(5), range.contains(7)), (3, true, false));
+        assert_eq!(ZcAcks::Range { first: 0, last: u64::MAX }.count(), u64::MAX, "no overflow");
+        assert_eq!((ZcAcks::Two(9, 4).count(), ZcAcks::Two(9, 4).contains(4)), (2, true));
+        assert_eq!((ZcAcks::Keepalive.count(), ZcAcks::Keepalive.contains(1)), (0, false));
+    }
+
+    #[test]
+    fn said_and_understood() {
+        let said = [
+            ZcAcks::Nothing,
+            ZcAcks::Keepalive,
+            ZcAcks::One(2),
+            ZcAcks::Two(9, 4),
+            ZcAcks::Range { first: 4, last: 9 },
+        ];
+        for acks in said {
+            assert_eq!(KsockHeader::noop(acks).zc_acks(Version::V3), acks);
+        }
+        assert_eq!(KsockHeader::noop(ZcAcks::Two(4, 9)).cookies, [9, 4], "the larger first");
+        let decoded = KsockHeader::decode(&KsockHeader::keepalive().encode(), false);
+        assert_eq!(decoded.unwrap().zc_acks(Version::V3), ZcAcks::Keepalive);
+    }
+
+    #[test]
+    fn unknown_types() {
+        let mut bytes = KsockHeader::lnet().encode();
+        assert_eq!(KsockHeader::decode(&bytes, true), Err(UnknownKind(0xc100_0000)));
+        bytes[0] = 0xc2;
+        assert_eq!(KsockHeader::decode(&bytes, false), Err(UnknownKind(0xc2)));
+    }
+
+    #[test]
+    fn checksum() {
+        assert_eq!(crc32(b"123456789"), 0x340b_c6d9);
+        assert_eq!(crc32(b""), CRC32_INITIAL);
+        assert_eq!(crc32_update(crc32(b"1234"), b"56789"), 0x340b_c6d9);
+    }
+}

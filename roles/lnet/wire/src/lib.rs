@@ -18,7 +18,7 @@
 //! 1. **Nothing that arrives can panic or allocate without bound.** Layouts are arrays of their exact size;
 //!    what has a length of its own is checked against the bytes present before anything is reserved.
 //! 2. **Decoding never reads past its message.** Handshakes are read piecewise: a decoder says how many bytes
-//!    it [needs](acceptor::RequestDecoder::need), and takes no more, so that what follows stays in the stream.
+//!    it [needs](acceptor::RequestDecoder::need), and takes no more; what follows stays in the stream.
 //! 3. **Sent little-endian, received in either order.** A peer's order is known from its magic.
 //! 4. **A router does not interpret.** [`message::Header`] keeps the type-specific 40 bytes as they came.
 //!

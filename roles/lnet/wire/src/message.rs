@@ -201,3 +201,66 @@ impl Header {
         out.bytes(&self.body);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(kind: u32, payload_length: u32) -> [u8; Header::SMALL] {
+        let mut bytes = [0; Header::SMALL];
+        bytes[24..28].copy_from_slice(&kind.to_le_bytes());
+        bytes[28..32].copy_from_slice(&payload_length.to_le_bytes());
+        bytes
+    }
+
+    fn error(kind: u32, payload_length: u32) -> Option<HeaderError> {
+        Header::decode_small(&header(kind, payload_length)).err()
+    }
+
+    #[test]
+    fn payload_belongs_to_put_and_reply() {
+        for (number, kind) in [(0, Kind::Ack), (2, Kind::Get)] {
+            assert_eq!(error(number, 0), None);
+            assert_eq!(error(number, 1), Some(HeaderError::UnexpectedPayload(kind, 1)));
+        }
+        for (number, kind) in [(1, Kind::Put), (3, Kind::Reply)] {
+            assert_eq!((error(number, 0), error(number, LNET_MTU)), (None, None));
+            assert_eq!(error(number, LNET_MTU + 1), Some(HeaderError::PayloadTooLong(kind, LNET_MTU + 1)));
+            assert_eq!(error(number, u32::MAX), Some(HeaderError::PayloadTooLong(kind, u32::MAX)));
+        }
+    }
+
+    #[test]
+    fn there_are_four_types() {
+        for number in [4, 5, 0x0100_0000, u32::MAX] {
+            assert_eq!(error(number, 0), Some(HeaderError::UnknownKind(number)));
+        }
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_wire(kind.to_wire()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn malformed_large_nids() {
+        for offset in [0, 20] {
+            let mut bytes = [0; Header::LARGE];
+            bytes[offset] = 13;
+            assert_eq!(Header::decode_large(&bytes), Err(HeaderError::MalformedNid));
+        }
+    }
+
+    #[test]
+    fn a_router_passes_on_what_it_does_not_know() {
+        let mut bytes = header(1, 5);
+        bytes[32..].copy_from_slice(&[0x5a; 40]);
+        let mut again = [0; Header::SMALL];
+        Header::decode_small(&bytes).unwrap().encode_small(&mut again).unwrap();
+        assert_eq!(again, bytes);
+    }
+
+    #[test]
+    fn no_handle() {
+        assert!(Wmd::NONE.is_none() && Wmd::new(u64::MAX, u64::MAX).is_none());
+        assert!(!Wmd::new(0, u64::MAX).is_none());
+    }
+}

@@ -181,3 +181,75 @@ impl FromStr for ProcessId {
         Ok(ProcessId { nid: nid.parse()?, pid: number | flag })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nid(text: &str) -> Result<Nid, NameError> {
+        text.parse()
+    }
+
+    #[test]
+    fn nids_as_written() {
+        let same = [
+            "10.0.0.1@tcp1",
+            "0@lo",
+            "2001:db8::1@tcp",
+            "10.0.0.1@o2ib65535",
+            "27@gni",
+            "1@kfi3",
+            "10.9.8.7@efa",
+            "255.255.255.255@tcp",
+            "<?>",
+        ];
+        for text in same {
+            assert_eq!(nid(text).unwrap().to_string(), text);
+        }
+        for (text, canonical) in
+            [("10.0.0.1", "10.0.0.1@tcp"), ("10.0.0.1@tcp0", "10.0.0.1@tcp"), ("::1", "::1@tcp")]
+        {
+            assert_eq!(nid(text).unwrap().to_string(), canonical);
+        }
+        assert_eq!(Nid::from_nid4(0x0063_0004_0a00_0001).to_string(), "a000001@<99:4>");
+    }
+
+    #[test]
+    fn what_is_no_nid() {
+        for text in
+            ["", "@", "10.0.0.1@", "10.0.0.1@tcp65536", "10.0.0.1@tcp-1", "10.0.0.1@tcp+1", "10.0.0.1@eth0"]
+        {
+            assert!(nid(text).is_err(), "{text}");
+        }
+        assert_eq!(nid("10.0.0.256@tcp"), Err(NameError::Address));
+        assert_eq!(nid("1@tcp"), Err(NameError::Address));
+        assert_eq!(nid("1@lo"), Err(NameError::Loopback));
+        assert_eq!(nid("0@lo1"), Err(NameError::Loopback));
+        assert_eq!(nid("10.0.0.1@ tcp"), Err(NameError::Net));
+    }
+
+    #[test]
+    fn networks_as_written() {
+        for (text, kind, number) in
+            [("tcp", 2, 0), ("tcp3", 2, 3), ("o2ib", 5, 0), ("o2ib12", 5, 12), ("lo", 9, 0)]
+        {
+            assert_eq!(text.parse(), Ok(NetId::new(kind, number)));
+            assert_eq!(NetId::new(kind, number).to_string(), text);
+        }
+        assert_eq!(NetId::new(99, 7).to_string(), "<99:7>");
+        assert_eq!(NetId::ANY.to_string(), "<?>");
+    }
+
+    #[test]
+    fn processes_as_written() {
+        let process = |text: &str| text.parse::<ProcessId>();
+        assert_eq!(process("12345-10.0.0.1@tcp"), process("10.0.0.1"));
+        assert_eq!(ProcessId::lustre(Nid::LOOPBACK).to_string(), "12345-0@lo");
+        let user = process("U70-10.0.0.1@tcp1").unwrap();
+        assert_eq!((user.pid, user.to_string().as_str()), (70 | USERSPACE_FLAG, "U70-10.0.0.1@tcp1"));
+        for text in ["x-10.0.0.1@tcp", "-10.0.0.1@tcp", "2147483648-10.0.0.1@tcp", "99999999999-10.0.0.1@tcp"]
+        {
+            assert_eq!(process(text), Err(NameError::Pid), "{text}");
+        }
+    }
+}

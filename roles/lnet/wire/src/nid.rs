@@ -176,3 +176,47 @@ impl ProcessId {
         ProcessId { nid, pid: LUSTRE_PID }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nid(text: &str) -> Nid {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn order_is_that_of_addresses() {
+        assert!(nid("10.0.0.2@tcp") > nid("10.0.0.1@tcp"));
+        assert!(nid("10.0.1.0@tcp") > nid("10.0.0.255@tcp"));
+        assert!(nid("200.0.0.1@tcp") > nid("10.0.0.1@tcp"));
+        assert!(nid("10.0.0.1@tcp1") > nid("10.0.0.2@tcp"), "the network first");
+        assert!(nid("::1@tcp") > nid("255.0.0.1@tcp"), "the size before all");
+    }
+
+    #[test]
+    fn equal_nids_have_equal_bytes() {
+        let mut bytes = nid("10.0.0.1@tcp").large();
+        bytes[8] = 7;
+        assert_eq!(Nid::from_large(&bytes), Some(nid("10.0.0.1@tcp")));
+        bytes[0] = 2;
+        assert_eq!(Nid::from_large(&bytes).unwrap().large()[8], 7, "6 bytes of address");
+        bytes[1] = kind::ANY;
+        assert_eq!(Nid::from_large(&bytes), Some(Nid::ANY));
+        bytes[0] = 13;
+        assert_eq!(Nid::from_large(&bytes), None);
+        assert_eq!(Nid::from_nid4(0x00ff_0000_0000_0001), Nid::ANY);
+        assert_eq!(Nid::from_nid4(0xaa02_0000_0a00_0001), nid("10.0.0.1@tcp"));
+    }
+
+    #[test]
+    fn parts() {
+        let six = nid("2001:db8::1@tcp7");
+        assert_eq!((six.net(), six.ip()), (NetId::new(2, 7), "2001:db8::1".parse().ok()));
+        assert!(six.is_large() && !Nid::ANY.is_large());
+        assert_eq!((Nid::ANY.net(), Nid::ANY.ip()), (NetId::ANY, None));
+        assert_eq!((Nid::LOOPBACK.net(), Nid::LOOPBACK.ip()), (NetId::LOOPBACK, None));
+        assert_eq!(Nid::new(NetId::ANY, "10.0.0.1".parse().unwrap()), Nid::ANY);
+        assert_eq!(Nid::new(NetId::ANY, "::1".parse().unwrap()), Nid::ANY);
+    }
+}

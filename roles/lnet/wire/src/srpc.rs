@@ -17,7 +17,9 @@ mod destinations;
 mod pattern;
 mod reply;
 mod request;
+mod service;
 mod session;
+mod test;
 
 pub use counters::{FrameworkCounters, LnetCounters, RpcCounters};
 pub use destinations::{
@@ -25,8 +27,10 @@ pub use destinations::{
 };
 pub use pattern::{Check, Corrupted, PATTERN, POISON, fill, verify};
 pub use reply::Reply;
-pub use request::{BatchOpcode, BrwDirection, Request, Test, TestParameters};
+pub use request::{BatchOpcode, BrwDirection, Request};
+pub use service::Service;
 pub use session::{Name, SessionId};
+pub use test::{Test, TestParameters};
 
 use crate::bytes::{Order, Reader, Writer};
 use crate::message::{Put, Wmd};
@@ -67,70 +71,6 @@ pub mod status {
     pub const EPROTO: u32 = 71;
     /// The data of a bulk test are not those that were sent.
     pub const EBADMSG: u32 = 74;
-}
-
-/// What a request is for; the number is the request's match bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Service {
-    /// Tells about the session; also keeps it alive.
-    Debug,
-    /// Opens a session.
-    MakeSession,
-    /// Closes a session.
-    RemoveSession,
-    /// Runs, stops or asks for a batch of tests.
-    Batch,
-    /// Adds a test to a batch.
-    Test,
-    /// Asks for statistics.
-    QueryStat,
-    /// The bulk test.
-    Brw,
-    /// The ping test.
-    Ping,
-}
-
-impl Service {
-    /// Number, and types of request and reply.
-    const fn numbers(self) -> (u32, u32, u32) {
-        match self {
-            Service::Debug => (0, 10, 11),
-            Service::MakeSession => (1, 0, 1),
-            Service::RemoveSession => (2, 2, 3),
-            Service::Batch => (3, 4, 5),
-            Service::Test => (4, 8, 9),
-            Service::QueryStat => (5, 6, 7),
-            Service::Brw => (11, 12, 13),
-            Service::Ping => (12, 14, 15),
-        }
-    }
-
-    /// The service's number.
-    pub const fn number(self) -> u32 {
-        self.numbers().0
-    }
-
-    /// The service with this number.
-    pub fn from_number(number: u32) -> Option<Service> {
-        Service::ALL.into_iter().find(|service| service.number() == number)
-    }
-
-    /// Portal of its requests.
-    pub const fn portal(self) -> u32 {
-        if self.number() >= 10 { TEST_PORTAL } else { FRAMEWORK_PORTAL }
-    }
-
-    /// All services.
-    pub const ALL: [Service; 8] = [
-        Service::Debug,
-        Service::MakeSession,
-        Service::RemoveSession,
-        Service::Batch,
-        Service::Test,
-        Service::QueryStat,
-        Service::Brw,
-        Service::Ping,
-    ];
 }
 
 /// The two directions of an RPC.
@@ -258,5 +198,67 @@ impl Put {
     /// Carries a message or bulk data of selftest: no ACK is wanted (section 7.1).
     pub const fn selftest(portal: u32, match_bits: u64) -> Put {
         Put { ack_wmd: Wmd::NONE, match_bits, hdr_data: 0, portal, offset: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_portals() {
+        for service in Service::ALL {
+            assert_eq!(Service::from_number(service.number()), Some(service));
+        }
+        assert_eq!(Service::from_number(6), None);
+        assert_eq!((Service::QueryStat.portal(), Service::Brw.portal()), (51, 50));
+    }
+
+    #[test]
+    fn what_is_no_message() {
+        let bytes = Message::reply(0, 0, Reply::Brw).encode();
+        assert_eq!(Message::decode(&bytes[..159]), Err(SrpcError::Length(159)));
+        assert_eq!(Message::decode(&[0; 161]), Err(SrpcError::Length(161)));
+        assert_eq!(Message::decode(&[0; LEN]), Err(SrpcError::Magic(0)));
+        let mut unknown = bytes;
+        unknown[8] = 16;
+        assert_eq!(Message::decode(&unknown), Err(SrpcError::UnknownType(16)));
+    }
+
+    #[test]
+    fn bulk_tests_are_judged_before_they_are_sent() {
+        let check = |features, direction, len, flags| {
+            Request::Brw { bulkid: 0, direction, len, flags }.check_brw(features)
+        };
+        let read = BrwDirection::Read;
+        assert_eq!(check(1, read, 8, 1), Ok(()));
+        assert_eq!(check(1, BrwDirection::Write, 1 << 20, 3), Ok(()));
+        assert_eq!(check(0, read, 8192, 2), Ok(()));
+        assert_eq!(check(2, read, 8, 1), Err(status::EPROTO));
+        let wrong = [
+            (1, BrwDirection::Unknown(3), 8, 1),
+            (1, read, 0, 1),
+            (1, read, 12, 1),
+            (1, read, (1 << 20) + 8, 1),
+            (1, read, 8, 0),
+            (1, read, 8, 4),
+            (0, read, 4104, 1),
+        ];
+        for (features, direction, len, flags) in wrong {
+            assert_eq!(
+                check(features, direction, len, flags),
+                Err(status::EINVAL),
+                "{direction:?} {len} {flags}"
+            );
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(Name::new("cap").to_string(), "cap");
+        let long = Name::new("0123456789012345678901234567890123456789");
+        assert_eq!((long.bytes().len(), long.0[31]), (31, 0));
+        assert_eq!(Name::new("012345678901234567890123456789ü").bytes().len(), 30, "no half characters");
+        assert_eq!(Name([0x1b; 32]).to_string().len(), 32 * 4, "escaped");
     }
 }

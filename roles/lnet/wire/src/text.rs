@@ -10,6 +10,7 @@
 //!
 //! Every error says which parameter, where, what stands there, and what may stand there.
 
+mod error;
 mod expand;
 mod ip2nets;
 mod networks;
@@ -17,15 +18,14 @@ mod numbers;
 mod ranges;
 mod routes;
 
+pub use error::{Problem, TextError};
 pub use ip2nets::{Ip2Nets, Ip2NetsEntry, Ipv4Pattern, ip2nets};
 pub use networks::{InterfaceSpec, NetworkSpec, networks};
 pub use numbers::NumberList;
 pub use ranges::{NidRange, NidRanges, nid_ranges};
 pub use routes::{Route, routes};
 
-use crate::names::NameError;
-use alloc::string::String;
-use core::fmt;
+use error::Source;
 
 /// Longest line, and longest text of `networks` (sections 1.5 and 1.7), in bytes.
 pub const MAX_LINE: usize = 4096;
@@ -35,170 +35,6 @@ pub const MAX_TEXT: usize = 64 << 10;
 pub const MAX_EXPANSION: usize = 4096;
 /// Most routes of a text. A limit of this project.
 pub const MAX_ROUTES: usize = 16384;
-
-/// What is wrong with a word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Problem {
-    /// The text is longer than [`MAX_TEXT`], or that of `networks` longer than [`MAX_LINE`].
-    TextTooLong(usize),
-    /// A line is longer than [`MAX_LINE`].
-    LineTooLong(usize),
-    /// Not a network, NID or process.
-    Name(NameError),
-    /// A network that cannot stand here: `lo`.
-    Loopback,
-    /// A bracket list has no end, or a bracket stands where none can.
-    Bracket,
-    /// An item of a bracket list is neither a number nor a range, or is above the highest allowed number.
-    Number(u32),
-    /// Bracket lists stand for more than [`MAX_EXPANSION`] names, or a text for more than [`MAX_ROUTES`] routes.
-    TooMany(usize),
-    /// An interface's name is missing or has a character it cannot have.
-    Interface,
-    /// Something follows a network that is neither a comma nor the end.
-    AfterNetwork,
-    /// Not an IPv4 pattern.
-    Pattern,
-    /// Nothing but a network.
-    NoPattern,
-    /// Nothing but a network and perhaps hops.
-    NoGateway,
-    /// Hops outside 1 to 255.
-    Hops,
-    /// A priority that is not a number.
-    Priority,
-    /// A gateway on the network to which it shall lead.
-    GatewayOnTarget,
-    /// A gateway that is "any" or loopback.
-    Gateway,
-    /// Neither `enabled` nor `disabled`.
-    Forwarding,
-    /// Not a range of NIDs.
-    Range,
-    /// A prefix longer than the address.
-    Prefix,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Problem::TextTooLong(maximum) => write!(f, "the text may have {maximum} bytes"),
-            Problem::LineTooLong(maximum) => write!(f, "a line may have {maximum} bytes"),
-            Problem::Name(name) => name.fmt(f),
-            Problem::Loopback => f.write_str("lo is always there and cannot be named here"),
-            Problem::Bracket => f.write_str("a list in brackets looks like [1,3-5,10-20/2]"),
-            Problem::Number(maximum) => {
-                write!(
-                    f,
-                    "a list in brackets has numbers up to {maximum} and ranges of them, like [1,3-5,10-20/2]"
-                )
-            }
-            Problem::TooMany(maximum) => write!(f, "this stands for too many, at most {maximum} are allowed"),
-            Problem::Interface => {
-                f.write_str("the interfaces of a network are names with commas between: (eth0,eth1)")
-            }
-            Problem::AfterNetwork => {
-                f.write_str("behind a network come (interfaces), [partitions], a comma or the end")
-            }
-            Problem::Pattern => f.write_str(
-                "an address pattern has four parts, each a number up to 255, * or a list: 10.0.*.[1-9]",
-            ),
-            Problem::NoPattern => {
-                f.write_str("behind the networks come one or more address patterns: tcp1 10.1.*.*")
-            }
-            Problem::NoGateway => {
-                f.write_str("behind the network come the NIDs of its gateways: tcp2 1 10.0.0.1@tcp1")
-            }
-            Problem::Hops => f.write_str("hops are 1 to 255"),
-            Problem::Priority => f.write_str("a priority is a number behind the gateway: 10.0.0.1@tcp1:5"),
-            Problem::GatewayOnTarget => f.write_str("a gateway is never on the network to which it leads"),
-            Problem::Gateway => f.write_str("a gateway is the NID of another node: 10.0.0.1@tcp1"),
-            Problem::Forwarding => f.write_str("enabled, disabled or nothing is accepted"),
-            Problem::Range => f.write_str(
-                "a range of NIDs looks like 10.0.[1-4].*@tcp1, 10.0.0.0/16@tcp1, *@tcp1, or * for all",
-            ),
-            Problem::Prefix => f.write_str("a prefix is up to 32 for an IPv4 address and up to 128 for IPv6"),
-        }
-    }
-}
-
-/// A text that cannot be understood.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TextError {
-    /// Which grammar: `networks`, `ip2nets`, `routes`, `forwarding` or `nids`.
-    pub parameter: &'static str,
-    /// Line, from 1.
-    pub line: usize,
-    /// Character of the line, from 1.
-    pub column: usize,
-    /// What stands there, cut if it is long.
-    pub word: String,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TextError { parameter, line, column, word, problem } = self;
-        write!(f, "{parameter}: \"{}\"", word.escape_debug())?;
-        match line {
-            1 => write!(f, " at character {column}: {problem}"),
-            _ => write!(f, " in line {line} at character {column}: {problem}"),
-        }
-    }
-}
-
-impl core::error::Error for TextError {}
-
-/// The text that is being read, to say where a word of it stands.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    parameter: &'static str,
-    text: &'a str,
-}
-
-impl<'a> Source<'a> {
-    fn new(parameter: &'static str, text: &'a str, max_len: usize) -> Result<Source<'a>, TextError> {
-        let source = Source { parameter, text };
-        if text.len() > max_len {
-            return Err(source.error(text, Problem::TextTooLong(max_len)));
-        }
-        Ok(source)
-    }
-
-    /// An error at `word`, which is a part of the text.
-    fn error(&self, word: &str, problem: Problem) -> TextError {
-        self.error_in(word, word, problem)
-    }
-
-    /// An error at `place`, which is a part of the text, about `word`, which its bracket lists stand for.
-    fn error_in(&self, place: &str, word: &str, problem: Problem) -> TextError {
-        let offset = (place.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
-        let before = self.text.get(..offset).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        TextError {
-            parameter: self.parameter,
-            line: 1 + before.bytes().filter(|byte| *byte == b'\n').count(),
-            column: 1 + before.get(line_start..).unwrap_or_default().chars().count(),
-            word: word.chars().take(64).collect(),
-            problem,
-        }
-    }
-
-    /// The entries between semicolons and ends of lines, without their comments; empty ones are left out.
-    /// A comment goes from `#` to the end of its entry.
-    fn entries(&self) -> impl Iterator<Item = Result<&'a str, TextError>> + use<'a> {
-        let source = *self;
-        let entries = self.text.split([';', '\n', '\r']);
-        entries.filter_map(move |entry| {
-            if entry.len() > MAX_LINE {
-                return Some(Err(source.error(entry, Problem::LineTooLong(MAX_LINE))));
-            }
-            let words = entry.split('#').next().unwrap_or_default().trim_ascii();
-            if words.is_empty() { None } else { Some(Ok(words)) }
-        })
-    }
-}
 
 /// Whether a node passes messages on (section 1.8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -218,5 +54,54 @@ pub fn forwarding(text: &str) -> Result<Forwarding, TextError> {
         "enabled" => Ok(Forwarding::Enabled),
         "disabled" => Ok(Forwarding::Disabled),
         other => Err(Source { parameter: "forwarding", text }.error(other, Problem::Forwarding)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarding_parameter() {
+        assert_eq!(forwarding(""), Ok(Forwarding::IfGateway));
+        assert_eq!(forwarding("enabled"), Ok(Forwarding::Enabled));
+        assert_eq!(forwarding("disabled"), Ok(Forwarding::Disabled));
+        let error = forwarding("yes").unwrap_err().to_string();
+        assert_eq!(error, "forwarding: \"yes\" at character 1: enabled, disabled or nothing is accepted");
+    }
+
+    #[test]
+    fn entries_and_comments() {
+        let text = "one; two # not; three\r\n# nothing\n;;\n  four  ";
+        let source = Source { parameter: "routes", text };
+        let entries: Vec<_> = source.entries().map(Result::unwrap).collect();
+        assert_eq!(entries, ["one", "two", "three", "four"]);
+    }
+
+    #[test]
+    fn errors_say_where() {
+        let error = routes("tcp2 10.0.0.1@tcp1\n# a comment\n tcp3 10.0.0.1@tcpx").unwrap_err();
+        assert_eq!((error.line, error.column, error.word.as_str()), (3, 7, "10.0.0.1@tcpx"));
+        assert!(
+            error.to_string().starts_with("routes: \"10.0.0.1@tcpx\" in line 3 at character 7: a network is")
+        );
+        let error = routes("tcp2 ü@tcp1").unwrap_err();
+        assert_eq!((error.column, error.word.as_str()), (6, "ü@tcp1"));
+        let long = "x".repeat(200);
+        assert_eq!(networks(&long).unwrap_err().word.len(), 64);
+    }
+
+    #[test]
+    fn long_texts() {
+        let line = "#".repeat(MAX_LINE);
+        assert_eq!(routes(&line), Ok(Vec::new()));
+        let longer = "#".repeat(MAX_LINE + 1);
+        assert_eq!(routes(&longer).unwrap_err().problem, Problem::LineTooLong(MAX_LINE));
+        let text = "\n".repeat(MAX_TEXT + 1);
+        for error in [routes(&text).unwrap_err(), ip2nets(&text).unwrap_err(), nid_ranges(&text).unwrap_err()]
+        {
+            assert_eq!(error.problem, Problem::TextTooLong(MAX_TEXT));
+        }
+        assert_eq!(networks(&longer).unwrap_err().problem, Problem::TextTooLong(MAX_LINE));
     }
 }

@@ -24,7 +24,8 @@ pub struct Received {
 pub enum HelloError {
     /// The first four bytes, read as little-endian, are not a magic of ours.
     Magic(u32),
-    /// A version that is not known. An acceptor answers with its own HELLO and [`ConnType::None`], then closes.
+    /// A version that is not known. An acceptor answers with its own HELLO and [`ConnType::None`], then
+    /// closes.
     Version(u32),
     /// Version 1: the message behind the magic is not a HELLO, or its length is no multiple of 4.
     NotHello,
@@ -213,4 +214,115 @@ fn decode_later(fixed: &[u8], layout: Layout) -> Result<Hello, HelloError> {
 
 fn conn_type(number: u32) -> Result<ConnType, HelloError> {
     ConnType::from_wire(number).ok_or(HelloError::ConnType(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(version: Version) -> Vec<u8> {
+        let nid = |text: &str| text.parse().unwrap();
+        let hello = Hello {
+            version,
+            src_nid: nid("10.0.0.1@tcp"),
+            dst_nid: nid("10.0.0.2@tcp"),
+            src_pid: crate::LUSTRE_PID,
+            dst_pid: 0,
+            src_incarnation: 7,
+            dst_incarnation: 0,
+            ctype: ConnType::Control,
+            ips: 0,
+        };
+        hello.encode(&mut [0; Hello::MAX_LEN]).unwrap().to_vec()
+    }
+
+    fn error(mut bytes: &[u8]) -> HelloError {
+        HelloDecoder::new().feed(&mut bytes).unwrap_err()
+    }
+
+    /// A HELLO with some bytes replaced.
+    fn with(version: Version, offset: usize, replacement: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes(version);
+        bytes[offset..offset + replacement.len()].copy_from_slice(replacement);
+        bytes
+    }
+
+    #[test]
+    fn needs_are_those_of_the_layouts() {
+        let cases = [(Version::V1, 64), (Version::V2, 48), (Version::V3, 48), (Version::V4, 72)];
+        for (version, rest) in cases {
+            let bytes = bytes(version);
+            let mut decoder = HelloDecoder::new();
+            assert_eq!(decoder.need(), 8);
+            assert_eq!(decoder.feed(&mut &bytes[..8]), Ok(None));
+            assert_eq!(decoder.need(), rest);
+            assert!(decoder.feed(&mut &bytes[8..]).unwrap().is_some());
+            assert_eq!(decoder.need(), 0);
+        }
+        let mut decoder = HelloDecoder::new();
+        assert_eq!(decoder.feed(&mut &with(Version::V3, 52, &[3])[..]), Ok(None));
+        assert_eq!(decoder.need(), 12, "three addresses");
+    }
+
+    #[test]
+    fn what_follows_stays_in_the_stream() {
+        let stream = [bytes(Version::V3), vec![0xc1; 24]].concat();
+        let mut input = &stream[..];
+        assert!(HelloDecoder::new().feed(&mut input).unwrap().is_some());
+        assert_eq!(input, [0xc1; 24]);
+    }
+
+    #[test]
+    fn versions_and_magics() {
+        assert_eq!(error(&with(Version::V3, 0, &[0; 4])), HelloError::Magic(0));
+        for version in [0, 1, 5, 99] {
+            assert_eq!(
+                error(&with(Version::V3, 4, &[version])[..8]),
+                HelloError::Version(u32::from(version))
+            );
+        }
+        let swapped = [&MAGIC.to_be_bytes()[..], &[0, 0, 0, 99]].concat();
+        assert_eq!(error(&swapped), HelloError::Version(99));
+        assert_eq!(error(&with(Version::V1, 6, &[1])[..8]), HelloError::Version(0x0001_0001));
+        let swapped = with(Version::V1, 0, &V1_MAGIC.to_be_bytes());
+        assert!(matches!(error(&swapped), HelloError::Magic(_)), "version 1 has one byte order");
+    }
+
+    #[test]
+    fn addresses_are_limited_and_never_zero() {
+        assert_eq!(error(&with(Version::V3, 52, &[17])), HelloError::TooManyAddresses(17));
+        assert_eq!(error(&with(Version::V3, 52, &[0xff; 4])), HelloError::TooManyAddresses(u32::MAX));
+        let list = |addresses: &[u8]| [&with(Version::V3, 52, &[2])[..], addresses].concat();
+        assert_eq!(error(&list(&[1, 0, 0, 10, 0, 0, 0, 0])), HelloError::ZeroAddress(1));
+        let received = HelloDecoder::new().feed(&mut &list(&[1, 0, 0, 10, 2, 0, 0, 10])[..]);
+        assert_eq!(received.unwrap().unwrap().hello.ips, 2);
+        assert_eq!(error(&with(Version::V1, 28, &[68])), HelloError::TooManyAddresses(17));
+        assert_eq!(error(&with(Version::V1, 28, &[3])), HelloError::NotHello);
+        assert_eq!(error(&with(Version::V1, 24, &[1])), HelloError::NotHello);
+    }
+
+    #[test]
+    fn types_and_nids() {
+        assert_eq!(error(&with(Version::V3, 48, &[4])), HelloError::ConnType(4));
+        assert_eq!(
+            error(&with(Version::V3, 48, &[0xfe, 0xff, 0xff, 0xff])),
+            HelloError::ConnType(u32::MAX - 1)
+        );
+        assert_eq!(error(&with(Version::V3, 8, &[0xff; 8])), HelloError::SourceNid);
+        assert_eq!(error(&with(Version::V4, 9, &[0xff])), HelloError::SourceNid);
+        assert_eq!(error(&with(Version::V4, 8, &[13])), HelloError::SourceNid);
+        assert_eq!(error(&with(Version::V4, 28, &[13])), HelloError::DestinationNid);
+    }
+
+    #[test]
+    fn version_3_takes_no_large_nid() {
+        let nid: Nid = "::1@tcp".parse().unwrap();
+        assert_eq!((Version::for_nid(&nid), Version::for_nid(&Nid::LOOPBACK)), (Version::V4, Version::V3));
+        let mut input = &bytes(Version::V3)[..];
+        let hello = HelloDecoder::new().feed(&mut input).unwrap().unwrap().hello;
+        let mut room = [0; Hello::MAX_LEN];
+        assert!(Hello { src_nid: nid, ..hello }.encode(&mut room).is_err());
+        assert!(Hello { dst_nid: nid, ..hello }.encode(&mut room).is_err());
+        assert!(Hello { dst_nid: nid, version: Version::V4, ..hello }.encode(&mut room).is_ok());
+    }
 }

@@ -62,31 +62,44 @@ impl fmt::Display for PingError {
 
 impl core::error::Error for PingError {}
 
-impl PingInfo {
-    /// Reads ping information with at most `max_entries` 16-byte entries, loopback included. What follows the
-    /// information is ignored, metadata too.
-    pub fn decode(bytes: &[u8], max_entries: u32) -> Result<PingInfo, PingError> {
-        let (head, rest) = bytes.split_at_checked(HEADER).ok_or(PingError::TooShort(bytes.len()))?;
+/// The first 16 bytes.
+struct Head {
+    order: Order,
+    features: Features,
+    pid: u32,
+    /// Number of 16-byte entries, loopback included.
+    count: u32,
+}
+
+impl Head {
+    fn decode(bytes: &[u8]) -> Result<Head, PingError> {
         const SWAPPED: u32 = MAGIC.swap_bytes();
-        let order = match Reader::new(head, Order::Little).u32() {
+        let bytes: &[u8; HEADER] = bytes.first_chunk().ok_or(PingError::TooShort(bytes.len()))?;
+        let order = match Reader::new(bytes, Order::Little).u32() {
             MAGIC => Order::Little,
             SWAPPED => Order::Big,
             other => return Err(PingError::Magic(other)),
         };
-        let mut fields = Reader::new(head, order);
+        let mut fields = Reader::new(bytes, order);
         let _magic = fields.u32();
-        let (features, pid, count) = (Features(fields.u32()), fields.u32(), fields.u32());
-        if !features.contains(Features::NI_STATUS) {
-            return Err(PingError::NoStatus(features));
+        let head = Head { order, features: Features(fields.u32()), pid: fields.u32(), count: fields.u32() };
+        match head.features.contains(Features::NI_STATUS) {
+            true => Ok(head),
+            false => Err(PingError::NoStatus(head.features)),
         }
+    }
+}
+
+impl PingInfo {
+    /// Reads ping information with at most `max_entries` 16-byte entries, loopback included. What follows the
+    /// information is ignored, metadata too.
+    pub fn decode(bytes: &[u8], max_entries: u32) -> Result<PingInfo, PingError> {
+        let Head { order, features, pid, count } = Head::decode(bytes)?;
         if count == 0 || count > max_entries {
             return Err(PingError::Count { entries: count, maximum: max_entries });
         }
-        let small_len = (count as usize).saturating_mul(ENTRY);
-        let end_of_small = HEADER.saturating_add(small_len);
-        let Some(first) = rest.first_chunk::<ENTRY>() else {
-            return Err(PingError::Truncated { needed: end_of_small });
-        };
+        let end_of_small = (count as usize).saturating_mul(ENTRY).saturating_add(HEADER);
+        let first = bytes.get(HEADER..HEADER + ENTRY).ok_or(PingError::Truncated { needed: end_of_small })?;
         let mut fields = Reader::new(first, order);
         let (loopback, sequence, total) = (fields.u64(), fields.u32(), fields.u32());
         if loopback != LOOPBACK_NID4 {
@@ -96,11 +109,9 @@ impl PingInfo {
         if end < end_of_small {
             return Err(PingError::TotalLength(total));
         }
-        let (Some(small), Some(large)) =
-            (bytes.get(HEADER + ENTRY..end_of_small), bytes.get(end_of_small..end))
-        else {
-            return Err(PingError::Truncated { needed: end });
-        };
+        let truncated = PingError::Truncated { needed: end };
+        let small = bytes.get(HEADER + ENTRY..end_of_small).ok_or(truncated)?;
+        let large = bytes.get(end_of_small..end).ok_or(truncated)?;
         // Bounded by what has arrived: every entry takes 16 bytes of it, large ones 24 as a rule.
         let mut entries = Vec::with_capacity(small.len() / ENTRY + large.len() / 24);
         entries.extend(small.chunks_exact(ENTRY).map(|entry| {
@@ -112,6 +123,7 @@ impl PingInfo {
     }
 }
 
+/// Reads large entries to the last byte.
 fn decode_large(mut rest: &[u8], order: Order, entries: &mut Vec<Entry>) -> Result<(), PingError> {
     let mut index = 0;
     while !rest.is_empty() {
@@ -127,4 +139,74 @@ fn decode_large(mut rest: &[u8], order: Order, entries: &mut Vec<Entry>) -> Resu
         index += 1;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info() -> PingInfo {
+        let entry = |text: &str, status| Entry { nid: text.parse().unwrap(), status };
+        let entries = vec![
+            entry("10.0.0.1@tcp", Status::Up),
+            entry("10.0.0.1@tcp1", Status::Down),
+            entry("2001:db8::1@tcp", Status::Up),
+        ];
+        PingInfo::new(Features::ROUTER | Features::LARGE_ADDR, 5, entries)
+    }
+
+    /// The encoded information with some bytes replaced, decoded.
+    fn with(offset: usize, replacement: &[u8]) -> Result<PingInfo, PingError> {
+        let mut bytes = info().encode();
+        bytes[offset..offset + replacement.len()].copy_from_slice(replacement);
+        PingInfo::decode(&bytes, 200)
+    }
+
+    #[test]
+    fn rejections() {
+        assert_eq!(with(0, &[0; 4]), Err(PingError::Magic(0)));
+        assert_eq!(with(4, &[0x18]), Err(PingError::NoStatus(Features(0x18))));
+        assert_eq!(with(12, &[0]), Err(PingError::Count { entries: 0, maximum: 200 }));
+        assert_eq!(with(12, &[201]), Err(PingError::Count { entries: 201, maximum: 200 }));
+        assert_eq!(with(16, &[1]), Err(PingError::NotLoopback(0x0009_0000_0000_0001)));
+        assert_eq!(with(28, &[63]), Err(PingError::TotalLength(63)));
+        assert_eq!(with(28, &[84]), Err(PingError::LargeEntry(0)), "cut off within");
+        assert_eq!(with(68, &[13]), Err(PingError::LargeEntry(0)));
+        assert_eq!(PingInfo::decode(&info().encode()[..15], 200), Err(PingError::TooShort(15)));
+        assert_eq!(PingInfo::decode(&[], 200), Err(PingError::TooShort(0)));
+    }
+
+    /// A peer that asked for too few bytes learns how many it needs.
+    #[test]
+    fn truncation() {
+        let bytes = info().encode();
+        assert_eq!(bytes.len(), 88);
+        for len in 16..88 {
+            let needed = if len < 32 { 64 } else { 88 };
+            assert_eq!(PingInfo::decode(&bytes[..len], 200), Err(PingError::Truncated { needed }), "{len}");
+        }
+        assert_eq!(with(12, &[100]), Err(PingError::TotalLength(88)));
+        assert_eq!(with(28, &[0xff; 4]), Err(PingError::Truncated { needed: u32::MAX as usize }));
+    }
+
+    #[test]
+    fn unknown_features_and_what_follows_are_ignored() {
+        let mut bytes = info().encode();
+        bytes[5] = 0xff;
+        bytes.extend([0xee; 44]);
+        let decoded = PingInfo::decode(&bytes, 4).unwrap();
+        assert_eq!((decoded.entries, decoded.features), (info().entries, Features(0xff3a)));
+    }
+
+    #[test]
+    fn any_status_is_kept() {
+        assert_eq!(with(40, &[1, 2, 3, 4]).unwrap().entries[0].status, Status::Other(0x0403_0201));
+    }
+
+    #[test]
+    fn loopback_alone() {
+        let alone = PingInfo::new(Features::NI_STATUS, 1, vec![]);
+        assert_eq!(PingInfo::decode(&alone.encode(), 1), Ok(alone.clone()));
+        assert_eq!((alone.primary(), alone.encode().len()), (None, 32));
+    }
 }

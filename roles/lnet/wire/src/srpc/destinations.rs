@@ -67,3 +67,34 @@ pub fn decode_destinations(bytes: &[u8], swapped: bool) -> Result<Vec<ProcessId>
     });
     Ok(entries.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_byte_orders() {
+        let destinations: Vec<ProcessId> =
+            vec!["10.0.0.1@tcp1".parse().unwrap(), "7-10.0.0.2@tcp1".parse().unwrap()];
+        let bytes = encode_destinations(&destinations).unwrap();
+        assert_eq!(bytes[..12], [1, 0, 0, 10, 1, 0, 2, 0, 0x39, 0x30, 0, 0]);
+        assert_eq!(decode_destinations(&bytes, false).as_ref(), Ok(&destinations));
+        let mut swapped = bytes;
+        swapped.chunks_mut(12).for_each(|entry| {
+            entry[..8].reverse();
+            entry[8..].reverse();
+        });
+        assert_eq!(decode_destinations(&swapped, true), Ok(destinations));
+    }
+
+    #[test]
+    fn limits() {
+        let one: ProcessId = "10.0.0.1@tcp".parse().unwrap();
+        assert_eq!(encode_destinations(&vec![one; 341]).unwrap().len(), 4092);
+        assert_eq!(encode_destinations(&vec![one; 342]), Err(DestinationsError::TooMany(342)));
+        assert_eq!(decode_destinations(&[0; 342 * 12], false), Err(DestinationsError::TooMany(342)));
+        assert_eq!(decode_destinations(&[0; 13], false), Err(DestinationsError::Length(13)));
+        let six = "::1@tcp".parse().unwrap();
+        assert_eq!(encode_destinations(&[six]), Err(DestinationsError::NotExpressible));
+    }
+}

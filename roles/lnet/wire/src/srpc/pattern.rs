@@ -94,3 +94,46 @@ pub fn verify(data: &[u8], check: Check, word: u64, swapped: bool) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where words were written.
+    fn filled(len: usize, check: Check) -> Vec<usize> {
+        let mut data = vec![0; len];
+        fill(&mut data, check, PATTERN);
+        assert_eq!(verify(&data, check, PATTERN, false), Ok(()));
+        let words = data.chunks(8).enumerate();
+        words.filter(|(_, word)| *word != [0; 8]).map(|(index, _)| index * 8).collect()
+    }
+
+    #[test]
+    fn places() {
+        assert_eq!(filled(8192, Check::None), []);
+        assert_eq!(filled(8192, Check::Simple), [0, 4088, 4096, 8184]);
+        assert_eq!(filled(4096 + 24, Check::Simple), [0, 4088, 4096, 4112]);
+        assert_eq!(filled(8, Check::Simple), [0]);
+        assert_eq!(filled(4096, Check::Full).len(), 512);
+        assert_eq!(filled(0, Check::Full), []);
+    }
+
+    #[test]
+    fn what_is_wrong_is_found() {
+        let mut data = vec![0; 8192];
+        fill(&mut data, Check::Full, PATTERN);
+        data[4104] = 0;
+        let found = PATTERN & !0xff;
+        let wrong = Corrupted { offset: 4104, found, expected: PATTERN };
+        assert_eq!(verify(&data, Check::Full, PATTERN, false), Err(wrong));
+        assert_eq!(verify(&data, Check::Simple, PATTERN, false), Ok(()));
+        assert_eq!(verify(&[0; 16], Check::None, PATTERN, false), Ok(()));
+    }
+
+    #[test]
+    fn data_of_a_node_with_the_other_byte_order() {
+        let data = PATTERN.to_be_bytes();
+        assert_eq!(verify(&data, Check::Full, PATTERN, true), Ok(()));
+        assert!(verify(&data, Check::Full, PATTERN, false).is_err());
+    }
+}

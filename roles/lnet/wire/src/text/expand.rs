@@ -38,3 +38,28 @@ fn append(name: &str, literal: &str, number: u32) -> String {
     let _ = write!(longer, "{number}");
     longer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_multiply() {
+        assert_eq!(expand("tcp").unwrap(), ["tcp"]);
+        assert_eq!(expand("tcp[1-3]").unwrap(), ["tcp1", "tcp2", "tcp3"]);
+        assert_eq!(expand("o2ib[0-6/3,9]").unwrap(), ["o2ib0", "o2ib3", "o2ib6", "o2ib9"]);
+        assert_eq!(expand("a[1,2]b[3,4]c").unwrap(), ["a1b3c", "a1b4c", "a2b3c", "a2b4c"]);
+    }
+
+    #[test]
+    fn what_cannot_be_expanded() {
+        for word in ["a[1", "a]", "a]b[1]", "[1]]"] {
+            assert_eq!(expand(word), Err(Problem::Bracket), "{word}");
+        }
+        assert_eq!(expand("[[1]]"), Err(Problem::Number(u32::MAX)));
+        assert_eq!(expand("a[0-4095]").unwrap().len(), MAX_EXPANSION);
+        assert_eq!(expand("a[0-4096]"), Err(Problem::TooMany(MAX_EXPANSION)));
+        assert_eq!(expand("[0-4294967295][0-4294967295]"), Err(Problem::TooMany(MAX_EXPANSION)));
+        assert_eq!(expand("[0-99][0-99]"), Err(Problem::TooMany(MAX_EXPANSION)));
+    }
+}

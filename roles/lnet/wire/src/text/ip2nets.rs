@@ -100,3 +100,57 @@ fn part(text: &str) -> Result<NumberList, Problem> {
     let number = decimal(text).filter(|number| *number <= 255).ok_or(Problem::Pattern)?;
     Ok(NumberList::all(number, number))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let matches = |pattern: &str, address: &str| {
+            Ipv4Pattern::parse(pattern).unwrap().matches(address.parse().unwrap())
+        };
+        assert!(matches("10.0.0.1", "10.0.0.1") && !matches("10.0.0.1", "10.0.0.2"));
+        assert!(matches("10.*.*.*", "10.255.0.7") && !matches("10.*.*.*", "11.0.0.0"));
+        assert!(matches("10.0.[1-9/2].*", "10.0.7.0") && !matches("10.0.[1-9/2].*", "10.0.6.0"));
+        for word in ["10.0.0", "10.0.0.0.0", "10.0.0.256", "10.0.0.", "10.0.0.**", "10.0.0.-1", "x"] {
+            assert_eq!(Ipv4Pattern::parse(word), Err(Problem::Pattern), "{word}");
+        }
+        assert_eq!(Ipv4Pattern::parse("10.0.0.[1"), Err(Problem::Bracket));
+        assert_eq!(Ipv4Pattern::parse("10.0.0.[1-256]"), Err(Problem::Number(255)));
+    }
+
+    fn nets(text: &str, addresses: &[&str]) -> Result<Vec<String>, NetId> {
+        let addresses: Vec<Ipv4Addr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let chosen = ip2nets(text).unwrap().select(&addresses)?;
+        Ok(chosen.iter().map(|spec| spec.net.to_string()).collect())
+    }
+
+    #[test]
+    fn every_matching_entry_contributes() {
+        let text = "tcp1(eth1) 10.1.*.*; tcp2(eth2),tcp3 10.2.*.* 10.3.0.[1-9] # both\n o2ib *.*.*.*";
+        assert_eq!(nets(text, &["10.1.0.1"]).unwrap(), ["tcp1", "o2ib"]);
+        assert_eq!(nets(text, &["10.3.0.9", "10.1.0.1"]).unwrap(), ["tcp1", "tcp2", "tcp3", "o2ib"]);
+        assert_eq!(nets(text, &["10.3.0.10"]).unwrap(), ["o2ib"]);
+        assert_eq!(nets(text, &[]).unwrap(), [""; 0]);
+        assert_eq!(nets("", &["10.0.0.1"]).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn no_network_comes_twice() {
+        let text = "tcp1 10.1.*.*\ntcp1 10.2.*.*";
+        assert_eq!(nets(text, &["10.1.0.1"]).unwrap(), ["tcp1"]);
+        assert_eq!(nets(text, &["10.1.0.1", "10.2.0.1"]), Err(NetId::new(2, 1)));
+    }
+
+    #[test]
+    fn errors() {
+        let error = |text: &str| {
+            let error = ip2nets(text).unwrap_err();
+            (error.line, error.column, error.problem)
+        };
+        assert_eq!(error("tcp1"), (1, 1, Problem::NoPattern));
+        assert_eq!(error("tcp1 10.0.0.1\ntcp2 10.0.0"), (2, 6, Problem::Pattern));
+        assert_eq!(error("tcp1( 10.0.0.1"), (1, 6, Problem::Interface));
+    }
+}

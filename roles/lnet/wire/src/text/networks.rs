@@ -100,3 +100,52 @@ const MAX_CPT: u32 = 4095;
 fn split_at_any<'a>(text: &'a str, ends: &str) -> (&'a str, &'a str) {
     text.split_at(text.find(|c| ends.contains(c)).unwrap_or(text.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    /// Back to the text, in its plainest form.
+    fn plain(text: &str) -> String {
+        let mut plain = String::new();
+        for NetworkSpec { net, interfaces, cpts } in networks(text).unwrap() {
+            write!(plain, " {net}").unwrap();
+            for InterfaceSpec { name, cpts } in interfaces {
+                write!(plain, " {name}{}", cpts.map(|cpts| cpts.to_string()).unwrap_or_default()).unwrap();
+            }
+            write!(plain, "{};", cpts.map(|cpts| cpts.to_string()).unwrap_or_default()).unwrap();
+        }
+        plain
+    }
+
+    #[test]
+    fn networks_parameter() {
+        assert_eq!(plain("tcp"), " tcp;");
+        assert_eq!(plain("tcp0(eth0,eth1),tcp1(eth2)[0-1]"), " tcp eth0 eth1; tcp1 eth2[0-1];");
+        assert_eq!(plain("tcp(eth0[1],eth1[2,3])[0]"), " tcp eth0[1] eth1[2,3][0];");
+        assert_eq!(plain("  tcp1 ( eth0 , bond0.7 ) , o2ib(ib0)  "), " tcp1 eth0 bond0.7; o2ib ib0;");
+        assert_eq!(plain("tcp[1,2],tcp3"), " tcp[1,2]; tcp3;");
+    }
+
+    #[test]
+    fn errors() {
+        let error = |text: &str| {
+            let error = networks(text).unwrap_err();
+            (error.column, error.word, error.problem)
+        };
+        let name = Problem::Name(crate::names::NameError::Net);
+        assert_eq!(error(""), (1, "".into(), name));
+        assert_eq!(error("tcp,"), (5, "".into(), name));
+        assert_eq!(error("eth0"), (1, "eth0".into(), name));
+        assert_eq!(error("tcp70000"), (1, "tcp70000".into(), name));
+        assert_eq!(error("tcp(eth0),lo"), (11, "lo".into(), Problem::Loopback));
+        assert_eq!(error("tcp()"), (5, ")".into(), Problem::Interface));
+        assert_eq!(error("tcp(eth0"), (9, "".into(), Problem::Interface));
+        assert_eq!(error("tcp(eth0,)"), (10, ")".into(), Problem::Interface));
+        assert_eq!(error("tcp(eth 0)"), (5, "eth 0)".into(), Problem::Interface));
+        assert_eq!(error("tcp(eth0)x"), (10, "x".into(), Problem::AfterNetwork));
+        assert_eq!(error("tcp(eth0)[0"), (10, "[0".into(), Problem::Bracket));
+        assert_eq!(error("tcp(eth0)[z]"), (11, "z".into(), Problem::Number(MAX_CPT)));
+    }
+}

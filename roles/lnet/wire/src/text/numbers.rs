@@ -91,3 +91,29 @@ impl fmt::Display for NumberList {
 pub(super) fn decimal(text: &str) -> Option<u32> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_strides() {
+        let list = NumberList::parse("1,3-5,10-20/4", 255).unwrap();
+        assert_eq!(list.iter().collect::<Vec<_>>(), [1, 3, 4, 5, 10, 14, 18]);
+        assert_eq!((list.count(), list.to_string().as_str()), (7, "[1,3-5,10-20/4]"));
+        for number in 0..=255 {
+            assert_eq!(list.contains(number), list.iter().any(|listed| listed == number), "{number}");
+        }
+        let all = NumberList::parse("0-4294967295", u32::MAX).unwrap();
+        assert_eq!((all.count(), all.contains(u32::MAX)), (1 << 32, true));
+    }
+
+    #[test]
+    fn what_is_no_list() {
+        for text in
+            ["", ",", "1,", "a", "-", "1-", "-1", "5-3", "1-5/0", "1-5/", "1/", "256", "1-256", "+1", " 1"]
+        {
+            assert_eq!(NumberList::parse(text, 255), Err(Problem::Number(255)), "{text:?}");
+        }
+    }
+}

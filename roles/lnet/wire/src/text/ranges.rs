@@ -114,3 +114,67 @@ fn same_prefix(one: IpAddr, other: IpAddr, bits: u8) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contains(ranges: &str, nid: &str) -> bool {
+        nid_ranges(ranges).unwrap().contains(&nid.parse().unwrap())
+    }
+
+    #[test]
+    fn what_ranges_contain() {
+        let inside = [
+            ("*", "10.0.0.1@tcp1"),
+            ("*", "fd00::1@tcp"),
+            ("*@tcp1", "10.0.0.1@tcp1"),
+            ("*@tcp", "fd00::1@tcp"),
+            ("255.255.255.255@tcp", "10.0.0.1@tcp"),
+            ("10.0.[0-3].*@tcp1", "10.0.3.77@tcp1"),
+            ("10.0.0.[2-8/2]", "10.0.0.4@tcp"),
+            ("192.168.0.0/16@tcp", "192.168.255.1@tcp"),
+            ("0.0.0.0/0@tcp", "1.2.3.4@tcp"),
+            ("10.0.0.1/32@tcp", "10.0.0.1@tcp"),
+            ("fd00::1@tcp", "fd00::1@tcp"),
+            ("fd00::/8@tcp", "fdff::1@tcp"),
+            ("[1-9]@gni", "7@gni"),
+            ("7@gni", "7@gni"),
+            ("10.9.9.9@tcp \n 10.0.0.1@tcp", "10.0.0.1@tcp"),
+        ];
+        for (ranges, nid) in inside {
+            assert!(contains(ranges, nid), "{ranges} {nid}");
+        }
+        let outside = [
+            ("", "10.0.0.1@tcp"),
+            ("*@tcp1", "10.0.0.1@tcp"),
+            ("10.0.[0-3].*@tcp1", "10.0.4.77@tcp1"),
+            ("10.0.[0-3].*@tcp1", "10.0.3.77@tcp2"),
+            ("0.0.0.0/0@tcp", "::1@tcp"),
+            ("192.168.0.0/16@tcp", "192.169.0.1@tcp"),
+            ("fd00::/8@tcp", "fe00::1@tcp"),
+            ("[1-9]@gni", "10@gni"),
+        ];
+        for (ranges, nid) in outside {
+            assert!(!contains(ranges, nid), "{ranges} {nid}");
+        }
+    }
+
+    #[test]
+    fn errors() {
+        let error = |text: &str| {
+            let error = nid_ranges(text).unwrap_err();
+            (error.column, error.problem)
+        };
+        assert_eq!(error("10.0.0.1@tcp x@tcp"), (14, Problem::Range));
+        assert_eq!(error("10.0.0@tcp"), (1, Problem::Pattern));
+        assert_eq!(error("10.0.0.0/33@tcp"), (1, Problem::Prefix));
+        assert_eq!(error("10.0.0.0/+3@tcp"), (1, Problem::Prefix));
+        assert_eq!(error("10.0.*.0/8@tcp"), (1, Problem::Range));
+        assert_eq!(error("fd00::/129@tcp"), (1, Problem::Prefix));
+        assert_eq!(error("fd00::[1-2]@tcp"), (1, Problem::Name(NameError::Address)));
+        assert_eq!(error("*@nowhere"), (1, Problem::Name(NameError::Net)));
+        assert_eq!(error("[1-9]@tcp"), (1, Problem::Range));
+        assert_eq!(error("[1-9@gni"), (1, Problem::Bracket));
+    }
+}

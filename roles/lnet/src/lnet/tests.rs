@@ -1,0 +1,3 @@
+//! The rules of LNet, one by one.
+
+mod forward;
