@@ -31,6 +31,7 @@ mod console;
 mod counters;
 mod data;
 mod histogram;
+mod lnet;
 mod load;
 mod probe;
 mod raw;
