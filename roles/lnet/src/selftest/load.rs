@@ -99,6 +99,7 @@ impl Load {
         }
         let mut report = running.report.take();
         report.elapsed = handle.now() - began;
+        report.longest_gap = report.longest_gap.max(handle.now() - running.last_success.get());
         report
     }
 }
