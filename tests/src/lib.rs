@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod frame;
 pub mod ledger;
+pub mod lnet;
 pub mod nfs3;
 pub mod rpc;
 pub mod world;

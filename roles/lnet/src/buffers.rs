@@ -25,6 +25,7 @@ pub struct Pieces {
     lists: RefCell<Vec<Vec<Box<[u8]>>>>,
     allocated: Cell<usize>,
     high_water: Cell<usize>,
+    lent: Cell<usize>,
 }
 
 impl Pieces {
@@ -46,6 +47,8 @@ impl Pieces {
                 pieces.push(self.take(&self.large, PIECE));
             }
         }
+        let room = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        self.lent.set(self.lent.get() + room);
         Payload { pieces, len, home: Some(self.clone()) }
     }
 
@@ -60,6 +63,11 @@ impl Pieces {
     /// Bytes of all pieces, in use or on the shelf.
     pub fn allocated(&self) -> usize {
         self.allocated.get()
+    }
+
+    /// Bytes of the pieces that are in payloads now.
+    pub fn lent(&self) -> usize {
+        self.lent.get()
     }
 
     /// The most that [`Pieces::allocated`] ever was.
@@ -154,6 +162,7 @@ impl Drop for Payload {
         let Some(home) = self.home.take() else { return };
         let mut pieces = core::mem::take(&mut self.pieces);
         for piece in pieces.drain(..) {
+            home.lent.set(home.lent.get() - piece.len());
             let shelf = if piece.len() == SMALL { &home.small } else { &home.large };
             shelf.borrow_mut().push(piece);
         }

@@ -14,4 +14,5 @@ pub mod lnet;
 pub mod message;
 pub mod options;
 pub mod portal;
+pub mod selftest;
 pub mod socklnd;
