@@ -288,7 +288,7 @@ ping:
     fn selections() {
         let fake = Fake::up();
         let text = lnetctl(&fake, "net show --net tcp1");
-        assert!(text.contains("tcp1") && !text.contains("lo"), "{text}");
+        assert!(text.contains("tcp1") && !text.contains("0@lo"), "{text}");
         assert_eq!(lnetctl(&fake, "net show --net tcp9"), "");
         assert_eq!(lnetctl(&fake, "route show --net tcp9"), "");
         assert!(lnetctl(&fake, "peer show --nid 10.7.7.7@tcp").contains("errno: -2"));

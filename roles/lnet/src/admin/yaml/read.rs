@@ -365,7 +365,7 @@ buffers: { tiny: 2048, small: 16, list: [0, \"1,2\"] }
     }
 
     fn value() -> impl Strategy<Value = Yaml> {
-        let text = "[a-z0-9@._]{1,8}( [a-z0-9]{1,4})?";
+        let text = "[a-z0-9][a-z0-9@._]{0,7}( [a-z0-9]{1,4})?";
         let leaf = text.prop_map(Yaml::plain);
         leaf.prop_recursive(4, 32, 4, move |inner| {
             let map = prop::collection::btree_map("[a-z]{1,6}( [a-z]{1,4})?", inner.clone(), 1..4)
