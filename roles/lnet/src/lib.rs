@@ -12,6 +12,7 @@ pub mod buffers;
 pub mod lnd;
 pub mod lnet;
 pub mod message;
+pub mod node;
 pub mod options;
 pub mod portal;
 pub mod selftest;

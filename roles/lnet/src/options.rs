@@ -185,6 +185,14 @@ pub const OPTIONS: &[OptionSpec] = &[
     .default("on")
     .owner(LNET),
     OptionSpec::new(
+        "lnet.shutdown_drain",
+        Kind::Integer { min: 0, max: 600 },
+        "Seconds for which a router that is shut down forwards on, while it tells its peers to use others. \
+         Keelson's own; peers that only ask now and then need 120.",
+    )
+    .default("10")
+    .owner(LNET),
+    OptionSpec::new(
         "ksocklnd.credits",
         Kind::Integer { min: 1, max: 65_536 },
         "Messages under way on an interface at once.",
@@ -325,6 +333,8 @@ pub struct NodeConfig {
     pub forwarding: Forwarding,
     /// Whether it answers lnet_selftest.
     pub selftest: bool,
+    /// How long it forwards on while it is shut down.
+    pub shutdown_drain: Duration,
 }
 
 impl Default for NodeConfig {
@@ -337,6 +347,7 @@ impl Default for NodeConfig {
             routes: Vec::new(),
             forwarding: Forwarding::IfGateway,
             selftest: true,
+            shutdown_drain: Duration::from_secs(10),
         }
     }
 }
@@ -368,6 +379,7 @@ impl NodeConfig {
         node.forwarding =
             text::forwarding(config.choice("lnet.forwarding").unwrap_or_default()).map_err(words)?;
         node.selftest = config.flag("lnet.selftest");
+        node.shutdown_drain = seconds(config, "lnet.shutdown_drain");
         lnet(config, ram, &mut node.lnet);
         socklnd(config, &mut node.socklnd);
         let number = |name| count(config, name);
@@ -457,6 +469,7 @@ mod tests {
         assert_eq!(format!("{:?}", read.socklnd), format!("{:?}", default.socklnd));
         assert_eq!((read.networks, read.forwarding), (default.networks, default.forwarding));
         assert_eq!((read.routes, read.selftest), (default.routes, default.selftest));
+        assert_eq!(read.shutdown_drain, default.shutdown_drain);
     }
 
     #[test]

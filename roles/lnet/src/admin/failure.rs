@@ -28,6 +28,8 @@ pub mod errno {
     pub const EPROTO: i32 = -71;
     /// Not supported.
     pub const EOPNOTSUPP: i32 = -95;
+    /// The address is not there.
+    pub const EADDRNOTAVAIL: i32 = -99;
     /// The network is down: LNet is not configured.
     pub const ENETDOWN: i32 = -100;
     /// Connection reset.
