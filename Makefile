@@ -1,6 +1,6 @@
 # Keelson. `make help` lists the targets; README.md tells the story.
 
-ROLES   := nfs-server
+ROLES   := nfs-server lnet-router
 ROLE    ?= nfs-server
 OUT     := images/out
 

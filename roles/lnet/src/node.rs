@@ -84,6 +84,11 @@ impl Node {
         &self.lnd
     }
 
+    /// How long it forwards on while it is shut down.
+    pub fn shutdown_drain(&self) -> Duration {
+        self.config.shutdown_drain
+    }
+
     /// Comes up with the networks and routes of its configuration, as far as their interfaces have addresses;
     /// the others follow.
     pub fn start(&self) {
