@@ -2,7 +2,7 @@
 
 use super::counters::{Counters, add, count};
 use super::courier::Notice;
-use super::peer::{Heard, Peer};
+use super::peer::{Heard, Origin, Peer};
 use super::signal::Signal;
 use super::transmit::Outgoing;
 use super::{Socklnd, receive, transmit};
@@ -155,7 +155,13 @@ impl<U: LndUpper> Socklnd<U> {
             tasks: RefCell::new(None),
             closed: Cell::new(false),
         });
+        let mut backoff = peer.backoff.get();
+        backoff.succeeded();
+        peer.backoff.set(backoff);
         if !peer.is_connected() {
+            if !peer.is_dialling() {
+                peer.origin.set(Origin::Theirs);
+            }
             peer.heard.set(Heard { bytes: 0, at: now, probed: now });
             self.courier.post(Notice::Up(peer.key.ni, peer.key.nid));
         }
@@ -173,7 +179,12 @@ impl<U: LndUpper> Socklnd<U> {
     }
 
     /// Ends a connection, and all others of its peer, because of what happened on it.
-    pub(super) fn close(self: &Rc<Self>, connection: &Connection<U>, ending: Ending, reason: &core::cell::Cell<u64>) {
+    pub(super) fn close(
+        self: &Rc<Self>,
+        connection: &Connection<U>,
+        ending: Ending,
+        reason: &core::cell::Cell<u64>,
+    ) {
         if connection.is_closed() {
             return;
         }

@@ -109,12 +109,7 @@ impl<U: LndUpper> Socklnd<U> {
             }
             let attempt = self.handle.timeout(left, self.attempt(peer, kind, deadline)).await;
             match attempt.map_err(|_| Failure::TimedOut)?? {
-                Outcome::Established => {
-                    count(&self.counters.active);
-                    let mut backoff = peer.backoff.get();
-                    backoff.succeeded();
-                    peer.backoff.set(backoff);
-                }
+                Outcome::Established => count(&self.counters.active),
                 Outcome::Refused => {
                     count(&self.counters.dial_refused);
                     refusals += 1;
@@ -153,7 +148,8 @@ impl<U: LndUpper> Socklnd<U> {
         // Nothing is sent before this task waits: both go out in one segment.
         handshake::write(&stream, request).await.map_err(|_| Failure::Closed)?;
         handshake::write(&stream, hello).await.map_err(|_| Failure::Closed)?;
-        let received = match handshake::read::<HelloDecoder>(&self.handle, &stream, self.config.timeout).await {
+        let received = match handshake::read::<HelloDecoder>(&self.handle, &stream, self.config.timeout).await
+        {
             Ok(received) => received,
             Err(Unread::Silent) => return Err(Failure::Silent),
             Err(Unread::Closed) => return Err(Failure::Closed),

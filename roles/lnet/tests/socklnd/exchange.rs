@@ -272,3 +272,40 @@ fn several_connections_for_bulk_are_used() {
     assert_eq!(b.kinds(), "CIIIOOO");
     assert_eq!((a.upper.damaged.get(), b.upper.damaged.get()), (0, 0));
 }
+
+#[test]
+fn nodes_that_lose_power_at_any_time_come_back_to_each_other() {
+    for seed in 1..=6u64 {
+        let pair = Pair::new(seed, Faults { loss: (seed % 3) as u32, reorder: 5, ..Faults::default() });
+        let mut routers = [pair.boot(0), pair.boot(1)];
+        for round in 0..8u64 {
+            for n in 0..16 {
+                routers[0].send(100 * round + n, routers[1].nid, len(n));
+                routers[1].send(100 * round + n, routers[0].nid, len(n));
+            }
+            pair.world.run_for(Duration::from_millis(3 + 5 * ((seed * 7 + round * 3) % 11)));
+            let victim = (seed + round) as usize % 2;
+            pair.boxes[victim].kill();
+            // From a blink, in which nobody notices, to longer than the first pauses.
+            pair.world.run_for(Duration::from_millis([1, 400, 3000, 12_000][(round % 4) as usize]));
+            for router in &routers {
+                assert_eq!(router.upper.damaged.get(), 0, "seed {seed}");
+                assert!(router.upper.received.borrow().values().all(|times| *times == 1), "seed {seed}");
+            }
+            let survivor = &routers[1 - victim];
+            survivor.upper.received.borrow_mut().clear();
+            routers[victim] = pair.boot(victim);
+        }
+        // Whatever was lost: a minute later they talk, both ways.
+        pair.world.run_for(secs(65));
+        let [a, b] = &routers;
+        a.send(9000, b.nid, 1 << 20);
+        b.send(9001, a.nid, 1 << 20);
+        let done = pair.world.run_until(secs(10), || {
+            b.upper.received.borrow().contains_key(&9000) && a.upper.received.borrow().contains_key(&9001)
+        });
+        assert!(done, "seed {seed}: {:?} {:?}", a.upper.events(), b.upper.events());
+        pair.world.run_for(secs(3));
+        assert_eq!((a.kinds(), b.kinds()), ("CIO".into(), "CIO".into()), "seed {seed}");
+    }
+}
