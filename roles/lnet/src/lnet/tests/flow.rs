@@ -251,6 +251,28 @@ fn the_end_of_a_connection_gives_up_its_place() {
     bench.assert_idle();
 }
 
+/// Who waits for much does not stand in the way of who waits for little once it has left.
+#[test]
+fn whoever_stands_behind_one_that_leaves_moves_up() {
+    let bench = router();
+    let first = bench.connect(&client(0));
+    flood(&first, &client(0), &server(0), MIB, 6);
+    flood(&first, &client(0), &server(0), 8 * 65536, 1);
+    bench.settle();
+    assert_eq!(first.waiting(), 0);
+    let (large, small) = (bench.connect(&client(1)), bench.connect(&client(2)));
+    flood(&large, &client(1), &server(0), MIB, 1);
+    bench.settle();
+    flood(&small, &client(2), &server(0), 5000, 1);
+    bench.settle();
+    assert_eq!((large.waiting(), small.waiting()), (1, 1), "in their order");
+    large.cut();
+    bench.settle();
+    assert_eq!(small.waiting(), 0);
+    bench.lnd.finish_all(nid(&server(0)), Ok(()));
+    bench.assert_idle();
+}
+
 /// An NI's credits are for many; one message to each peer goes out whatever the others do.
 #[test]
 fn exhausted_ni_credits_do_not_stop_a_new_peer() {
