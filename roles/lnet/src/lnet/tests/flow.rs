@@ -257,7 +257,7 @@ fn whoever_stands_behind_one_that_leaves_moves_up() {
     let bench = router();
     let first = bench.connect(&client(0));
     flood(&first, &client(0), &server(0), MIB, 6);
-    flood(&first, &client(0), &server(0), 8 * 65536, 1);
+    flood(&first, &client(0), &server(0), 12 * 65536, 1);
     bench.settle();
     assert_eq!(first.waiting(), 0);
     let (large, small) = (bench.connect(&client(1)), bench.connect(&client(2)));
