@@ -33,7 +33,7 @@ fn serve(bench: &Bench, mut script: Script) -> Calls {
     let calls = Calls::default();
     let (list, stack, handle) = (calls.clone(), bench.peer.clone(), bench.lab.handle());
     bench.lab.handle().spawn("played", async move {
-        let listener = stack.listen(988, TcpOptions::default()).unwrap();
+        let listener = stack.listen(988, TcpOptions { timeout: None, ..TcpOptions::default() }).unwrap();
         loop {
             let stream = listener.accept().await;
             let (port, at) = (stream.peer().port(), handle.now() - keelson_hal::Instant::ZERO);
@@ -200,7 +200,7 @@ fn a_peer_that_does_not_listen_is_tried_ever_more_rarely() {
         }
     }
     let pauses: Vec<u64> = dials.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert_eq!(pauses[..6], [1, 2, 4, 8, 16, 32]);
+    assert!(pauses.iter().zip([1, 2, 4, 8, 16, 32]).all(|(pause, least)| (least..=least + 1).contains(pause)));
     assert!(pauses[6..].iter().all(|pause| (60..=61).contains(pause)), "{pauses:?}");
     assert_eq!(value(&bench, "dial_unreachable") as usize, dials.len());
     assert_eq!(bench.router.upper.lost.get(), 400);

@@ -234,6 +234,8 @@ pub struct Bench {
     pub lab: Lab,
     pub router: Router,
     pub peer: Stack,
+    /// Receive ring of the played peer's next connections.
+    pub ring: Cell<usize>,
 }
 
 pub const HERE: &str = "10.1.0.1@tcp";
@@ -247,7 +249,7 @@ impl Bench {
         let router = Router::start(lab.handle(), stack, HERE, LIFE, config);
         // The acceptor starts to listen.
         lab.run_for(Duration::from_millis(1));
-        Bench { lab, router, peer }
+        Bench { lab, router, peer, ring: Cell::new(1 << 20) }
     }
 
     /// A TCP connection from the played peer's `port`.
@@ -258,7 +260,13 @@ impl Bench {
     pub fn connect_to(&self, port: u16, to: IpAddr) -> Option<Wire> {
         let options = ConnectOptions {
             local_port: LocalPort::Exact(port),
-            tcp: TcpOptions { receive_buffer: 1 << 20, send_buffer: 1 << 20, ..TcpOptions::default() },
+            // The engine takes keepalive probes for silence: the played peer must not give up on its own.
+            tcp: TcpOptions {
+                receive_buffer: self.ring.get(),
+                send_buffer: 1 << 20,
+                timeout: None,
+                ..TcpOptions::default()
+            },
             ..ConnectOptions::default()
         };
         let stack = self.peer.clone();

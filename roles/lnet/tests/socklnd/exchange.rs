@@ -149,6 +149,7 @@ fn a_peer_that_was_killed_and_booted_is_found_again() {
             a.send(3, b.nid, 100);
             pair.exchange(&a, &b, 1, 1, secs(5));
         }
+        pair.world.run_for(secs(3));
         assert_eq!(a.upper.events().iter().filter(|told| **told == Told::Up(b.nid)).count(), 2);
         assert_eq!((a.kinds(), b.kinds()), ("CIO".into(), "CIO".into()));
     }
@@ -211,6 +212,7 @@ fn a_parked_receiver_holds_the_sender_back_and_loses_nothing() {
     let (a, b) = (pair.boot(0), pair.boot(1));
     a.send(0, b.nid, 10);
     pair.exchange(&a, &b, 0, 1, secs(5));
+    pair.world.run_for(secs(1));
     // Large messages have to wait, small ones get in.
     b.upper.closed.set(Some(2000));
     (1..21).for_each(|n| a.send(n, b.nid, 1 << 20));

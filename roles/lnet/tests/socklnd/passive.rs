@@ -195,9 +195,9 @@ fn silence_ends_after_five_seconds_at_any_step_and_disturbs_nobody() {
     let begun = bench.lab.handle().now();
     bench.establish(1023, Control);
     assert!(bench.lab.handle().now() - begun < Duration::from_millis(10), "others are not kept waiting");
-    bench.wait(Duration::from_millis(4900));
-    assert!(silent.iter().all(|wire| !bench.is_closed(wire)) || bench.lab.handle().now() - begun > secs(5));
-    bench.wait(secs(1));
+    bench.wait(secs(3));
+    assert!(silent.iter().all(|wire| !bench.is_closed(wire)));
+    bench.wait(secs(2));
     assert!(silent.iter().all(|wire| bench.rest(wire, Duration::from_millis(1)) == (vec![], true)));
     assert_eq!(value(&bench, "refused_silent"), cuts.len() as u64);
 }
