@@ -67,7 +67,7 @@ impl PeerNi {
             nid,
             tx: Budgets::new(tunables.peer_credits),
             tx_bytes: Cell::new(0),
-            gates: [Class::Small.credits(routed.max(1)), routed.max(1), LOCAL_CREDITS].map(Gate::new),
+            gates: [Class::Small.router_credits(routed.max(1)), routed.max(1), LOCAL_CREDITS].map(Gate::new),
             lanes: Default::default(),
             connected: Cell::new(false),
             dead: Cell::new(false),

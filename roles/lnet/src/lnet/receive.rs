@@ -272,7 +272,7 @@ impl Lnet {
             let gate = from.gate(charge);
             if !gate.try_take() {
                 let mut place = AtGate { gate, ticket: gate.join(), served: false };
-                overdue = self.overdue();
+                overdue = self.overdue(len);
                 loop {
                     match self.turn(&gate.queue, place.ticket, overdue, to).await {
                         Turn::Served => break,
@@ -300,7 +300,7 @@ impl Lnet {
             return Some(tag);
         }
         if overdue == Instant::ZERO {
-            overdue = self.overdue();
+            overdue = self.overdue(len);
         }
         let mut place = AtPool { pools, hop: to, ticket: pools.join(to, len), len, served: false };
         let queue = &pools.lane(to, len).queue;
@@ -322,8 +322,11 @@ impl Lnet {
         Some(tag)
     }
 
-    fn overdue(&self) -> Instant {
-        self.handle.now() + self.config.borrow().rescue_after
+    /// When a message that waits from now on has waited for too long. For a small one, that is a tenth of the
+    /// time: what stands behind it may be a ping.
+    fn overdue(&self, len: u32) -> Instant {
+        let patience = self.config.borrow().rescue_after;
+        self.handle.now() + if Class::of(len) == Class::Small { patience / 10 } else { patience }
     }
 
     /// Waits for a turn in a queue, at most until `overdue`, and only while the next hop is worth waiting for.

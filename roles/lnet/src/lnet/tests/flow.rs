@@ -173,6 +173,28 @@ fn small_messages_do_not_wait_behind_bulk() {
     assert_eq!(bench.lnd.count_for(nid(&client(0))), 1, "the ping is answered");
 }
 
+/// Pings come on the connection that small messages come on: a destination that takes nothing must not stop them.
+#[test]
+fn small_messages_for_a_stalled_destination_do_not_stop_pings() {
+    let bench = Bench::router(|_| {});
+    let control = bench.connect(&client(0));
+    flood(&control, &client(0), &server(0), 300, 512);
+    control.send(ping(&client(0), "10.0.0.1@tcp1", 272));
+    bench.settle();
+    assert_eq!((control.waiting(), bench.lnd.count_for(nid(&client(0)))), (0, 1));
+    // Even beyond that they are not stopped for long.
+    flood(&control, &client(0), &server(0), 300, 5);
+    control.send(ping(&client(0), "10.0.0.1@tcp1", 272));
+    bench.settle();
+    assert_eq!(control.waiting(), 6);
+    bench.pass(Duration::from_secs(3));
+    assert_eq!((control.waiting(), bench.lnd.count_for(nid(&client(0)))), (0, 2));
+    bench.lnd.finish_all(nid(&client(0)), Ok(()));
+    while bench.lnd.finish(nid(&server(0)), Ok(())) {}
+    bench.settle();
+    bench.assert_idle();
+}
+
 /// A neighbour that asks and does not listen to the answers is not read any more.
 #[test]
 fn pings_that_nobody_reads_the_answers_of_are_bounded() {
