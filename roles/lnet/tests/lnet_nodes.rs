@@ -129,7 +129,7 @@ const ROUTER: [&str; 2] = ["10.1.0.1@tcp", "10.2.0.1@tcp1"];
 impl Site {
     fn new(clients: usize, servers: usize, faults: Faults) -> Site {
         let world = World::new(7);
-        let wires = [world.wire(faults.clone()), world.wire(faults)];
+        let wires = [world.wire(faults), world.wire(faults)];
         let router_node = world.node();
         router_node.plug("eth0", &wires[0], "10.1.0.1/24", NicModel::default());
         router_node.plug("eth1", &wires[1], "10.2.0.1/24", NicModel::default());
