@@ -12,3 +12,10 @@ pub struct Message {
     /// What LNet remembers with it; the LND only carries it.
     pub(crate) tag: crate::lnet::Tag,
 }
+
+impl Message {
+    /// A message that occupies nothing but its payload. The payload has the length that the header says.
+    pub fn new(header: Header, payload: Payload) -> Message {
+        Message { header, payload, tag: crate::lnet::Tag::default() }
+    }
+}

@@ -25,7 +25,7 @@ use keelson_exec::TaskHandle;
 use keelson_lnet_wire::LUSTRE_PID;
 use keelson_lnet_wire::acceptor::{LAST_RESERVED_PORT, Refused, RequestDecoder};
 use keelson_lnet_wire::hello::{ConnType, Hello, HelloDecoder, HelloError, Received, Version};
-use keelson_lnet_wire::nid::{Nid, USERSPACE_FLAG};
+use keelson_lnet_wire::nid::{Nid, ProcessId, USERSPACE_FLAG};
 use keelson_net::TcpStream;
 
 /// A handshake under way.
@@ -209,7 +209,7 @@ impl<U: LndUpper> Socklnd<U> {
                 return Err((stream, Refusal::Judged(ni, hello, verdict)));
             }
         }
-        let greeting = handshake::hello(&ni, hello.version, hello.src_nid, kind);
+        let greeting = handshake::hello(&ni, hello.version, sender(&hello), kind);
         let peer = known.unwrap_or_else(|| self.remember(key, ni, Origin::Theirs));
         let terms = Terms {
             kind,
@@ -245,6 +245,11 @@ impl<U: LndUpper> Socklnd<U> {
     }
 }
 
+/// Who a HELLO says it is from.
+fn sender(hello: &Hello) -> ProcessId {
+    ProcessId { nid: hello.src_nid, pid: hello.src_pid }
+}
+
 impl From<Unread<Refused>> for Refusal {
     fn from(unread: Unread<Refused>) -> Refusal {
         match unread {
@@ -261,11 +266,11 @@ impl Refusal {
         let hello = match self {
             Refusal::Request(refused) => return refused.answer().map_or(&[], |answer| answer),
             Refusal::Hello(ni, HelloError::Version(_)) => {
-                let to = Nid::new(ni.nid.net(), peer.ip());
+                let to = ProcessId { nid: Nid::new(ni.nid.net(), peer.ip()), pid: 0 };
                 handshake::hello(ni, Version::for_nid(&ni.nid), to, ConnType::None)
             }
             Refusal::Judged(ni, hello, _) => {
-                handshake::hello(ni, hello.version, hello.src_nid, ConnType::None)
+                handshake::hello(ni, hello.version, sender(hello), ConnType::None)
             }
             _ => return &[],
         };

@@ -24,7 +24,7 @@ use keelson_hal::Instant;
 use keelson_lnet_wire::LUSTRE_PID;
 use keelson_lnet_wire::acceptor::{FIRST_RESERVED_PORT, LAST_RESERVED_PORT, Request};
 use keelson_lnet_wire::hello::{ConnType, Hello, HelloDecoder, HelloError};
-use keelson_lnet_wire::nid::Nid;
+use keelson_lnet_wire::nid::{Nid, ProcessId};
 use keelson_net::{ConnectError, ConnectOptions, LocalPort, TcpStream};
 
 /// A peer that refuses so often while there is one connection of each type gives no more (Linux 2.16).
@@ -148,7 +148,7 @@ impl<U: LndUpper> Socklnd<U> {
         let offer = peer.offer.get();
         let (mut request, mut hello) = ([0; Request::MAX_LEN], [0; Hello::MAX_LEN]);
         let request = Request { nid: peer.key.nid }.encode(&mut request);
-        let own = handshake::hello(&peer.ni, offer, peer.key.nid, kind);
+        let own = handshake::hello(&peer.ni, offer, ProcessId { nid: peer.key.nid, pid: 0 }, kind);
         let hello = own.encode(&mut hello).map_err(|_| Failure::NoAddress)?;
         // Nothing is sent before this task waits: both go out in one segment.
         handshake::write(&stream, request).await.map_err(|_| Failure::Closed)?;

@@ -6,7 +6,7 @@ use keelson_exec::Handle;
 use keelson_lnet_wire::LUSTRE_PID;
 use keelson_lnet_wire::acceptor::{Refused, Request, RequestDecoder};
 use keelson_lnet_wire::hello::{ConnType, Hello, HelloDecoder, HelloError, Received, Version};
-use keelson_lnet_wire::nid::Nid;
+use keelson_lnet_wire::nid::ProcessId;
 use keelson_net::{TcpError, TcpStream};
 
 /// Decoders that say how much they need, and take no more.
@@ -97,14 +97,15 @@ pub(super) async fn write(stream: &TcpStream, bytes: &[u8]) -> Result<(), TcpErr
     Ok(())
 }
 
-/// What an interface says of itself.
-pub(super) fn hello(ni: &LndNi, version: Version, to: Nid, ctype: ConnType) -> Hello {
+/// What an interface says of itself. Like Linux, a connector leaves the PID that nobody looks at 0, and an acceptor
+/// repeats the one that came.
+pub(super) fn hello(ni: &LndNi, version: Version, to: ProcessId, ctype: ConnType) -> Hello {
     Hello {
         version,
         src_nid: ni.nid,
-        dst_nid: to,
+        dst_nid: to.nid,
         src_pid: LUSTRE_PID,
-        dst_pid: LUSTRE_PID,
+        dst_pid: to.pid,
         src_incarnation: ni.incarnation,
         dst_incarnation: 0,
         ctype,

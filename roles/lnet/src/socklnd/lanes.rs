@@ -33,17 +33,6 @@ impl Census {
         }
     }
 
-    /// Connections of one type.
-    pub fn of(&self, kind: ConnType) -> usize {
-        match kind {
-            ConnType::Control => self.control,
-            ConnType::BulkIn => self.bulk_in,
-            ConnType::BulkOut => self.bulk_out,
-            ConnType::Any => self.any,
-            ConnType::None => 0,
-        }
-    }
-
     /// True when a message can be sent at all. In versions 3 and 4 nothing is ever sent on a connection of type
     /// "any", because Linux does not either.
     pub fn can_send(&self, version: Version) -> bool {
