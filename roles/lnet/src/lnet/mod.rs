@@ -170,7 +170,7 @@ impl Lnet {
             nodes: RefCell::new(nodes::Nodes::new(&*entropy, config.max_peers)),
             requests: RefCell::new(requests::Requests::new(&*entropy)),
             portals: RefCell::new((0..PORTALS).map(|_| None).collect()),
-            own: RefCell::new(ping::OwnInfo { sequence: 0, bytes: Vec::new(), generation: 0 }),
+            own: RefCell::new(ping::OwnInfo { sequence: 1, told: false, bytes: Vec::new(), generation: 0 }),
             life: Cell::new(Life::Stopped),
             routing: Cell::new(show::RoutingState::Disabled),
             routing_turn: Cell::new(0),

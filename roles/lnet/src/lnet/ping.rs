@@ -34,7 +34,7 @@ pub(super) fn decode(payload: &Payload, most: u32) -> Result<PingInfo, PingError
 /// What a change of our own information is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Change {
-    /// NIDs or features: the sequence number goes up.
+    /// NIDs or features: the sequence number goes up, if anybody has seen the current one.
     Contents,
     /// The status of a NID: the sequence number stays, as on Linux.
     Status,
@@ -43,6 +43,8 @@ pub(super) enum Change {
 /// Our ping information.
 pub(super) struct OwnInfo {
     pub sequence: u32,
+    /// Somebody was told what goes with this sequence number.
+    pub told: bool,
     /// Its encoded form.
     pub bytes: Vec<u8>,
     /// Goes up with every change; peers that were pushed an older one are pushed again.
@@ -53,8 +55,9 @@ impl Lnet {
     /// Builds our ping information anew, and lets the multi-rail peers know.
     pub(super) fn info_changed(&self, change: Change) {
         let mut own = self.own.borrow_mut();
-        if change == Change::Contents {
+        if change == Change::Contents && own.told {
             own.sequence = own.sequence.wrapping_add(1);
+            own.told = false;
         }
         let status = |up: bool| if up { Status::Up } else { Status::Down };
         let nis = self.nis.borrow();
@@ -77,6 +80,7 @@ impl Lnet {
 
     /// Our ping information from `offset` on, at most `room` bytes of it.
     pub(super) fn own_info(&self, offset: u32, room: u32) -> Payload {
+        self.own.borrow_mut().told = true;
         let own = self.own.borrow();
         let bytes = own.bytes.get(offset as usize..).unwrap_or_default();
         let bytes = bytes.get(..room as usize).unwrap_or(bytes);

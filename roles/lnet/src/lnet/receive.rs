@@ -93,7 +93,7 @@ impl LndUpper for Lnet {
             }
             Verdict::Forward(next) => {
                 let charge = Charge::Routed(Class::of(header.payload_length));
-                let probe = next.is_dead();
+                let probe = next.is_given_up();
                 let tag = self.hold(from, &next, Some(charge), header.payload_length).await;
                 tag.map(|mut tag| {
                     tag.set_routed();
@@ -177,7 +177,7 @@ impl Lnet {
             return Verdict::Drop(|drops| &drops.not_routing);
         }
         match self.next_hop(&header.dest_nid, Some(from)) {
-            Ok(next) if next.takes_routed(self.handle.now()) => Verdict::Forward(next),
+            Ok(next) if !next.is_given_up() || next.takes_probe(self.handle.now()) => Verdict::Forward(next),
             Ok(_) => Verdict::Drop(|drops| &drops.next_hop_dead),
             Err(NoHop::Loop) => Verdict::Drop(|drops| &drops.loops),
             Err(NoHop::TableFull) => Verdict::Drop(|drops| &drops.no_peer),
@@ -239,10 +239,10 @@ impl Lnet {
             return;
         }
         let Some(mut next) = message.tag.to.clone() else { return };
-        if next.is_dead() && !message.tag.probe {
+        if next.is_given_up() && !message.tag.probe {
             // It died meanwhile; a route through another gateway may be left.
             let other = self.next_hop(&message.header.dest_nid, message.tag.from.as_ref());
-            match other.ok().filter(|other| !other.is_dead()) {
+            match other.ok().filter(|other| !other.is_given_up()) {
                 Some(other) => {
                     message.tag.redirect(&other);
                     next = other;
@@ -347,8 +347,7 @@ impl Lnet {
 
     fn gave_up(&self, to: &Rc<PeerNi>) -> bool {
         let local = Rc::ptr_eq(to, &self.this_node);
-        self.life.get() == Life::Stopped
-            || (!local && (!self.forwards() || (to.is_dead() && to.ni.tunables.peer_timeout != 0)))
+        self.life.get() == Life::Stopped || (!local && (!self.forwards() || to.is_given_up()))
     }
 }
 

@@ -188,7 +188,8 @@ impl Routes {
     pub fn select(&self, net: NetId) -> Option<&Rc<PeerNi>> {
         let routes = self.table.get(&net)?;
         let rank = |route: &&Rc<Route>| {
-            let (credits, bytes) = (route.hop.tx.status().available, route.hop.tx_bytes.get());
+            let credits: i64 = route.hop.tx.all().map(|sending| sending.credits.available()).sum();
+            let bytes = route.hop.tx_bytes.get();
             (route.config.priority, route.hops(), bytes, Reverse(credits), route.sequence.get())
         };
         let mut up = routes.iter().filter(|route| route.is_up());

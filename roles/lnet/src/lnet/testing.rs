@@ -124,7 +124,7 @@ impl Lnd for FakeLnd {
 
     fn send(&self, ni: NiId, to: Nid, message: Message) {
         if self.records.get() {
-            let bytes = message.payload.slices().flatten().copied().collect();
+            let bytes = message.payload.slices().collect::<Vec<_>>().concat();
             self.seen.borrow_mut().push((to, message.header, bytes));
         }
         self.taken.set(self.taken.get() + 1);

@@ -314,7 +314,9 @@ impl fmt::Display for Refusal {
             Refusal::Hello(_, error) => write!(f, "{error}"),
             Refusal::NoType => f.write_str("HELLO of type none, expected control, bulk-in or bulk-out"),
             Refusal::Own(nid) => write!(f, "HELLO from {nid}, which is a NID of this node"),
-            Refusal::OtherNet(nid, own) => write!(f, "HELLO from {nid}, which is not on the network of {own}"),
+            Refusal::OtherNet(nid, own) => {
+                write!(f, "HELLO from {nid}, which is not on the network of {own}")
+            }
             Refusal::Pid(pid) => write!(f, "HELLO from PID {pid}, expected {LUSTRE_PID}"),
             Refusal::Judged(_, hello, verdict) => write!(f, "HELLO from {}: {verdict:?}", hello.src_nid),
             Refusal::Unwanted => f.write_str("LNet is shutting down"),

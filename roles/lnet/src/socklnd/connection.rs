@@ -173,7 +173,12 @@ impl<U: LndUpper> Socklnd<U> {
     }
 
     /// Ends a connection, and all others of its peer, because of what happened on it.
-    pub(super) fn close(self: &Rc<Self>, connection: &Connection<U>, ending: Ending, reason: &core::cell::Cell<u64>) {
+    pub(super) fn close(
+        self: &Rc<Self>,
+        connection: &Connection<U>,
+        ending: Ending,
+        reason: &core::cell::Cell<u64>,
+    ) {
         if connection.is_closed() {
             return;
         }

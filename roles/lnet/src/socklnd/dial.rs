@@ -153,7 +153,8 @@ impl<U: LndUpper> Socklnd<U> {
         // Nothing is sent before this task waits: both go out in one segment.
         handshake::write(&stream, request).await.map_err(|_| Failure::Closed)?;
         handshake::write(&stream, hello).await.map_err(|_| Failure::Closed)?;
-        let received = match handshake::read::<HelloDecoder>(&self.handle, &stream, self.config.timeout).await {
+        let received = match handshake::read::<HelloDecoder>(&self.handle, &stream, self.config.timeout).await
+        {
             Ok(received) => received,
             Err(Unread::Silent) => return Err(Failure::Silent),
             Err(Unread::Closed) => return Err(Failure::Closed),

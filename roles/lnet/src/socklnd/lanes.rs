@@ -173,8 +173,12 @@ mod tests {
     fn the_table_of_section_3_8() {
         let all = census(&[Control, BulkIn, BulkOut]);
         for version in [V3, V4] {
-            assert!(all.carries(Control, version, Class::Small) && !all.carries(Control, version, Class::Bulk));
-            assert!(!all.carries(BulkOut, version, Class::Small) && all.carries(BulkOut, version, Class::Bulk));
+            assert!(
+                all.carries(Control, version, Class::Small) && !all.carries(Control, version, Class::Bulk)
+            );
+            assert!(
+                !all.carries(BulkOut, version, Class::Small) && all.carries(BulkOut, version, Class::Bulk)
+            );
             for class in [Class::Small, Class::Bulk] {
                 assert!(!all.carries(BulkIn, version, class) && !all.carries(Any, version, class));
             }
@@ -182,7 +186,9 @@ mod tests {
         assert!(census(&[Control]).carries(Control, V3, Class::Bulk));
         assert!(census(&[BulkOut, BulkIn]).carries(BulkOut, V3, Class::Small));
         assert!(census(&[Any]).carries(Any, V2, Class::Bulk));
-        assert!(!census(&[BulkIn]).can_send(V3) && !census(&[Any]).can_send(V3) && census(&[Any]).can_send(V2));
+        assert!(
+            !census(&[BulkIn]).can_send(V3) && !census(&[Any]).can_send(V3) && census(&[Any]).can_send(V2)
+        );
     }
 
     #[test]

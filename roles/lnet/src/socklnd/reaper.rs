@@ -20,7 +20,8 @@ impl<U: LndUpper> Socklnd<U> {
         let timeout = self.config.timeout;
         let tick = TICK.min(timeout / TICKS).max(Duration::from_millis(1));
         // Each peer is looked at four times in T, and in time for its keepalive.
-        let round = if self.config.keepalive.is_zero() { timeout } else { timeout.min(self.config.keepalive) } / 4;
+        let round =
+            if self.config.keepalive.is_zero() { timeout } else { timeout.min(self.config.keepalive) } / 4;
         let slices = usize::try_from((round.as_nanos() / tick.as_nanos()).max(1)).unwrap_or(1);
         let mut at = 0;
         loop {
@@ -77,7 +78,9 @@ impl<U: LndUpper> Socklnd<U> {
         // A peer need not go on while we do not read.
         let waits_for_peer = connection.inside.get() && !connection.parked.get();
         if self.stands_still(&connection.watch_in, received, waits_for_peer, now) {
-            self.warn(format_args!("LNet: closing the connections to {nid}: silent in the middle of a message"));
+            self.warn(format_args!(
+                "LNet: closing the connections to {nid}: silent in the middle of a message"
+            ));
             let failed = Ending::Failed(SendError::Broken);
             self.close(connection, failed, &self.counters.closed_stalled_in);
             return true;
@@ -98,13 +101,7 @@ impl<U: LndUpper> Socklnd<U> {
     }
 
     /// True when `bytes` has been the same for T while something was pending.
-    fn stands_still(
-        &self,
-        watch: &core::cell::Cell<Watch>,
-        bytes: u64,
-        pending: bool,
-        now: Instant,
-    ) -> bool {
+    fn stands_still(&self, watch: &core::cell::Cell<Watch>, bytes: u64, pending: bool, now: Instant) -> bool {
         let Watch { bytes: before, since } = watch.get();
         if !pending || bytes != before {
             watch.set(Watch { bytes, since: now });

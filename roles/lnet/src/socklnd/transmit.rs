@@ -16,7 +16,8 @@ use keelson_lnet_wire::message::Header;
 pub(super) async fn run<U: LndUpper>(lnd: Rc<Socklnd<U>>, conn: Rc<Connection<U>>) {
     loop {
         while conn.has_work() {
-            let written = conn.write.write_with(|space| (conn.tx.borrow_mut().fill(&lnd, &conn, space), ())).await;
+            let written =
+                conn.write.write_with(|space| (conn.tx.borrow_mut().fill(&lnd, &conn, space), ())).await;
             if written.is_err() {
                 lnd.close(&conn, Ending::Failed(SendError::Broken), &lnd.counters.closed_reset);
                 return;
@@ -159,7 +160,12 @@ impl Outgoing {
             };
             // A header that lies about its payload would be the end of the stream.
             let honest = message.payload.len() == message.header.payload_length as usize;
-            debug_assert!(honest, "{} bytes announced, {} there", message.header.payload_length, message.payload.len());
+            debug_assert!(
+                honest,
+                "{} bytes announced, {} there",
+                message.header.payload_length,
+                message.payload.len()
+            );
             let Some(header) = header.filter(|_| honest) else {
                 self.done.push_back((message, Err(SendError::NotExpressible)));
                 continue;

@@ -95,7 +95,9 @@ fn connections_are_opened_as_a_linux_client_opens_them() {
 #[test]
 fn a_peer_of_an_older_version_is_asked_again_at_once() {
     let bench = bench();
-    let none = |to: &Hello| hello(Version::V2, if to.version == Version::V2 { to.ctype.inverse() } else { ConnType::None });
+    let none = |to: &Hello| {
+        hello(Version::V2, if to.version == Version::V2 { to.ctype.inverse() } else { ConnType::None })
+    };
     let calls = serve(&bench, Box::new(move |_, to| (bytes(&none(to)), to.version != Version::V2)));
     bench.router.send(1, nid(THERE), 10);
     bench.wait(Duration::from_millis(100));
@@ -170,9 +172,8 @@ fn fails(script: Script, counter: &str, error: SendError) {
 
 #[test]
 fn wrong_answers_end_the_attempt() {
-    let answer = |change: fn(Hello) -> Hello| -> Script {
-        Box::new(move |_, to| (bytes(&change(agree(to))), false))
-    };
+    let answer =
+        |change: fn(Hello) -> Hello| -> Script { Box::new(move |_, to| (bytes(&change(agree(to))), false)) };
     let unreachable = SendError::Unreachable;
     fails(answer(|h| Hello { src_nid: nid("10.1.0.8@tcp"), ..h }), "dial_identity", unreachable);
     fails(answer(|h| Hello { src_pid: 9, ..h }), "dial_identity", unreachable);

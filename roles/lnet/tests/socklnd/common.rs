@@ -368,7 +368,11 @@ impl Wire {
         let deadline = self.handle.now() + limit;
         loop {
             let left = deadline - self.handle.now();
-            match self.handle.timeout(left, self.stream.read_with(|bytes| (bytes.len(), bytes.to_vec()))).await {
+            match self
+                .handle
+                .timeout(left, self.stream.read_with(|bytes| (bytes.len(), bytes.to_vec())))
+                .await
+            {
                 Ok(Ok(Some(bytes))) => all.extend(bytes),
                 Ok(Ok(None) | Err(_)) => return (all, true),
                 Err(_) => return (all, false),

@@ -19,7 +19,8 @@ fn acknowledged(mut bytes: &[u8]) -> Vec<ZcAcks> {
     while let Some((head, rest)) = bytes.split_first_chunk() {
         let ksock = KsockHeader::decode(head, false).unwrap();
         acks.push(ksock.zc_acks(Version::V3));
-        let skip = if head[0] == 0xc0 { 0 } else { 72 + u32::from_le_bytes(rest[28..32].try_into().unwrap()) };
+        let skip =
+            if head[0] == 0xc0 { 0 } else { 72 + u32::from_le_bytes(rest[28..32].try_into().unwrap()) };
         bytes = &rest[skip as usize..];
     }
     acks
@@ -314,7 +315,10 @@ fn a_peer_that_takes_nothing_is_given_up() {
     assert_eq!(bench.router.kinds(), "");
     assert_eq!(value(&bench, "closed_stalled_out"), 1);
     let lost = (0..4).filter(|n| bench.router.upper.result(*n) == Some(Err(SendError::TimedOut))).count();
-    assert_eq!((lost as u64, bench.router.upper.lost.get()), (bench.router.upper.lost.get(), 4 - bench.router.upper.sent.get()));
+    assert_eq!(
+        (lost as u64, bench.router.upper.lost.get()),
+        (bench.router.upper.lost.get(), 4 - bench.router.upper.sent.get())
+    );
     assert!(lost >= 2);
     assert!(bench.rest(&wire, secs(1)).1);
 }

@@ -49,7 +49,9 @@ fn a_linux_node_gets_the_answer_that_a_linux_router_gives() {
     let bench = bench();
     let said = hex("0071ceac01000000 0100010a00000200
         63697245030000000900010a000002000100010a00000200 3930000039300000 271ebde6d0600600 0000000000000000 01000000 00000000");
-    let expected = hex("63697245030000000100010a000002000900010a00000200 3930000039300000 020000000000b017 0000000000000000 01000000 00000000");
+    let expected = hex(
+        "63697245030000000100010a000002000900010a00000200 3930000039300000 020000000000b017 0000000000000000 01000000 00000000",
+    );
     assert_eq!(answer(&bench, 1023, &said), (expected, false));
     assert_eq!(bench.router.kinds(), "C");
     assert_eq!(bench.router.upper.events(), [Told::Up(nid(THERE))]);
@@ -97,7 +99,10 @@ fn a_sender_of_the_other_byte_order_is_understood() {
 #[test]
 fn requests_of_version_2_are_understood() {
     let bench = bench();
-    let said = [hex("0071ceac02000000 00 02 0000 0a010001 000000000000000000000000"), bytes(&hello(Version::V4, Control))];
+    let said = [
+        hex("0071ceac02000000 00 02 0000 0a010001 000000000000000000000000"),
+        bytes(&hello(Version::V4, Control)),
+    ];
     let (reply, closed) = answer(&bench, 1014, &said.concat());
     assert!(!closed);
     assert_eq!(reply[..8], hex("6369724504000000")[..]);
@@ -131,7 +136,12 @@ fn the_address_must_belong_to_the_nid() {
     let bench = bench();
     let other = LndNi { id: NiId(2), nid: nid("10.2.0.1@tcp1"), incarnation: LIFE, conns_per_peer: 1 };
     bench.router.lnd.add_ni(other);
-    refused(&bench, 1010, &[request("10.2.0.1@tcp1"), bytes(&hello(Version::V3, Control))].concat(), "refused_address");
+    refused(
+        &bench,
+        1010,
+        &[request("10.2.0.1@tcp1"), bytes(&hello(Version::V3, Control))].concat(),
+        "refused_address",
+    );
 }
 
 #[test]
@@ -162,7 +172,9 @@ fn an_unknown_version_is_told_ours() {
     let bench = bench();
     let mut said = [request(HERE), bytes(&hello(Version::V3, Control))].concat();
     said[20] = 99;
-    let expected = hex("63697245030000000100010a000002000900010a00000200 3930000000000000 020000000000b017 0000000000000000 ffffffff 00000000");
+    let expected = hex(
+        "63697245030000000100010a000002000900010a00000200 3930000000000000 020000000000b017 0000000000000000 ffffffff 00000000",
+    );
     assert_eq!(answer(&bench, 1021, &said), (expected, true));
     assert_eq!(value(&bench, "hello_version"), 1);
 }
@@ -172,11 +184,14 @@ fn silence_ends_after_five_seconds_at_any_step_and_disturbs_nobody() {
     let bench = bench();
     let whole = [request(HERE), bytes(&hello(Version::V3, Control))].concat();
     let cuts = [0, 1, 4, 7, 8, 15, 16, 20, 24, 71];
-    let silent: Vec<_> = (0u16..).zip(cuts).map(|(n, cut)| {
-        let wire = bench.connect(700 + n);
-        bench.say(&wire, &whole[..cut]);
-        wire
-    }).collect();
+    let silent: Vec<_> = (0u16..)
+        .zip(cuts)
+        .map(|(n, cut)| {
+            let wire = bench.connect(700 + n);
+            bench.say(&wire, &whole[..cut]);
+            wire
+        })
+        .collect();
     let begun = bench.lab.handle().now();
     bench.establish(1023, Control);
     assert!(bench.lab.handle().now() - begun < Duration::from_millis(10), "others are not kept waiting");
@@ -208,7 +223,8 @@ fn a_client_that_leaves_is_counted() {
 
 #[test]
 fn unfinished_handshakes_are_bounded() {
-    let config = SocklndConfig { max_handshakes: 10, max_handshakes_from_one: 20, ..SocklndConfig::default() };
+    let config =
+        SocklndConfig { max_handshakes: 10, max_handshakes_from_one: 20, ..SocklndConfig::default() };
     let bench = Bench::new(config);
     let wires: Vec<_> = (0..15).map(|n| bench.connect(600 + n)).collect();
     bench.wait(Duration::from_millis(10));
@@ -256,10 +272,9 @@ fn a_peer_may_have_eight_connections_of_each_type() {
 
 #[test]
 fn a_new_life_closes_the_old_one_and_comes_again() {
-    for change in [
-        Hello { src_incarnation: PEER_LIFE + 1, ..hello(Version::V3, Control) },
-        hello(Version::V2, Control),
-    ] {
+    for change in
+        [Hello { src_incarnation: PEER_LIFE + 1, ..hello(Version::V3, Control) }, hello(Version::V2, Control)]
+    {
         let bench = bench();
         let old = [bench.establish(1023, Control), bench.establish(1022, BulkIn)];
         let wire = bench.connect(1021);
