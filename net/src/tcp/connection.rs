@@ -60,6 +60,9 @@ pub(crate) struct Connection {
     /// When a half-open or orphaned connection is given up.
     pub deadline: Instant,
     pub next_challenge: Instant,
+    /// When the peer last sent anything, and since when it owes an acknowledgement.
+    heard: Instant,
+    owed_since: Option<Instant>,
     pub options: TcpOptions,
     /// Still in the flow table.
     pub routed: bool,
@@ -104,7 +107,7 @@ impl Connection {
         socket.set_nagle_enabled(options.nagle);
         socket.set_ack_delay(options.ack_delay.map(engine_duration));
         socket.set_keep_alive(options.keep_alive.map(engine_duration));
-        socket.set_timeout(options.timeout.map(engine_duration));
+        // Not the engine's own timeout: that ends connections that are merely idle (smoltcp 0.14, `timed_out`).
         // On the own link there is no router whose queue could be flooded.
         let on_link = path.next_hop == flow.remote.ip();
         socket.set_congestion_control(if on_link {
@@ -127,6 +130,8 @@ impl Connection {
             born: now,
             deadline: Instant::FAR_FUTURE,
             next_challenge: Instant::ZERO,
+            heard: now,
+            owed_since: None,
             options,
             routed: true,
         }
@@ -155,6 +160,7 @@ impl Connection {
 
     /// Takes in one segment; what the engine answers at once goes out at once.
     pub fn receive(&mut self, net: &mut Net, now: Instant, packet: &[u8]) {
+        self.heard = now;
         let path = net.path(self.flow.remote.ip(), Some(self.flow.local.ip()));
         let mut port = Port {
             net,
@@ -197,6 +203,20 @@ impl Connection {
         let at = self.engine.poll_at(engine_time(now), &self.sockets)?;
         let micros = u64::try_from(at.total_micros()).unwrap_or(0);
         Some(Instant::from_nanos(micros.saturating_mul(1000)))
+    }
+
+    /// When the connection is to be given up because the peer says nothing although it owes an acknowledgement:
+    /// of data, of our FIN, or of a keep-alive probe. A handshake and an idle connection have no such time.
+    pub fn gives_up_at(&mut self, now: Instant) -> Instant {
+        let Some(timeout) = self.options.timeout else { return Instant::FAR_FUTURE };
+        let finishing = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
+        let owes = finishing || (self.is_established() && self.send_queue() > 0);
+        self.owed_since = owes.then(|| self.owed_since.unwrap_or(now));
+        let probed = self.options.keep_alive.filter(|_| self.is_established());
+        match self.owed_since.or(probed.map(|interval| self.heard + interval)) {
+            Some(since) => since.max(self.heard) + timeout,
+            None => Instant::FAR_FUTURE,
+        }
     }
 
     pub fn is_established(&self) -> bool {
