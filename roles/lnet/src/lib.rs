@@ -7,10 +7,13 @@
 
 extern crate alloc;
 
+pub mod admin;
 pub mod buffers;
 pub mod lnd;
 pub mod lnet;
 pub mod message;
+pub mod node;
+pub mod options;
 pub mod portal;
 pub mod selftest;
 pub mod socklnd;

@@ -57,7 +57,12 @@ fn peer_nid(n: usize) -> Nid {
 }
 
 fn config() -> SocklndConfig {
-    SocklndConfig { receive_buffer: 16 << 10, send_buffer: 16 << 10, keepalive: Duration::ZERO, ..SocklndConfig::default() }
+    SocklndConfig {
+        receive_buffer: 16 << 10,
+        send_buffer: 16 << 10,
+        keepalive: Duration::ZERO,
+        ..SocklndConfig::default()
+    }
 }
 
 fn open(count: usize) -> Load {
@@ -65,8 +70,14 @@ fn open(count: usize) -> Load {
     let wire = world.wire(Faults::default());
     let boxes = [world.node(), world.node()];
     boxes[0].plug("eth0", &wire, "10.1.0.1/16", NicModel::default());
-    let addresses = (0..count).map(|n| format!("{}/16", peer_nid(n).ip().unwrap()).parse().unwrap()).collect();
-    boxes[1].plug_with("eth0", &wire, InterfaceConfig { addresses, ..InterfaceConfig::default() }, NicModel::default());
+    let addresses =
+        (0..count).map(|n| format!("{}/16", peer_nid(n).ip().unwrap()).parse().unwrap()).collect();
+    boxes[1].plug_with(
+        "eth0",
+        &wire,
+        InterfaceConfig { addresses, ..InterfaceConfig::default() },
+        NicModel::default(),
+    );
     let (router_tasks, stack) = boxes[0].boot();
     let router = Router::start(router_tasks.clone(), stack, "10.1.0.1@tcp", LIFE, config());
     router.upper.keeps.set(false);
@@ -132,7 +143,11 @@ fn an_established_path_does_not_allocate() {
     }
     ALLOCATED.with(|all| {
         // The wire's sorted map takes a node now and then for frames in flight; the LND takes nothing.
-        assert!(all.borrow().iter().all(|(len, each)| *each < 0.02 + *len as f64 / 1500.0 * 0.02), "{:?}", all.borrow());
+        assert!(
+            all.borrow().iter().all(|(len, each)| *each < 0.02 + *len as f64 / 1500.0 * 0.02),
+            "{:?}",
+            all.borrow()
+        );
     });
 }
 

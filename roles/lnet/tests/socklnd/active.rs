@@ -200,7 +200,9 @@ fn a_peer_that_does_not_listen_is_tried_ever_more_rarely() {
         }
     }
     let pauses: Vec<u64> = dials.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(pauses.iter().zip([1, 2, 4, 8, 16, 32]).all(|(pause, least)| (least..=least + 1).contains(pause)));
+    assert!(
+        pauses.iter().zip([1, 2, 4, 8, 16, 32]).all(|(pause, least)| (least..=least + 1).contains(pause))
+    );
     assert!(pauses[6..].iter().all(|pause| (60..=61).contains(pause)), "{pauses:?}");
     assert_eq!(value(&bench, "dial_unreachable") as usize, dials.len());
     assert_eq!(bench.router.upper.lost.get(), 400);
