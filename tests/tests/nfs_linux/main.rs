@@ -100,7 +100,7 @@ fn a_linux_client_lives_on_the_appliance() {
     let bench = Bench::new("nfs-linux");
     let lan = bench.lan("lan").unwrap();
     let tree = bench.dir().join("tree");
-    for folder in ["squash", "pub", "other"] {
+    for folder in ["squash", "pub/below", "other"] {
         std::fs::create_dir_all(tree.join(folder)).unwrap();
     }
     std::fs::write(tree.join("pub/hello"), "hello, world\n").unwrap();
