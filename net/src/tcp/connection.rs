@@ -170,6 +170,7 @@ impl Connection {
 
     /// Sends what is to be sent, [`BURST`] segments at most. True when more is left for the next turn.
     pub fn transmit(&mut self, net: &mut Net, now: Instant) -> bool {
+        self.watch_peer();
         let path = net.path(self.flow.remote.ip(), Some(self.flow.local.ip()));
         let mut port = Port {
             net,
@@ -190,6 +191,18 @@ impl Connection {
             }
         }
         true
+    }
+
+    /// Lets the engine time the peer's silence only while the peer owes something: the engine (smoltcp 0.14) would
+    /// also reset a connection that is merely idle. It looks at the time only when it is about to send.
+    fn watch_peer(&mut self) {
+        let quiet = matches!(self.state(), State::Established | State::CloseWait) && self.send_queue() == 0;
+        let owing = !quiet || self.options.keep_alive.is_some();
+        let timeout = self.options.timeout.filter(|_| owing).map(engine_duration);
+        let socket = self.socket();
+        if socket.timeout() != timeout {
+            socket.set_timeout(timeout);
+        }
     }
 
     /// When the engine wants to be polled again.
