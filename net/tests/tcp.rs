@@ -1,11 +1,9 @@
 //! TCP between two stacks.
 
-mod common;
-
-use common::{Faults, Lab};
 use embedded_io_async::{Read, Write};
 use keelson_hal::NetFeatures;
 use keelson_net::{ConnectError, ConnectOptions, InterfaceConfig, Stack, TcpError, TcpOptions, TcpStream};
+use keelson_net_sim::{Faults, Lab};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,7 +36,7 @@ fn transfer(seed: u64, faults: Faults, features: NetFeatures, len: usize) -> (Du
     let (a, _) = lab.host("10.0.0.1/24", features);
     let (b, _) = lab.host("10.0.0.2/24", features);
     let listener = a.listen(2049, TcpOptions::default()).unwrap();
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     let client = b.clone();
     handle.spawn("client", async move {
         let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
@@ -85,7 +83,7 @@ fn a_peer_with_a_small_mtu_gets_small_segments() {
     let (b, _) = lab.host("10.0.0.2/24", NetFeatures::TX_CHECKSUM | NetFeatures::TSO4);
     let listener = a.listen(2049, TcpOptions::default()).unwrap();
     let client = b.clone();
-    lab.executor.handle().spawn("client", async move {
+    lab.handle().spawn("client", async move {
         let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
         // Below the sender's own MTU, and two segments for the receiver.
         send_pattern(client.connect(peer, ConnectOptions::default()).await.unwrap(), 1000).await;
@@ -127,7 +125,7 @@ fn halves_work_in_two_tasks_and_ends_are_seen() {
     let (a, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
     let (b, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
     let listener = a.listen(7, TcpOptions::default()).unwrap();
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     handle.spawn("echo", async move {
         let (mut reader, mut writer) = listener.accept().await.into_split();
         let mut buffer = [0; 1000];
@@ -186,7 +184,7 @@ fn a_client_that_lost_its_state_reconnects_at_once_from_the_same_port() {
     drop(device);
     lab.run_for(Duration::from_secs(3));
     let (second, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     let began = handle.now();
     let server2 = server.clone();
     let took = lab.run(async move {
@@ -215,7 +213,7 @@ fn ipv6_carries_tcp_over_addresses_and_link_local_ones() {
     let local = a.interfaces()[0].addresses[0].addr;
     for peer in ["fd00::1".parse().unwrap(), local] {
         let client = b.clone();
-        lab.executor.handle().spawn("client", async move {
+        lab.handle().spawn("client", async move {
             let options = ConnectOptions { timeout: Duration::from_secs(60), ..Default::default() };
             send_pattern(client.connect(SocketAddr::new(peer, 2049), options).await.unwrap(), 300_000).await;
         });
