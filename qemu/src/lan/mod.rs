@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -138,6 +139,13 @@ impl Lan {
     /// The name given at creation.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// CPU time the switch's thread has used.
+    pub fn cpu_time(&self) -> Duration {
+        let (used, answer) = mpsc::sync_channel(1);
+        self.tell(|done| Command::CpuTime { used, done });
+        answer.try_recv().unwrap_or_default()
     }
 
     /// Hands the switch a command and waits until it has been carried out.

@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -39,6 +39,10 @@ pub enum Command {
     Capture {
         index: usize,
         capture: Capture,
+        done: mpsc::SyncSender<()>,
+    },
+    CpuTime {
+        used: mpsc::SyncSender<Duration>,
         done: mpsc::SyncSender<()>,
     },
     /// Nothing but to answer.
@@ -198,6 +202,10 @@ impl Switch {
                 if let Some(port) = self.fabric.port(index) {
                     port.start_capture(capture);
                 }
+                let _ = done.send(());
+            }
+            Command::CpuTime { used, done } => {
+                let _ = used.send(crate::host::thread_cpu_time());
                 let _ = done.send(());
             }
             Command::Settle { done } => {
