@@ -79,7 +79,8 @@ pub struct StackHost<S = ()> {
 
 impl<S: 'static> StackHost<S> {
     /// Plugs a host into `port`, with the port's default MAC address and any number of addresses. `main` runs in
-    /// the host's thread before anything else and makes the host's state; it may spawn tasks.
+    /// the host's thread before anything else and makes the host's state; it may spawn tasks. It has ended when
+    /// this returns, so a port it listens on can be connected to.
     pub fn start<F>(port: &Port, addresses: &[Address], main: F) -> Result<StackHost<S>>
     where
         F: AsyncFnOnce(Handle, Stack) -> S + Send + 'static,
@@ -95,7 +96,9 @@ impl<S: 'static> StackHost<S> {
             .name(format!("host-{name}"))
             .spawn(move || live(stream, mac, addresses, inbox, &stopped, main))
             .map_err(Error::io("start the thread of a host"))?;
-        Ok(StackHost { jobs, stop, thread: Some(thread), name })
+        let host = StackHost { jobs, stop, thread: Some(thread), name };
+        host.begin(async |_| ()).wait(Duration::MAX)?;
+        Ok(host)
     }
 
     /// Runs `work` on the host and waits for its result.

@@ -7,7 +7,7 @@ use keelson_exec::join;
 use keelson_net::{ConnectOptions, TcpOptions, TcpStream};
 
 use super::*;
-use crate::{Bench, Endpoint, Lan};
+use crate::{Bench, Capture, Endpoint, Lan};
 
 fn addresses(network: u8, count: u8) -> Vec<Address> {
     (1..=count).map(|host| format!("10.0.{network}.{host}/16").parse().unwrap()).collect()
@@ -42,9 +42,14 @@ async fn serve(handle: Handle, stack: Stack) {
 }
 
 fn pair(name: &str, count: u8) -> (Bench, Lan, StackHost, StackHost) {
+    captured_pair(name, count, Capture::Headers)
+}
+
+fn captured_pair(name: &str, count: u8, capture: Capture) -> (Bench, Lan, StackHost, StackHost) {
     let bench = Bench::new(name);
     let lan = bench.lan("t").unwrap();
     let ports = [lan.port("server").unwrap(), lan.port("client").unwrap()];
+    ports.iter().for_each(|port| port.capture(capture));
     let server = StackHost::start(&ports[0], &addresses(0, count), serve).unwrap();
     let client = StackHost::start(&ports[1], &addresses(1, count), async |_, _| ()).unwrap();
     (bench, lan, server, client)
@@ -140,8 +145,12 @@ fn an_idle_host_rests() {
 #[test]
 #[ignore = "a measurement"]
 fn cost_of_a_mebibyte() {
-    for (what, count) in [("1 address", 1), ("250 addresses", 250)] {
-        let (_bench, lan, server, client) = pair("cost", count);
+    for (what, count, capture) in [
+        ("captured", 1, Capture::Headers),
+        ("1 address", 1, Capture::Off),
+        ("250 addresses", 250, Capture::Off),
+    ] {
+        let (_bench, lan, server, client) = captured_pair("cost", count, capture);
         let before = (client.cpu_time(), server.cpu_time(), lan.cpu_time());
         let began = Time::now();
         const MIB: usize = 512;

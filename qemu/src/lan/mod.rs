@@ -131,7 +131,7 @@ impl Lan {
         let listener = UnixListener::bind(port.socket())
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(Error::io(format!("open port {name} of switch {}", self.0.name)))?;
-        let (pcap, counters) = (port.pcap(), port.counters.clone());
+        let (pcap, counters) = (port.pcap_path(), port.counters.clone());
         self.tell(|done| Command::Add { index, listener, counters, pcap, done });
         Ok(port)
     }
@@ -183,8 +183,13 @@ impl Port {
         Ok(stream)
     }
 
-    /// Where this link's capture is.
+    /// Where this link's capture is; everything that passed until now is in it.
     pub fn pcap(&self) -> PathBuf {
+        self.lan.tell(|done| Command::Settle { done });
+        self.pcap_path()
+    }
+
+    fn pcap_path(&self) -> PathBuf {
         self.lan.0.dir.join(format!("{}-{}-{}.pcap", self.lan.0.name, self.index, self.name))
     }
 
