@@ -232,7 +232,7 @@ fn an_idle_connection_lives_and_a_silent_peer_does_not() {
     let (a, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
     let (b, interface) = lab.host("10.0.0.2/24", NetFeatures::empty());
     let listener = a.listen(2049, TcpOptions::default()).unwrap();
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     lab.run(async move {
         let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
         let mut client = b.connect(peer, ConnectOptions::default()).await.unwrap();
@@ -253,5 +253,68 @@ fn an_idle_connection_lives_and_a_silent_peer_does_not() {
         assert_eq!(server.read(&mut byte).await, Err(TcpError::Reset));
         let waited = handle.now() - began;
         assert!(waited > Duration::from_secs(119) && waited < Duration::from_secs(130), "{waited:?}");
+    });
+}
+
+/// A pair of stacks with a connection between them: world, client's end, server's end.
+fn connected(ours: Option<u64>, theirs: Option<u64>) -> (Lab, TcpStream, TcpStream) {
+    let lab = Lab::new(12, Faults::default());
+    let (a, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
+    let (b, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    let options = |seconds: Option<u64>| TcpOptions {
+        keep_alive: seconds.map(Duration::from_secs),
+        ..TcpOptions::default()
+    };
+    let listener = a.listen(2049, options(ours)).unwrap();
+    let (client, server) = lab.run(async move {
+        let connecting = ConnectOptions { tcp: options(theirs), ..ConnectOptions::default() };
+        let client = b.connect("10.0.0.1:2049".parse().unwrap(), connecting).await.unwrap();
+        (client, listener.accept().await)
+    });
+    (lab, client, server)
+}
+
+#[test]
+fn an_idle_connection_stays() {
+    let intervals =
+        [(Some(60), None), (None, Some(60)), (Some(60), Some(60)), (Some(600), None), (None, None)];
+    for (ours, theirs) in intervals {
+        let (lab, client, mut server) = connected(ours, theirs);
+        lab.run_for(Duration::from_secs(3600));
+        lab.run(async move {
+            send_pattern(client, 1000).await;
+            expect_pattern(&mut server, 1000).await;
+            server.close().await;
+        });
+    }
+}
+
+#[test]
+fn a_silent_peer_is_given_up_once_it_owes_something() {
+    for (keep_alive, writes, expected) in [(Some(60), false, 180), (None, true, 120), (Some(600), true, 120)]
+    {
+        let (lab, client, mut server) = connected(keep_alive, None);
+        lab.wire.set_cut(1, true);
+        let handle = lab.handle();
+        let lasted = lab.run(async move {
+            let began = handle.now();
+            if writes {
+                server.write_all(b"anybody there?").await.unwrap();
+            }
+            assert_eq!(server.read(&mut [0; 16]).await, Err(TcpError::Reset));
+            (handle.now() - began).as_secs()
+        });
+        assert!((expected..=expected + 2).contains(&lasted), "{keep_alive:?}, {writes}: {lasted} s");
+        drop(client);
+    }
+}
+
+#[test]
+fn a_connection_that_was_idle_ends_in_order() {
+    let (lab, client, mut server) = connected(None, None);
+    lab.run_for(Duration::from_secs(3600));
+    lab.run(async move {
+        client.close().await;
+        assert_eq!(server.read(&mut [0; 16]).await, Ok(0), "the end, not a reset");
     });
 }
