@@ -122,7 +122,11 @@ async fn stop(serving: Serving) {
 fn commands(stack: &Stack, serving: &Serving) -> Vec<Command> {
     let (addresses, statistics, server) = (stack.clone(), stack.clone(), serving.clone());
     Vec::from([
-        Command::new("ip", "interfaces, addresses, counters", move |_| network::show(&addresses)),
+        Command::new(
+            "ip",
+            "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
+            move |words| network::ip(&addresses, words),
+        ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
         Command::new("nfsstat", "what the server counted", move |_| match &*server.borrow() {
             Some((volume, server)) => counters(volume, server),
