@@ -31,8 +31,11 @@ const SESSIONS: usize = 4;
 const IDLE: Duration = Duration::from_secs(600);
 /// Most bytes of one answer.
 const OUTPUT_MAX: usize = 1 << 20;
-/// Refusals are logged this far apart at least; those in between are counted.
-const COMPLAINTS: Duration = Duration::from_secs(1);
+/// This many refusals are logged in this time; more are counted, and named as a number when the next is logged.
+const COMPLAINTS: u32 = 10;
+const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
+/// How long a peer that is turned away has to take the reason.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The options of the remote console.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -126,7 +129,7 @@ impl Door {
                 complaints.refused(self.handle.now(), peer, &remedy);
                 // A fresh connection has room for a line; a peer that does not take it learns from the end.
                 let sorry = format!("{remedy}\n");
-                let _ = self.handle.timeout(COMPLAINTS, stream.write_all(sorry.as_bytes())).await;
+                let _ = self.handle.timeout(FAREWELL, stream.write_all(sorry.as_bytes())).await;
             } else {
                 sessions.set(sessions.get() + 1);
                 let (handle, commands, open) = (self.handle.clone(), self.commands.clone(), sessions.clone());
@@ -144,17 +147,22 @@ impl Door {
 /// Logs refusals, but no flood of them.
 #[derive(Default)]
 struct Complaints {
-    next: Instant,
+    period_ends: Instant,
+    said: u32,
     unsaid: u64,
 }
 
 impl Complaints {
     fn refused(&mut self, now: Instant, peer: SocketAddr, remedy: &str) {
-        if now < self.next {
+        if now >= self.period_ends {
+            self.period_ends = now + COMPLAINT_PERIOD;
+            self.said = 0;
+        }
+        if self.said >= COMPLAINTS {
             self.unsaid += 1;
             return;
         }
-        self.next = now + COMPLAINTS;
+        self.said += 1;
         match core::mem::take(&mut self.unsaid) {
             0 => log::warn!(target: "console", "refused {peer}: {remedy}"),
             more => {
