@@ -12,7 +12,6 @@
 extern crate alloc;
 
 pub mod devices;
-mod editor;
 pub mod network;
 pub mod roles;
 pub mod shell;

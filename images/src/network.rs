@@ -1,13 +1,17 @@
 //! The node's network: every NIC the machine has, configured as the command line says.
 
+mod ip;
+
 use crate::Node;
 use crate::devices::Nic;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
-use keelson_hal::{Link, NetFeatures};
+use keelson_hal::NetFeatures;
 use keelson_net::{NetworkConfig, Stack};
+
+pub use ip::ip;
 
 /// TCP connections may take this part of the memory: thousands of them must not take what files and calls need.
 const TCP_SHARE: u64 = 4;
@@ -51,39 +55,6 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
 fn offloads(features: NetFeatures) -> String {
     let names: Vec<_> = features.iter_names().map(|(name, _)| name).collect();
     if names.is_empty() { String::from("none") } else { names.join(" ").to_ascii_lowercase() }
-}
-
-/// What `ip` shows: interfaces, their addresses and counters.
-pub fn show(stack: &Stack) -> String {
-    let mut text = String::new();
-    for status in stack.interfaces() {
-        let state = if status.up { "UP" } else { "DOWN" };
-        let carrier = if status.link == Link::Down { "NO-CARRIER" } else { "LOWER_UP" };
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}: <{state},{carrier}> mtu {} {}", status.name, status.mtu, status.driver);
-        let _ = writeln!(text, "    link/ether {}", status.mac);
-        for cidr in &status.addresses {
-            let family = if cidr.addr.is_ipv4() { "inet" } else { "inet6" };
-            let _ = writeln!(text, "    {family} {cidr}");
-        }
-        let c = status.counters;
-        let _ = writeln!(
-            text,
-            "    RX {} packets {} bytes, {} dropped, {} errors\n    TX {} packets {} bytes, {} dropped, {} TSO\n    \
-             {} doorbells, {} interrupts",
-            c.rx_packets,
-            c.rx_bytes,
-            c.rx_dropped,
-            c.rx_errors,
-            c.tx_packets,
-            c.tx_bytes,
-            c.tx_dropped,
-            c.tx_tso_packets,
-            c.doorbells,
-            c.interrupts
-        );
-    }
-    text
 }
 
 /// What `netstat -s` shows: everything the stack counted, zeros left out.

@@ -1,12 +1,12 @@
 //! The roles: what each image is called, reads and defaults to. Their binaries are in `src/bin`.
 
-use crate::{Role, storage};
+use crate::{Role, shell, storage};
 
 /// The NFS server.
 pub const NFS_SERVER: Role = Role {
     name: "nfs-server",
     default_line: "ip=dhcp",
-    options: &[keelson_net::OPTIONS, storage::OPTIONS, keelson_nfs_server::OPTIONS],
+    options: &[keelson_net::OPTIONS, shell::OPTIONS, storage::OPTIONS, keelson_nfs_server::OPTIONS],
     prefixes: &["nfs", "fs"],
 };
 
@@ -16,12 +16,11 @@ pub const ALL: &[&Role] = &[&NFS_SERVER];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::String;
 
     #[test]
     fn option_tables_are_sound() {
         for role in ALL {
-            assert_eq!(keelson_config::lint(&role.tables()), [String::new(); 0], "{}", role.name);
+            assert_eq!(keelson_config::lint(&role.tables()), [""; 0], "{}", role.name);
         }
     }
 

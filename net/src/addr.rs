@@ -48,6 +48,20 @@ impl Cidr {
         }
     }
 
+    /// The network: the host part is zero.
+    pub fn network(&self) -> Cidr {
+        let host = u32::from(self.prefix);
+        let addr = match self.addr {
+            IpAddr::V4(addr) => {
+                Ipv4Addr::from_bits(addr.to_bits() & !u32::MAX.checked_shr(host).unwrap_or(0)).into()
+            }
+            IpAddr::V6(addr) => {
+                Ipv6Addr::from_bits(addr.to_bits() & !u128::MAX.checked_shr(host).unwrap_or(0)).into()
+            }
+        };
+        Cidr { addr, prefix: self.prefix }
+    }
+
     /// The network's directed broadcast address; IPv4 networks of at least four addresses have one.
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
         match self.addr {

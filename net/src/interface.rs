@@ -1,9 +1,10 @@
 //! Interfaces at run time: attach and detach, up and down, addresses, MTU.
 
 use crate::addr::{Cidr, is_host};
+use crate::addresses::{Address, Addresses};
 use crate::config::InterfaceConfig;
 use crate::ip::{Net, Origin, Route, RouteEntry};
-use crate::link::{Address, Backlog, Nic};
+use crate::link::{Backlog, Nic};
 use crate::neighbour::{Due, Neighbours};
 use crate::registry::{Change, InterfaceId};
 use crate::stack::{InterfaceError, Stack, State};
@@ -43,7 +44,7 @@ impl Stack {
             link,
             up: true,
             attached: true,
-            addresses: Vec::new(),
+            addresses: Addresses::default(),
             neighbours: Neighbours::new(state.net.key),
             backlog: Backlog::default(),
             dirty: false,
@@ -190,9 +191,7 @@ impl State {
     /// Takes an address away.
     pub(crate) fn address_gone(&mut self, id: InterfaceId, cidr: Cidr) {
         let Some(nic) = self.net.nics.get_mut(id.index()) else { return };
-        let before = nic.addresses.len();
-        nic.addresses.retain(|own| own.cidr != cidr);
-        if nic.addresses.len() == before {
+        if !nic.addresses.remove(cidr) {
             return;
         }
         log::info!(target: "net", "{}: address {cidr} removed", nic.name);

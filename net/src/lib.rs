@@ -31,6 +31,7 @@
 extern crate alloc;
 
 mod addr;
+mod addresses;
 mod arp;
 mod config;
 mod counters;

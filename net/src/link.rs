@@ -1,6 +1,7 @@
 //! One interface: its device, its addresses, and the frames that wait for room in the device's ring.
 
-use crate::addr::{Cidr, link_local, solicited_node};
+use crate::addr::{link_local, solicited_node};
+use crate::addresses::Addresses;
 use crate::dhcp::DhcpPort;
 use crate::neighbour::Neighbours;
 use alloc::boxed::Box;
@@ -9,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::task::Waker;
-use keelson_hal::{Instant, Link, MacAddress, NetDevice, NetFeatures, TransmitError, TxOffload};
+use keelson_hal::{Link, MacAddress, NetDevice, NetFeatures, TransmitError, TxOffload};
 
 /// Bytes of an Ethernet header: destination, source, EtherType.
 pub(crate) const ETH_HEADER: usize = 14;
@@ -18,14 +19,6 @@ pub(crate) const ETHERTYPE_ARP: u16 = 0x0806;
 pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// Bytes of frames kept while the ring is full or the device is busy receiving.
 const BACKLOG_BYTES: usize = 1 << 20;
-
-/// An address of an interface.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Address {
-    pub cidr: Cidr,
-    /// When it ends, for an address from a router advertisement; DHCP ends its own.
-    pub valid_until: Instant,
-}
 
 /// An interface.
 pub(crate) struct Nic {
@@ -41,7 +34,7 @@ pub(crate) struct Nic {
     /// Administrative state.
     pub up: bool,
     pub attached: bool,
-    pub addresses: Vec<Address>,
+    pub addresses: Addresses,
     pub neighbours: Neighbours,
     pub backlog: Backlog,
     /// Frames were queued since the last flush.
@@ -119,7 +112,7 @@ impl Nic {
     }
 
     pub fn has_address(&self, addr: IpAddr) -> bool {
-        self.addresses.iter().any(|own| own.cidr.addr == addr)
+        self.addresses.has(addr)
     }
 
     /// The first IPv4 address, preferring one in the network of `near`.
@@ -137,7 +130,7 @@ impl Nic {
     pub fn source_v6(&self, near: Ipv6Addr) -> Option<Ipv6Addr> {
         let wants_local = near.is_unicast_link_local() || near.is_multicast();
         let mut found = None;
-        for own in &self.addresses {
+        for own in self.addresses.iter() {
             let IpAddr::V6(addr) = own.cidr.addr else { continue };
             if own.cidr.contains(near.into()) {
                 return Some(addr);
@@ -150,7 +143,7 @@ impl Nic {
     }
 
     pub fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
-        addr.is_broadcast() || self.addresses.iter().any(|own| own.cidr.broadcast() == Some(addr))
+        addr.is_broadcast() || self.addresses.is_broadcast(addr)
     }
 
     /// Whether this group is ours: all nodes, or the solicited-node group of an own address.
@@ -172,7 +165,7 @@ impl Nic {
         let mut groups = Vec::with_capacity(self.addresses.len() + 2);
         groups.push(crate::addr::multicast_mac(Ipv4Addr::new(224, 0, 0, 1).into()));
         groups.push(crate::addr::multicast_mac(ALL_NODES.into()));
-        for own in &self.addresses {
+        for own in self.addresses.iter() {
             if let IpAddr::V6(addr) = own.cidr.addr {
                 let mac = crate::addr::multicast_mac(solicited_node(addr).into());
                 if !groups.contains(&mac) {

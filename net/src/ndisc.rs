@@ -5,9 +5,10 @@
 //! both end with their lifetimes. Not here: duplicate address detection, redirects, RDNSS, Secure ND.
 
 use crate::addr::{Cidr, is_host, solicited_node, with_interface_id};
+use crate::addresses::Address;
 use crate::ip::header::{Packet, be16};
 use crate::ip::{Net, Origin, Route, RouteEntry};
-use crate::link::{ALL_NODES, ALL_ROUTERS, Address};
+use crate::link::{ALL_NODES, ALL_ROUTERS};
 use crate::registry::InterfaceId;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
@@ -160,9 +161,9 @@ impl Net {
         };
         let nic_state = &mut self.nics[nic];
         let addr = IpAddr::V6(with_interface_id(prefix, nic_state.mac));
-        if let Some(own) = nic_state.addresses.iter_mut().find(|own| own.cidr.addr == addr) {
-            if own.valid_until != Instant::FAR_FUTURE || valid == u32::MAX {
-                own.valid_until = valid_until.max(own.valid_until.min(now + TWO_HOURS));
+        if let Some(end) = nic_state.addresses.valid_until(addr) {
+            if *end != Instant::FAR_FUTURE || valid == u32::MAX {
+                *end = valid_until.max((*end).min(now + TWO_HOURS));
             }
             return;
         }

@@ -1,10 +1,9 @@
 //! UDP, ICMP, fragments, neighbours, DHCP and names between stacks.
 
-mod common;
-
-use common::{Faults, Lab, sum};
 use keelson_hal::{Link, LinkSpeed, MacAddress, NetFeatures};
 use keelson_net::{Change, InterfaceConfig, NetworkConfig, SendError, Stack, UdpOptions};
+use keelson_net_sim::frames::sum;
+use keelson_net_sim::{Faults, Lab};
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -275,7 +274,7 @@ fn a_lease_is_taken_renewed_and_lost_and_names_are_resolved() {
     options.set("ip", "dhcp").unwrap();
     let (client, id) = lab.host_with(&options.interface(0, "eth0").unwrap(), NetFeatures::empty());
     let alive = Rc::new(RefCell::new(true));
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     handle.spawn("dhcpd", dhcp_server(server.clone(), alive.clone()));
     handle.spawn("named", dns_server(server.clone()));
     let leased = "10.0.0.77/24".parse().unwrap();

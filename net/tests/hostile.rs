@@ -1,10 +1,9 @@
 //! Frames from people who do not wish us well.
 
-mod common;
-
-use common::{Faults, Lab, sum};
 use keelson_hal::NetFeatures;
 use keelson_net::{Stack, TcpOptions, UdpOptions};
+use keelson_net_sim::frames::sum;
+use keelson_net_sim::{Faults, Lab};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -62,7 +61,7 @@ fn a_flood_of_syns_is_bounded_and_honest_clients_get_through() {
     }
     assert!(stack.counters().tcp_syn_dropped > 4000 && stack.counters().tcp_half_open_evicted > 0);
     let wire = lab.wire.clone();
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     let clock = handle.clone();
     handle.spawn("flood", async move {
         for n in 0..u32::MAX {

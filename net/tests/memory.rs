@@ -1,12 +1,10 @@
 //! What the rings of all TCP connections together may take: `Stack::limit_tcp_memory`.
 
-mod common;
-
-use common::{Faults, Lab};
 use embedded_io_async::{Read, Write};
 use keelson_exec::Handle;
 use keelson_hal::NetFeatures;
 use keelson_net::{ConnectError, ConnectOptions, Stack, TcpListener, TcpOptions, TcpStream};
+use keelson_net_sim::{Faults, Lab};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -83,7 +81,7 @@ impl Load {
     /// Lets both ends of every connection write until nothing more is taken, while nobody reads: the bytes that the
     /// server then holds.
     fn fill(&mut self) -> usize {
-        let handle = self.lab.executor.handle();
+        let handle = self.lab.handle();
         let mut open = std::mem::take(&mut self.open);
         let (open, held) = self.lab.run(async move {
             let mut held = 0;

@@ -2,12 +2,10 @@
 //!
 //! The one `unsafe impl` of the test counts allocations.
 
-mod common;
-
-use common::{Faults, Lab};
 use embedded_io_async::{Read, Write};
 use keelson_hal::NetFeatures;
 use keelson_net::{ConnectOptions, Stack, TcpOptions, TcpStream};
+use keelson_net_sim::{Faults, Lab};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
@@ -62,7 +60,7 @@ fn open(count: usize) -> Load {
     let (server, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
     let (client, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
     let listener = server.listen(2049, options()).unwrap();
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     let spawner = handle.clone();
     handle.spawn("accept", async move {
         loop {

@@ -1,11 +1,9 @@
 //! TCP between two stacks.
 
-mod common;
-
-use common::{Faults, Lab};
 use embedded_io_async::{Read, Write};
 use keelson_hal::NetFeatures;
 use keelson_net::{ConnectError, ConnectOptions, InterfaceConfig, Stack, TcpError, TcpOptions, TcpStream};
+use keelson_net_sim::{Faults, Lab};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,7 +36,7 @@ fn transfer(seed: u64, faults: Faults, features: NetFeatures, len: usize) -> (Du
     let (a, _) = lab.host("10.0.0.1/24", features);
     let (b, _) = lab.host("10.0.0.2/24", features);
     let listener = a.listen(2049, TcpOptions::default()).unwrap();
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     let client = b.clone();
     handle.spawn("client", async move {
         let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
@@ -85,7 +83,7 @@ fn a_peer_with_a_small_mtu_gets_small_segments() {
     let (b, _) = lab.host("10.0.0.2/24", NetFeatures::TX_CHECKSUM | NetFeatures::TSO4);
     let listener = a.listen(2049, TcpOptions::default()).unwrap();
     let client = b.clone();
-    lab.executor.handle().spawn("client", async move {
+    lab.handle().spawn("client", async move {
         let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
         // Below the sender's own MTU, and two segments for the receiver.
         send_pattern(client.connect(peer, ConnectOptions::default()).await.unwrap(), 1000).await;
@@ -127,7 +125,7 @@ fn halves_work_in_two_tasks_and_ends_are_seen() {
     let (a, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
     let (b, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
     let listener = a.listen(7, TcpOptions::default()).unwrap();
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     handle.spawn("echo", async move {
         let (mut reader, mut writer) = listener.accept().await.into_split();
         let mut buffer = [0; 1000];
@@ -186,7 +184,7 @@ fn a_client_that_lost_its_state_reconnects_at_once_from_the_same_port() {
     drop(device);
     lab.run_for(Duration::from_secs(3));
     let (second, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     let began = handle.now();
     let server2 = server.clone();
     let took = lab.run(async move {
@@ -215,7 +213,7 @@ fn ipv6_carries_tcp_over_addresses_and_link_local_ones() {
     let local = a.interfaces()[0].addresses[0].addr;
     for peer in ["fd00::1".parse().unwrap(), local] {
         let client = b.clone();
-        lab.executor.handle().spawn("client", async move {
+        lab.handle().spawn("client", async move {
             let options = ConnectOptions { timeout: Duration::from_secs(60), ..Default::default() };
             send_pattern(client.connect(SocketAddr::new(peer, 2049), options).await.unwrap(), 300_000).await;
         });
@@ -234,7 +232,7 @@ fn an_idle_connection_lives_and_a_silent_peer_does_not() {
     let (a, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
     let (b, interface) = lab.host("10.0.0.2/24", NetFeatures::empty());
     let listener = a.listen(2049, TcpOptions::default()).unwrap();
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     lab.run(async move {
         let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
         let mut client = b.connect(peer, ConnectOptions::default()).await.unwrap();
@@ -255,5 +253,68 @@ fn an_idle_connection_lives_and_a_silent_peer_does_not() {
         assert_eq!(server.read(&mut byte).await, Err(TcpError::Reset));
         let waited = handle.now() - began;
         assert!(waited > Duration::from_secs(119) && waited < Duration::from_secs(130), "{waited:?}");
+    });
+}
+
+/// A pair of stacks with a connection between them: world, client's end, server's end.
+fn connected(ours: Option<u64>, theirs: Option<u64>) -> (Lab, TcpStream, TcpStream) {
+    let lab = Lab::new(12, Faults::default());
+    let (a, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
+    let (b, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    let options = |seconds: Option<u64>| TcpOptions {
+        keep_alive: seconds.map(Duration::from_secs),
+        ..TcpOptions::default()
+    };
+    let listener = a.listen(2049, options(ours)).unwrap();
+    let (client, server) = lab.run(async move {
+        let connecting = ConnectOptions { tcp: options(theirs), ..ConnectOptions::default() };
+        let client = b.connect("10.0.0.1:2049".parse().unwrap(), connecting).await.unwrap();
+        (client, listener.accept().await)
+    });
+    (lab, client, server)
+}
+
+#[test]
+fn an_idle_connection_stays() {
+    let intervals =
+        [(Some(60), None), (None, Some(60)), (Some(60), Some(60)), (Some(600), None), (None, None)];
+    for (ours, theirs) in intervals {
+        let (lab, client, mut server) = connected(ours, theirs);
+        lab.run_for(Duration::from_secs(3600));
+        lab.run(async move {
+            send_pattern(client, 1000).await;
+            expect_pattern(&mut server, 1000).await;
+            server.close().await;
+        });
+    }
+}
+
+#[test]
+fn a_silent_peer_is_given_up_once_it_owes_something() {
+    for (keep_alive, writes, expected) in [(Some(60), false, 180), (None, true, 120), (Some(600), true, 120)]
+    {
+        let (lab, client, mut server) = connected(keep_alive, None);
+        lab.wire.set_cut(1, true);
+        let handle = lab.handle();
+        let lasted = lab.run(async move {
+            let began = handle.now();
+            if writes {
+                server.write_all(b"anybody there?").await.unwrap();
+            }
+            assert_eq!(server.read(&mut [0; 16]).await, Err(TcpError::Reset));
+            (handle.now() - began).as_secs()
+        });
+        assert!((expected..=expected + 2).contains(&lasted), "{keep_alive:?}, {writes}: {lasted} s");
+        drop(client);
+    }
+}
+
+#[test]
+fn a_connection_that_was_idle_ends_in_order() {
+    let (lab, client, mut server) = connected(None, None);
+    lab.run_for(Duration::from_secs(3600));
+    lab.run(async move {
+        client.close().await;
+        assert_eq!(server.read(&mut [0; 16]).await, Ok(0), "the end, not a reset");
     });
 }

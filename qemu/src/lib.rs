@@ -50,7 +50,7 @@
 //! - A process started here never outlives its owner, even if the test process is killed.
 //!
 //! Where things are: [`MachineSpec`] and [`Machine`] run QEMU; [`Console`] is what it says; [`Lan`] and [`Port`] are
-//! the network; [`Endpoint`] is a host in the test itself, [`Namespace`] one that is the host's own stack; [`Ext4Image`] and [`VolatileDisk`] are disks;
+//! the network; [`Endpoint`] is a host in the test itself, [`StackHost`] a crowd of them on our own stack, [`Namespace`] one that is the host's own stack; [`Ext4Image`] and [`VolatileDisk`] are disks;
 //! [`LinuxGuest`] is a peer that is not ours. Environment: `KEELSON_KEEP=1` keeps the folders of successful tests,
 //! `KEELSON_GUEST_DIR` moves the cache of packages.
 //!
@@ -63,6 +63,7 @@ mod console;
 mod disk;
 mod endpoint;
 mod error;
+mod host;
 mod lan;
 mod linux;
 mod machine;
@@ -75,6 +76,7 @@ pub use console::{Console, Line};
 pub use disk::{Ext4Image, Ext4Spec, Faults, Keep, VolatileDisk};
 pub use endpoint::{Address, DhcpConfig, Endpoint, Frames, Lease, TcpListener, TcpStream, UdpSocket};
 pub use error::{Error, Result};
+pub use host::{HostContext, Pending, StackHost};
 pub use lan::MAX_FRAME;
 pub use lan::{
     Capture, Direction, Fate, FrameReader, FrameWriter, Impairer, Impairment, Lan, Pcap, Port, Stats,

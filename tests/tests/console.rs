@@ -56,7 +56,7 @@ fn a_panic_names_its_place_and_ends_with_status_35() {
     machine.console().send_line("panic").unwrap();
     assert_eq!(machine.wait(SOON).unwrap(), Exit::Fail);
     let text = last_words(&machine);
-    assert!(text.contains("panic: asked for on the console (images/src/shell.rs:"), "{text}");
+    assert!(text.contains("panic: asked for on the console (images/src/shell/machine.rs:"), "{text}");
     assert!(text.contains("shell"), "the function's name in the backtrace:\n{text}");
 }
 

@@ -30,8 +30,9 @@ fn image(machine: Machine) -> ! {
     let node = Node::start(machine, &roles::NFS_SERVER);
     let devices = Devices::find(&node);
     let consoles = devices.consoles.clone();
-    let commands = serve(&node, devices);
-    shell::spawn(&node, &consoles, commands);
+    let (stack, commands) = serve(&node, devices);
+    let commands = shell::spawn(&node, &consoles, commands);
+    shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
 }
 
@@ -43,8 +44,8 @@ type Server = NfsServer<Ext4Volume, Dns>;
 /// The role's place: empty until it serves.
 type Serving = Rc<RefCell<Option<(Rc<Ext4Volume>, Server)>>>;
 
-/// Starts network and role; returns the shell commands they add.
-fn serve(node: &Node, mut devices: Devices) -> Vec<Command> {
+/// Starts network and role; returns the network and the shell commands they add.
+fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
     let stack = network::start(node, core::mem::take(&mut devices.nics));
     let serving = Serving::default();
     if node.config.must_refuse() {
@@ -62,7 +63,8 @@ fn serve(node: &Node, mut devices: Devices) -> Vec<Command> {
     if let Some(button) = PowerButton::find(node.machine.platform) {
         node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
     }
-    commands(&stack, &serving)
+    let commands = commands(&stack, &serving);
+    (stack, commands)
 }
 
 /// What the role's start-up takes along from the node.
@@ -120,7 +122,11 @@ async fn stop(serving: Serving) {
 fn commands(stack: &Stack, serving: &Serving) -> Vec<Command> {
     let (addresses, statistics, server) = (stack.clone(), stack.clone(), serving.clone());
     Vec::from([
-        Command::new("ip", "interfaces, addresses, counters", move |_| network::show(&addresses)),
+        Command::new(
+            "ip",
+            "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
+            move |words| network::ip(&addresses, words),
+        ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
         Command::new("nfsstat", "what the server counted", move |_| match &*server.borrow() {
             Some((volume, server)) => counters(volume, server),

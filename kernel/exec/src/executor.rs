@@ -130,6 +130,17 @@ impl Executor {
         value.expect("block_on ended without a value")
     }
 
+    /// Ends every task where it stands, as a loss of power would, and those that their destructors start.
+    /// Tasks hold the executor through their handles: without this, dropping it frees nothing.
+    pub fn abort_all(&self) {
+        let shared = &self.handle.shared;
+        while shared.live.get() > 0 {
+            let tasks: Vec<TaskId> =
+                shared.slots.borrow().iter().flatten().map(|slot| slot.header.id).collect();
+            tasks.into_iter().for_each(|id| shared.release(id));
+        }
+    }
+
     /// How long the core may rest: not at all while tasks are ready, else to the next deadline.
     pub fn rest_until(&self) -> Instant {
         let shared = &self.handle.shared;

@@ -61,9 +61,9 @@ impl Net {
                 offer(index, 0, dst);
                 continue;
             }
-            for own in nic.addresses.iter().filter(|own| own.cidr.contains(dst)) {
+            if let Some(prefix) = nic.addresses.prefix_to(dst) {
                 // A network of our own beats a route to the same network.
-                offer(index, u16::from(own.cidr.prefix) * 2 + 1, dst);
+                offer(index, u16::from(prefix) * 2 + 1, dst);
             }
         }
         for entry in &self.routes {

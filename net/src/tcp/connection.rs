@@ -60,6 +60,9 @@ pub(crate) struct Connection {
     /// When a half-open or orphaned connection is given up.
     pub deadline: Instant,
     pub next_challenge: Instant,
+    /// When the peer last sent anything, and since when it owes an acknowledgement.
+    heard: Instant,
+    owed_since: Option<Instant>,
     pub options: TcpOptions,
     /// Still in the flow table.
     pub routed: bool,
@@ -104,7 +107,7 @@ impl Connection {
         socket.set_nagle_enabled(options.nagle);
         socket.set_ack_delay(options.ack_delay.map(engine_duration));
         socket.set_keep_alive(options.keep_alive.map(engine_duration));
-        socket.set_timeout(options.timeout.map(engine_duration));
+        // Not the engine's own timeout: that ends connections that are merely idle (smoltcp 0.14, `timed_out`).
         // On the own link there is no router whose queue could be flooded.
         let on_link = path.next_hop == flow.remote.ip();
         socket.set_congestion_control(if on_link {
@@ -127,6 +130,8 @@ impl Connection {
             born: now,
             deadline: Instant::FAR_FUTURE,
             next_challenge: Instant::ZERO,
+            heard: now,
+            owed_since: None,
             options,
             routed: true,
         }
@@ -155,6 +160,7 @@ impl Connection {
 
     /// Takes in one segment; what the engine answers at once goes out at once.
     pub fn receive(&mut self, net: &mut Net, now: Instant, packet: &[u8]) {
+        self.heard = now;
         let path = net.path(self.flow.remote.ip(), Some(self.flow.local.ip()));
         let mut port = Port {
             net,
@@ -170,7 +176,6 @@ impl Connection {
 
     /// Sends what is to be sent, [`BURST`] segments at most. True when more is left for the next turn.
     pub fn transmit(&mut self, net: &mut Net, now: Instant) -> bool {
-        self.watch_peer();
         let path = net.path(self.flow.remote.ip(), Some(self.flow.local.ip()));
         let mut port = Port {
             net,
@@ -193,23 +198,25 @@ impl Connection {
         true
     }
 
-    /// Lets the engine time the peer's silence only while the peer owes something: the engine (smoltcp 0.14) would
-    /// also reset a connection that is merely idle. It looks at the time only when it is about to send.
-    fn watch_peer(&mut self) {
-        let quiet = matches!(self.state(), State::Established | State::CloseWait) && self.send_queue() == 0;
-        let owing = !quiet || self.options.keep_alive.is_some();
-        let timeout = self.options.timeout.filter(|_| owing).map(engine_duration);
-        let socket = self.socket();
-        if socket.timeout() != timeout {
-            socket.set_timeout(timeout);
-        }
-    }
-
     /// When the engine wants to be polled again.
     pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
         let at = self.engine.poll_at(engine_time(now), &self.sockets)?;
         let micros = u64::try_from(at.total_micros()).unwrap_or(0);
         Some(Instant::from_nanos(micros.saturating_mul(1000)))
+    }
+
+    /// When the connection is to be given up because the peer says nothing although it owes an acknowledgement:
+    /// of data, of our FIN, or of a keep-alive probe. A handshake and an idle connection have no such time.
+    pub fn gives_up_at(&mut self, now: Instant) -> Instant {
+        let Some(timeout) = self.options.timeout else { return Instant::FAR_FUTURE };
+        let finishing = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
+        let owes = finishing || (self.is_established() && self.send_queue() > 0);
+        self.owed_since = owes.then(|| self.owed_since.unwrap_or(now));
+        let probed = self.options.keep_alive.filter(|_| self.is_established());
+        match self.owed_since.or(probed.map(|interval| self.heard + interval)) {
+            Some(since) => since.max(self.heard) + timeout,
+            None => Instant::FAR_FUTURE,
+        }
     }
 
     pub fn is_established(&self) -> bool {

@@ -207,7 +207,7 @@ impl Tcp {
         let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return false };
         connection.queued = false;
         net.counters.tcp_polls += 1;
-        if now >= connection.deadline && !connection.is_closed() {
+        if now >= connection.deadline.min(connection.gives_up_at(now)) && !connection.is_closed() {
             if let Stage::HalfOpen(_) = connection.stage {
                 self.remove(slot);
                 return false;
@@ -223,7 +223,11 @@ impl Tcp {
             self.queue(slot);
             return progress;
         }
-        let deadline = if connection.is_closed() { Instant::FAR_FUTURE } else { connection.deadline };
+        let deadline = if connection.is_closed() {
+            Instant::FAR_FUTURE
+        } else {
+            connection.deadline.min(connection.gives_up_at(now))
+        };
         let wanted = connection.poll_at(now);
         // "At once" after everything was sent means that the engine waits for something it cannot name.
         let wanted = wanted.map(|at| if at <= now { now + STALLED } else { at });

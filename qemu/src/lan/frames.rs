@@ -66,12 +66,25 @@ impl FrameWriter {
 
     /// Appends a frame; false (and nothing appended) if too much is waiting already.
     pub fn push(&mut self, frame: &[u8]) -> bool {
-        if self.buffer.len() - self.written + frame.len() > Self::LIMIT {
+        if self.waiting() + frame.len() > Self::LIMIT {
             return false;
         }
         self.buffer.extend_from_slice(&(frame.len() as u32).to_be_bytes());
         self.buffer.extend_from_slice(frame);
         true
+    }
+
+    /// Appends a frame of `len` bytes, zeroes until `fill` has written them.
+    pub fn push_with(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
+        let at = self.buffer.len() + 4;
+        self.buffer.extend_from_slice(&(len as u32).to_be_bytes());
+        self.buffer.resize(at + len, 0);
+        fill(&mut self.buffer[at..]);
+    }
+
+    /// Bytes that wait.
+    pub fn waiting(&self) -> usize {
+        self.buffer.len() - self.written
     }
 
     /// True if nothing waits.

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -130,7 +131,7 @@ impl Lan {
         let listener = UnixListener::bind(port.socket())
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(Error::io(format!("open port {name} of switch {}", self.0.name)))?;
-        let (pcap, counters) = (port.pcap(), port.counters.clone());
+        let (pcap, counters) = (port.pcap_path(), port.counters.clone());
         self.tell(|done| Command::Add { index, listener, counters, pcap, done });
         Ok(port)
     }
@@ -138,6 +139,13 @@ impl Lan {
     /// The name given at creation.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// CPU time the switch's thread has used.
+    pub fn cpu_time(&self) -> Duration {
+        let (used, answer) = mpsc::sync_channel(1);
+        self.tell(|done| Command::CpuTime { used, done });
+        answer.try_recv().unwrap_or_default()
     }
 
     /// Hands the switch a command and waits until it has been carried out.
@@ -175,8 +183,13 @@ impl Port {
         Ok(stream)
     }
 
-    /// Where this link's capture is.
+    /// Where this link's capture is; everything that passed until now is in it.
     pub fn pcap(&self) -> PathBuf {
+        self.lan.tell(|done| Command::Settle { done });
+        self.pcap_path()
+    }
+
+    fn pcap_path(&self) -> PathBuf {
         self.lan.0.dir.join(format!("{}-{}-{}.pcap", self.lan.0.name, self.index, self.name))
     }
 

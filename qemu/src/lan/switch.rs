@@ -9,11 +9,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Capture, Counters, Direction, FrameReader, FrameWriter, Impairer, Impairment, Pcap};
+
+/// Captures are brought to disk when nothing has happened for this long, and before a command is answered: a
+/// write for every frame would cost more than the frame.
+const CAPTURE_REST: Duration = Duration::from_millis(10);
 
 /// What the switch can be told; `done` is answered when it is in effect.
 pub enum Command {
@@ -41,6 +45,10 @@ pub enum Command {
         capture: Capture,
         done: mpsc::SyncSender<()>,
     },
+    CpuTime {
+        used: mpsc::SyncSender<Duration>,
+        done: mpsc::SyncSender<()>,
+    },
     /// Nothing but to answer.
     Settle {
         done: mpsc::SyncSender<()>,
@@ -64,6 +72,8 @@ struct Fabric {
     learned: HashMap<[u8; 6], usize>,
     delayed: BinaryHeap<Reverse<Delayed>>,
     sequence: u64,
+    /// Some capture has more than is on disk.
+    captures_dirty: bool,
 }
 
 struct PortState {
@@ -76,7 +86,6 @@ struct PortState {
     counters: Arc<Counters>,
     pcap_path: PathBuf,
     pcap: Option<Pcap<BufWriter<File>>>,
-    pcap_dirty: bool,
 }
 
 /// A frame on a slow link, ordered by arrival, then by when it was sent.
@@ -112,6 +121,7 @@ impl Switch {
             self.fabric.flush();
             self.wait(&mut ready);
             while let Ok(command) = self.commands.try_recv() {
+                self.fabric.flush_captures();
                 // Whoever gives a command and plugged something in before may rely on it being plugged in.
                 for (index, reader) in readers.iter_mut().enumerate() {
                     self.fabric.accept(index, reader);
@@ -134,7 +144,7 @@ impl Switch {
     }
 
     /// Sleeps until a port, a delayed frame or a command needs attention. Fills in (port, is it the listener?).
-    fn wait(&self, ready: &mut Vec<(usize, bool)>) {
+    fn wait(&mut self, ready: &mut Vec<(usize, bool)>) {
         ready.clear();
         let mut fds = vec![PollFd::new(&*self.wake, PollFlags::IN)];
         let mut whose = vec![];
@@ -149,12 +159,14 @@ impl Switch {
                 whose.push((index, false));
             }
         }
-        let timeout = self.fabric.delayed.peek().map(|Reverse(first)| {
-            let left = first.due.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
-        });
+        let due = self.fabric.delayed.peek();
+        let due = due.map(|Reverse(first)| first.due.saturating_duration_since(Instant::now()));
+        let rest = self.fabric.captures_dirty.then_some(CAPTURE_REST);
+        let left = due.into_iter().chain(rest).min();
+        let timeout = left
+            .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
         // An error (EINTR) leaves the events empty and is tried again.
-        let _ = poll(&mut fds, timeout.as_ref());
+        let quiet = poll(&mut fds, timeout.as_ref()) == Ok(0);
         if !fds[0].revents().is_empty() {
             let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
         }
@@ -164,11 +176,16 @@ impl Switch {
                 ready.push(*who);
             }
         }
+        if quiet && due.is_none_or(|due| due >= CAPTURE_REST) {
+            self.fabric.flush_captures();
+        }
         // The old connection's last frames come before a new connection's first.
         ready.sort();
     }
 
     fn carry_out(&mut self, command: Command) -> bool {
+        // It may start a capture.
+        self.fabric.captures_dirty = true;
         match command {
             Command::Add { index, listener, counters, pcap, done } => {
                 let ports = &mut self.fabric.ports;
@@ -200,6 +217,10 @@ impl Switch {
                 }
                 let _ = done.send(());
             }
+            Command::CpuTime { used, done } => {
+                let _ = used.send(crate::host::thread_cpu_time());
+                let _ = done.send(());
+            }
             Command::Settle { done } => {
                 let _ = done.send(());
             }
@@ -224,7 +245,6 @@ impl PortState {
             counters,
             pcap_path,
             pcap: None,
-            pcap_dirty: false,
         };
         port.start_capture(Capture::Headers);
         port
@@ -241,15 +261,13 @@ impl PortState {
             Capture::Full => super::MAX_FRAME,
         };
         self.pcap = Pcap::create(&self.pcap_path, snap).ok();
-        self.pcap_dirty = true;
     }
 
     fn record(&mut self, at: SystemTime, frame: &[u8]) {
-        if let Some(pcap) = &mut self.pcap {
-            self.pcap_dirty = true;
-            if pcap.record(at, frame).is_err() {
-                self.pcap = None;
-            }
+        if let Some(pcap) = &mut self.pcap
+            && pcap.record(at, frame).is_err()
+        {
+            self.pcap = None;
         }
     }
 }
@@ -263,7 +281,7 @@ impl Fabric {
         self.ports.get_mut(index)?.as_mut()
     }
 
-    /// Writes out what waits, and brings captures to disk before the thread sleeps.
+    /// Writes out what waits.
     fn flush(&mut self) {
         for port in self.ports.iter_mut().flatten() {
             if let Some(stream) = &mut port.stream
@@ -273,11 +291,13 @@ impl Fabric {
                 port.stream = None;
                 port.tx.clear();
             }
-            if port.pcap_dirty {
-                port.pcap_dirty = false;
-                if let Some(pcap) = &mut port.pcap {
-                    let _ = pcap.flush();
-                }
+        }
+    }
+
+    fn flush_captures(&mut self) {
+        if std::mem::take(&mut self.captures_dirty) {
+            for pcap in self.ports.iter_mut().flatten().filter_map(|port| port.pcap.as_mut()) {
+                let _ = pcap.flush();
             }
         }
     }
@@ -323,6 +343,7 @@ impl Fabric {
 
     /// A frame leaves the machine at `from`.
     fn ingress(&mut self, from: usize, frame: &[u8], now: (Instant, SystemTime)) {
+        self.captures_dirty = true;
         let Some(port) = self.port(from) else { return };
         count(&port.counters.frames_out, 1);
         count(&port.counters.bytes_out, frame.len());
@@ -366,6 +387,7 @@ impl Fabric {
 
     /// A frame arrives at the machine at `to`.
     fn deliver(&mut self, to: usize, frame: &[u8], now: (Instant, SystemTime)) {
+        self.captures_dirty = true;
         let Some(port) = self.port(to) else { return };
         if port.cut {
             count(&port.counters.impaired, 1);

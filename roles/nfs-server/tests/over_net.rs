@@ -1,17 +1,13 @@
 //! The whole role on keelson-net under virtual time: simulated clients on a wire that loses frames.
 
-#[path = "../../../net/tests/common/mod.rs"]
-#[allow(clippy::type_complexity, clippy::drop_non_drop)]
-mod net;
-
 use keelson_exec::Handle;
 use keelson_hal::NetFeatures;
 use keelson_net::{ConnectOptions, LocalPort, Stack, UdpOptions};
+use keelson_net_sim::{Faults, Lab, Rng};
 use keelson_nfs_server::{MOUNT_PROGRAM, NFS_PROGRAM, NfsServer, NoNames, RPCBIND_PROGRAM, ServerConfig};
 use keelson_oncrpc::client::{DatagramClient, StreamClient, Target};
 use keelson_oncrpc::{AuthSys, Credential, Decoder, Encoder, RpcStream, StackNetwork};
 use keelson_volume::memory::{MemoryOptions, MemoryVolume};
-use net::{Faults, Lab, Rng};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -30,12 +26,12 @@ type Server = NfsServer<MemoryVolume, NoNames>;
 /// A server at 10.0.0.1.
 fn serve(lab: &Lab) -> Rc<Server> {
     let (stack, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
-    let volume = Rc::new(MemoryVolume::new(lab.clock.clone(), MemoryOptions::default()));
-    let handle = lab.executor.handle();
+    let volume = Rc::new(MemoryVolume::new(lab.clock(), MemoryOptions::default()));
+    let handle = lab.handle();
     lab.run(async move {
         let config =
             ServerConfig { exports: "/ 10.0.0.0/24(rw,no_root_squash)".into(), ..Default::default() };
-        let entropy = Rng(Cell::new(1));
+        let entropy = Rng::new(1);
         let network = StackNetwork::new(stack);
         let started = NfsServer::start(handle, &network, Rc::new(NoNames), volume, &entropy, &config).await;
         Rc::new(started.unwrap_or_else(|error| panic!("{error}")))
@@ -149,7 +145,7 @@ fn run(seed: u64, faults: Faults, clients: usize, size: usize) -> (Duration, Rc<
     let lab = Lab::new(seed, faults);
     let server = serve(&lab);
     let done = Rc::new(Cell::new(0));
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     let started = handle.now();
     for client in 0..clients {
         let (stack, _) = lab.host(&format!("10.0.0.{}/24", client + 2), NetFeatures::empty());
@@ -160,10 +156,7 @@ fn run(seed: u64, faults: Faults, clients: usize, size: usize) -> (Duration, Rc<
         });
     }
     let finished = done.clone();
-    lab.executor.run_until(&*lab.clock, || {
-        finished.get() == clients || handle.now() - started > Duration::from_secs(3600)
-    });
-    assert_eq!(done.get(), clients, "after an hour");
+    assert!(lab.run_until(Duration::from_secs(3600), || finished.get() == clients), "not after an hour");
     (handle.now() - started, server)
 }
 
@@ -193,7 +186,7 @@ fn large_datagrams_go_both_ways() {
     let lab = Lab::new(1, Faults::default());
     let _server = serve(&lab);
     let (stack, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
-    let handle = lab.executor.handle();
+    let handle = lab.handle();
     lab.run(async move {
         let root = datagram(
             &handle,

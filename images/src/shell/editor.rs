@@ -2,8 +2,8 @@
 
 use alloc::string::String;
 
-/// Longest line; further characters are ignored.
-const LINE_MAX: usize = 256;
+/// Longest line. A longer one is not taken at all: half a command may be another command.
+pub const LINE_MAX: usize = 1024;
 
 /// What became of one byte of input.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +16,8 @@ pub enum Outcome {
     Line(String),
     /// The line was given up: show a new prompt.
     Cancelled,
+    /// The line that was just ended was too long.
+    TooLong,
     /// Nothing to show.
     Nothing,
 }
@@ -24,6 +26,7 @@ pub enum Outcome {
 #[derive(Default)]
 pub struct Editor {
     line: String,
+    too_long: bool,
     after_return: bool,
 }
 
@@ -34,16 +37,25 @@ impl Editor {
         let after_return = core::mem::replace(&mut self.after_return, byte == b'\r');
         match byte {
             b'\n' if after_return => Outcome::Nothing,
-            b'\r' | b'\n' => Outcome::Line(core::mem::take(&mut self.line)),
+            b'\r' | b'\n' => {
+                let line = core::mem::take(&mut self.line);
+                if core::mem::take(&mut self.too_long) { Outcome::TooLong } else { Outcome::Line(line) }
+            }
             0x08 | 0x7f => match self.line.pop() {
                 Some(_) => Outcome::Echo(b"\x08 \x08"),
                 None => Outcome::Nothing,
             },
             0x03 | 0x15 => {
                 self.line.clear();
+                self.too_long = false;
                 Outcome::Cancelled
             }
-            b' '..=b'~' if self.line.len() < LINE_MAX => {
+            // Tabs indent in documents.
+            b'\t' | b' '..=b'~' if self.line.len() >= LINE_MAX => {
+                self.too_long = true;
+                Outcome::Nothing
+            }
+            b'\t' | b' '..=b'~' => {
                 self.line.push(byte.into());
                 Outcome::EchoByte(byte)
             }
@@ -79,9 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_are_cut() {
-        let mut input = vec![b'x'; 1000];
-        input.push(b'\r');
+    fn long_lines_are_not_taken() {
+        let mut input = vec![b'x'; LINE_MAX + 1];
+        input.extend(b"\rshort\r");
+        assert_eq!(lines(&input), ["short"]);
+        let mut input = vec![b'x'; LINE_MAX];
+        input.extend(b"\r");
         assert_eq!(lines(&input)[0].len(), LINE_MAX);
     }
 }

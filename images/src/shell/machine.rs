@@ -1,0 +1,86 @@
+//! Commands about the machine itself, in every image.
+
+use super::{Command, Kib};
+use crate::Node;
+use crate::shutdown::Then;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use core::time::Duration;
+use keelson_exec::Handle;
+use keelson_kernel::panic::provoke;
+use keelson_kernel::{console, mm, smp};
+
+pub(super) fn commands(node: &Node) -> Vec<Command> {
+    let (tasks, uptime, ram) = (node.handle.clone(), node.handle.clone(), node.machine.boot.ram());
+    let help = keelson_config::help(&node.role.tables());
+    let ends = |then| {
+        let shutdown = node.shutdown.clone();
+        move |_: &[&str]| {
+            shutdown.request(then);
+            String::new()
+        }
+    };
+    Vec::from([
+        Command::new("poweroff", "end the work and switch the machine off", ends(Then::PowerOff)),
+        Command::new("reboot", "end the work and start the machine again", ends(Then::Reboot)),
+        Command::new("panic", "panic on core [N], to see the report", |words| fail_on(words.first())),
+        Command::new("fault", "write to unmapped memory", |_| provoke::page_fault()),
+        Command::new("overflow", "use up the stack", |_| provoke::stack_overflow()),
+        Command::new("dmesg", "the log's last 64 KiB", |_| {
+            String::from_utf8_lossy(&console::log::contents()).into_owned()
+        }),
+        Command::new("mem", "memory in use", move |_| memory(ram)),
+        Command::new("cpus", "cores that run", |_| cores()),
+        Command::new("options", "the options of the kernel command line", move |_| help.clone()),
+        Command::new("top", "tasks and how often they ran", move |_| task_list(&tasks)),
+        Command::new("uptime", "time since boot", move |_| {
+            alloc::format!("{:?}", Duration::from_millis(uptime.now().as_millis()))
+        }),
+    ])
+}
+
+fn fail_on(core: Option<&&str>) -> String {
+    match core.map(|text| text.parse()) {
+        None | Some(Ok(0)) => panic!("asked for on the console"),
+        Some(Ok(core)) => match smp::run_on(core, || panic!("asked for on the console")) {
+            Ok(()) => String::new(),
+            Err(error) => alloc::format!("core {core}: {error:?}"),
+        },
+        Some(Err(error)) => alloc::format!("no core number: {error}"),
+    }
+}
+
+fn memory(ram: u64) -> String {
+    let (frames, heap) = (mm::frames::statistics(), mm::heap::counts());
+    alloc::format!(
+        "RAM {}, managed {}, free {}\nused {}, at most {}; allocations refused {}\n\
+         heap {} of {} in {} allocations; {} made since boot\n",
+        Kib(ram >> 10),
+        Kib(frames.total * 4),
+        Kib(frames.free * 4),
+        Kib(frames.used() * 4),
+        Kib(frames.high_water * 4),
+        frames.failures,
+        Kib(heap.used as u64 >> 10),
+        Kib(heap.claimed as u64 >> 10),
+        heap.allocations,
+        heap.allocations_made,
+    )
+}
+
+fn cores() -> String {
+    let mut text = String::new();
+    for core in 0..smp::online() {
+        let _ = writeln!(text, "core {core}: APIC {}", smp::apic_id(core));
+    }
+    text
+}
+
+fn task_list(handle: &Handle) -> String {
+    let mut text = String::new();
+    handle.for_each_task(|name, polls| {
+        let _ = writeln!(text, "{polls:>10} {name}");
+    });
+    text
+}
