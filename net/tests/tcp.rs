@@ -226,6 +226,36 @@ fn ipv6_carries_tcp_over_addresses_and_link_local_ones() {
     });
 }
 
+#[test]
+fn an_idle_connection_lives_and_a_silent_peer_does_not() {
+    let lab = Lab::new(11, Faults::default());
+    let (a, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
+    let (b, interface) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    let listener = a.listen(2049, TcpOptions::default()).unwrap();
+    let handle = lab.handle();
+    lab.run(async move {
+        let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
+        let mut client = b.connect(peer, ConnectOptions::default()).await.unwrap();
+        let mut server = listener.accept().await;
+        let mut byte = [0; 1];
+        for n in 0..3 {
+            // Far longer than the 120 s that a peer may owe an answer: nobody owes anything.
+            handle.sleep(Duration::from_secs(1000)).await;
+            client.write_all(&[n]).await.unwrap();
+            assert_eq!(server.read(&mut byte).await, Ok(1));
+            server.write_all(&byte).await.unwrap();
+            assert_eq!(client.read(&mut byte).await, Ok(1));
+            assert_eq!(byte, [n]);
+        }
+        drop(b.detach(interface));
+        let began = handle.now();
+        server.write_all(b"who is there?").await.unwrap();
+        assert_eq!(server.read(&mut byte).await, Err(TcpError::Reset));
+        let waited = handle.now() - began;
+        assert!(waited > Duration::from_secs(119) && waited < Duration::from_secs(130), "{waited:?}");
+    });
+}
+
 /// A pair of stacks with a connection between them: world, client's end, server's end.
 fn connected(ours: Option<u64>, theirs: Option<u64>) -> (Lab, TcpStream, TcpStream) {
     let lab = Lab::new(12, Faults::default());
@@ -277,4 +307,14 @@ fn a_silent_peer_is_given_up_once_it_owes_something() {
         assert!((expected..=expected + 2).contains(&lasted), "{keep_alive:?}, {writes}: {lasted} s");
         drop(client);
     }
+}
+
+#[test]
+fn a_connection_that_was_idle_ends_in_order() {
+    let (lab, client, mut server) = connected(None, None);
+    lab.run_for(Duration::from_secs(3600));
+    lab.run(async move {
+        client.close().await;
+        assert_eq!(server.read(&mut [0; 16]).await, Ok(0), "the end, not a reset");
+    });
 }

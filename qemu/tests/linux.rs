@@ -1,5 +1,7 @@
 //! Two Linux guests on a switch: the reference client mounts the reference server.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,4 +66,30 @@ fn a_linux_client_mounts_knfsd() {
     disk.check().unwrap();
     assert_eq!(disk.read("/d/7").unwrap(), b"7\n");
     eprintln!("the whole test took {:.1?}", start.elapsed());
+}
+
+#[test]
+fn a_guest_gets_a_tree_of_the_host() {
+    let bench = Bench::new("linux-overlay");
+    let tree = bench.dir().join("tree");
+    fs::create_dir_all(tree.join("usr/sbin")).unwrap();
+    fs::create_dir_all(tree.join("lib/x86_64-linux-gnu")).unwrap();
+    fs::create_dir_all(tree.join("etc/empty")).unwrap();
+    fs::write(tree.join("usr/sbin/tool"), "#!/bin/sh\ncat /lib/x86_64-linux-gnu/data\n").unwrap();
+    fs::set_permissions(tree.join("usr/sbin/tool"), PermissionsExt::from_mode(0o750)).unwrap();
+    symlink("tool", tree.join("usr/sbin/other-name")).unwrap();
+    fs::write(tree.join("lib/x86_64-linux-gnu/data"), "from the host\n").unwrap();
+    fs::write(tree.join("etc/services"), "ours 1/tcp\n").unwrap();
+
+    let spec = LinuxSpec::new("guest").overlay(&tree);
+    let guest = LinuxGuest::boot(&bench, spec.clone()).unwrap();
+    assert_eq!(guest.ok("other-name", LONG).unwrap(), "from the host\n");
+    let script = "stat -c '%a %u' /usr/sbin/tool; readlink /usr/sbin/other-name; readlink /lib; cat /etc/services; ls /etc/empty";
+    assert_eq!(guest.ok(script, LONG).unwrap(), "750 0\ntool\nusr/lib\nours 1/tcp\n");
+
+    // What changed under the same name is there at the next boot.
+    fs::write(tree.join("lib/x86_64-linux-gnu/data"), "changed\n").unwrap();
+    drop(guest);
+    let guest = LinuxGuest::boot(&bench, spec).unwrap();
+    assert_eq!(guest.ok("tool", LONG).unwrap(), "changed\n");
 }

@@ -44,6 +44,11 @@ impl Appliance {
         bench.machine(name).kernel(Self::image("nfs-server")).append("panic=exit").append(append)
     }
 
+    /// An `lnet-router` machine with this command line; the caller adds NICs.
+    pub fn lnet(bench: &Bench, name: &str, append: &str) -> MachineSpec {
+        bench.machine(name).kernel(Self::image("lnet-router")).append("panic=exit").append(append)
+    }
+
     fn built(role: &str, kind: &str) -> PathBuf {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
         let file = root.join("images/out").join(format!("{role}.{kind}"));

@@ -9,6 +9,7 @@ use keelson_qemu::{
 };
 
 use crate::Appliance;
+use crate::nfs3::{Handle, MOUNT_PORT, NFS_PORT, mount};
 use crate::rpc::{MOUNT, NFS, RPCBIND, RpcClient};
 
 /// For everything that happens at once on an idle host; CI shares two cores with everything else.
@@ -78,13 +79,13 @@ impl World {
     ///
     /// When an answer is missing or wrong.
     pub fn assert_serves(&self, server: &str) {
-        for (program, version, port) in [(RPCBIND, 2, 111), (NFS, 3, 2049), (MOUNT, 3, 20_048)] {
+        for (program, version, port) in [(RPCBIND, 2, 111), (NFS, 3, NFS_PORT), (MOUNT, 3, MOUNT_PORT)] {
             let mut tcp = RpcClient::tcp(&self.host, at(server, port)).unwrap();
             tcp.null(program, version).unwrap();
             let mut udp = RpcClient::udp(&self.host, at(server, port)).unwrap();
             udp.null(program, version).unwrap();
             if program == MOUNT {
-                let exports = tcp.call(MOUNT, 3, 5, |_| ()).unwrap();
+                let exports = tcp.call([MOUNT, 3, 5], |_| ()).unwrap();
                 // One entry: "more", the length of the directory's name, "/" and padding.
                 assert_eq!(
                     exports.get(..12),
@@ -141,12 +142,9 @@ pub fn shell(machine: &Machine, command: &str) -> Vec<String> {
 /// # Panics
 ///
 /// When the server refuses to mount it.
-pub fn root_handle(host: &Endpoint, server: &str) -> Vec<u8> {
-    let mut mount = RpcClient::tcp(host, at(server, 20_048)).unwrap();
-    let results = mount.call(MOUNT, 3, 1, |out| out.opaque(b"/")).unwrap();
-    let mut input = keelson_oncrpc::Decoder::new(&results);
-    assert_eq!(input.u32(), Ok(0), "mountstat3");
-    input.opaque(64).unwrap().to_vec()
+pub fn root_handle(host: &Endpoint, server: &str) -> Handle {
+    let mut rpc = RpcClient::tcp(host, at(server, MOUNT_PORT)).unwrap();
+    mount(&mut rpc, "/").unwrap().expect("a handle")
 }
 
 /// Counters of `eth0`, as the shell's `ip` shows them.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use keelson_qemu::{Drive, Exit, Ext4Spec, Machine};
 use keelson_tests::Appliance;
-use keelson_tests::rpc::{NFS, RpcClient};
+use keelson_tests::nfs3::{Transport, status};
 use keelson_tests::world::{SERVER, SOON, World, assert_sound, at, shell};
 
 /// Where the superblock begins.
@@ -128,16 +128,8 @@ fn a_read_only_disk_is_served_read_only() {
     machine.expect("vda: mounted read-only", SOON).unwrap();
     machine.expect("serving NFS", SOON).unwrap();
     world.assert_serves(SERVER);
-    let root = keelson_tests::world::root_handle(&world.host, SERVER);
-    let mut nfs = RpcClient::tcp(&world.host, at(SERVER, 2049)).unwrap();
-    let made = nfs.call(NFS, 3, 9, |out| {
-        out.opaque(&root);
-        out.opaque(b"new");
-        // sattr3 with nothing set.
-        (0..6).for_each(|_| out.u32(0));
-    });
-    const NFS3ERR_ROFS: [u8; 4] = 30u32.to_be_bytes();
-    assert_eq!(made.unwrap().get(..4), Some(&NFS3ERR_ROFS[..]));
+    let (mut nfs, root) = Transport::Tcp.mount(&world.host, SERVER.parse().unwrap(), "/");
+    assert_eq!(nfs.mkdir(&root, b"new", 0o755).unwrap().status, status::ROFS);
     machine.console().send_line("poweroff").unwrap();
     assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
     disk.check().unwrap();

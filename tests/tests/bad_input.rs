@@ -5,13 +5,11 @@ use std::io::{Read, Write};
 
 use keelson_oncrpc::{AuthSys, Buffer, Credential, Encoder};
 use keelson_qemu::{Machine, Rng, TcpStream};
+use keelson_tests::nfs3::{Transport, kind};
 use keelson_tests::rpc::{
-    MOUNT, NFS, RPCBIND, Refusal, RpcClient, RpcError, message, next_xid, parse_reply, read_record,
+    LAST, MOUNT, NFS, RPCBIND, Records, Refusal, RpcClient, RpcError, message, next_xid, parse_reply,
 };
 use keelson_tests::world::{MOMENT, SERVER, SOON, World, assert_sound, at, root_handle, shell};
-
-/// Last fragment of a record.
-const LAST: u32 = 1 << 31;
 
 /// A world in which the appliance serves.
 fn start(name: &str) -> (World, Machine) {
@@ -23,11 +21,8 @@ fn start(name: &str) -> (World, Machine) {
 /// Everything still works: all programs on both transports, a real call, memory, and no failure on the console.
 fn assert_undisturbed(world: &World, machine: &Machine) {
     world.assert_serves(SERVER);
-    let root = root_handle(&world.host, SERVER);
-    let mut nfs = RpcClient::tcp(&world.host, at(SERVER, 2049)).unwrap();
-    let attributes = nfs.call(NFS, 3, 1, |out| out.opaque(&root)).unwrap();
-    // NFS3_OK and a directory.
-    assert_eq!(attributes.get(..8), Some(&[0, 0, 0, 0, 0, 0, 0, 2][..]));
+    let (mut nfs, root) = Transport::Tcp.mount(&world.host, SERVER.parse().unwrap(), "/");
+    assert_eq!(nfs.getattr(&root).unwrap().ok().kind, kind::DIRECTORY);
     let memory = shell(machine, "mem").join("\n");
     assert!(memory.contains("allocations refused 0"), "{memory}");
     assert_sound(machine);
@@ -94,7 +89,7 @@ fn records_that_are_none() {
 #[test]
 fn strange_but_proper_records_are_answered() {
     let (world, machine) = start("strange-records");
-    let mut stream = connect(&world);
+    let (mut stream, mut records) = (connect(&world), Records::default());
     // One byte per fragment, with empty fragments between.
     let call = null_call(1);
     for (i, byte) in call.iter().enumerate() {
@@ -102,7 +97,8 @@ fn strange_but_proper_records_are_answered() {
         stream.write_all(&marked(0, &[])).unwrap();
         stream.write_all(&marked(1 | last, &[*byte])).unwrap();
     }
-    assert!(parse_reply(&read_record(&mut stream).unwrap()).unwrap().is_empty());
+    records.read(&mut stream).unwrap();
+    assert!(parse_reply(records.record()).unwrap().is_empty());
     // One byte per segment.
     for byte in marked(LAST | call.len() as u32, &call) {
         stream.write_all(&[byte]).unwrap();
@@ -110,15 +106,16 @@ fn strange_but_proper_records_are_answered() {
             std::thread::yield_now();
         }
     }
-    assert!(parse_reply(&read_record(&mut stream).unwrap()).unwrap().is_empty());
+    records.read(&mut stream).unwrap();
+    assert!(parse_reply(records.record()).unwrap().is_empty());
     // A hundred calls in one write: a hundred replies, each once.
     let calls: Vec<u8> =
         (100..200u32).flat_map(|xid| marked(LAST | call.len() as u32, &null_call(xid))).collect();
     stream.write_all(&calls).unwrap();
     let mut seen: Vec<u32> = Vec::new();
     for _ in 0..100 {
-        let reply = read_record(&mut stream).unwrap();
-        seen.push(u32::from_be_bytes(*reply.first_chunk().unwrap()));
+        records.read(&mut stream).unwrap();
+        seen.push(u32::from_be_bytes(*records.record().first_chunk().unwrap()));
     }
     seen.sort_unstable();
     assert!(seen.into_iter().eq(100..200));

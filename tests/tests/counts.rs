@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use keelson_oncrpc::Encoder;
 use keelson_qemu::{Bench, Drive, Endpoint, Ext4Image, Ext4Spec, Machine};
 use keelson_tests::Appliance;
-use keelson_tests::bench::calls::{Nfs3, RpcClient, Xdr, lookup, mount};
+use keelson_tests::nfs3::{Handle, Nfs, Procedure, Transport};
 
 const SOON: Duration = Duration::from_secs(60);
 const SERVER: &str = "10.0.0.1";
@@ -13,10 +14,10 @@ const FILE: usize = 4 << 20;
 
 /// A serving appliance with one file, a client, and the handles of the file and of its directory.
 struct World {
-    client: RpcClient,
+    nfs: Nfs,
     machine: Machine,
-    root: Vec<u8>,
-    file: Vec<u8>,
+    root: Handle,
+    file: Handle,
     // In this order: what is listed first is dropped first.
     _endpoint: Endpoint,
     _disk: Ext4Image,
@@ -40,10 +41,9 @@ impl World {
             .unwrap();
         machine.expect("serving NFS", SOON).unwrap();
         let server: IpAddr = SERVER.parse().unwrap();
-        let root = mount(&endpoint, server, "/").unwrap();
-        let mut client = RpcClient::nfs(&endpoint, server, SOON).unwrap();
-        let file = lookup(&mut client, &root, "file").unwrap();
-        World { client, machine, root, file, _endpoint: endpoint, _disk: disk, _bench: bench }
+        let (mut nfs, root) = Transport::Tcp.mount(&endpoint, server, "/");
+        let file = nfs.lookup(&root, b"file").unwrap().ok().handle;
+        World { nfs, machine, root, file, _endpoint: endpoint, _disk: disk, _bench: bench }
     }
 
     /// A number in the next line of the console that contains `pattern`.
@@ -70,38 +70,34 @@ impl World {
     }
 
     /// Allocations of one such call, on average.
-    fn allocations_per_call(&mut self, procedure: Nfs3, arguments: impl Fn(usize) -> Xdr) -> f64 {
+    fn allocations_per_call(&mut self, procedure: Procedure, arguments: impl Fn(&mut Encoder)) -> f64 {
         const COUNT: usize = 500;
         // Caches, workers and tables have grown to their size after this.
-        self.client.nfs_calls(procedure, &arguments, COUNT, 1).unwrap();
+        self.nfs.load(procedure, COUNT, 1, |_, out| arguments(out)).unwrap();
         let looking = {
             let before = self.allocations();
             self.allocations() - before
         };
         let before = self.allocations();
-        self.client.nfs_calls(procedure, &arguments, COUNT, 1).unwrap();
+        self.nfs.load(procedure, COUNT, 1, |_, out| arguments(out)).unwrap();
         let made = (self.allocations() - before).saturating_sub(looking);
         made as f64 / COUNT as f64
     }
+}
 
-    fn read(&self, offset: u64, count: u32) -> Xdr {
-        let mut arguments = Xdr::default();
-        arguments.opaque(&self.file).words(&[(offset >> 32) as u32, offset as u32, count]);
-        arguments
-    }
+fn put_read(out: &mut Encoder, file: &[u8], offset: u64, count: u32) {
+    out.opaque(file);
+    out.u64(offset);
+    out.u32(count);
 }
 
 #[test]
 fn calls_allocate_nothing_outside_the_engine() {
     let mut world = World::new("allocations");
-    let (root, read) = (world.root.clone(), world.read(0, 4096).0);
-    let null = world.allocations_per_call(Nfs3::Null, |_| Xdr::default());
-    let attributes = world.allocations_per_call(Nfs3::GetAttr, |_| {
-        let mut arguments = Xdr::default();
-        arguments.opaque(&root);
-        arguments
-    });
-    let read = world.allocations_per_call(Nfs3::Read, |_| Xdr(read.clone()));
+    let (root, file) = (world.root.clone(), world.file.clone());
+    let null = world.allocations_per_call(Procedure::Null, |_| ());
+    let attributes = world.allocations_per_call(Procedure::GetAttr, |out| out.opaque(&root));
+    let read = world.allocations_per_call(Procedure::Read, |out| put_read(out, &file, 0, 4096));
     eprintln!("allocations: NULL {null}, GETATTR {attributes}, READ {read}");
     // Network, RPC and NFS make none; these are the ext4 engine's. A tenth is left for timers.
     assert!(null < 0.1, "NULL: {null}");
@@ -111,10 +107,12 @@ fn calls_allocate_nothing_outside_the_engine() {
 
 #[test]
 fn bulk_reads_ring_for_many_packets_at_once() {
+    const PIECE: u32 = 64 << 10;
     let mut world = World::new("doorbells");
-    let reads: Vec<_> = (0..FILE as u64 / 65_536).map(|index| world.read(index * 65_536, 65_536).0).collect();
+    let file = world.file.clone();
     let before = world.packets_and_doorbells();
-    world.client.nfs_calls(Nfs3::Read, |index| Xdr(reads[index].clone()), reads.len(), 4).unwrap();
+    let read = |number, out: &mut Encoder| put_read(out, &file, number as u64 * u64::from(PIECE), PIECE);
+    world.nfs.load(Procedure::Read, FILE / PIECE as usize, 4, read).unwrap();
     let after = world.packets_and_doorbells();
     let (packets, doorbells) = (after.0 - before.0, after.1 - before.1);
     eprintln!("{packets} packets, {doorbells} doorbells");
@@ -129,14 +127,13 @@ fn synced_creates_share_flushes() {
     let root = world.root.clone();
     for (in_flight, most) in [(1, 2.0), (16, 1.0)] {
         let before = world.flushes();
-        let create = |index| {
-            let mut arguments = Xdr::default();
-            arguments.opaque(&root).opaque(format!("{in_flight}-{index}").as_bytes());
+        let create = |number, out: &mut Encoder| {
+            out.opaque(&root);
+            out.opaque(format!("{in_flight}-{number}").as_bytes());
             // GUARDED, and no attributes given: six times "do not set".
-            arguments.words(&[1, 0, 0, 0, 0, 0, 0]);
-            arguments
+            [1, 0, 0, 0, 0, 0, 0].into_iter().for_each(|word| out.u32(word));
         };
-        world.client.nfs_calls(Nfs3::Create, create, CREATES, in_flight).unwrap();
+        world.nfs.load(Procedure::Create, CREATES, in_flight, create).unwrap();
         let flushes = (world.flushes() - before) as f64 / CREATES as f64;
         eprintln!("{flushes} flushes for each of {in_flight} creates at once");
         assert!(flushes <= most, "{flushes} flushes for each of {in_flight} creates at once");

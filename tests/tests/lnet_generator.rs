@@ -3,34 +3,8 @@
 
 use std::time::Duration;
 
-use keelson_qemu::{Bench, Lan};
-use keelson_tests::lnet::{
-    BrwDirection, Check, Generator, Kind, Limit, Load, Nid, Probe, Spec, TestSpec, nid,
-};
-
-const ROUTER: [&str; 2] = ["10.1.0.1@tcp", "10.2.0.1@tcp1"];
-
-/// Both networks share a switch; a router between them, A on the one and B on the other.
-struct Routed {
-    a: Generator,
-    b: Generator,
-    router: Option<Generator>,
-    _lan: Lan,
-    _bench: Bench,
-}
-
-fn routed(name: &str) -> Routed {
-    let bench = Bench::new(name);
-    let lan = bench.lan("lan").unwrap();
-    let router = Generator::start(&lan.port("router").unwrap(), Spec::router(&ROUTER)).unwrap();
-    let a = Spec::node("10.1.0.2@tcp").route("tcp1", ROUTER[0]);
-    let a = Generator::start(&lan.port("a").unwrap(), a).unwrap();
-    let b = Spec::node("10.2.0.2@tcp1").route("tcp", ROUTER[1]);
-    let b = Generator::start(&lan.port("b").unwrap(), b).unwrap();
-    Routed { a, b, router: Some(router), _lan: lan, _bench: bench }
-}
-
-const SPAN: Limit = Limit::Time(Duration::from_secs(1));
+use keelson_qemu::Bench;
+use keelson_tests::lnet::{BrwDirection, Check, Generator, Kind, Limit, Load, Nid, Probe, Routed, Spec, nid};
 
 fn brw(direction: BrwDirection, len: u32) -> Kind {
     Kind::Rpc(Probe::Brw { direction, len, check: Check::Full })
@@ -60,62 +34,51 @@ fn neighbours_reach_each_other() {
     assert_eq!(b.received().corrupted, 0);
 }
 
-#[test]
-fn a_router_carries_everything_both_ways() {
-    let world = routed("both ways");
-    let (a, b) = (&world.a, &world.b);
-    assert_eq!(a.ping(b.nids()[0]).unwrap(), [nid("10.2.0.2@tcp1")]);
-    for concurrent in [1, 64] {
-        for kind in [Kind::Put(4096), Kind::Get(4096), Kind::Put(1 << 20), Kind::Get(1 << 20)] {
-            let load = |to: &Generator| Load { concurrent, limit: SPAN, ..Load::new(kind, to.nids()) };
-            let (there, back) = (a.begin(load(b)), b.begin(load(a)));
-            for (way, report) in [("A to B", there), ("B to A", back)] {
-                let report = report.wait(Duration::from_secs(60)).unwrap();
-                println!("{concurrent} x {kind:?}, {way}: {report}");
-                assert!(report.messages > 0 && report.errors == 0, "{way}: {report}");
-            }
-        }
-    }
-    assert_eq!((a.received().corrupted, b.received().corrupted), (0, 0));
-}
+/// What the appliance is asked to do, done by our own node: the tests' tests.
+mod with_a_router_of_our_own {
+    use super::*;
 
-#[test]
-fn a_console_conducts_a_test_through_the_router() {
-    let world = routed("conducted");
-    for (direction, counted_as) in [(BrwDirection::Read, "put"), (BrwDirection::Write, "get")] {
-        let test = TestSpec {
-            probe: Probe::Brw { direction, len: 65_536, check: Check::Full },
-            iterations: TestSpec::ENDLESS,
-            concurrency: 4,
-            stop_on_error: false,
-        };
-        let span = Duration::from_secs(1);
-        let counted = world.a.conduct(&world.a.nids(), &world.b.nids(), test, span).unwrap();
-        let [client, server] = counted[..] else { panic!("{counted:?}") };
-        assert_eq!((client.framework.brw_errors, client.rpc.errors, server.rpc.errors), (0, 0, 0));
-        let bytes = if counted_as == "put" { server.rpc.bulk_put } else { server.rpc.bulk_get };
-        assert!(bytes > 10 * 65_536, "{server:?}");
-    }
-}
+    const SPAN: Duration = Duration::from_millis(500);
 
-#[test]
-fn who_was_killed_comes_back() {
-    let mut world = routed("killed");
-    let load = Load {
-        concurrent: 4,
-        limit: Limit::Time(Duration::from_secs(12)),
-        timeout: Duration::from_secs(2),
-        ..Load::new(Kind::Put(4096), world.b.nids())
-    };
-    let before = world.a.begin(load);
-    std::thread::sleep(Duration::from_secs(1));
-    world.router = world.router.take().map(|router| router.kill().restart().unwrap());
-    let report = before.wait(Duration::from_secs(60)).unwrap();
-    println!("router restarted: {report}");
-    assert!(report.corrupt == 0 && report.longest_gap < Duration::from_secs(10), "{report}");
-    let load = |span| Load { limit: Limit::Time(span), ..Load::new(Kind::Put(4096), world.b.nids()) };
-    let after = world.a.run(load(Duration::from_secs(1)));
-    assert!(after.messages > 10 && after.errors == 0, "{after}");
+    #[test]
+    fn everybody_answers_pings() {
+        Routed::with_node("pings").everybody_answers_pings();
+    }
+
+    #[test]
+    fn messages_pass_both_ways() {
+        Routed::with_node("both ways").messages_pass_both_ways(SPAN);
+    }
+
+    #[test]
+    fn an_end_node_may_restart() {
+        Routed::with_node("end node restarts").an_end_node_may_restart();
+    }
+
+    #[test]
+    fn the_router_may_restart() {
+        Routed::with_node("router restarts").the_router_may_restart();
+    }
+
+    #[test]
+    fn a_cable_may_be_pulled() {
+        Routed::with_node("cable pulled").a_cable_may_be_pulled();
+    }
+
+    #[test]
+    fn the_dead_stop_nobody() {
+        Routed::with_node("dead destination").the_dead_stop_nobody();
+    }
+
+    #[test]
+    fn a_crowd_is_served() {
+        Routed::with_node("crowd").a_crowd_is_served();
+    }
+
+    #[test]
+    fn the_router_is_a_test_node() {
+        Routed::with_node("selftest").the_router_is_a_test_node(SPAN);
+    }
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use keelson_oncrpc::Decoder;
+use keelson_oncrpc::{Buffer, Encoder};
 use keelson_qemu::{Board, Drive, Endpoint, Impairment, Nic, NicModel};
 use keelson_tests::Appliance;
 use keelson_tests::frame::{ICMP, IPV4};
-use keelson_tests::rpc::{NFS, RpcClient};
-use keelson_tests::world::{MOMENT, SERVER, SOON, World, assert_sound, at, root_handle, shell};
+use keelson_tests::nfs3::{Handle, How, NFS_PORT, Nfs, Set, Stable, Transport};
+use keelson_tests::rpc::{LAST, NFS, RpcClient, message};
+use keelson_tests::world::{MOMENT, SERVER, SOON, World, assert_sound, at, shell};
 
 #[test]
 fn the_carrier_goes_and_comes_back() {
@@ -61,47 +62,17 @@ fn calls_wait_for_a_cable_that_was_cut() {
     assert_sound(&machine);
 }
 
-/// Creates a file and returns its handle.
-fn create(client: &mut RpcClient, root: &[u8], name: &[u8]) -> Vec<u8> {
-    let results = client
-        .call(NFS, 3, 8, |out| {
-            out.opaque(root);
-            out.opaque(name);
-            // UNCHECKED, with no attribute set.
-            (0..7).for_each(|_| out.u32(0));
-        })
-        .unwrap();
-    let mut input = Decoder::new(&results);
-    assert_eq!((input.u32(), input.bool()), (Ok(0), Ok(true)), "status and handle of CREATE");
-    input.opaque(64).unwrap().to_vec()
+fn create(nfs: &mut Nfs, root: &[u8]) -> Handle {
+    nfs.create(root, b"file", How::Unchecked(Set::default())).unwrap().ok().handle
 }
 
-fn write(client: &mut RpcClient, file: &[u8], offset: usize, data: &[u8]) {
-    let results = client
-        .call(NFS, 3, 7, |out| {
-            out.opaque(file);
-            out.u64(offset as u64);
-            out.u32(data.len() as u32);
-            out.u32(0);
-            out.opaque(data);
-        })
-        .unwrap();
-    assert_eq!(Decoder::new(&results).u32(), Ok(0), "status of WRITE");
+fn write(nfs: &mut Nfs, file: &[u8], offset: usize, data: &[u8]) {
+    let written = nfs.write(file, offset as u64, data, Stable::Unstable).unwrap().ok();
+    assert_eq!(written.count as usize, data.len());
 }
 
-fn read(client: &mut RpcClient, file: &[u8], offset: usize, count: usize) -> Vec<u8> {
-    let results = client
-        .call(NFS, 3, 6, |out| {
-            out.opaque(file);
-            out.u64(offset as u64);
-            out.u32(count as u32);
-        })
-        .unwrap();
-    let mut input = Decoder::new(&results);
-    assert_eq!(input.u32(), Ok(0), "status of READ");
-    input.optional(|input| input.fixed(84)).unwrap();
-    let (_count, _eof) = (input.u32().unwrap(), input.u32().unwrap());
-    input.opaque(count).unwrap().to_vec()
+fn read(nfs: &mut Nfs, file: &[u8], offset: usize, count: usize) -> Vec<u8> {
+    nfs.read(file, offset as u64, count as u32).unwrap().ok().data
 }
 
 #[test]
@@ -109,19 +80,18 @@ fn a_bad_cable_changes_no_byte() {
     const PIECE: usize = 32 << 10;
     let world = World::new("bad-cable");
     let machine = world.serving("");
-    let root = root_handle(&world.host, SERVER);
+    let (mut tcp, root) = Transport::Tcp.mount(&world.host, SERVER.parse().unwrap(), "/");
     let rule = Impairment { loss: 0.05, reorder: 0.05, duplicate: 0.05, ..Impairment::default() };
     world.port.impair(rule, 77);
     let data: Vec<u8> = (0..24 * PIECE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let mut tcp = RpcClient::tcp(&world.host, at(SERVER, 2049)).unwrap();
-    let file = create(&mut tcp, &root, b"file");
+    let file = create(&mut tcp, &root);
     for (i, piece) in data.chunks(PIECE).enumerate() {
         write(&mut tcp, &file, i * PIECE, piece);
     }
     for (i, piece) in data.chunks(PIECE).enumerate() {
         assert!(read(&mut tcp, &file, i * PIECE, PIECE) == piece, "TCP, piece {i}");
     }
-    let mut udp = RpcClient::udp(&world.host, at(SERVER, 2049)).unwrap();
+    let mut udp = Nfs::new(RpcClient::udp(&world.host, at(SERVER, NFS_PORT)).unwrap());
     for (i, piece) in data.chunks(8 << 10).enumerate().take(8) {
         assert!(read(&mut udp, &file, i * (8 << 10), 8 << 10) == piece, "UDP, piece {i}");
     }
@@ -138,9 +108,8 @@ fn a_bad_cable_changes_no_byte() {
 fn damaged_frames_are_noticed() {
     let world = World::new("damage");
     let machine = world.serving("");
-    let root = root_handle(&world.host, SERVER);
-    let mut tcp = RpcClient::tcp(&world.host, at(SERVER, 2049)).unwrap();
-    let file = create(&mut tcp, &root, b"file");
+    let (mut tcp, root) = Transport::Tcp.mount(&world.host, SERVER.parse().unwrap(), "/");
+    let file = create(&mut tcp, &root);
     let data: Vec<u8> = (0..256 << 10).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     // To the server only: what the host's side does with damaged frames is not the question.
     let rule = Impairment { corrupt: 0.05, truncate: 0.02, ..Impairment::default() };
@@ -245,18 +214,17 @@ fn closed_ports_say_so() {
 fn a_peer_that_resets_or_stops_reading_disturbs_nobody() {
     let world = World::new("rude-peers");
     let machine = world.serving("");
-    let root = root_handle(&world.host, SERVER);
-    let mut good = RpcClient::tcp(&world.host, at(SERVER, 2049)).unwrap();
-    let file = create(&mut good, &root, b"file");
+    let (mut good, root) = Transport::Tcp.mount(&world.host, SERVER.parse().unwrap(), "/");
+    let file = create(&mut good, &root);
     write(&mut good, &file, 0, &vec![5; 512 << 10]);
     // Asks for 64 MiB and never reads; a second one resets in the middle of it.
+    let mut arguments = Encoder::new(Buffer::unpooled(128), 0);
+    arguments.opaque(&file);
+    arguments.u64(0);
+    arguments.u32(512 << 10);
     let read_call = |xid: u32| {
-        let words = [0x8000_0000 | (40 + 4 + file.len() as u32 + 12), xid, 0, 2, NFS, 3, 6, 0, 0, 0, 0];
-        let mut call: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
-        call.extend_from_slice(&(file.len() as u32).to_be_bytes());
-        call.extend_from_slice(&file);
-        call.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0]);
-        call
+        let call = message(xid, [2, NFS, 3, 6], arguments.written());
+        [&(LAST | call.len() as u32).to_be_bytes()[..], &call].concat()
     };
     let mut greedy = world.host.tcp_connect(at(SERVER, 2049), SOON).unwrap();
     let mut rude = world.host.tcp_connect_from(900, at(SERVER, 2049), SOON).unwrap();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::cpio::Cpio;
 use super::elf::needed_libraries;
 use super::modules::Modules;
+use super::overlay::{self, Kind};
 use super::packages::Packages;
 use crate::error::{Error, Result};
 
@@ -18,6 +19,7 @@ pub struct Initramfs {
     pub programs: Vec<String>,
     pub modules: Vec<String>,
     pub files: Vec<(PathBuf, String)>,
+    pub overlays: Vec<PathBuf>,
 }
 
 /// Packages of every guest: tools, and the libraries these are linked with.
@@ -107,7 +109,8 @@ impl Initramfs {
         let modules = Modules::of(&folder)?;
         let image = folder.join(format!("boot/vmlinuz-{}", modules.version));
         let path = packages.home().join(format!("initramfs-{:016x}", self.fingerprint(&kernel)));
-        if !path.exists() || !self.files.is_empty() {
+        // Files of the host may have changed under the same names.
+        if !path.exists() || !self.files.is_empty() || !self.overlays.is_empty() {
             let archive = self.build(&packages, &modules, &folder)?;
             let partial = path.with_extension("partial");
             fs::write(&partial, archive)
@@ -152,6 +155,9 @@ impl Initramfs {
             let to = to.trim_start_matches('/');
             tree.directories(to.rsplit_once('/').map_or("", |(parent, _)| parent));
             tree.cpio.file(to, mode, &read(from)?);
+        }
+        for root in &self.overlays {
+            tree.overlay(root)?;
         }
         Ok(tree.cpio.finish())
     }
@@ -219,6 +225,18 @@ impl Tree<'_> {
                 self.cpio.directory(&sofar, if sofar == "tmp" { 0o1777 } else { 0o755 });
             }
         }
+    }
+
+    /// A tree of the host. The kernel unpacks in order, so a file here replaces one of the same name before it.
+    fn overlay(&mut self, root: &Path) -> Result<()> {
+        for entry in overlay::entries(root)? {
+            match entry.kind {
+                Kind::Directory => self.directories(&entry.path),
+                Kind::File { from, mode } => self.cpio.file(&entry.path, mode, &read(&from)?),
+                Kind::Symlink { target } => self.cpio.symlink(&entry.path, &target),
+            }
+        }
+        Ok(())
     }
 
     /// A program with the libraries it needs and the loader.

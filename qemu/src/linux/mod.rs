@@ -11,6 +11,7 @@ mod elf;
 mod initramfs;
 mod knfsd;
 mod modules;
+mod overlay;
 mod packages;
 
 use std::path::{Path, PathBuf};
@@ -120,6 +121,17 @@ impl LinuxSpec {
     /// Puts a file of the host into the guest. Programs must be linked statically.
     pub fn file(mut self, from: &Path, to: &str) -> Self {
         self.contents.files.push((from.into(), to.into()));
+        self
+    }
+
+    /// Puts a whole tree of the host into the guest: `overlay("/x")` makes `/x/usr/sbin/tool` the guest's
+    /// `/usr/sbin/tool`. For what no Debian package has; a file replaces the guest's own of that name.
+    ///
+    /// Permissions of files and symbolic links are kept; everything belongs to root. Unlike [`LinuxSpec::program`] this looks
+    /// for nothing: libraries beyond those of the guest's own programs must be in the tree, too, and kernel modules
+    /// in it are for `insmod` (modprobe knows only those named with [`LinuxSpec::module`]).
+    pub fn overlay(mut self, root: impl AsRef<Path>) -> Self {
+        self.contents.overlays.push(root.as_ref().into());
         self
     }
 

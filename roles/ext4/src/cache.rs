@@ -160,6 +160,20 @@ impl PageCache {
         Ok(())
     }
 
+    /// The `length` bytes from byte `position` on, where they lie. They must not cross a page.
+    pub fn view(&mut self, position: u64, length: usize) -> Result<&[u8], BlockError> {
+        self.check_range(position, length)?;
+        let (page, within, _) = piece(position, length);
+        if self.pages.contains_key(&page) {
+            self.counters.hits += 1;
+        } else {
+            self.fetch(page, page)?;
+        }
+        let cached = self.pages.get_mut(&page).ok_or(BlockError::Io)?;
+        cached.used = true;
+        cached.data.get(within..within + length).ok_or(BlockError::OutOfRange)
+    }
+
     /// Takes `input` for byte `position`. It is on the device after the next [`PageCache::flush`].
     pub fn write(&mut self, position: u64, input: &[u8]) -> Result<(), BlockError> {
         self.check_range(position, input.len())?;

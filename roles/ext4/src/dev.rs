@@ -5,7 +5,7 @@ mod disk;
 mod e2fsprogs;
 
 pub use disk::{DiskEvent, FileDisk, Kept, SimDisk};
-pub use e2fsprogs::{Scratch, e2fsck, mke2fs};
+pub use e2fsprogs::{Scratch, debugfs, e2fsck, mke2fs};
 
 use crate::{Ext4Volume, MountError, Options};
 use keelson_hal::{BlockDevice, Clock, Entropy, Instant, Park};

@@ -132,12 +132,12 @@ impl Inner {
         let (mut cursor, mut skip) = cursor_of(cookie, hashed)?;
         let mut page = Page { entries: Vec::new(), room: max_bytes };
 
-        if cookie < BEHIND_DOT && !page.add(b".", inode, BEHIND_DOT) {
+        if cookie < BEHIND_DOT && !page.add(b".".to_vec(), inode, BEHIND_DOT) {
             return Ok(page.part());
         }
         if cookie < BEHIND_DOT_DOT {
             let parent = self.parent(inode)?;
-            if !page.add(b"..", parent, BEHIND_DOT_DOT) {
+            if !page.add(b"..".to_vec(), parent, BEHIND_DOT_DOT) {
                 return Ok(page.part());
             }
         }
@@ -160,7 +160,7 @@ impl Inner {
                 if is_dot(&entry.name) || self.is_hidden(inode, &entry.name) {
                     continue;
                 }
-                if !page.add(&entry.name, entry.inode.raw(), cookie_of(cursor, ordinal)) {
+                if !page.add(entry.name, entry.inode.raw(), cookie_of(cursor, ordinal)) {
                     return Ok(page.part());
                 }
             }
@@ -180,7 +180,10 @@ impl Inner {
         max_bytes: usize,
     ) -> Result<DirPage, VolumeError> {
         let mut page = self.read_dir(dir, cookie, max_bytes)?;
-        for entry in page.entries.iter_mut().filter(|entry| !entry.is_dot()) {
+        // In the order of the inode tables, so that what is not in memory is read ahead.
+        let mut entries: Vec<_> = page.entries.iter_mut().filter(|entry| !entry.is_dot()).collect();
+        entries.sort_unstable_by_key(|entry| entry.inode);
+        for entry in entries {
             entry.attributes = self.attributes(entry.inode as u32).ok();
         }
         Ok(page)
@@ -194,18 +197,13 @@ struct Page {
 
 impl Page {
     /// Adds an entry; false when it does not fit. The first always fits.
-    fn add(&mut self, name: &[u8], inode: u32, cookie: u64) -> bool {
+    fn add(&mut self, name: Vec<u8>, inode: u32, cookie: u64) -> bool {
         let bytes = name.len() + ENTRY_BYTES;
         if bytes > self.room && !self.entries.is_empty() {
             return false;
         }
         self.room = self.room.saturating_sub(bytes);
-        self.entries.push(DirEntry {
-            name: name.to_vec(),
-            inode: u64::from(inode),
-            cookie,
-            attributes: None,
-        });
+        self.entries.push(DirEntry { name, inode: u64::from(inode), cookie, attributes: None });
         true
     }
 

@@ -1,25 +1,23 @@
-//! What the engine does not tell of an inode: nanoseconds and creation time.
+//! Inode records as they lie on the disk (Linux `Documentation/filesystems/ext4/inodes.rst`).
 //!
-//! The engine stores all four times with nanoseconds but returns whole seconds. An inode's exact times are
-//! therefore taken from its record on the disk when it is first asked for, and from the volume's own
-//! operation clock once it was changed. The record on the disk lags behind until the journal is
-//! checkpointed, so changed inodes are kept until then. Times are the same to the nanosecond before and
-//! after a restart.
-//!
-//! The creation time is the discriminator of file handles. Operation times never repeat or go back during a
-//! mount, so two owners of an inode number differ for certain while the wall clock does not go back over a
-//! restart. If it does, they agree only if both were created in the same nanosecond; 14 random bits in each
-//! creation time make that improbable even for clocks that start at the same moment at every boot.
+//! The engine stores all four times with nanoseconds but returns whole seconds, so the records are decoded
+//! here. That is also what makes attributes cheap: the engine keeps 128 inodes, and for any other it reads
+//! and copies a block and searches the 128 for the one to give up.
 
 use crate::superblock::Superblock;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use keelson_volume::Time;
+use keelson_volume::{Attributes, DeviceNumber, FileId, FileType, Time};
+use rsext4::{DirectoryEntryType, InodeInfo};
 
-/// Inodes read from the disk and not changed since that are remembered.
-const CLEAN_LIMIT: usize = 4096;
+/// Bytes of a record that hold what is decoded here; the least inode size that is mounted is 256.
+pub(crate) const RECORD: usize = 160;
 
 /// The times of one inode.
+///
+/// The creation time is the discriminator of file handles. Operation times never repeat or go back during a
+/// mount, so two owners of an inode number differ for certain while the wall clock does not go back over a
+/// restart. If it does, they agree only if both were created in the same nanosecond; 14 random bits in each
+/// creation time make that improbable even for clocks that start at the same moment at every boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Times {
     pub accessed: Time,
@@ -40,9 +38,9 @@ impl Times {
         ((self.created.seconds as u64) << 30) | u64::from(self.created.nanos & 0x3FFF_FFFF)
     }
 
-    /// Decodes an on-disk inode (Linux `Documentation/filesystems/ext4/inodes.rst`).
+    /// Decodes the times of a record.
     pub fn decode(record: &[u8]) -> Times {
-        let extra_size = word(record, 0x80) as u16;
+        let extra_size = half(record, 0x80);
         let extra = |offset: usize| {
             if 128 + usize::from(extra_size) >= offset + 4 { word(record, offset) } else { 0 }
         };
@@ -53,6 +51,148 @@ impl Times {
             created: decode_time(extra(0x90), extra(0x94)),
         }
     }
+}
+
+/// What an inode says of its object beside the times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// `None` for a type that does not exist.
+    pub file_type: Option<FileType>,
+    pub mode: u32,
+    pub links: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+    pub allocated: u64,
+    pub device: DeviceNumber,
+}
+
+impl Status {
+    /// Decodes the rest of a record.
+    pub fn decode(record: &[u8], superblock: &Superblock) -> Status {
+        const HUGE_FILE: u32 = 0x4_0000;
+        let mode = half(record, 0x00);
+        let file_type = type_of_mode(mode);
+        // Only files have the upper half; elsewhere it once was something else.
+        let size_high = if file_type == Some(FileType::Regular) { word(record, 0x6C) } else { 0 };
+        let blocks = u64::from(word(record, 0x1C));
+        let allocated = match superblock.huge_files {
+            false => blocks * 512,
+            true => {
+                let blocks = blocks | u64::from(half(record, 0x74)) << 32;
+                blocks * if word(record, 0x20) & HUGE_FILE != 0 { superblock.block_size } else { 512 }
+            }
+        };
+        let device = match file_type {
+            Some(FileType::CharDevice | FileType::BlockDevice) => {
+                decode_device(word(record, 0x28), word(record, 0x2C))
+            }
+            _ => DeviceNumber::default(),
+        };
+        let wide =
+            |low: usize, high: usize| u32::from(half(record, low)) | u32::from(half(record, high)) << 16;
+        Status {
+            file_type,
+            mode: u32::from(mode) & 0o7777,
+            links: u32::from(half(record, 0x1A)),
+            uid: wide(0x02, 0x78),
+            gid: wide(0x18, 0x7A),
+            size: u64::from(word(record, 0x04)) | u64::from(size_high) << 32,
+            allocated,
+            device,
+        }
+    }
+
+    /// Together with the times; `None` for a type that does not exist.
+    pub fn attributes(&self, inode: u32, times: &Times) -> Option<Attributes> {
+        Some(Attributes {
+            id: FileId { inode: u64::from(inode), discriminator: times.discriminator() },
+            file_type: self.file_type?,
+            mode: self.mode,
+            links: self.links,
+            uid: self.uid,
+            gid: self.gid,
+            size: self.size,
+            allocated: self.allocated,
+            device: self.device,
+            atime: times.accessed,
+            mtime: times.modified,
+            ctime: times.changed,
+        })
+    }
+}
+
+impl From<&InodeInfo> for Status {
+    fn from(info: &InodeInfo) -> Status {
+        let device = info.device_number.map_or(DeviceNumber::default(), |device| DeviceNumber {
+            major: device.major(),
+            minor: device.minor(),
+        });
+        Status {
+            file_type: type_of_engine(info.file_type()),
+            mode: u32::from(info.mode) & 0o7777,
+            links: u32::from(info.links),
+            uid: info.uid,
+            gid: info.gid,
+            size: info.size,
+            allocated: info.blocks.saturating_mul(512),
+            device,
+        }
+    }
+}
+
+impl From<&Attributes> for Status {
+    fn from(attributes: &Attributes) -> Status {
+        Status {
+            file_type: Some(attributes.file_type),
+            mode: attributes.mode,
+            links: attributes.links,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            size: attributes.size,
+            allocated: attributes.allocated,
+            device: attributes.device,
+        }
+    }
+}
+
+fn type_of_mode(mode: u16) -> Option<FileType> {
+    Some(match mode >> 12 {
+        0x1 => FileType::Fifo,
+        0x2 => FileType::CharDevice,
+        0x4 => FileType::Directory,
+        0x6 => FileType::BlockDevice,
+        0x8 => FileType::Regular,
+        0xA => FileType::Symlink,
+        0xC => FileType::Socket,
+        _ => return None,
+    })
+}
+
+fn type_of_engine(kind: DirectoryEntryType) -> Option<FileType> {
+    Some(match kind {
+        DirectoryEntryType::RegularFile => FileType::Regular,
+        DirectoryEntryType::Directory => FileType::Directory,
+        DirectoryEntryType::CharacterDevice => FileType::CharDevice,
+        DirectoryEntryType::BlockDevice => FileType::BlockDevice,
+        DirectoryEntryType::Fifo => FileType::Fifo,
+        DirectoryEntryType::Socket => FileType::Socket,
+        DirectoryEntryType::Symlink => FileType::Symlink,
+        DirectoryEntryType::Unknown => return None,
+    })
+}
+
+/// Eight bits each in the first word, or else twelve and twenty in the second.
+fn decode_device(old: u32, new: u32) -> DeviceNumber {
+    if old != 0 {
+        return DeviceNumber { major: (old >> 8) & 0xFF, minor: old & 0xFF };
+    }
+    DeviceNumber { major: (new >> 8) & 0xFFF, minor: (new & 0xFF) | ((new >> 12) & 0xF_FF00) }
+}
+
+fn half(record: &[u8], offset: usize) -> u16 {
+    let bytes = record.get(offset..offset + 2).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u16::from_le_bytes)
 }
 
 /// The little-endian word at `offset`; 0 beyond the end.
@@ -95,50 +235,6 @@ impl InodeLocations {
     }
 }
 
-/// Times of recently used inodes.
-#[derive(Default)]
-pub(crate) struct TimeTable {
-    clean: BTreeMap<u32, Times>,
-    changed: BTreeMap<u32, Times>,
-}
-
-impl TimeTable {
-    pub fn get(&self, inode: u32) -> Option<Times> {
-        self.changed.get(&inode).or_else(|| self.clean.get(&inode)).copied()
-    }
-
-    /// Remembers what was read from the disk.
-    pub fn learn(&mut self, inode: u32, times: Times) {
-        if self.clean.len() >= CLEAN_LIMIT {
-            self.clean.clear();
-        }
-        self.clean.insert(inode, times);
-    }
-
-    /// Remembers what an operation wrote.
-    pub fn change(&mut self, inode: u32, times: Times) {
-        self.clean.remove(&inode);
-        self.changed.insert(inode, times);
-    }
-
-    /// The inode was freed.
-    pub fn forget(&mut self, inode: u32) {
-        self.clean.remove(&inode);
-        self.changed.remove(&inode);
-    }
-
-    /// Inodes whose record on the disk may be older than what is known here.
-    pub fn pinned(&self) -> usize {
-        self.changed.len()
-    }
-
-    /// The journal was checkpointed: the disk tells the truth about every inode.
-    pub fn checkpointed(&mut self) {
-        self.clean.clear();
-        self.changed.clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,5 +249,11 @@ mod tests {
     #[test]
     fn a_short_record_reads_as_zero() {
         assert_eq!(Times::decode(&[]), Times::default());
+    }
+
+    #[test]
+    fn decodes_old_and_new_device_numbers() {
+        assert_eq!(decode_device(0x0803, 7), DeviceNumber { major: 8, minor: 3 });
+        assert_eq!(decode_device(0, 0x1234_5678), DeviceNumber { major: 0x456, minor: 0x1_2378 });
     }
 }

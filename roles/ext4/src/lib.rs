@@ -15,7 +15,8 @@
 //!
 //! ```text
 //!   volume, ops, directory, state    the Volume trait, group commit, cookies, state files
-//!   inode, accounting                what the engine does not tell, or gets wrong
+//!   attributes, inode, lagging       attributes: from the disk, or of what changed since the checkpoint
+//!   accounting                       what the engine gets wrong
 //!   rsext4                           the engine: ext4 and jbd2, unmodified
 //!   cache                            pages, read-ahead, coalesced write-back between flushes
 //!   hal::BlockDevice
@@ -41,6 +42,7 @@
 extern crate alloc;
 
 mod accounting;
+mod attributes;
 mod cache;
 mod clock;
 #[cfg(any(test, feature = "dev"))]
@@ -48,6 +50,7 @@ pub mod dev;
 mod directory;
 mod error;
 mod inode;
+mod lagging;
 mod ops;
 mod state;
 mod superblock;

@@ -290,7 +290,7 @@ impl Inner {
         }
         let inode = id.inode as u32;
         let number = inode_number(inode)?;
-        let now = self.begin(&[before.ctime]);
+        let now = self.begin(&[&before])?;
         if let Some(size) = changes.size {
             check_regular(&before)?;
             if size > self.max_file_size() {
@@ -324,10 +324,10 @@ impl Inner {
     /// Reads a regular file or a symbolic link; sets the access time as the engine does.
     fn read(&mut self, from: &Attributes, offset: u64, buffer: &mut [u8]) -> Result<usize, VolumeError> {
         let number = inode_number(from.id.inode as u32)?;
-        let now = self.begin(&[]);
+        let now = self.begin(&[])?;
         let length = self.call(|engine| engine.read_inode(number, offset, buffer))?;
         if length > 0 && !self.read_only {
-            self.touch(number.raw(), |times| times.accessed = now)?;
+            self.touch_access(from, now)?;
         }
         Ok(length)
     }
@@ -349,7 +349,7 @@ impl Inner {
         let end = end.ok_or(VolumeError::TooBig)?;
         self.check_write_space(&before, offset, end)?;
         let number = inode_number(id.inode as u32)?;
-        let now = self.begin(&[before.ctime]);
+        let now = self.begin(&[&before])?;
         self.written.insert(number.raw());
         self.call(|engine| engine.write_inode(number, offset, data))?;
         self.touch(number.raw(), |times| (times.modified, times.changed) = (now, now))?;
@@ -416,10 +416,10 @@ impl Inner {
         check_kind(&new.kind, before.links)?;
         self.check_inodes()?;
         self.check_space(2)?;
-        let now = self.begin_create(&[before.ctime]);
+        let now = self.begin_create(&[&before])?;
         let info = self.create_inode(dir.inode as u32, name, &new)?;
         let inode = info.number.raw();
-        self.times.change(inode, Times::all(now));
+        self.lagging.change(inode, Times::all(now));
         let (accessed, modified) = (chosen(new.atime, now), chosen(new.mtime, now));
         if matches!(new.atime, SetTime::To(_)) || matches!(new.mtime, SetTime::To(_)) {
             let (atime, mtime) = (accessed.map(timestamp), modified.map(timestamp));
@@ -474,7 +474,7 @@ impl Inner {
             return Err(VolumeError::TooManyLinks);
         }
         self.check_space(1)?;
-        let now = self.begin(&[before.ctime, target.ctime]);
+        let now = self.begin(&[&before, &target])?;
         let (number, parent) = (inode_number(id.inode as u32)?, inode_number(dir.inode as u32)?);
         self.call(|engine| engine.hard_link(number, parent, name))?;
         self.touch(number.raw(), |times| times.changed = now)?;
@@ -489,7 +489,7 @@ impl Inner {
             return Err(VolumeError::IsDirectory);
         }
         let object = self.describe(&info)?;
-        let now = self.begin(&[before.ctime, object.ctime]);
+        let now = self.begin(&[&before, &object])?;
         self.disarm_device(&info)?;
         let inode = self.discard(dir.inode as u32, name)?;
         if object.links > 1 {
@@ -505,13 +505,13 @@ impl Inner {
             return Err(VolumeError::NotDirectory);
         }
         let object = self.describe(&info)?;
-        let now = self.begin(&[before.ctime]);
+        let now = self.begin(&[&before, &object])?;
         let parent = inode_number(dir.inode as u32)?;
         let outcome = self.call(|engine| engine.remove_empty_directory(parent, name))?;
         if outcome.requires_reap() {
             self.bury(outcome.inode);
         }
-        self.times.forget(outcome.inode.raw());
+        self.lagging.forget(outcome.inode.raw());
         self.touch(parent.raw(), |times| (times.modified, times.changed) = (now, now))?;
         Ok(Removed { object: object.id, dir: self.change(before)? })
     }
@@ -541,15 +541,12 @@ impl Inner {
         self.check_rename(from_dir.inode as u32, to_inode, &source, target.as_ref(), to_before.links)?;
 
         let moved = self.describe(&source)?;
-        let mut changed = vec![from_before.ctime, to_before.ctime, moved.ctime];
-        if let Some(target) = &target {
-            changed.push(self.describe(target)?.ctime);
-        }
-        let now = self.begin(&changed);
+        let replaced = target.map(|target| self.describe(&target)).transpose()?;
+        let now = self.begin(&[&from_before, &to_before, &moved, replaced.as_ref().unwrap_or(&moved)])?;
         self.move_name(from_dir.inode as u32, from, to_inode, to, &source, target.as_ref())?;
         if let Some(target) = target {
             if target.is_directory() || target.links <= 1 {
-                self.times.forget(target.number.raw());
+                self.lagging.forget(target.number.raw());
                 self.written.remove(&target.number.raw());
             } else {
                 self.touch(target.number.raw(), |times| times.changed = now)?;

@@ -51,7 +51,7 @@ impl Inner {
         }
         let mut content = vec![0; length];
         // Reading sets the access time.
-        let now = self.begin(&[]);
+        let now = self.begin(&[])?;
         let read = self.call(|engine| engine.read_inode(info.number, 0, &mut content))?;
         if read > 0 && !self.read_only {
             self.touch(info.number.raw(), |times| times.accessed = now)?;
@@ -74,14 +74,14 @@ impl Inner {
         let new = check_name(NEW)?;
         let number = inode_number(dir)?;
         if self.child(dir, new)?.is_some() {
-            self.begin(&[]);
+            self.begin(&[])?;
             self.discard(dir, new)?;
         }
-        let now = self.begin_create(&[]);
+        let now = self.begin_create(&[])?;
         let permissions = FilePermissions::new(0o600).map_err(|_| VolumeError::Io)?;
         let info = self.call(|engine| engine.create_regular_file(NOBODY_ELSE, number, new, permissions))?;
         let inode = info.number;
-        self.times.change(inode.raw(), Times::all(now));
+        self.lagging.change(inode.raw(), Times::all(now));
         if !content.is_empty() {
             self.call(|engine| engine.write_inode(inode, 0, content))?;
         }
@@ -106,14 +106,14 @@ impl Inner {
     }
 
     fn make_state_dir(&mut self) -> Result<u32, VolumeError> {
-        let changed = self.times_of(ROOT)?.changed;
-        let now = self.begin_create(&[changed]);
+        let before = self.attributes(ROOT)?;
+        let now = self.begin_create(&[&before])?;
         let root = inode_number(ROOT)?;
         let name = check_name(STATE_DIR)?;
         let permissions = FilePermissions::new(0o700).map_err(|_| VolumeError::Io)?;
         let info = self.call(|engine| engine.create_directory(NOBODY_ELSE, root, name, permissions))?;
         let inode = info.number.raw();
-        self.times.change(inode, Times::all(now));
+        self.lagging.change(inode, Times::all(now));
         self.touch(ROOT, |times| (times.modified, times.changed) = (now, now))?;
         self.state_dir = Some(inode);
         Ok(inode)

@@ -10,6 +10,7 @@ pub(crate) const POSITION: u64 = 1024;
 pub(crate) const LENGTH: usize = 1024;
 
 const MAGIC: u16 = 0xEF53;
+const RO_COMPAT_HUGE_FILE: u32 = 0x8;
 const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_64BIT: u32 = 0x80;
@@ -35,7 +36,7 @@ const fn removable(bit: u32, name: &'static str) -> Feature {
 
 /// What the engine reads and writes correctly.
 const KNOWN_INCOMPAT: u32 = 0x2 | INCOMPAT_RECOVER | 0x40 | INCOMPAT_64BIT | 0x200 | INCOMPAT_CSUM_SEED;
-const KNOWN_RO_COMPAT: u32 = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x40 | RO_COMPAT_METADATA_CSUM;
+const KNOWN_RO_COMPAT: u32 = 0x1 | 0x2 | RO_COMPAT_HUGE_FILE | 0x10 | 0x20 | 0x40 | RO_COMPAT_METADATA_CSUM;
 
 /// Names of what is refused (`e2fsprogs: lib/e2p/feature.c` calls them so).
 const REFUSED_INCOMPAT: &[Feature] = &[
@@ -81,6 +82,8 @@ pub(crate) struct Superblock {
     pub has_journal: bool,
     pub needs_recovery: bool,
     pub has_errors: bool,
+    /// Block counts of inodes have 48 bits, and some are in filesystem blocks.
+    pub huge_files: bool,
     /// Where the checksums of metadata start; `None` without the metadata_csum feature.
     pub checksum_seed: Option<u32>,
 }
@@ -149,6 +152,7 @@ impl Superblock {
             has_journal: u32_at(raw, 0x5C) & COMPAT_HAS_JOURNAL != 0,
             needs_recovery: u32_at(raw, 0x60) & INCOMPAT_RECOVER != 0,
             has_errors: u16_at(raw, 0x3A) & STATE_ERRORS != 0,
+            huge_files: u32_at(raw, 0x64) & RO_COMPAT_HUGE_FILE != 0,
             checksum_seed: checksum_seed(raw),
         })
     }

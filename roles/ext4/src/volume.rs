@@ -4,7 +4,8 @@ use crate::accounting;
 use crate::cache::{CacheCounters, CacheIo, PageCache};
 use crate::clock::{OperationClock, nanos_from_time, time_from_nanos};
 use crate::error::MountError;
-use crate::inode::{InodeLocations, TimeTable, Times};
+use crate::inode::{InodeLocations, RECORD};
+use crate::lagging::Lagging;
 use crate::superblock::{self, Superblock};
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
@@ -13,10 +14,10 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use keelson_exec::yield_now;
 use keelson_hal::{BlockDevice, BlockError, Clock, Entropy, Park};
-use keelson_volume::{Attributes, DeviceNumber, FileId, FileType, Time, VolumeError};
+use keelson_volume::{Attributes, Time, VolumeError};
 use rsext4::{
-    DirectoryEntryType, Ext4, Ext4Error, Ext4ErrorKind, FileExtentTarget, InodeInfo, InodeNumber,
-    MountServices, MountedServices, NoopObserver,
+    Ext4, Ext4Error, Ext4ErrorKind, FileExtentTarget, InodeNumber, MountServices, MountedServices,
+    NoopObserver,
 };
 
 /// The root directory's inode number, the same on every ext4.
@@ -24,8 +25,8 @@ pub(crate) const ROOT: u32 = 2;
 /// Operations after which a sync is forced: the engine copies its running transaction with every
 /// operation, so each becomes dearer as it grows (1,000 creates in one cost 29 us each, 10,000 140 us).
 const OPERATIONS_PER_SYNC: u64 = 256;
-/// Changed inodes whose times are kept in memory before a checkpoint makes the disk tell them.
-const PINNED_INODES: usize = 16_384;
+/// Changed inodes that are kept in memory (some 150 bytes each) before a checkpoint makes the disk tell of them.
+const LAGGING_INODES: usize = 16_384;
 
 /// How to mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ pub(crate) struct Inner {
     cache: Rc<RefCell<PageCache>>,
     pub superblock: Superblock,
     locations: InodeLocations,
-    pub times: TimeTable,
+    pub lagging: Lagging,
     stamp: OperationClock,
     clock: Rc<dyn Clock>,
     entropy: Rc<dyn Entropy>,
@@ -130,7 +131,7 @@ impl Ext4Volume {
             cache,
             superblock,
             locations: InodeLocations::new(&superblock, tables),
-            times: TimeTable::default(),
+            lagging: Lagging::default(),
             stamp,
             clock,
             entropy,
@@ -220,7 +221,7 @@ impl Inner {
         result.map_err(|error| self.failure(error))
     }
 
-    fn failure(&mut self, error: Ext4Error) -> VolumeError {
+    pub fn failure(&mut self, error: Ext4Error) -> VolumeError {
         let translated = translate(error);
         match error.kind() {
             Ext4ErrorKind::JournalAborted => self.stop_writing(),
@@ -248,23 +249,27 @@ impl Inner {
         if self.read_only { Err(VolumeError::ReadOnly) } else { Ok(()) }
     }
 
-    /// Starts an operation that changes objects last changed at `previous`: later than all of them, than
-    /// every operation before, and not before the wall clock.
-    pub fn begin(&mut self, previous: &[Time]) -> Time {
+    /// Starts an operation that changes `objects`: later than their last changes, than every operation
+    /// before, and not before the wall clock. From here on their records on the disk lag behind, even if the
+    /// operation fails halfway.
+    pub fn begin(&mut self, objects: &[&Attributes]) -> Result<Time, VolumeError> {
         let wall = u64::try_from(self.clock.wall().as_nanos()).unwrap_or(u64::MAX);
-        let latest = previous.iter().map(|&time| nanos_from_time(time)).fold(self.stamp.get(), u64::max);
-        let now = wall.max(latest + 1);
+        let changed = objects.iter().map(|object| nanos_from_time(object.ctime));
+        let now = wall.max(changed.fold(self.stamp.get(), u64::max) + 1);
         self.stamp.set(now);
-        time_from_nanos(now)
+        for object in objects {
+            self.touch(object.id.inode as u32, |_| {})?;
+        }
+        Ok(time_from_nanos(now))
     }
 
     /// As [`Inner::begin`], for creating an object. A few random microseconds keep creation times apart
     /// even after the clock was set back to the very same moment.
-    pub fn begin_create(&mut self, previous: &[Time]) -> Time {
-        self.begin(previous);
+    pub fn begin_create(&mut self, objects: &[&Attributes]) -> Result<Time, VolumeError> {
+        self.begin(objects)?;
         let now = self.stamp.get() + (self.entropy.next_u64() & 0x3FFF);
         self.stamp.set(now);
-        time_from_nanos(now)
+        Ok(time_from_nanos(now))
     }
 
     /// Syncs the engine. File data goes first and by itself, so that a write error there costs the file
@@ -296,7 +301,7 @@ impl Inner {
             return Err(VolumeError::Io);
         }
         self.free_dead();
-        let full = self.journal_bytes >= self.journal_limit || self.times.pinned() >= PINNED_INODES;
+        let full = self.journal_bytes >= self.journal_limit || self.lagging.len() >= LAGGING_INODES;
         if full || miscounted {
             self.checkpoint()?;
         }
@@ -356,6 +361,8 @@ impl Inner {
     fn checkpoint(&mut self) -> Result<(), VolumeError> {
         self.counters.checkpoints += 1;
         let stopped = self.stop_engine().is_ok() && self.repair_counts().is_ok();
+        // Also when that failed: the engine that follows knows nothing but the disk.
+        self.lagging.checkpointed();
         match start_engine(&self.cache, &self.stamp, self.read_only) {
             Ok(engine) if stopped => self.engine = Some(engine),
             started => {
@@ -368,7 +375,6 @@ impl Inner {
             }
         }
         self.journal_bytes = 0;
-        self.times.checkpointed();
         // Mounting freed what had no name.
         self.dead.clear();
         Ok(())
@@ -379,7 +385,7 @@ impl Inner {
     /// commit, and a power cut in between would leave the old name with the other file's data. Until then
     /// the inode is on the filesystem's orphan list, from where a mount or `e2fsck` frees it.
     pub fn bury(&mut self, inode: InodeNumber) {
-        self.times.forget(inode.raw());
+        self.lagging.forget(inode.raw());
         self.written.remove(&inode.raw());
         self.dead.push(inode);
     }
@@ -412,105 +418,17 @@ impl Inner {
         synced
     }
 
-    /// The exact times of an inode.
-    pub fn times_of(&mut self, inode: u32) -> Result<Times, VolumeError> {
-        if let Some(times) = self.times.get(inode) {
-            return Ok(times);
-        }
+    /// Decodes the record of an inode as it lies on the disk.
+    pub fn with_record<T>(
+        &mut self,
+        inode: u32,
+        decode: impl FnOnce(&[u8], &Superblock) -> T,
+    ) -> Result<T, VolumeError> {
         let position = self.locations.position(inode).ok_or(VolumeError::Stale)?;
-        let mut record = [0; 256];
-        self.cache.borrow_mut().read(position, &mut record).map_err(|_| VolumeError::Io)?;
-        let times = Times::decode(&record);
-        self.times.learn(inode, times);
-        Ok(times)
+        let mut cache = self.cache.borrow_mut();
+        let record = cache.view(position, RECORD).map_err(|_| VolumeError::Io)?;
+        Ok(decode(record, &self.superblock))
     }
-
-    /// Applies `change` to the times of an inode that the current operation changed.
-    pub fn touch(&mut self, inode: u32, change: impl FnOnce(&mut Times)) -> Result<(), VolumeError> {
-        let mut times = self.times_of(inode)?;
-        change(&mut times);
-        self.times.change(inode, times);
-        Ok(())
-    }
-
-    /// Attributes of an inode that exists.
-    pub fn attributes(&mut self, inode: u32) -> Result<Attributes, VolumeError> {
-        let number = InodeNumber::new(inode).map_err(|_| VolumeError::Stale)?;
-        let info = match self.engine()?.inode(number) {
-            Ok(info) if info.links > 0 => info,
-            Ok(_) => return Err(VolumeError::Stale),
-            Err(error) if error.kind() == Ext4ErrorKind::NotFound => return Err(VolumeError::Stale),
-            Err(error) => return Err(self.failure(error)),
-        };
-        self.describe(&info)
-    }
-
-    /// Attributes of what the engine found.
-    pub fn describe(&mut self, info: &InodeInfo) -> Result<Attributes, VolumeError> {
-        let inode = info.number.raw();
-        let times = self.times_of(inode)?;
-        let device = info.device_number.map_or(DeviceNumber::default(), |device| DeviceNumber {
-            major: device.major(),
-            minor: device.minor(),
-        });
-        Ok(Attributes {
-            id: FileId { inode: u64::from(inode), discriminator: times.discriminator() },
-            file_type: file_type(info.file_type()).ok_or(VolumeError::Io)?,
-            mode: u32::from(info.mode) & 0o7777,
-            links: u32::from(info.links),
-            uid: info.uid,
-            gid: info.gid,
-            size: info.size,
-            allocated: info.blocks.saturating_mul(512),
-            device,
-            atime: times.accessed,
-            mtime: times.modified,
-            ctime: times.changed,
-        })
-    }
-
-    /// The object a handle names, if it is still that object. Reserved inodes (the journal, the resize
-    /// inode) and the state directory are nobody's business.
-    pub fn resolve(&mut self, id: FileId) -> Result<Attributes, VolumeError> {
-        let found = self.find(id);
-        if found == Err(VolumeError::Stale) {
-            self.counters.stale += 1;
-        }
-        found
-    }
-
-    fn find(&mut self, id: FileId) -> Result<Attributes, VolumeError> {
-        let inode = u32::try_from(id.inode).map_err(|_| VolumeError::Stale)?;
-        let client_may = inode == ROOT || inode >= self.superblock.first_inode;
-        if !client_may || inode > self.superblock.inodes || self.state_dir == Some(inode) {
-            return Err(VolumeError::Stale);
-        }
-        let attributes = self.attributes(inode)?;
-        if attributes.id == id { Ok(attributes) } else { Err(VolumeError::Stale) }
-    }
-
-    /// As [`Inner::resolve`], for a directory.
-    pub fn resolve_dir(&mut self, id: FileId) -> Result<Attributes, VolumeError> {
-        let attributes = self.resolve(id)?;
-        if attributes.file_type == FileType::Directory {
-            Ok(attributes)
-        } else {
-            Err(VolumeError::NotDirectory)
-        }
-    }
-}
-
-fn file_type(kind: DirectoryEntryType) -> Option<FileType> {
-    Some(match kind {
-        DirectoryEntryType::RegularFile => FileType::Regular,
-        DirectoryEntryType::Directory => FileType::Directory,
-        DirectoryEntryType::CharacterDevice => FileType::CharDevice,
-        DirectoryEntryType::BlockDevice => FileType::BlockDevice,
-        DirectoryEntryType::Fifo => FileType::Fifo,
-        DirectoryEntryType::Socket => FileType::Socket,
-        DirectoryEntryType::Symlink => FileType::Symlink,
-        DirectoryEntryType::Unknown => return None,
-    })
 }
 
 fn translate(error: Ext4Error) -> VolumeError {
@@ -574,6 +492,8 @@ fn read_groups(cache: &Rc<RefCell<PageCache>>, superblock: &Superblock) -> Resul
     Ok(tables)
 }
 
+/// Starts the engine. It ends its recovery (replaying the journal, finishing truncations, making a lost+found)
+/// with a checkpoint, so that every inode record on the disk is right afterwards.
 fn start_engine(
     cache: &Rc<RefCell<PageCache>>,
     stamp: &OperationClock,

@@ -1,5 +1,8 @@
 //! Power cuts, failing devices, full disks, and directories of many names.
 
+mod common;
+
+use common::check_listing;
 use keelson_ext4::dev::{FileDisk, Kept, Scratch, Seed, SimDisk, e2fsck, log_to_stderr, mke2fs, mount, run};
 use keelson_ext4::{Ext4Volume, Options};
 use keelson_hal::BlockOp;
@@ -33,6 +36,7 @@ fn image(mebibytes: u64, arguments: &[&str]) -> Vec<u8> {
 fn recover(image: Vec<u8>, check: impl FnOnce(&Ext4Volume)) -> Result<(), String> {
     let disk = SimDisk::new(image, false);
     let volume = mount(disk.clone(), 77, Options::default()).map_err(|error| error.to_string())?;
+    check_listing(&volume, volume.root());
     check(&volume);
     run(volume.unmount()).map_err(|error| error.to_string())?;
     let scratch = Scratch::new();

@@ -1,5 +1,8 @@
 //! Random operations against a model in memory: live, after a remount, across checkpoints, and e2fsck.
 
+mod common;
+
+use common::check_listing;
 use keelson_ext4::dev::{FileDisk, Seed, e2fsck, log_to_stderr, mke2fs, mount, run};
 use keelson_ext4::{Ext4Volume, Options};
 use keelson_hal::Entropy;
@@ -93,7 +96,10 @@ impl Test {
             13 => self.link(),
             14..=15 => self.remove(),
             16 => self.remove_dir(),
-            17 => self.check_one(),
+            17 => {
+                self.check_one();
+                check_listing(&self.volume, self.any_dir());
+            }
             18 => self.check_gone(),
             _ if self.below(4) == 0 => run(self.volume.commit(self.volume.root())).expect("commit"),
             _ => {}
@@ -259,6 +265,7 @@ impl Test {
                 }
             }
             assert_eq!(listed, *names, "names of {dir:?}");
+            check_listing(&self.volume, dir);
         }
         for (&id, content) in &self.model.files {
             let found = run(self.volume.attributes(id)).expect("attributes");

@@ -1,6 +1,10 @@
 //! What is refused, with which words, and what survives a remount.
 
-use keelson_ext4::dev::{FileDisk, ManualClock, NoRest, Scratch, Seed, SimDisk, e2fsck, mke2fs, mount, run};
+mod common;
+
+use common::check_listing;
+use keelson_ext4::dev::{FileDisk, ManualClock, NoRest, Scratch, Seed, SimDisk};
+use keelson_ext4::dev::{debugfs, e2fsck, mke2fs, mount, run};
 use keelson_ext4::{Ext4Volume, MountError, Options};
 use keelson_volume::{ClearSetid, NewObject, ObjectKind, SetTime, Volume, VolumeError};
 use proptest::prelude::*;
@@ -210,4 +214,34 @@ fn handles_times_and_state_survive_a_remount() {
         assert_eq!(run(volume.remove_dir(root, b".keelson")).err(), Some(VolumeError::NotPermitted));
         assert_eq!(run(volume.rename(root, b".keelson", root, b"x")).err(), Some(VolumeError::NotPermitted));
     }
+}
+
+/// A power cut in the middle of a truncation leaves an inode with too many blocks on the orphan list. Mounting
+/// finishes the work, and attributes must not come from before that: they are read from the disk.
+#[test]
+fn a_truncation_finished_by_mounting_is_seen() {
+    let scratch = mke2fs(32, &["-b", "4096"]);
+    let open = |seed| {
+        mount(FileDisk::open(scratch.path(), false).expect("open"), seed, Options::default()).expect("mount")
+    };
+    let volume = open(1);
+    let new = NewObject {
+        kind: ObjectKind::Regular,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        atime: SetTime::Now,
+        mtime: SetTime::Now,
+    };
+    let id = run(volume.create(volume.root(), b"cut", new)).expect("create").object.id;
+    run(volume.write(id, 0, &[7; 100_000], ClearSetid::Yes)).expect("write");
+    run(volume.unmount()).expect("unmount");
+    debugfs(scratch.path(), "set_inode_field cut size 5000");
+    debugfs(scratch.path(), &format!("set_super_value last_orphan {}", id.inode));
+    let volume = open(2);
+    let found = run(volume.attributes(id)).expect("attributes");
+    assert_eq!((found.size, found.allocated), (5000, 8192));
+    check_listing(&volume, volume.root());
+    run(volume.unmount()).expect("unmount");
+    e2fsck(scratch.path()).expect("e2fsck");
 }

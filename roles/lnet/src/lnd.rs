@@ -79,7 +79,8 @@ pub trait LndUpper: 'static {
     /// Takes a message whose payload is complete.
     fn received(&self, peer: &Self::Peer, message: Message);
 
-    /// A message given to [`Lnd::send`] has been handed to TCP entirely, or is lost.
+    /// A message given to [`Lnd::send`] has been handed to TCP entirely, or is lost. This and the two below are
+    /// never called out of a call of LNet's to the LND, but from a task of the LND.
     fn finished(&self, ni: NiId, to: Nid, message: Message, result: Result<(), SendError>);
 
     /// The first connection to the peer is there.

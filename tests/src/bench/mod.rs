@@ -5,7 +5,6 @@
 //! commits. Both servers are up all the time and take turns row by row, so that whatever else the host does meets
 //! both; of several rounds the median counts.
 
-pub mod calls;
 mod profile;
 mod report;
 mod rows;

@@ -1,7 +1,8 @@
 //! What is measured.
 
-use super::calls::{Nfs3, RpcClient, Xdr};
 use super::servers::{COLD_MIB, LONG, MANY, Servers, Side, failed};
+use crate::nfs3::{NFS_PORT, Nfs, Procedure};
+use crate::rpc::RpcClient;
 use keelson_qemu::Result;
 use std::time::{Duration, Instant};
 
@@ -35,9 +36,9 @@ pub struct Row {
 /// All rows, in an order in which later ones find what earlier ones left.
 pub fn rows() -> Vec<Row> {
     vec![
-        small_calls("NULL, one at a time", Nfs3::Null, 1),
-        small_calls("GETATTR, one at a time", Nfs3::GetAttr, 1),
-        small_calls("GETATTR, 16 in flight", Nfs3::GetAttr, 16),
+        small_calls("NULL, one at a time", Procedure::Null, 1),
+        small_calls("GETATTR, one at a time", Procedure::GetAttr, 1),
+        small_calls("GETATTR, 16 in flight", Procedure::GetAttr, 16),
         shell(
             "write",
             "MB",
@@ -99,23 +100,21 @@ fn shell(name: &'static str, unit: &'static str, amount: f64, prepare: &str, run
 }
 
 /// Calls of the bench itself: nothing but the server's cost of a call.
-fn small_calls(name: &'static str, procedure: Nfs3, in_flight: usize) -> Row {
+fn small_calls(name: &'static str, procedure: Procedure, in_flight: usize) -> Row {
     Row {
         name,
         unit: "call",
         amount: CALLS as f64,
         prepare: Box::new(|_, _, _| Ok(())),
         run: Box::new(move |servers, side, _| {
-            let mut client = RpcClient::nfs(&servers.endpoint, side.address, LONG)?;
-            let arguments = |_| {
-                let mut arguments = Xdr::default();
-                if procedure != Nfs3::Null {
-                    arguments.opaque(&side.root);
-                }
-                arguments
-            };
+            let mut nfs = Nfs::new(RpcClient::tcp(&servers.endpoint, (side.address, NFS_PORT).into())?);
             let start = Instant::now();
-            client.nfs_calls(procedure, arguments, CALLS, in_flight).map_err(failed("call the server"))?;
+            nfs.load(procedure, CALLS, in_flight, |_, out| {
+                if procedure != Procedure::Null {
+                    out.opaque(&side.root);
+                }
+            })
+            .map_err(failed("call the server"))?;
             Ok(start.elapsed())
         }),
     }

@@ -1,8 +1,9 @@
 //! The two servers and their client.
 
-use super::calls::{Nfs3, RpcClient, mount};
 use super::{Plan, Report};
 use crate::Appliance;
+use crate::nfs3::{Handle, NFS_PORT, find_and_mount};
+use crate::rpc::{NFS, RpcClient, reserved_port};
 use keelson_qemu::{
     Bench, Cache, Capture, Drive, Endpoint, Error, Ext4Image, Ext4Spec, Knfsd, Lan, LinuxGuest, LinuxSpec,
     Machine, MachineSpec, Nic, NicModel, Port, Result, Rng,
@@ -40,7 +41,7 @@ pub struct Side {
     /// Where the client has it mounted.
     pub mount: &'static str,
     /// NFS handle of the exported directory.
-    pub root: Vec<u8>,
+    pub root: Handle,
 }
 
 enum Server {
@@ -114,7 +115,7 @@ impl Servers {
 
         let side = |server, address: &str, mount_at| -> Result<Side> {
             let address: IpAddr = address.parse().expect("a constant");
-            let root = mount(&endpoint, address, directory(&server)).map_err(failed("mount"))?;
+            let root = find_and_mount(&endpoint, address, directory(&server)).map_err(failed("mount"))?;
             let from = directory(&server);
             client.ok(
                 &format!(
@@ -204,10 +205,10 @@ fn first_reply(endpoint: &Endpoint, server: &str, machine: &Machine) -> Result<B
     wait_for_arp(endpoint, address)?;
     let deadline = machine.started() + LONG;
     loop {
-        let client = RpcClient::connect(endpoint, SocketAddr::new(address, 2049), Duration::from_millis(500));
-        let replied = client.and_then(|mut client| {
-            client.nfs_call(Nfs3::Null, &[]).map(drop).map_err(failed("call the server"))
-        });
+        let (from, to) = (reserved_port(), SocketAddr::new(address, NFS_PORT));
+        let stream = endpoint.tcp_connect_from(from, to, Duration::from_millis(500));
+        let replied =
+            stream.and_then(|stream| RpcClient::over(stream).null(NFS, 3).map_err(failed("call the server")));
         match replied {
             Ok(()) => {
                 let (time, cpu) = (machine.started().elapsed(), machine.usage()?.cpu);
@@ -271,6 +272,6 @@ fn memory_and_size(report: &mut Report, machine: &Machine, knfsd: &LinuxGuest) -
 }
 
 /// Wraps errors of this side of the bench.
-pub fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Io { doing: doing.into(), source }
+pub fn failed<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| Error::Io { doing: doing.into(), source: source.into() }
 }

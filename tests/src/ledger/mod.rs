@@ -10,13 +10,15 @@
 //! be old or new, and the file may have any length in between.
 
 mod books;
+mod data;
 mod found;
+mod names;
 
 use keelson_qemu::Rng;
 
-use crate::nfs3::{Handle, How, Nfs, Set, Stable, status};
+use crate::nfs3::{Handle, Nfs, Stable, status};
 use crate::rpc::RpcError;
-use books::{Books, File, Object};
+use books::{Books, Object};
 use found::Found;
 
 /// Most names in a ledger's directory: one block of ext4, so that it is never split.
@@ -62,6 +64,8 @@ macro_rules! acknowledged {
     }};
 }
 
+use acknowledged;
+
 impl Ledger {
     /// Opens books for directory `top` (made here) in `root`.
     pub fn open(nfs: &mut Nfs, root: &[u8], top: &str, seed: u64) -> Result<Ledger, Trouble> {
@@ -99,7 +103,6 @@ impl Ledger {
         }
         result
     }
-
     /// The change is entered in `after` before the call is made; only handles come later.
     fn change(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
         let dice = self.rng.below(100);
@@ -119,193 +122,6 @@ impl Ledger {
             _ => self.commit(nfs, after),
         }
     }
-
-    fn create(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let (folder, path, name) = self.new_name(after);
-        let (number, mode) = (self.number(), 0o600 + self.rng.below(64) as u32);
-        after.names.insert(path.clone(), Object::File(number));
-        after.files.insert(number, File { mode, ..File::default() });
-        let made = acknowledged!(nfs.create(&folder, name.as_bytes(), How::Guarded(Set::mode(mode))), path);
-        after.files.entry(number).or_default().handle = Some(made.handle);
-        Ok(())
-    }
-
-    fn make_folder(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let (folder, path, name) = self.new_name(after);
-        after.names.insert(path.clone(), Object::Folder(None));
-        let made = acknowledged!(nfs.mkdir(&folder, name.as_bytes(), 0o755), path);
-        after.names.insert(path, Object::Folder(Some(made.handle)));
-        Ok(())
-    }
-
-    fn symlink(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let (folder, path, name) = self.new_name(after);
-        let target = "t".repeat(1 + self.rng.below(200) as usize);
-        after.names.insert(path.clone(), Object::Link(target.clone()));
-        acknowledged!(nfs.symlink(&folder, name.as_bytes(), target.as_bytes()), path);
-        Ok(())
-    }
-
-    fn link(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let Some((_, number)) = self.any_file(after) else { return self.create(nfs, after) };
-        let (folder, path, name) = self.new_name(after);
-        after.names.insert(path.clone(), Object::File(number));
-        let handle = after.handle(number);
-        acknowledged!(nfs.link(&handle, &folder, name.as_bytes()), path);
-        Ok(())
-    }
-
-    /// Moves a folder with everything in it.
-    fn move_folder(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let folders =
-            after.names.iter().filter(|(path, object)| !path.is_empty() && object.number().is_none());
-        let folders: Vec<_> = folders.map(|(path, _)| path.clone()).collect();
-        let Some(from) = folders.get(self.rng.below(folders.len() as u64) as usize) else {
-            return self.make_folder(nfs, after);
-        };
-        let (to_folder, to, to_name) = self.new_name(after);
-        let inside = format!("{from}/");
-        if to.starts_with(&inside) {
-            // A folder does not go into itself.
-            return self.create(nfs, after);
-        }
-        let (from_folder, from_name) = after.folder_of(from);
-        let names = std::mem::take(&mut after.names).into_iter().map(|(path, object)| match &path {
-            path if path == from => (to.clone(), object),
-            path if path.starts_with(&inside) => (format!("{to}/{}", &path[inside.len()..]), object),
-            _ => (path, object),
-        });
-        after.names = names.collect();
-        let from = (&from_folder[..], from_name.as_bytes());
-        acknowledged!(nfs.rename(from, (&to_folder[..], to_name.as_bytes())), to);
-        Ok(())
-    }
-
-    /// Renames a file, sometimes over another one.
-    fn rename(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let Some((from, number)) = self.any_file(after) else { return self.create(nfs, after) };
-        let (from_folder, from_name) = after.folder_of(&from);
-        let victim = if self.rng.chance(0.4) { self.any_file(after) } else { None };
-        let (to_folder, to, to_name) = match victim {
-            // A rename between two names of one file does nothing at all.
-            Some((to, other)) if other != number => {
-                let (folder, name) = after.folder_of(&to);
-                (folder, to, name)
-            }
-            _ => self.new_name(after),
-        };
-        after.names.remove(&from);
-        let replaced = after.names.insert(to.clone(), Object::File(number));
-        let from = (&from_folder[..], from_name.as_bytes());
-        acknowledged!(nfs.rename(from, (&to_folder[..], to_name.as_bytes())), to);
-        if let Some(Object::File(replaced)) = replaced {
-            self.bury(after, replaced);
-        }
-        Ok(())
-    }
-
-    /// Removes a file, a link or an empty folder.
-    fn remove(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let removable: Vec<_> = after.names.keys().filter(|path| after.is_removable(path)).cloned().collect();
-        let Some(path) = removable.get(self.rng.below(removable.len() as u64) as usize) else {
-            return self.create(nfs, after);
-        };
-        let (folder, name) = after.folder_of(path);
-        match after.names.remove(path) {
-            Some(Object::Folder(handle)) => {
-                acknowledged!(nfs.rmdir(&folder, name.as_bytes()), path);
-                self.gone.extend(handle);
-            }
-            Some(Object::File(number)) => {
-                acknowledged!(nfs.remove(&folder, name.as_bytes()), path);
-                self.bury(after, number);
-            }
-            _ => acknowledged!(nfs.remove(&folder, name.as_bytes()), path),
-        }
-        Ok(())
-    }
-
-    fn truncate(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let Some((path, number)) = self.any_file(after) else { return self.create(nfs, after) };
-        if !after.files[&number].loose.is_empty() {
-            return self.commit_one(nfs, after, number);
-        }
-        let size = self.rng.below(LONGEST);
-        let handle = after.handle(number);
-        let file = after.files.entry(number).or_default();
-        // Ordered data, as ext4 does it: the rest of the new last block is zeroed before the size is committed. A cut
-        // in between shows the zeros under the old size, so while the call is in doubt they may be there.
-        let rest = (size.next_multiple_of(BLOCK)).min(file.stable.len() as u64).saturating_sub(size);
-        let before = self.certain.files.entry(number).or_default();
-        before.loose.push((size.min(file.stable.len() as u64), vec![0; rest as usize]));
-        file.stable.resize(size as usize, 0);
-        file.history.push(format!("size {size}"));
-        acknowledged!(nfs.setattr(&handle, Set::size(size), None), path);
-        Ok(())
-    }
-
-    fn chmod(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let Some((path, number)) = self.any_file(after) else { return self.create(nfs, after) };
-        let mode = self.rng.below(0o1000) as u32;
-        let handle = after.handle(number);
-        after.files.entry(number).or_default().mode = mode;
-        acknowledged!(nfs.setattr(&handle, Set::mode(mode), None), path);
-        Ok(())
-    }
-
-    fn write(&mut self, nfs: &mut Nfs, after: &mut Books, stable: Stable) -> Result<(), Trouble> {
-        let Some((path, number)) = self.any_file(after) else { return self.create(nfs, after) };
-        if stable != Stable::Unstable && !after.files[&number].loose.is_empty() {
-            return self.commit_one(nfs, after, number);
-        }
-        let offset = self.rng.below(LONGEST - 70_000);
-        let len =
-            if self.rng.chance(0.5) { self.rng.below(5000) } else { self.rng.below(70_000) } as usize + 1;
-        let fill = self.rng.next_u64();
-        let data: Vec<u8> = (0..len as u64).map(|i| (fill.wrapping_add(i * 0x9e37) >> 8) as u8).collect();
-        let handle = after.handle(number);
-        let file = after.files.entry(number).or_default();
-        // In doubt until it is acknowledged: part of it may be there. So it is loose on both sides.
-        file.loose.push((offset, data.clone()));
-        file.history.push(format!("{len} bytes {stable:?} at {offset}"));
-        self.certain.files.entry(number).or_default().loose.push((offset, data.clone()));
-        let written = acknowledged!(nfs.write(&handle, offset, &data, stable), path);
-        if written.count as usize != len || written.committed < stable as u32 {
-            return Err(Trouble::Wrong(format!("{path}: {written:?} for {len} bytes {stable:?}")));
-        }
-        if written.committed >= Stable::DataSync as u32 && file.loose.len() == 1 {
-            file.stable = file.newest();
-            file.loose.clear();
-        } else if file.loose.len() > 1 && file.verifier != Some(written.verifier) {
-            return Err(Trouble::Wrong(format!("{path}: the write verifier changed without a restart")));
-        } else {
-            file.verifier = Some(written.verifier);
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self, nfs: &mut Nfs, after: &mut Books) -> Result<(), Trouble> {
-        let loose = after.files.iter().find(|(_, file)| !file.loose.is_empty()).map(|(number, _)| *number);
-        match loose {
-            Some(number) => self.commit_one(nfs, after, number),
-            None => self.write(nfs, after, Stable::Unstable),
-        }
-    }
-
-    fn commit_one(&mut self, nfs: &mut Nfs, after: &mut Books, number: u64) -> Result<(), Trouble> {
-        let handle = after.handle(number);
-        let verifier = acknowledged!(nfs.commit(&handle, 0, 0), "commit");
-        let file = after.files.entry(number).or_default();
-        if file.verifier.is_some_and(|known| known != verifier) {
-            return Err(Trouble::Wrong("the write verifier changed without a restart".into()));
-        }
-        file.stable = file.newest();
-        file.loose.clear();
-        file.verifier = None;
-        file.history.push("COMMIT".into());
-        Ok(())
-    }
-
     /// A name that is not taken: handle of its folder, path, last component.
     fn new_name(&mut self, books: &Books) -> (Handle, String, String) {
         let folders = books.names.iter().filter_map(|(path, object)| match object {
@@ -333,14 +149,12 @@ impl Ledger {
         let pick = self.rng.below(files.len() as u64) as usize;
         files.into_iter().nth(pick)
     }
-
     /// Forgets a file without names.
     fn bury(&mut self, after: &mut Books, number: u64) {
         if !after.names.values().any(|object| *object == Object::File(number)) {
             self.gone.extend(after.files.remove(&number).and_then(|file| file.handle));
         }
     }
-
     /// Compares the books with the server after a cut, and goes on with what is there.
     pub fn audit(&mut self, nfs: &mut Nfs) -> Result<(), String> {
         let found = Found::explore(nfs, &self.root, &self.top)?;

@@ -23,12 +23,14 @@
 mod crowd;
 mod entropy;
 mod generator;
+mod routed;
 
 pub use crowd::Crowd;
 pub use generator::{Dead, Generator, Node, Nodes, Spec};
 pub use keelson_lnet::selftest::{Kind, Limit, Load, Probe, RawCounters, Report, Statistics, TestSpec};
 pub use keelson_lnet_wire::nid::Nid;
 pub use keelson_lnet_wire::srpc::{BrwDirection, Check};
+pub use routed::{READY, ROUTER, Routed, Router};
 
 /// A NID from its text.
 ///

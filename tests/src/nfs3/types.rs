@@ -1,5 +1,33 @@
 //! The data types of NFS version 3 (RFC 1813 section 2.5, 2.6 and 3.3), as tests handle them.
 
+/// The procedures (RFC 1813 section 3.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Procedure {
+    Null = 0,
+    GetAttr = 1,
+    SetAttr = 2,
+    Lookup = 3,
+    Access = 4,
+    ReadLink = 5,
+    Read = 6,
+    Write = 7,
+    Create = 8,
+    MkDir = 9,
+    SymLink = 10,
+    MkNod = 11,
+    Remove = 12,
+    RmDir = 13,
+    Rename = 14,
+    Link = 15,
+    ReadDir = 16,
+    ReadDirPlus = 17,
+    FsStat = 18,
+    FsInfo = 19,
+    PathConf = 20,
+    Commit = 21,
+}
+
 /// Status values that tests name.
 #[allow(missing_docs)] // They are those of RFC 1813 section 2.6.
 pub mod status {

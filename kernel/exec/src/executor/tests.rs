@@ -159,3 +159,23 @@ fn notify_between_call_and_poll_is_not_lost() {
         waiting.await;
     });
 }
+
+#[test]
+fn abort_all_ends_tasks_and_what_their_destructors_start() {
+    struct Farewell(Handle);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            self.0.spawn("farewell", core::future::pending());
+        }
+    }
+    let executor = Executor::new(SimClock::new(), None);
+    let handle = executor.handle();
+    let farewell = Farewell(handle.clone());
+    handle.spawn("task", async move {
+        let _farewell = farewell;
+        core::future::pending::<()>().await;
+    });
+    executor.turn();
+    executor.abort_all();
+    assert_eq!(handle.live_tasks(), 0);
+}

@@ -1,4 +1,4 @@
-//! mke2fs and e2fsck, and files for them to work on.
+//! mke2fs, debugfs and e2fsck, and files for them to work on.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -58,6 +58,19 @@ pub fn mke2fs(mebibytes: u64, arguments: &[&str]) -> Scratch {
     let output = output(&mut command);
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     scratch
+}
+
+/// Changes an image with a request to debugfs; what it said.
+///
+/// # Panics
+///
+/// When debugfs is missing or fails.
+pub fn debugfs(path: &Path, request: &str) -> String {
+    let mut command = tool("debugfs");
+    command.args(["-w", "-R", request]).arg(path);
+    let output = output(&mut command);
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Checks an image without changing it; the error is what e2fsck said.

@@ -41,7 +41,8 @@ pub struct LnetConfig {
     pub drain_at_least: Duration,
     /// The same, at most: by then what is still in the buffers is given up.
     pub drain_at_most: Duration,
-    /// How long a message may keep its sender waiting for a buffer before it may take one of the reserve.
+    /// How long a bulk message may keep its sender waiting for a buffer before it may take one of the reserve;
+    /// a small one a tenth of it.
     pub rescue_after: Duration,
     /// Own requests that may wait for an answer at once.
     pub max_requests: usize,

@@ -17,18 +17,25 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    /// So many credits has [`Class::Small`] for one that is configured: a small message is gone as soon as it
-    /// is written, and writing many at once is cheaper.
-    pub const SMALL_FACTOR: u32 = 8;
-
     pub const fn of(payload_length: u32) -> Class {
         if payload_length as usize <= SMALL { Class::Small } else { Class::Bulk }
     }
 
-    /// Credits where `configured` is the number for bulk.
-    pub const fn credits(self, configured: u32) -> u32 {
+    /// Send credits where `configured` is the number for bulk. Small messages have eight times as many: they are
+    /// gone as soon as they are written, and writing many at once is cheaper.
+    pub const fn send_credits(self, configured: u32) -> u32 {
         match self {
-            Class::Small => configured.saturating_mul(Class::SMALL_FACTOR),
+            Class::Small => configured.saturating_mul(8),
+            Class::Bulk => configured,
+        }
+    }
+
+    /// Router credits where `configured` is the number for bulk. A small message that waits holds up pings that
+    /// come on the same connection; so that it seldom has to, a sender may have most of what the share of its
+    /// next hop ([`super::pools`]) allows.
+    pub const fn router_credits(self, configured: u32) -> u32 {
+        match self {
+            Class::Small => configured.saturating_mul(64),
             Class::Bulk => configured,
         }
     }

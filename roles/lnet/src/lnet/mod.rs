@@ -1,7 +1,8 @@
 //! LNet proper: interfaces, peers, credits, routes; what is forwarded and what is for this node.
 //!
 //! ```text
-//!   receive   judges what arrives, takes credits and buffers for it, waits for them      <- LndUpper
+//!   receive   judges what arrives                                                        <- LndUpper
+//!     |-> park      takes credits and buffers for it, waits for them
 //!     |-> send      next hop, send credits, what became of a message                     -> Lnd
 //!     |     `-- routes, gateways       other routers, and whether they are alive
 //!     `-> local     what is for this node; its own requests
@@ -10,13 +11,13 @@
 //!   credits, pools, tag    what a message may occupy, and gives back when it is dropped
 //!   ni, peer               interfaces and neighbours
 //!   fault                  messages lost or delayed on purpose
-//!   lifecycle              up, down, interfaces, forwarding
+//!   lifecycle, forwarding  up, down, interfaces, drain
 //!   show, snapshot         all of it as plain data
 //! ```
 //!
 //! Principles:
 //!
-//! 1. **Nothing is dropped for want of room.** Whoever sends too much is not read (`receive`); what a message
+//! 1. **Nothing is dropped for want of room.** Whoever sends too much is not read (`park`); what a message
 //!    occupies is bounded for its sender, for its next hop and in all (`pools`).
 //! 2. **Nobody pays for others.** A next hop that takes nothing keeps a share of the buffers, not all of them;
 //!    small messages and bulk have separate credits throughout.
@@ -30,11 +31,13 @@ mod config;
 mod counters;
 mod credits;
 mod fault;
+mod forwarding;
 mod gateways;
 mod lifecycle;
 mod local;
 mod ni;
 mod nodes;
+mod park;
 mod peer;
 mod ping;
 mod pools;

@@ -56,7 +56,7 @@ pub(crate) struct Budgets([Sending; 2]);
 
 impl Budgets {
     pub fn new(credits: u32) -> Budgets {
-        Budgets([Class::Small, Class::Bulk].map(|class| Sending::new(class.credits(credits))))
+        Budgets([Class::Small, Class::Bulk].map(|class| Sending::new(class.send_credits(credits))))
     }
 
     pub fn of(&self, class: Class) -> &Sending {

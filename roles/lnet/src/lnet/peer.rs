@@ -67,7 +67,7 @@ impl PeerNi {
             nid,
             tx: Budgets::new(tunables.peer_credits),
             tx_bytes: Cell::new(0),
-            gates: [Class::Small.credits(routed.max(1)), routed.max(1), LOCAL_CREDITS].map(Gate::new),
+            gates: [Class::Small.router_credits(routed.max(1)), routed.max(1), LOCAL_CREDITS].map(Gate::new),
             lanes: Default::default(),
             connected: Cell::new(false),
             dead: Cell::new(false),
@@ -130,16 +130,15 @@ impl PeerNi {
         self.dead.get() || self.ni.removed.get()
     }
 
-    /// Whether a routed message may be sent to it now: always while it is alive, else now and then.
-    pub(crate) fn takes_routed(&self, now: Instant) -> bool {
-        if self.ni.removed.get() {
-            return false;
-        }
-        // A peer timeout of 0 means that nobody is ever taken for dead.
-        if !self.dead.get() || self.ni.tunables.peer_timeout == 0 {
-            return true;
-        }
-        let probe = now >= self.probe_at.get();
+    /// Whether routed messages for it are dropped. With a peer timeout of 0 nobody is ever taken for dead.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.ni.removed.get() || (self.dead.get() && self.ni.tunables.peer_timeout != 0)
+    }
+
+    /// Whether a routed message may be sent to it although it is given up: now and then, to see whether it is
+    /// alive again.
+    pub(crate) fn takes_probe(&self, now: Instant) -> bool {
+        let probe = !self.ni.removed.get() && now >= self.probe_at.get();
         if probe {
             self.probe_at.set(now + PROBE_INTERVAL);
         }

@@ -26,8 +26,9 @@ use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use keelson_lnet_wire::message::LNET_MTU;
 
-/// Next hops that are looked at when a buffer becomes free, beyond those that are served. All of them come to
-/// their turn, and when a pool has become empty all are looked at.
+/// Next hops that are looked at in vain when a buffer becomes free. They come to their turn with the buffers that
+/// become free after this one: there are some as long as anybody has to wait, and in an empty pool every message
+/// fits.
 const LOOK_AT: usize = 8;
 
 /// A pool.
@@ -217,8 +218,7 @@ impl Pool {
         let mut in_vain = 0;
         loop {
             let waiting = self.ring.borrow().len();
-            let look_at = if self.used.get() == 0 { waiting } else { waiting.min(LOOK_AT) };
-            if in_vain >= look_at {
+            if in_vain >= waiting.min(LOOK_AT) {
                 return;
             }
             let Some(hop) = self.ring.borrow_mut().pop_front() else { return };

@@ -1,29 +1,18 @@
-//! The way in: what becomes of a message (LNet specification section 4.5), and the back-pressure on those who
-//! send more than there is room for.
+//! The way in: what becomes of a message (LNet specification section 4.5).
 
 use super::counters::{Count, Drops};
-use super::credits::{Class, Gate, Queue};
+use super::credits::Class;
 use super::fault::Fate;
 use super::peer::{Charge, PeerNi};
-use super::pools::Pools;
 use super::requests::Awaited;
 use super::send::NoHop;
-use super::tag::Tag;
 use super::{Life, Lnet, ping};
 use crate::lnd::{Disposition, LndUpper, NiId, SendError};
 use crate::message::Message;
 use crate::portal::Delivery;
 use alloc::rc::Rc;
-use core::future::{Future, poll_fn};
-use core::pin::Pin;
-use core::task::Poll;
-use core::time::Duration;
-use keelson_hal::Instant;
 use keelson_lnet_wire::message::{Header, Kind, LNET_MTU};
 use keelson_lnet_wire::nid::{NetId, Nid};
-
-/// A message that waits for a buffer asks for one of the reserve this often, once it has waited long enough.
-const RESCUE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What is done with a message.
 enum Verdict {
@@ -33,16 +22,6 @@ enum Verdict {
     Local,
     /// It goes to this neighbour.
     Forward(Rc<PeerNi>),
-}
-
-/// The end of a wait.
-enum Turn {
-    /// What was waited for is there.
-    Served,
-    /// It takes long.
-    Overdue,
-    /// It will not come.
-    Refused,
 }
 
 impl LndUpper for Lnet {
@@ -93,7 +72,7 @@ impl LndUpper for Lnet {
             }
             Verdict::Forward(next) => {
                 let charge = Charge::Routed(Class::of(header.payload_length));
-                let probe = next.is_dead();
+                let probe = next.is_given_up();
                 let tag = self.hold(from, &next, Some(charge), header.payload_length).await;
                 tag.map(|mut tag| {
                     tag.set_routed();
@@ -177,7 +156,7 @@ impl Lnet {
             return Verdict::Drop(|drops| &drops.not_routing);
         }
         match self.next_hop(&header.dest_nid, Some(from)) {
-            Ok(next) if next.takes_routed(self.handle.now()) => Verdict::Forward(next),
+            Ok(next) if !next.is_given_up() || next.takes_probe(self.handle.now()) => Verdict::Forward(next),
             Ok(_) => Verdict::Drop(|drops| &drops.next_hop_dead),
             Err(NoHop::Loop) => Verdict::Drop(|drops| &drops.loops),
             Err(NoHop::TableFull) => Verdict::Drop(|drops| &drops.no_peer),
@@ -239,10 +218,10 @@ impl Lnet {
             return;
         }
         let Some(mut next) = message.tag.to.clone() else { return };
-        if next.is_dead() && !message.tag.probe {
+        if next.is_given_up() && !message.tag.probe {
             // It died meanwhile; a route through another gateway may be left.
             let other = self.next_hop(&message.header.dest_nid, message.tag.from.as_ref());
-            match other.ok().filter(|other| !other.is_dead()) {
+            match other.ok().filter(|other| !other.is_given_up()) {
                 Some(other) => {
                     message.tag.redirect(&other);
                     next = other;
@@ -254,132 +233,5 @@ impl Lnet {
             }
         }
         self.launch(&next, message);
-    }
-
-    /// Takes the credit and the buffer that a message needs, waiting for them if need be. While this waits, the
-    /// connection is not read. `None` when there is no more use in waiting.
-    async fn hold(
-        &self,
-        from: &Rc<PeerNi>,
-        to: &Rc<PeerNi>,
-        charge: Option<Charge>,
-        len: u32,
-    ) -> Option<Tag> {
-        let mut tag = Tag::incoming(&self.books, from);
-        let pools = &self.books.pools;
-        let mut overdue = Instant::ZERO;
-        if let Some(charge) = charge {
-            let gate = from.gate(charge);
-            if !gate.try_take() {
-                let mut place = AtGate { gate, ticket: gate.join(), served: false };
-                overdue = self.overdue();
-                loop {
-                    match self.turn(&gate.queue, place.ticket, overdue, to).await {
-                        Turn::Served => break,
-                        Turn::Refused => return None,
-                        Turn::Overdue => {
-                            if let Some(buffer) = pools.rescue(to, len) {
-                                tag.hold_buffer(to, buffer);
-                                return Some(tag);
-                            }
-                            overdue = self.handle.now() + RESCUE_INTERVAL;
-                        }
-                    }
-                }
-                place.served = true;
-            }
-            tag.hold_credit(charge);
-        }
-        // What is for this node and has no payload needs no memory either.
-        if len == 0 && Rc::ptr_eq(to, &self.this_node) {
-            tag.to = Some(to.clone());
-            return Some(tag);
-        }
-        if let Some(buffer) = pools.try_take(to, len) {
-            tag.hold_buffer(to, buffer);
-            return Some(tag);
-        }
-        if overdue == Instant::ZERO {
-            overdue = self.overdue();
-        }
-        let mut place = AtPool { pools, hop: to, ticket: pools.join(to, len), len, served: false };
-        let queue = &pools.lane(to, len).queue;
-        let buffer = loop {
-            match self.turn(queue, place.ticket, overdue, to).await {
-                Turn::Served => break pools.served(to, place.ticket, len)?,
-                Turn::Refused => return None,
-                Turn::Overdue => {
-                    if let Some(buffer) = pools.rescue(to, len) {
-                        tag.hold_buffer(to, buffer);
-                        return Some(tag);
-                    }
-                    overdue = self.handle.now() + RESCUE_INTERVAL;
-                }
-            }
-        };
-        place.served = true;
-        tag.hold_buffer(to, buffer);
-        Some(tag)
-    }
-
-    fn overdue(&self) -> Instant {
-        self.handle.now() + self.config.borrow().rescue_after
-    }
-
-    /// Waits for a turn in a queue, at most until `overdue`, and only while the next hop is worth waiting for.
-    async fn turn(&self, queue: &Queue, ticket: u64, overdue: Instant, to: &Rc<PeerNi>) -> Turn {
-        let mut sleep = self.handle.sleep_until(overdue);
-        poll_fn(|cx| {
-            if queue.is_served(ticket) {
-                return Poll::Ready(Turn::Served);
-            }
-            if self.gave_up(to) {
-                return Poll::Ready(Turn::Refused);
-            }
-            if Pin::new(&mut sleep).poll(cx).is_ready() {
-                return Poll::Ready(Turn::Overdue);
-            }
-            queue.watch(ticket, cx.waker());
-            Poll::Pending
-        })
-        .await
-    }
-
-    fn gave_up(&self, to: &Rc<PeerNi>) -> bool {
-        let local = Rc::ptr_eq(to, &self.this_node);
-        self.life.get() == Life::Stopped
-            || (!local && (!self.forwards() || (to.is_dead() && to.ni.tunables.peer_timeout != 0)))
-    }
-}
-
-/// A place in the queue for a sender's credits. Given up when dropped.
-struct AtGate<'a> {
-    gate: &'a Gate,
-    ticket: u64,
-    served: bool,
-}
-
-impl Drop for AtGate<'_> {
-    fn drop(&mut self) {
-        if !self.served {
-            self.gate.leave(self.ticket);
-        }
-    }
-}
-
-/// A place in the queue for a next hop's buffers. Given up when dropped.
-struct AtPool<'a> {
-    pools: &'a Pools,
-    hop: &'a Rc<PeerNi>,
-    ticket: u64,
-    len: u32,
-    served: bool,
-}
-
-impl Drop for AtPool<'_> {
-    fn drop(&mut self) {
-        if !self.served {
-            self.pools.leave(self.hop, self.ticket, self.len);
-        }
     }
 }

@@ -49,13 +49,15 @@ enum Refusal {
     Request(Refused),
     /// The NID is ours, the address it was sent to is another.
     Address(Nid),
-    Hello(LndNi, HelloError),
+    /// With the answer to a version that is not known.
+    Hello(HelloError, Hello),
     /// Type "none".
     NoType,
     Own(Nid),
     OtherNet(Nid, Nid),
     Pid(u32),
-    Judged(LndNi, Hello, Verdict),
+    /// With the answer, of type "none".
+    Judged(Verdict, Hello),
     Unwanted,
 }
 
@@ -133,13 +135,13 @@ impl<U: LndUpper> Socklnd<U> {
             // Port scanners, load balancers, peers that changed their mind.
             Refusal::Closed => log::debug!(target: LOG, "LNet: {peer} closed in the middle of its handshake"),
             // In the normal course of things, and dealt with by the peer.
-            Refusal::Judged(_, hello, verdict) => {
-                log::debug!(target: LOG, "LNet: {} from {peer} has to come again: {verdict:?}", hello.src_nid);
+            Refusal::Judged(verdict, ours) => {
+                log::debug!(target: LOG, "LNet: {} from {peer} has to come again: {verdict:?}", ours.dst_nid);
             }
             ref other => self.warn(format_args!("LNet: refusing connection from {peer}: {other}")),
         }
         let mut room = [0; Hello::MAX_LEN];
-        let answer = refusal.answer(peer, &mut room);
+        let answer = refusal.answer(&mut room);
         if !answer.is_empty() {
             let sending = handshake::write(&stream, answer);
             // A peer that does not take a few bytes does not get them.
@@ -160,7 +162,11 @@ impl<U: LndUpper> Socklnd<U> {
             Ok(received) => received,
             Err(Unread::Silent) => return Err(Refusal::Silent),
             Err(Unread::Closed) => return Err(Refusal::Closed),
-            Err(Unread::Malformed(error)) => return Err(Refusal::Hello(ni, error)),
+            Err(Unread::Malformed(error)) => {
+                let to = ProcessId { nid: Nid::new(ni.nid.net(), peer.ip()), pid: 0 };
+                let ours = handshake::hello(&ni, Version::for_nid(&ni.nid), to, ConnType::None);
+                return Err(Refusal::Hello(error, ours));
+            }
         };
         let hello = &received.hello;
         if hello.ctype == ConnType::None {
@@ -179,7 +185,7 @@ impl<U: LndUpper> Socklnd<U> {
         if self.ni_of(key.nid).is_some() {
             return Err(Refusal::Own(key.nid));
         }
-        if key.pid != LUSTRE_PID && !(peer.port() > LAST_RESERVED_PORT) {
+        if key.pid != LUSTRE_PID && !key.is_userspace() {
             return Err(Refusal::Pid(key.pid));
         }
         Ok(Caller { ni, key, received })
@@ -206,7 +212,8 @@ impl<U: LndUpper> Socklnd<U> {
                     super::counters::add(&self.counters.closed_here, peer.connections.borrow().len() as u64);
                     self.close_peer(peer, Ending::Stale);
                 }
-                return Err((stream, Refusal::Judged(ni, hello, verdict)));
+                let ours = handshake::hello(&ni, hello.version, sender(&hello), ConnType::None);
+                return Err((stream, Refusal::Judged(verdict, ours)));
             }
         }
         let greeting = handshake::hello(&ni, hello.version, sender(&hello), kind);
@@ -262,16 +269,10 @@ impl From<Unread<Refused>> for Refusal {
 
 impl Refusal {
     /// What is sent before closing.
-    fn answer<'a>(&self, peer: SocketAddr, room: &'a mut [u8; Hello::MAX_LEN]) -> &'a [u8] {
+    fn answer<'a>(&self, room: &'a mut [u8; Hello::MAX_LEN]) -> &'a [u8] {
         let hello = match self {
             Refusal::Request(refused) => return refused.answer().map_or(&[], |answer| answer),
-            Refusal::Hello(ni, HelloError::Version(_)) => {
-                let to = ProcessId { nid: Nid::new(ni.nid.net(), peer.ip()), pid: 0 };
-                handshake::hello(ni, Version::for_nid(&ni.nid), to, ConnType::None)
-            }
-            Refusal::Judged(ni, hello, _) => {
-                handshake::hello(ni, hello.version, sender(hello), ConnType::None)
-            }
+            Refusal::Hello(HelloError::Version(_), ours) | Refusal::Judged(_, ours) => ours,
             _ => return &[],
         };
         hello.encode(room).unwrap_or_default()
@@ -291,13 +292,13 @@ impl Refusal {
                 &counters.refused_magic
             }
             Refusal::Address(_) => &counters.refused_address,
-            Refusal::Hello(_, HelloError::Version(_)) => &counters.hello_version,
-            Refusal::Hello(_, HelloError::ConnType(_)) | Refusal::NoType => &counters.hello_type,
-            Refusal::Hello(_, HelloError::SourceNid) => &counters.hello_source,
+            Refusal::Hello(HelloError::Version(_), _) => &counters.hello_version,
+            Refusal::Hello(HelloError::ConnType(_), _) | Refusal::NoType => &counters.hello_type,
+            Refusal::Hello(HelloError::SourceNid, _) => &counters.hello_source,
             Refusal::Hello(..) => &counters.hello_malformed,
             Refusal::Own(_) | Refusal::OtherNet(..) | Refusal::Pid(_) => &counters.hello_source,
-            Refusal::Judged(_, _, Verdict::Race) => &counters.hello_race,
-            Refusal::Judged(_, _, Verdict::Stale) => &counters.hello_stale,
+            Refusal::Judged(Verdict::Race, _) => &counters.hello_race,
+            Refusal::Judged(Verdict::Stale, _) => &counters.hello_stale,
             Refusal::Judged(..) => &counters.hello_duplicate,
             Refusal::Unwanted => &counters.hello_unwanted,
         }
@@ -311,14 +312,14 @@ impl fmt::Display for Refusal {
             Refusal::Closed => f.write_str("it closed in the middle of its handshake"),
             Refusal::Request(refused) => write!(f, "{refused}"),
             Refusal::Address(nid) => write!(f, "request for {nid} at another address of this node"),
-            Refusal::Hello(_, error) => write!(f, "{error}"),
+            Refusal::Hello(error, _) => write!(f, "{error}"),
             Refusal::NoType => f.write_str("HELLO of type none, expected control, bulk-in or bulk-out"),
             Refusal::Own(nid) => write!(f, "HELLO from {nid}, which is a NID of this node"),
             Refusal::OtherNet(nid, own) => {
                 write!(f, "HELLO from {nid}, which is not on the network of {own}")
             }
             Refusal::Pid(pid) => write!(f, "HELLO from PID {pid}, expected {LUSTRE_PID}"),
-            Refusal::Judged(_, hello, verdict) => write!(f, "HELLO from {}: {verdict:?}", hello.src_nid),
+            Refusal::Judged(verdict, ours) => write!(f, "HELLO from {}: {verdict:?}", ours.dst_nid),
             Refusal::Unwanted => f.write_str("LNet is shutting down"),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::counters::{Counters, add, count};
 use super::courier::Notice;
-use super::peer::{Heard, Peer};
+use super::peer::{Heard, Origin, Peer};
 use super::signal::Signal;
 use super::transmit::Outgoing;
 use super::{Socklnd, receive, transmit};
@@ -155,7 +155,13 @@ impl<U: LndUpper> Socklnd<U> {
             tasks: RefCell::new(None),
             closed: Cell::new(false),
         });
+        let mut backoff = peer.backoff.get();
+        backoff.succeeded();
+        peer.backoff.set(backoff);
         if !peer.is_connected() {
+            if !peer.is_dialling() {
+                peer.origin.set(Origin::Theirs);
+            }
             peer.heard.set(Heard { bytes: 0, at: now, probed: now });
             self.courier.post(Notice::Up(peer.key.ni, peer.key.nid));
         }

@@ -109,12 +109,7 @@ impl<U: LndUpper> Socklnd<U> {
             }
             let attempt = self.handle.timeout(left, self.attempt(peer, kind, deadline)).await;
             match attempt.map_err(|_| Failure::TimedOut)?? {
-                Outcome::Established => {
-                    count(&self.counters.active);
-                    let mut backoff = peer.backoff.get();
-                    backoff.succeeded();
-                    peer.backoff.set(backoff);
-                }
+                Outcome::Established => count(&self.counters.active),
                 Outcome::Refused => {
                     count(&self.counters.dial_refused);
                     refusals += 1;

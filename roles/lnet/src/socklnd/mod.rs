@@ -202,7 +202,7 @@ impl<U: LndUpper> Lnd for Socklnd<U> {
         self.nis.borrow_mut().push(ni);
         if let Some(lnd) = self.me.upgrade()
             && self.config.accept != Accept::None
-            && self.acceptor.borrow().is_none()
+            && self.acceptor.borrow().as_ref().is_none_or(TaskHandle::is_finished)
         {
             *self.acceptor.borrow_mut() = Some(self.handle.spawn("lnet-acceptor", lnd.accept()));
         }

@@ -15,6 +15,7 @@ use super::frame::{Frame, Framer, Lost};
 use crate::lnd::{Disposition, LndUpper, SendError};
 use crate::message::Message;
 use alloc::rc::Rc;
+use core::convert::Infallible;
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -31,6 +32,8 @@ enum Stop {
     /// It ended within one.
     Truncated,
     Reset,
+    /// We have ended the connection ourselves.
+    Closed,
     Lost(Lost),
     Fatal(&'static str),
     Checksum,
@@ -42,6 +45,7 @@ impl fmt::Display for Stop {
         match self {
             Stop::Eof => f.write_str("closed by the peer"),
             Stop::Truncated => f.write_str("the peer closed in the middle of a message"),
+            Stop::Closed => f.write_str("closed here"),
             Stop::Reset => f.write_str("reset by the peer, or the peer is silent"),
             Stop::Lost(Lost::Kind(kind)) => write!(f, "{kind}, expected 0xc0 (NOOP) or 0xc1 (LNET)"),
             Stop::Lost(Lost::Header(error)) => write!(f, "{error}"),
@@ -55,16 +59,14 @@ impl fmt::Display for Stop {
 /// Reads until the connection ends, and then ends it.
 pub(super) async fn run<U: LndUpper>(lnd: Rc<Socklnd<U>>, conn: Rc<Connection<U>>) {
     let reader = Reader { lnd: &lnd, conn: &conn };
-    let stop = match reader.run().await {
-        Ok(never) => match never {},
-        Err(stop) => stop,
-    };
+    let Err(stop) = reader.run().await;
     let counters = &lnd.counters;
     let failed = Ending::Failed(SendError::Broken);
     let (ending, reason) = match stop {
         Stop::Eof => (Ending::Orderly, &counters.closed_orderly),
         Stop::Truncated => (failed, &counters.closed_truncated),
         Stop::Reset => (failed, &counters.closed_reset),
+        Stop::Closed => return,
         Stop::Lost(Lost::Kind(_)) => (failed, &counters.closed_kind),
         Stop::Lost(Lost::Header(_)) => (failed, &counters.closed_header),
         Stop::Fatal(_) => (failed, &counters.closed_fatal),
@@ -79,20 +81,20 @@ pub(super) async fn run<U: LndUpper>(lnd: Rc<Socklnd<U>>, conn: Rc<Connection<U>
     lnd.close(&conn, ending, reason);
 }
 
-enum Never {}
-
 struct Reader<'a, U: LndUpper> {
     lnd: &'a Rc<Socklnd<U>>,
     conn: &'a Rc<Connection<U>>,
 }
 
 impl<U: LndUpper> Reader<'_, U> {
-    async fn run(&self) -> Result<Never, Stop> {
+    async fn run(&self) -> Result<Infallible, Stop> {
         let mut framer = Framer::new(self.conn.version, self.conn.swapped);
-        loop {
+        // LNet may close the connection while it takes a message: then nothing more is read.
+        while !self.conn.is_closed() {
             let (ksock, header) = self.header(&mut framer).await?;
             self.message(ksock, header).await?;
         }
+        Err(Stop::Closed)
     }
 
     /// Waits for the headers of a message; deals with the NOOPs before it.

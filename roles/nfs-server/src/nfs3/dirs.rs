@@ -16,7 +16,11 @@ pub(super) const MAX_PAGE: u32 = 64 * 1024;
 const ENTRY_LEN: usize = 4 + 8 + 4 + 8;
 
 /// What READDIRPLUS adds to an entry: attributes and handle, each with its "follows".
-const PLUS_LEN: usize = 4 + 84 + 4 + 4 + crate::handle::HANDLE_LEN;
+const PLUS_LEN: usize = 4 + wire::ATTRIBUTES_LEN + 4 + 4 + crate::handle::HANDLE_LEN;
+
+/// How much longer an entry is with that than the volume counts, which counts as READDIR does: five times with
+/// names of 8 bytes, four with 20. Too small a factor makes the volume look up attributes for nothing.
+const PLUS_FACTOR: usize = 5;
 
 /// The end of a list: "no other follows" and eof.
 const LIST_END: usize = 8;
@@ -84,9 +88,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         let end = 'pages: loop {
             let page = match form {
                 Form::Plain => self.volume.read_dir(dir.id, cookie, left(out)).await?,
-                // The volume counts an entry as READDIR does; attributes and handles make it several times
-                // longer.
-                Form::Plus => self.volume.read_dir_plus(dir.id, cookie, left(out) / 4).await?,
+                Form::Plus => self.volume.read_dir_plus(dir.id, cookie, left(out) / PLUS_FACTOR).await?,
             };
             if page.entries.is_empty() {
                 break true;

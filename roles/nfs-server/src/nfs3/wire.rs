@@ -133,15 +133,22 @@ pub(super) fn set_attributes(input: &mut Decoder<'_>) -> Result<SetAttributes, D
     })
 }
 
+/// Version 3 knows seconds from 1970 to 2106.
+fn seconds(time: Time) -> u32 {
+    u32::try_from(time.seconds.max(0)).unwrap_or(u32::MAX)
+}
+
 fn put_time(out: &mut Encoder, time: Time) {
-    // Version 3 knows seconds from 1970 to 2106.
-    out.u32(u32::try_from(time.seconds.max(0)).unwrap_or(u32::MAX));
+    out.u32(seconds(time));
     out.u32(time.nanos);
 }
 
-/// `fattr3`.
+/// Bytes of `fattr3`.
+pub(super) const ATTRIBUTES_LEN: usize = 84;
+
+/// `fattr3`, in one piece: a directory listing consists of little else.
 pub(super) fn put_attributes(out: &mut Encoder, attributes: &Attributes, fsid: u64) {
-    out.u32(match attributes.file_type {
+    let file_type = match attributes.file_type {
         FileType::Regular => 1,
         FileType::Directory => 2,
         FileType::BlockDevice => 3,
@@ -149,20 +156,37 @@ pub(super) fn put_attributes(out: &mut Encoder, attributes: &Attributes, fsid: u
         FileType::Symlink => 5,
         FileType::Socket => 6,
         FileType::Fifo => 7,
-    });
-    out.u32(attributes.mode & 0o7777);
-    out.u32(attributes.links);
-    out.u32(attributes.uid);
-    out.u32(attributes.gid);
-    out.u64(attributes.size);
-    out.u64(attributes.allocated);
-    out.u32(attributes.device.major);
-    out.u32(attributes.device.minor);
-    out.u64(fsid);
-    out.u64(attributes.id.inode);
-    put_time(out, attributes.atime);
-    put_time(out, attributes.mtime);
-    put_time(out, attributes.ctime);
+    };
+    let high = |value: u64| (value >> 32) as u32;
+    let low = |value: u64| value as u32;
+    let words = [
+        file_type,
+        attributes.mode & 0o7777,
+        attributes.links,
+        attributes.uid,
+        attributes.gid,
+        high(attributes.size),
+        low(attributes.size),
+        high(attributes.allocated),
+        low(attributes.allocated),
+        attributes.device.major,
+        attributes.device.minor,
+        high(fsid),
+        low(fsid),
+        high(attributes.id.inode),
+        low(attributes.id.inode),
+        seconds(attributes.atime),
+        attributes.atime.nanos,
+        seconds(attributes.mtime),
+        attributes.mtime.nanos,
+        seconds(attributes.ctime),
+        attributes.ctime.nanos,
+    ];
+    let mut bytes = [0; ATTRIBUTES_LEN];
+    for (place, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+    }
+    out.fixed(&bytes);
 }
 
 /// `post_op_attr`; the second value is the fsid.

@@ -173,6 +173,28 @@ fn small_messages_do_not_wait_behind_bulk() {
     assert_eq!(bench.lnd.count_for(nid(&client(0))), 1, "the ping is answered");
 }
 
+/// Pings come on the connection that small messages come on: a destination that takes nothing must not stop them.
+#[test]
+fn small_messages_for_a_stalled_destination_do_not_stop_pings() {
+    let bench = Bench::router(|_| {});
+    let control = bench.connect(&client(0));
+    flood(&control, &client(0), &server(0), 300, 512);
+    control.send(ping(&client(0), "10.0.0.1@tcp1", 272));
+    bench.settle();
+    assert_eq!((control.waiting(), bench.lnd.count_for(nid(&client(0)))), (0, 1));
+    // Even beyond that they are not stopped for long.
+    flood(&control, &client(0), &server(0), 300, 5);
+    control.send(ping(&client(0), "10.0.0.1@tcp1", 272));
+    bench.settle();
+    assert_eq!(control.waiting(), 6);
+    bench.pass(Duration::from_secs(3));
+    assert_eq!((control.waiting(), bench.lnd.count_for(nid(&client(0)))), (0, 2));
+    bench.lnd.finish_all(nid(&client(0)), Ok(()));
+    while bench.lnd.finish(nid(&server(0)), Ok(())) {}
+    bench.settle();
+    bench.assert_idle();
+}
+
 /// A neighbour that asks and does not listen to the answers is not read any more.
 #[test]
 fn pings_that_nobody_reads_the_answers_of_are_bounded() {
@@ -247,6 +269,28 @@ fn the_end_of_a_connection_gives_up_its_place() {
     bench.lnd.finish(nid(&server(0)), Ok(()));
     bench.settle();
     assert_eq!(late.taken.get(), 1, "nobody stands before it");
+    bench.lnd.finish_all(nid(&server(0)), Ok(()));
+    bench.assert_idle();
+}
+
+/// Who waits for much does not stand in the way of who waits for little once it has left.
+#[test]
+fn whoever_stands_behind_one_that_leaves_moves_up() {
+    let bench = router();
+    let first = bench.connect(&client(0));
+    flood(&first, &client(0), &server(0), MIB, 6);
+    flood(&first, &client(0), &server(0), 12 * 65536, 1);
+    bench.settle();
+    assert_eq!(first.waiting(), 0);
+    let (large, small) = (bench.connect(&client(1)), bench.connect(&client(2)));
+    flood(&large, &client(1), &server(0), MIB, 1);
+    bench.settle();
+    flood(&small, &client(2), &server(0), 5000, 1);
+    bench.settle();
+    assert_eq!((large.waiting(), small.waiting()), (1, 1), "in their order");
+    large.cut();
+    bench.settle();
+    assert_eq!(small.waiting(), 0);
     bench.lnd.finish_all(nid(&server(0)), Ok(()));
     bench.assert_idle();
 }

@@ -200,7 +200,26 @@ fn a_dead_next_hop_gets_one_message_a_second() {
     bench.assert_idle();
 }
 
-/// Without a peer timeout nobody is taken for dead; an orderly end says nothing either.
+#[test]
+fn without_a_peer_timeout_nobody_is_taken_for_dead() {
+    let bench = Bench::router(|_| {});
+    let tunables = crate::lnet::Tunables { peer_timeout: 0, ..Default::default() };
+    let config = crate::lnet::NiConfig { nid: nid("10.4.0.1@tcp4"), interface: "eth4".into(), tunables };
+    bench.lnet.add_net(config).expect("added");
+    bench.lnd.default_takes.set(true);
+    let to = nid("10.4.0.2@tcp4");
+    bench.connect("10.4.0.2@tcp4");
+    bench.lnet.peer_down(bench.ni_of(to), to, true);
+    let client = bench.connect("10.0.0.2@tcp1");
+    for _ in 0..5 {
+        client.send(put("10.0.0.2@tcp1", "10.4.0.2@tcp4", 10));
+    }
+    bench.settle();
+    assert_eq!(bench.lnet.statistics().route_count, 5);
+    bench.assert_idle();
+}
+
+/// An orderly end says nothing about the peer's health.
 #[test]
 fn a_closed_connection_is_no_death() {
     let bench = Bench::router(|_| {});
