@@ -29,7 +29,7 @@ pub enum Router {
     /// The appliance.
     Machine(Box<Machine>),
     /// Our own node in the test's process.
-    Node(Generator),
+    Node(Box<Generator>),
 }
 
 impl Router {
@@ -45,7 +45,7 @@ impl Router {
                 machine.expect(READY, SOON).unwrap();
                 Router::Machine(Box::new(machine))
             }
-            Router::Node(node) => Router::Node(node.kill().restart().unwrap()),
+            Router::Node(node) => Router::Node(Box::new(node.kill().restart().unwrap())),
         }
     }
 
@@ -105,7 +105,7 @@ impl Routed {
         let lan = bench.lan("lan").unwrap();
         let spec = Spec { prefix: 16, ..Spec::router(&ROUTER) };
         let router = Generator::start(&lan.port("router").unwrap(), spec).unwrap();
-        Routed::around(Router::Node(router), [lan.clone(), lan], bench)
+        Routed::around(Router::Node(Box::new(router)), [lan.clone(), lan], bench)
     }
 
     /// With the appliance, started as `adjust` says.
