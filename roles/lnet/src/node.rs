@@ -16,7 +16,6 @@ use crate::selftest::{Selftest, SelftestConfig};
 use crate::socklnd::Socklnd;
 use alloc::rc::{Rc, Weak};
 use alloc::string::ToString;
-use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
@@ -181,15 +180,7 @@ impl Node {
                     Err(error) => ni.complain(&error.to_string()),
                 }
             }
-            (None, None) if interface.is_some() => {
-                if !ni.complained.replace(true) {
-                    log::info!(target: "lnet", "LNet: {} waits for an IPv4 address of {}", ni.net, ni.interface);
-                }
-            }
-            (None, None) => {
-                let names: Vec<_> = interfaces.iter().map(|status| status.name.as_str()).collect();
-                ni.complain(&alloc::format!("there is no {}; there is {}", ni.interface, names.join(", ")));
-            }
+            (None, None) => ni.wait(interfaces),
             _ => {}
         }
         if let (Some((id, _)), Some(interface)) = (ni.served, interface) {

@@ -4,6 +4,7 @@ use super::ipv4;
 use crate::lnd::NiId;
 use crate::lnet::{RouteConfig, Tunables};
 use crate::options::Networks;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -52,6 +53,17 @@ impl From<&Route> for RouteConfig {
 }
 
 impl WantedNi {
+    /// Says once what it waits for.
+    pub fn wait(&self, interfaces: &[InterfaceStatus]) {
+        let (net, interface) = (self.net, &self.interface);
+        if !interfaces.iter().any(|status| status.name == *interface) {
+            let names: Vec<_> = interfaces.iter().map(|status| status.name.as_str()).collect();
+            self.complain(&format!("there is no {interface}; there is {}", names.join(", ")));
+        } else if !self.complained.replace(true) {
+            log::info!(target: "lnet", "LNet: {net} waits for an IPv4 address of {interface}");
+        }
+    }
+
     /// Says once why it is not there.
     pub fn complain(&self, why: &str) {
         if !self.complained.replace(true) {
