@@ -240,8 +240,9 @@ impl Net {
     }
 
     /// Asks again for neighbours that have not answered, and gives up on those that never will.
-    pub(crate) fn age_neighbours(&mut self, now: Instant, nic: usize) {
-        let mut due = Vec::new();
+    /// Returns the latter.
+    pub(crate) fn age_neighbours(&mut self, now: Instant, nic: usize) -> Vec<IpAddr> {
+        let (mut due, mut failed) = (Vec::new(), Vec::new());
         self.nics[nic].neighbours.tick(now, &mut due);
         for what in due {
             match what {
@@ -249,8 +250,10 @@ impl Net {
                 Due::Failed(addr, packets) => {
                     log::debug!(target: "net", "{}: {addr} does not answer", self.nics[nic].name);
                     self.counters.neighbour_failed += packets as u64;
+                    failed.push(addr);
                 }
             }
         }
+        failed
     }
 }

@@ -85,6 +85,8 @@ errors! {
         TooMany => "too many connections",
         /// The peer refused.
         Refused(peer: SocketAddr) => "{peer} refused the connection",
+        /// The neighbour on the way, the peer itself or a router, does not answer (Linux: EHOSTUNREACH).
+        Unreachable(peer: SocketAddr) => "{peer} is unreachable: the next host on the way does not answer",
         /// No answer in time.
         TimedOut(peer: SocketAddr) => "{peer} did not answer",
         /// The address cannot be connected to.

@@ -112,7 +112,8 @@ impl crate::stack::State {
     fn tick(&mut self, now: Instant, nic: usize) {
         self.check_link(now, nic);
         self.net.counters.frag_failed += self.reassembly.expire(now);
-        self.net.age_neighbours(now, nic);
+        let silent = self.net.age_neighbours(now, nic);
+        self.tcp.unreachable(&mut self.net, nic, &silent);
         self.net.routes.retain(|entry| entry.valid_until > now);
         let interface = &mut self.net.nics[nic];
         let expired = interface.addresses.iter().find(|own| own.valid_until <= now).map(|own| own.cidr);

@@ -25,15 +25,21 @@ pub(crate) async fn connect(
     let id = stream.id();
     let established = poll_fn(|cx| {
         let mut state = shared.state.borrow_mut();
-        let Some(connection) = state.tcp.get(id) else { return Poll::Ready(false) };
+        let Some(connection) = state.tcp.get(id) else {
+            return Poll::Ready(Err(ConnectError::Refused(peer)));
+        };
         if connection.is_handshaking() {
             connection.wake_on_write(cx.waker());
             return Poll::Pending;
         }
-        Poll::Ready(connection.is_established())
+        Poll::Ready(match connection.is_established() {
+            true => Ok(()),
+            false if connection.unreachable => Err(ConnectError::Unreachable(peer)),
+            false => Err(ConnectError::Refused(peer)),
+        })
     });
     match shared.handle.timeout(options.timeout, established).await {
-        Ok(true) => {
+        Ok(Ok(())) => {
             let mut state = shared.state.borrow_mut();
             state.net.counters.tcp_active_opens += 1;
             if let Some(connection) = state.tcp.get(id) {
@@ -42,7 +48,7 @@ pub(crate) async fn connect(
             drop(state);
             Ok(stream)
         }
-        Ok(false) => Err(ConnectError::Refused(peer)),
+        Ok(Err(error)) => Err(error),
         Err(_) => {
             stream.abort();
             Err(ConnectError::TimedOut(peer))

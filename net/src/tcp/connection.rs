@@ -66,6 +66,8 @@ pub(crate) struct Connection {
     pub options: TcpOptions,
     /// Still in the flow table.
     pub routed: bool,
+    /// The handshake ended because the neighbour on the way did not answer.
+    pub unreachable: bool,
 }
 
 impl Connection {
@@ -134,6 +136,7 @@ impl Connection {
             owed_since: None,
             options,
             routed: true,
+            unreachable: false,
         }
     }
 
@@ -225,6 +228,11 @@ impl Connection {
 
     pub fn is_handshaking(&self) -> bool {
         matches!(self.state(), State::SynSent | State::SynReceived)
+    }
+
+    /// Our SYN has no answer yet.
+    pub fn is_connecting(&self) -> bool {
+        self.state() == State::SynSent
     }
 
     /// Neither sends nor receives any more (a reset may still be to be sent).

@@ -236,6 +236,25 @@ impl Tcp {
         false
     }
 
+    /// Ends the handshakes that wait for these neighbours: they did not answer.
+    pub fn unreachable(&mut self, net: &mut Net, nic: usize, silent: &[IpAddr]) {
+        if silent.is_empty() {
+            return;
+        }
+        for slot in 0..self.slots.len() {
+            let Some(connection) = self.at(slot).filter(|connection| connection.is_connecting()) else {
+                continue;
+            };
+            let flow = connection.flow;
+            let path = net.path(flow.remote.ip(), Some(flow.local.ip()));
+            if path.is_some_and(|path| path.nic == nic && silent.contains(&path.next_hop)) {
+                connection.unreachable = true;
+                connection.abort();
+                self.make_ready(net, slot);
+            }
+        }
+    }
+
     /// Moves a connection to its next stage after its state may have changed.
     pub fn settle(&mut self, net: &mut Net, slot: usize) {
         let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
