@@ -9,8 +9,7 @@
 
 use super::control::{Buffers, Control, NetRequest, TunableChanges};
 use super::failure::{Failure, errno};
-use super::lnetctl::grammar::{self, Tunable};
-use super::lnetctl::{self, Ask};
+use super::lnetctl::{self, Ask, Tunable, grammar};
 use super::views;
 use super::yaml::{self, Yaml};
 use crate::lnet::RouteConfig;

@@ -1,6 +1,9 @@
 //! `lnetctl`: from words to a command ([`grammar`]), and what the command does.
 
+mod command;
 pub mod grammar;
+
+pub use command::{Command, RouteFilter, Tunable};
 
 use super::control::{Control, Setting};
 use super::failure::{Failure, errno};
@@ -10,7 +13,6 @@ use crate::lnet::show::{GlobalStatus, NetStatus, PeerStatus, RouteStatus};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use grammar::{Command, RouteFilter, Tunable};
 
 /// Does what a command says; returns what `lnetctl` prints: nothing where all went well and nothing was asked.
 pub async fn run<C: Control>(control: &C, command: Command) -> String {
