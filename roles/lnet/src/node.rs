@@ -28,6 +28,9 @@ use wanted::{Wanted, WantedNi};
 
 /// How often the end of the node looks whether the router is empty.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
+/// How long the connections may take to close in order when the node ends, and how often we look.
+const CLOSING: Duration = Duration::from_secs(1);
+const CLOSING_STEP: Duration = Duration::from_millis(10);
 
 /// A node.
 pub struct Node {
@@ -138,6 +141,17 @@ impl Node {
         }
         // Nothing refuses this.
         let _ = self.bring_down(Stop::Now).await;
+        self.closed().await;
+    }
+
+    /// Waits until the peers have been told that their connections end. One that keeps a connection to a machine
+    /// that is gone loses its next message on it, in the worst case its check of this router, which it then
+    /// waits for until its transaction timeout (150 s from Lustre 2.16 on).
+    async fn closed(&self) {
+        let limit = self.handle.now() + CLOSING;
+        while self.stack.connections() > 0 && self.handle.now() < limit {
+            self.handle.sleep(CLOSING_STEP).await;
+        }
     }
 
     /// Makes what is like what is wanted.
