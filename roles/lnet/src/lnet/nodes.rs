@@ -25,6 +25,11 @@ impl Node {
         self.state.get() & peer_state::MULTI_RAIL != 0
     }
 
+    /// Our information is on its way to it, and not acknowledged yet.
+    pub fn is_being_pushed(&self) -> bool {
+        self.state.get() & peer_state::PUSH_SENT != 0
+    }
+
     pub fn has(&self, nid: &Nid) -> bool {
         self.nids.borrow().contains(nid)
     }

@@ -170,7 +170,8 @@ impl Lnet {
             return Ok(info);
         }
         let Some(node) = self.learn(source, &info) else { return Ok(info) };
-        if node.is_multi_rail() {
+        // What is being pushed right now is followed by another push, if it is out of date.
+        if node.is_multi_rail() && !node.is_being_pushed() {
             node.pushed.set(generation);
             self.push_to(&node, to, deadline - self.handle.now()).await?;
         }
@@ -181,9 +182,10 @@ impl Lnet {
         let payload = self.own_info(0, u32::MAX);
         let Put { portal, match_bits, hdr_data, offset, .. } = Put::push(Wmd::NONE);
         let args = PutArgs { portal, match_bits, hdr_data, offset };
-        node.set(peer_state::PUSH_SENT);
+        let under_way = UnderWay::new(self, node);
         let result = self.put_acked(None, to, args, payload, timeout).await;
-        node.clear(peer_state::PUSH_SENT | peer_state::PUSH_FAILED);
+        drop(under_way);
+        node.clear(peer_state::PUSH_FAILED);
         if result.is_err() {
             node.set(peer_state::PUSH_FAILED);
         }
@@ -191,7 +193,8 @@ impl Lnet {
     }
 
     /// Pushes our information to the multi-rail peers whenever it has changed: a few at once, the others after
-    /// them.
+    /// them, and to each of them one after another, as a Linux router does. Of two that come together a Linux
+    /// peer may take the older one, because a change of status does not change the sequence number.
     pub(super) async fn push_for_ever(self: Rc<Self>) {
         let places = Semaphore::new(PUSHES_AT_ONCE);
         loop {
@@ -199,13 +202,16 @@ impl Lnet {
             let generation = self.own.borrow().generation;
             let outdated: Vec<Rc<Node>> = {
                 let nodes = self.nodes.borrow();
-                let wants = |node: &&Rc<Node>| node.is_multi_rail() && node.pushed.get() != generation;
+                let wants = |node: &&Rc<Node>| {
+                    node.is_multi_rail() && node.pushed.get() != generation && !node.is_being_pushed()
+                };
                 nodes.iter().filter(wants).cloned().collect()
             };
             for node in outdated {
-                let Some(nid) = self.way_to(&node) else { continue };
-                node.pushed.set(generation);
                 let place = places.acquire().await;
+                let Some(nid) = self.way_to(&node).filter(|_| !node.is_being_pushed()) else { continue };
+                node.pushed.set(generation);
+                node.set(peer_state::PUSH_SENT);
                 let lnet = self.clone();
                 self.handle.spawn("lnet-push", async move {
                     let to = ProcessId { nid, pid: LUSTRE_PID };
@@ -220,13 +226,35 @@ impl Lnet {
     }
 
     /// The NID by which a node is reached best: that of a neighbour we are connected to, else any on a network
-    /// that there is a way to. None when the node is dead, as far as we know.
+    /// that there is a way to. None when the node is dead, as far as we know, or behind a link that is down: what
+    /// is sent there arrives when it is back, and is wrong then.
     fn way_to(&self, node: &Node) -> Option<Nid> {
         let peers = self.peers.borrow();
         let nids = node.nids.borrow();
-        let connected = |nid: &&Nid| peers.find(nid).is_some_and(|peer| peer.connected.get());
+        let connected =
+            |nid: &&Nid| peers.find(nid).is_some_and(|peer| peer.connected.get() && peer.ni.up.get());
         let remote =
             |nid: &&Nid| !self.is_local(nid.net()) && self.routes.borrow().select(nid.net()).is_some();
         nids.iter().find(connected).or_else(|| nids.iter().find(remote)).copied()
+    }
+}
+
+/// A push that waits for its ACK. When it ends, however it does, it is looked whether there is more to push.
+struct UnderWay<'a> {
+    lnet: &'a Lnet,
+    node: &'a Node,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(lnet: &'a Lnet, node: &'a Node) -> UnderWay<'a> {
+        node.set(peer_state::PUSH_SENT);
+        UnderWay { lnet, node }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.node.clear(peer_state::PUSH_SENT);
+        self.lnet.push_wanted.notify();
     }
 }

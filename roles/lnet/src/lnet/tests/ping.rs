@@ -1,7 +1,7 @@
 //! Ping information: ours as others see it, pushes of others (LNet specification sections 5.6 to 5.8).
 
 use crate::lnet::testing::{Bench, nid, ping, process};
-use keelson_lnet_wire::message::{Header, Kind, Put, Wmd};
+use keelson_lnet_wire::message::{Ack, Header, Kind, Put, Wmd};
 use keelson_lnet_wire::nid::Nid;
 use keelson_lnet_wire::ping::{Entry, Features, PingInfo, Status};
 
@@ -252,4 +252,63 @@ fn changes_are_pushed_to_those_who_want_to_know() {
         assert_eq!(PingInfo::decode(bytes, 200).expect("valid").entries[1].status, Status::Down);
     }
     bench.assert_idle();
+}
+
+/// A Linux peer may mix up two pushes that come together.
+#[test]
+fn a_peer_is_pushed_one_change_after_the_other() {
+    let bench = Bench::router(|_| {});
+    bench.lnd.default_takes.set(true);
+    let client = bench.connect("10.0.0.2@tcp1");
+    let theirs = PingInfo::new(Features::END_NODE, 1, up(&["10.0.0.2@tcp1"])).encode();
+    pushed(&bench, "10.0.0.2@tcp1", "10.0.0.2@tcp1", &theirs, Wmd::NONE);
+    // What the client was pushed since it last looked, and how it acknowledges that.
+    let told = || -> Vec<(Header, Status)> {
+        let seen = core::mem::take(&mut *bench.lnd.seen.borrow_mut());
+        let pushes = seen.iter().filter(|(_, header, _)| header.kind == Kind::Put);
+        pushes
+            .map(|(_, header, bytes)| (*header, PingInfo::decode(bytes, 200).unwrap().entries[1].status))
+            .collect()
+    };
+    let acknowledge = |push: &Header| {
+        let Put { ack_wmd: dst_wmd, match_bits, .. } = push.put();
+        let ack = Ack { dst_wmd, match_bits, mlength: push.payload_length };
+        client.send(Header::new_ack(process("10.0.0.2@tcp1"), process("10.0.0.1@tcp1"), &ack));
+        bench.settle();
+    };
+    acknowledge(&told()[0].0);
+    let far = bench.ni_of(nid("10.1.0.9@tcp2"));
+    bench.lnet.link_changed(far, false);
+    bench.settle();
+    bench.lnet.link_changed(far, true);
+    bench.settle();
+    let first = told();
+    assert_eq!(first.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::Down]);
+    acknowledge(&first[0].0);
+    let second = told();
+    assert_eq!(second.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::Up]);
+    acknowledge(&second[0].0);
+    assert!(told().is_empty());
+    bench.assert_idle();
+}
+
+/// It would arrive when the link is back, and tell that it is down.
+#[test]
+fn nothing_is_pushed_through_a_link_that_is_down() {
+    let bench = Bench::router(|_| {});
+    bench.lnd.default_takes.set(true);
+    bench.connect("10.0.0.2@tcp1");
+    let theirs = PingInfo::new(Features::END_NODE, 1, up(&["10.0.0.2@tcp1"])).encode();
+    pushed(&bench, "10.0.0.2@tcp1", "10.0.0.2@tcp1", &theirs, Wmd::NONE);
+    bench.pass(core::time::Duration::from_secs(60));
+    bench.lnd.seen.borrow_mut().clear();
+    let near = bench.ni_of(nid("10.0.0.2@tcp1"));
+    bench.lnet.link_changed(near, false);
+    bench.settle();
+    assert!(bench.lnd.seen.borrow().is_empty());
+    bench.lnet.link_changed(near, true);
+    bench.settle();
+    let seen = bench.lnd.seen.borrow();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(PingInfo::decode(&seen[0].2, 200).unwrap().entries[0].status, Status::Up);
 }
