@@ -45,6 +45,8 @@ pub fn peer_folder() -> Result<PathBuf> {
 pub struct Side {
     /// What starting it took.
     pub boot: Boot,
+    /// MiB of memory in use when the first message had passed.
+    pub idle_mib: f64,
     router: Router,
     /// As many nodes as [`PEERS`] says in each.
     crowds: Vec<Generator>,
@@ -120,11 +122,12 @@ impl Side {
         let machine = router.machine();
         let boot = (machine.started().elapsed(), machine.usage()?.cpu);
         let boot = (boot.0.as_secs_f64() * 1e3, boot.1.as_secs_f64() * 1e3);
+        let idle_mib = router.used(1)?;
         let crowd = |peers: usize| {
             start(&lans[0], &format!("crowd of {peers}"), node(&format!("10.1.{peers}.1@tcp"), peers))
         };
         let crowds = PEERS.iter().map(|&peers| crowd(peers)).collect::<Result<_>>()?;
-        Ok(Side { boot, router, crowds, server, neighbour, image, _bench: bench })
+        Ok(Side { boot, idle_mib, router, crowds, server, neighbour, image, _bench: bench })
     }
 
     /// The router's machine.
@@ -164,24 +167,21 @@ impl Side {
         Ok(sum as f64 / MIB)
     }
 
-    /// Memory in use now.
-    pub fn memory_mib(&self) -> Result<f64> {
-        self.used(1)
-    }
-
     /// The most that ever was; a Linux node does not know that, and says what it is now.
     pub fn peak_memory_mib(&self) -> Result<f64> {
-        self.used(5)
+        self.router.used(5)
     }
 
     /// Host memory of the emulator.
     pub fn resident_mib(&self) -> Result<f64> {
         Ok(self.machine().usage()?.rss as f64 / MIB)
     }
+}
 
-    /// On an appliance, the number at this place in the line "used N KiB, at most N KiB".
+impl Router {
+    /// MiB of memory in use. On an appliance, the number at this place in the line "used N KiB, at most N KiB".
     fn used(&self, word: usize) -> Result<f64> {
-        let text = match &self.router {
+        let text = match self {
             Router::Keelson(machine) => {
                 machine.console().send_line("mem")?;
                 let line = machine.expect("used * KiB, at most", LONG)?.text;
@@ -192,9 +192,7 @@ impl Side {
         };
         Ok(text.trim().parse::<f64>().unwrap_or(f64::NAN) / 1024.0)
     }
-}
 
-impl Router {
     fn machine(&self) -> &Machine {
         match self {
             Router::Keelson(machine) => machine,

@@ -3,8 +3,11 @@
 use super::PEERS;
 use crate::lnet::Kind;
 
-/// Requests under way in all rows but those that say otherwise.
-const IN_FLIGHT: usize = 64;
+/// Small requests under way from each peer: as many as its credits allow by default. With fewer, there is less to put
+/// into one segment, whoever routes; the rows with one for each peer show that.
+const SMALL_IN_FLIGHT: usize = 8;
+/// Large requests under way from all peers together.
+const BULK_IN_FLIGHT: usize = 64;
 /// Small requests of a row.
 const SMALL: usize = 4096;
 /// Large ones.
@@ -18,7 +21,7 @@ const BULK_TARGET: f64 = 0.5;
 pub struct Row {
     /// What is sent, in how many at once, and by how many.
     pub name: String,
-    /// The same without the number of peers.
+    /// The same without the number of peers, for rows that are to be compared.
     pub what: &'static str,
     /// Unit of the rates and costs.
     pub unit: &'static str,
@@ -44,13 +47,12 @@ pub fn rows() -> Vec<Row> {
         row("PUT 1 MiB", Kind::Put(1 << 20), 1, 1),
         row("GET 1 MiB", Kind::Get(1 << 20), 1, 1),
     ];
-    for (what, kind) in [
-        ("PUT 160 B", Kind::Put(160)),
-        ("ping", Kind::Ping),
-        ("PUT 1 MiB", Kind::Put(1 << 20)),
-        ("GET 1 MiB", Kind::Get(1 << 20)),
-    ] {
-        rows.extend(PEERS.map(|peers| row(what, kind, peers, IN_FLIGHT / peers)));
+    for (what, kind) in [("PUT 160 B", Kind::Put(160)), ("ping", Kind::Ping)] {
+        rows.extend(PEERS.map(|peers| row(what, kind, peers, SMALL_IN_FLIGHT)));
+        rows.push(row(what, kind, PEERS[PEERS.len() - 1], 1));
+    }
+    for (what, kind) in [("PUT 1 MiB", Kind::Put(1 << 20)), ("GET 1 MiB", Kind::Get(1 << 20))] {
+        rows.extend(PEERS.map(|peers| row(what, kind, peers, BULK_IN_FLIGHT / peers)));
     }
     rows
 }
@@ -58,10 +60,12 @@ pub fn rows() -> Vec<Row> {
 fn row(what: &'static str, kind: Kind, peers: usize, concurrent: usize) -> Row {
     let bulk = matches!(kind, Kind::Put(len) | Kind::Get(len) if len >= 1 << 20);
     let one_at_a_time = peers * concurrent == 1;
-    let name = if one_at_a_time {
-        format!("{what}, one at a time")
-    } else {
-        format!("{what}, {peers} peer{}", if peers == 1 { "" } else { "s" })
+    let one_each = !bulk && !one_at_a_time && concurrent == 1;
+    let name = match peers {
+        1 if one_at_a_time => format!("{what}, one at a time"),
+        1 => format!("{what}, 1 peer"),
+        _ if one_each => format!("{what}, {peers} peers, 1 each"),
+        _ => format!("{what}, {peers} peers"),
     };
     let requests = match (bulk, one_at_a_time) {
         (true, true) => BULK / 2,
@@ -71,7 +75,7 @@ fn row(what: &'static str, kind: Kind, peers: usize, concurrent: usize) -> Row {
     };
     Row {
         name,
-        what: if one_at_a_time { "" } else { what },
+        what: if one_at_a_time || one_each { "" } else { what },
         unit: if bulk { "MiB" } else { "message" },
         peers,
         concurrent,
