@@ -135,11 +135,10 @@ impl Side {
         self.router.machine()
     }
 
-    /// Sends `requests` as a row says, and returns the time it took.
-    pub fn load(&self, row: &Row, requests: usize) -> Result<Duration> {
+    /// Sends `each` requests in every loop of a row, and returns the time it took.
+    pub fn load(&self, row: &Row, each: usize) -> Result<Duration> {
         let crowd = PEERS.iter().zip(&self.crowds).find(|(peers, _)| **peers == row.peers);
         let (_, crowd) = crowd.expect("a crowd for each number of peers");
-        let each = (requests / (row.peers * row.concurrent)).max(1);
         send(crowd, &self.server, row.kind, row.concurrent, each)
     }
 
@@ -184,7 +183,7 @@ impl Router {
         let text = match self {
             Router::Keelson(machine) => {
                 machine.console().send_line("mem")?;
-                let line = machine.expect("used * KiB, at most", LONG)?.text;
+                let line = machine.expect("used * KiB, at most * KiB", LONG)?.text;
                 line.split_whitespace().nth(word).unwrap_or_default().to_string()
             }
             Router::Linux(guest) => guest

@@ -31,12 +31,24 @@ pub struct Row {
     pub concurrent: usize,
     /// What they send.
     pub kind: Kind,
-    /// Requests of all of them together.
+    /// Requests of all of them together, about.
     pub requests: usize,
     /// How many units a request is.
     pub units: f64,
     /// Wanted ratio of CPU times.
     pub target: f64,
+}
+
+impl Row {
+    /// Requests of each loop.
+    pub fn each(&self) -> usize {
+        (self.requests / (self.peers * self.concurrent)).max(1)
+    }
+
+    /// Units that are then sent.
+    pub fn amount(&self) -> f64 {
+        (self.each() * self.peers * self.concurrent) as f64 * self.units
+    }
 }
 
 /// All rows.
