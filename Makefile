@@ -1,6 +1,6 @@
 # Keelson. `make help` lists the targets; README.md tells the story.
 
-ROLES   := nfs-server
+ROLES   := nfs-server lnet-router
 ROLE    ?= nfs-server
 OUT     := images/out
 
@@ -44,8 +44,8 @@ unit: ## Host tests only (codecs, state machines, simulation); seconds, no QEMU
 system: images ## System tests in QEMU only
 	@tests/run.sh system
 
-bench: deps test-deps images ## Measure the appliance beside a Linux guest in the same run
-	@cargo run -q --release -p keelson-tests --bin bench
+bench: deps test-deps images ## Measure ROLE beside a Linux guest in the same run
+	@cargo run -q --release -p keelson-tests --bin bench -- --role $(ROLE)
 
 soak: deps test-deps images ## The long forms of the system tests
 	KEELSON_SOAK=1 cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1

@@ -10,8 +10,16 @@ pub const NFS_SERVER: Role = Role {
     prefixes: &["nfs", "fs"],
 };
 
+/// The LNet router.
+pub const LNET_ROUTER: Role = Role {
+    name: "lnet-router",
+    default_line: "ip=dhcp",
+    options: &[keelson_net::OPTIONS, shell::OPTIONS, keelson_lnet::options::OPTIONS],
+    prefixes: &["lnet", "ksocklnd"],
+};
+
 /// All of them.
-pub const ALL: &[&Role] = &[&NFS_SERVER];
+pub const ALL: &[&Role] = &[&NFS_SERVER, &LNET_ROUTER];
 
 #[cfg(test)]
 mod tests {
@@ -27,7 +35,9 @@ mod tests {
     #[test]
     fn the_readme_lists_every_option() {
         let readme = include_str!("../../README.md");
-        let tables = NFS_SERVER.tables();
+        // Each table once: roles share most of them.
+        let mut tables = NFS_SERVER.tables();
+        tables.push(keelson_lnet::options::OPTIONS);
         let wanted = keelson_config::markdown(&tables);
         let wanted = wanted.replace("\n### ", "\n#### ").replacen("### ", "#### ", 1);
         assert!(readme.contains(wanted.trim_end()), "README.md, \"All options\", should read:\n\n{wanted}");

@@ -55,9 +55,14 @@ impl Shutdown {
 
     /// Ends the machine when asked to, after `finish` or when that takes longer than 20 seconds.
     pub async fn serve(self, handle: Handle, finish: impl Future<Output = ()>) {
+        self.serve_within(handle, PATIENCE, finish).await;
+    }
+
+    /// The same for a role whose end may take another time.
+    pub async fn serve_within(self, handle: Handle, patience: Duration, finish: impl Future<Output = ()>) {
         let then = self.requested().await;
-        if handle.timeout(PATIENCE, finish).await.is_err() {
-            log::error!(target: "kernel", "the role did not end within {PATIENCE:?}; going down without it");
+        if handle.timeout(patience, finish).await.is_err() {
+            log::error!(target: "kernel", "the role did not end within {patience:?}; going down without it");
         }
         match then {
             Then::PowerOff => power::off(),

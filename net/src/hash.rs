@@ -7,16 +7,17 @@ use core::hash::{BuildHasher, Hasher};
 use keelson_hal::Entropy;
 
 /// A hash map with a secret key.
-pub(crate) type KeyedMap<K, V> = hashbrown::HashMap<K, V, Key>;
+pub type KeyedMap<K, V> = hashbrown::HashMap<K, V, Key>;
 
 /// The key of a table's hash function.
 #[derive(Clone, Copy)]
-pub(crate) struct Key {
+pub struct Key {
     k0: u64,
     k1: u64,
 }
 
 impl Key {
+    /// A random key.
     pub fn new(entropy: &dyn Entropy) -> Key {
         Key { k0: entropy.next_u64(), k1: entropy.next_u64() }
     }
@@ -40,7 +41,7 @@ impl BuildHasher for Key {
 
 /// State of one hash computation. Every `write` is padded to whole words, which keeps the integers and
 /// addresses hashed here at one word each; the count of words closes the message.
-pub(crate) struct SipHasher13 {
+pub struct SipHasher13 {
     v: [u64; 4],
     words: u64,
 }

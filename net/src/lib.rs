@@ -37,7 +37,7 @@ mod config;
 mod counters;
 mod dhcp;
 mod dns;
-mod hash;
+pub mod hash;
 mod icmp;
 mod input;
 mod interface;

@@ -199,6 +199,11 @@ impl Stack {
         self.shared.state.borrow().net.counters
     }
 
+    /// The secret key of this stack's hash tables, for tables of those who use it.
+    pub fn hash_key(&self) -> Key {
+        self.shared.state.borrow().net.key
+    }
+
     /// TCP connections that exist, half-open and closing ones included.
     pub fn connections(&self) -> usize {
         self.shared.state.borrow().tcp.len()

@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod frame;
 pub mod ledger;
+pub mod lnet;
 pub mod nfs3;
 pub mod rpc;
 pub mod world;
@@ -41,6 +42,11 @@ impl Appliance {
     /// An `nfs-server` machine with this command line; the caller adds NICs and drives.
     pub fn nfs(bench: &Bench, name: &str, append: &str) -> MachineSpec {
         bench.machine(name).kernel(Self::image("nfs-server")).append("panic=exit").append(append)
+    }
+
+    /// An `lnet-router` machine with this command line; the caller adds NICs.
+    pub fn lnet(bench: &Bench, name: &str, append: &str) -> MachineSpec {
+        bench.machine(name).kernel(Self::image("lnet-router")).append("panic=exit").append(append)
     }
 
     fn built(role: &str, kind: &str) -> PathBuf {

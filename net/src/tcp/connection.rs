@@ -90,6 +90,7 @@ impl Connection {
         let mut port = Port {
             net,
             now,
+            flow,
             path: None,
             capabilities: &capabilities,
             received: None,
@@ -164,11 +165,11 @@ impl Connection {
     /// Takes in one segment; what the engine answers at once goes out at once.
     pub fn receive(&mut self, net: &mut Net, now: Instant, packet: &[u8]) {
         self.heard = now;
-        let path = net.path(self.flow.remote.ip(), Some(self.flow.local.ip()));
         let mut port = Port {
             net,
             now,
-            path,
+            flow: self.flow,
+            path: None,
             capabilities: &self.capabilities,
             received: Some(packet),
             trace: &mut self.trace,
@@ -179,11 +180,11 @@ impl Connection {
 
     /// Sends what is to be sent, [`BURST`] segments at most. True when more is left for the next turn.
     pub fn transmit(&mut self, net: &mut Net, now: Instant) -> bool {
-        let path = net.path(self.flow.remote.ip(), Some(self.flow.local.ip()));
         let mut port = Port {
             net,
             now,
-            path,
+            flow: self.flow,
+            path: None,
             capabilities: &self.capabilities,
             received: None,
             trace: &mut self.trace,

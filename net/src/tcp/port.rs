@@ -2,6 +2,7 @@
 //! engine emits straight into the interface's ring with checksum and segmentation left to the hardware
 //! where it can.
 
+use super::connection::Flow;
 use crate::ip::header::{IPV4_HEADER, IPV6_HEADER, be16, protocol, pseudo_sum, transport_sum};
 use crate::ip::{Net, Path};
 use crate::link::ETH_HEADER;
@@ -30,8 +31,10 @@ pub(crate) struct Trace {
 pub(crate) struct Port<'a> {
     pub net: &'a mut Net,
     pub now: Instant,
-    /// `None` without a route: the engine's timers go on, its packets are dropped.
-    pub path: Option<Path>,
+    pub flow: Flow,
+    /// The way of the last packet sent, looked up when there is one: most segments that come are answered later.
+    /// Within, `None` without a route: the engine's timers go on, its packets are dropped.
+    pub path: Option<Option<Path>>,
     pub capabilities: &'a DeviceCapabilities,
     pub received: Option<&'a [u8]>,
     pub trace: &'a mut Trace,
@@ -55,6 +58,28 @@ pub(crate) fn capabilities(features: NetFeatures, mtu: usize, max_tso_frame: usi
     capabilities
 }
 
+/// The way that packets of `flow` take, found once for all packets of a turn.
+fn way(net: &Net, flow: Flow, known: &mut Option<Option<Path>>) -> Option<Path> {
+    *known.get_or_insert_with(|| net.path(flow.remote.ip(), Some(flow.local.ip())))
+}
+
+impl Port<'_> {
+    fn path(&mut self) -> Option<Path> {
+        way(self.net, self.flow, &mut self.path)
+    }
+
+    fn token(&mut self) -> Transmit<'_> {
+        Transmit {
+            net: self.net,
+            now: self.now,
+            flow: self.flow,
+            path: &mut self.path,
+            trace: self.trace,
+            segment: None,
+        }
+    }
+}
+
 impl Device for Port<'_> {
     type RxToken<'t>
         = Received<'t>
@@ -67,19 +92,17 @@ impl Device for Port<'_> {
 
     fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Received<'_>, Transmit<'_>)> {
         let packet = self.received.take()?;
-        let reply =
-            Transmit { net: self.net, now: self.now, path: self.path, trace: self.trace, segment: None };
-        Some((Received(packet), reply))
+        Some((Received(packet), self.token()))
     }
 
     fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Transmit<'_>> {
-        if let Some(path) = self.path
+        if let Some(path) = self.path()
             && !self.net.nics[path.nic].has_room()
         {
             self.blocked = true;
             return None;
         }
-        Some(Transmit { net: self.net, now: self.now, path: self.path, trace: self.trace, segment: None })
+        Some(self.token())
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -100,7 +123,8 @@ impl RxToken for Received<'_> {
 pub(crate) struct Transmit<'a> {
     net: &'a mut Net,
     now: Instant,
-    path: Option<Path>,
+    flow: Flow,
+    path: &'a mut Option<Option<Path>>,
     trace: &'a mut Trace,
     segment: Option<u16>,
 }
@@ -112,7 +136,7 @@ impl TxToken for Transmit<'_> {
 
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, emit: F) -> R {
         let (mut emit, mut result) = (Some(emit), None);
-        if let Some(path) = self.path {
+        if let Some(path) = way(self.net, self.flow, self.path) {
             let nic = &self.net.nics[path.nic];
             // The next hop has the family of the destination.
             let header = if path.next_hop.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER };

@@ -294,6 +294,12 @@ impl WriteHalf {
         self.owner.write_with(f).await
     }
 
+    /// Bytes written that the peer has not acknowledged yet.
+    pub fn unacknowledged(&self) -> usize {
+        let mut state = self.owner.shared.state.borrow_mut();
+        state.tcp.get(self.owner.id).map_or(0, |connection| connection.send_queue())
+    }
+
     /// Ends the sending direction: the peer reads the end of the stream after what was written.
     pub fn shutdown(&self) {
         self.owner.with(|connection| connection.close());

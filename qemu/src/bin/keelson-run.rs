@@ -1,7 +1,7 @@
 //! `make run`: boots a role in QEMU on this terminal with a default disk and says how to reach it.
 //!
-//! Host ports are forwarded on loopback only. The disk is made once and kept, so that what clients wrote is
-//! there again on the next run.
+//! Host ports are forwarded on loopback only. A disk is made once and kept, so that what clients wrote is there
+//! again on the next run.
 
 #![forbid(unsafe_code)]
 
@@ -18,20 +18,25 @@ struct Role {
     name: &'static str,
     /// Command line beyond the role's own default.
     append: &'static str,
-    /// Forwarded TCP ports: of the appliance, and on the host if free.
+    /// The address ranges of its NICs' networks, each with DHCP.
+    networks: &'static [&'static str],
+    /// Forwarded TCP ports, on the first NIC: of the appliance, and on the host if free.
     ports: &'static [(u16, u16)],
-    /// Size of its disk.
-    disk_bytes: u64,
+    /// Size of its disk, if it has one.
+    disk_bytes: Option<u64>,
     /// What to tell the user, with the host's port for each of `ports`.
     hint: fn(&[u16]) -> String,
 }
 
-const ROLES: &[Role] = &[Role {
+const ROLES: &[Role] = &[NFS_SERVER, LNET_ROUTER];
+
+const NFS_SERVER: Role = Role {
     name: "nfs-server",
     // User networking hides the client's port, hence `insecure`.
     append: "nfs.exports=\"/ *(rw,insecure,no_root_squash)\"",
+    networks: &["10.0.2.0/24"],
     ports: &[(2049, 20_490), (20_048, 20_048), (111, 20_111)],
-    disk_bytes: 1 << 30,
+    disk_bytes: Some(1 << 30),
     hint: |ports| {
         let (nfs, mount) = (ports[0], ports[1]);
         format!(
@@ -40,7 +45,27 @@ const ROLES: &[Role] = &[Role {
              127.0.0.1:/ /mnt      (as root)\n"
         )
     },
-}];
+};
+
+const LNET_ROUTER: Role = Role {
+    name: "lnet-router",
+    // User networking has the host at .2, and hides the client's port, hence `accept=all`.
+    append: "lnet.networks=\"tcp0(eth0),tcp1(eth1)\" lnet.forwarding=enabled lnet.accept=all console.port=5000 \
+             console.allow=10.0.2.2",
+    networks: &["10.0.2.0/24", "10.0.3.0/24"],
+    ports: &[(5000, 15_000), (988, 20_988)],
+    disk_bytes: None,
+    hint: |ports| {
+        let (console, lnet) = (ports[0], ports[1]);
+        format!(
+            "  nc 127.0.0.1 {console}      (its console over the network)\n  LNet: 127.0.0.1:{lnet} is 10.0.2.15@tcp\n\n\
+             On either console type:\n\n  \
+             lnetctl net show -v\n  lnetctl routing show\n  lctl ping 10.0.3.15@tcp1\n  \
+             lnetctl route add --net tcp2 --gateway 10.0.3.9@tcp1\n  lnetctl export --backup\n  \
+             routerstat 1 5\n  lnetctl help\n"
+        )
+    },
+};
 
 const MEMORY_MIB: u32 = 256;
 const CORES: u32 = 1;
@@ -63,13 +88,16 @@ fn run() -> Result<std::convert::Infallible, String> {
     if !image.exists() {
         return Err(format!("{} is missing: run `make images` first", image.display()));
     }
-    let disk = default_disk(&out, role)?;
+    let disk = role.disk_bytes.map(|bytes| default_disk(&out, role, bytes)).transpose()?;
     let host_ports: Vec<u16> =
         role.ports.iter().map(|(_, wanted)| free_port(*wanted)).collect::<Result<_, _>>()?;
 
     println!("\n{} is booting. From another terminal on this machine:\n", role.name);
     println!("{}", (role.hint)(&host_ports));
-    println!("Disk: {}. Commands on this console: help. Leave: Ctrl-A X.\n", disk.display());
+    if let Some(disk) = &disk {
+        println!("Disk: {}.", disk.display());
+    }
+    println!("Commands on this console: help. Leave: Ctrl-A X.\n");
 
     let forwards: String = role
         .ports
@@ -82,10 +110,16 @@ fn run() -> Result<std::convert::Infallible, String> {
         .args(["-m", &MEMORY_MIB.to_string(), "-smp", &CORES.to_string()])
         .arg("-kernel")
         .arg(&image)
-        .args(["-append", role.append])
-        .args(["-netdev", &format!("user,id=net{forwards}"), "-device", "virtio-net-pci,netdev=net"])
-        .args(["-drive", &format!("if=none,id=disk,format=raw,file={}", disk.display())])
-        .args(["-device", "virtio-blk-pci,drive=disk", "-device", "virtio-rng-pci"]);
+        .args(["-append", role.append, "-device", "virtio-rng-pci"]);
+    for (index, network) in role.networks.iter().enumerate() {
+        let forwards = if index == 0 { forwards.as_str() } else { "" };
+        qemu.args(["-netdev", &format!("user,id=net{index},net={network}{forwards}")])
+            .args(["-device", &format!("virtio-net-pci,netdev=net{index}")]);
+    }
+    if let Some(disk) = &disk {
+        qemu.args(["-drive", &format!("if=none,id=disk,format=raw,file={}", disk.display())])
+            .args(["-device", "virtio-blk-pci,drive=disk"]);
+    }
     if io::stdin().is_terminal() {
         qemu.args(["-serial", "mon:stdio"]);
     } else {
@@ -107,7 +141,7 @@ fn parse_arguments(mut arguments: impl Iterator<Item = String>) -> Result<&'stat
 }
 
 /// The role's disk in `out`: ext4 as `mke2fs` makes it, with a first file to be found.
-fn default_disk(out: &Path, role: &Role) -> Result<PathBuf, String> {
+fn default_disk(out: &Path, role: &Role, bytes: u64) -> Result<PathBuf, String> {
     let disk = out.join(format!("{}.disk", role.name));
     if disk.exists() {
         return Ok(disk);
@@ -120,7 +154,7 @@ fn default_disk(out: &Path, role: &Role) -> Result<PathBuf, String> {
     // Made under another name, so that an interrupted run leaves no half disk behind.
     let unfinished = disk.with_extension("disk.new");
     let file = fs::File::create(&unfinished).map_err(|error| fail("making the disk", error))?;
-    file.set_len(role.disk_bytes).map_err(|error| fail("making the disk", error))?;
+    file.set_len(bytes).map_err(|error| fail("making the disk", error))?;
     let status = Command::new("mke2fs")
         .args(["-q", "-F", "-t", "ext4", "-d"])
         .args([&tree, &unfinished])

@@ -1,16 +1,18 @@
-//! The benchmark: the NFS appliance beside Linux knfsd, in one run, under the same client.
+//! The benchmarks: the NFS appliance beside Linux knfsd under the same client, and the LNet router beside a Linux
+//! LNet router ([`lnet`]), each in one run.
 //!
 //! Rates on a busy host swing twofold from one second to the next. What holds is **the CPU time of the server's
 //! QEMU process per unit of work**: it is printed beside every rate, and it is what to compare between
 //! commits. Both servers are up all the time and take turns row by row, so that whatever else the host does meets
 //! both; of several rounds the median counts.
 
+pub mod lnet;
 mod profile;
 mod report;
 mod rows;
 mod servers;
 
-pub use report::{Cost, Report};
+pub use report::{Cost, Report, Title};
 pub use rows::{Row, Work, rows};
 pub use servers::{Servers, Side};
 
@@ -26,19 +28,26 @@ pub struct Plan {
     pub only: Vec<String>,
     /// How often each row is measured on each server.
     pub rounds: usize,
-    /// Another image of the appliance to compare with, instead of knfsd: one from before a change.
+    /// Another image of the appliance to compare with, instead of Linux: one from before a change.
     pub against: Option<PathBuf>,
+    /// Without anything to compare with (LNet only).
+    pub alone: bool,
     /// Sample where the appliance spends its time; slows everything down.
     pub profile: bool,
 }
 
-/// Runs the plan and prints as it goes.
+impl Plan {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part))
+    }
+}
+
+/// Runs the plan for the NFS server and prints as it goes.
 pub fn run(plan: &Plan) -> Result<()> {
-    let mut report = Report::default();
+    let mut report = Report::new("server", if plan.against.is_some() { "other" } else { "knfsd" });
     let servers = Servers::start(plan, &mut report)?;
-    report.heading(if plan.against.is_some() { "other" } else { "knfsd" });
-    let wanted = |row: &&Row| plan.only.is_empty() || plan.only.iter().any(|part| row.name.contains(part));
-    for row in rows().iter().filter(wanted) {
+    report.heading();
+    for row in rows().iter().filter(|row| plan.wants(row.name)) {
         let mut costs: [Vec<Cost>; 2] = Default::default();
         for round in 0..plan.rounds {
             for (side, costs) in servers.sides().iter().zip(&mut costs) {
@@ -48,13 +57,13 @@ pub fn run(plan: &Plan) -> Result<()> {
                 (row.prepare)(&servers, side, round)?;
                 // What preparing left behind shall not be counted: delayed acknowledgements, timers.
                 thread::sleep(Duration::from_millis(200));
-                let profile = plan.profile.then(|| profile::Plan::new(row.name));
+                let profile = plan.profile.then(|| profile::Plan::new("nfs-server", row.name));
                 costs.push(measure(&servers, side, row, round, profile)?);
             }
         }
         if !plan.profile {
             let [keelson, knfsd] = costs.map(|costs| Cost::median(&costs));
-            report.row(row, keelson, knfsd);
+            report.row(Title { name: row.name, unit: row.unit, target: 1.0 }, keelson, knfsd);
         }
     }
     report.end();

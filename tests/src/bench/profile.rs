@@ -25,13 +25,14 @@ type Stack = Vec<u64>;
 
 /// A profile to be taken.
 pub struct Plan {
-    title: &'static str,
+    title: String,
+    role: &'static str,
 }
 
 impl Plan {
-    /// A profile with this title.
-    pub fn new(title: &'static str) -> Plan {
-        Plan { title }
+    /// A profile of an appliance of `role` with this title.
+    pub fn new(role: &'static str, title: &str) -> Plan {
+        Plan { title: title.into(), role }
     }
 
     /// Takes samples while `work` runs and prints them.
@@ -56,7 +57,7 @@ impl Plan {
 
     /// Two lists: the functions themselves, and everything with what it calls.
     fn print(&self, stacks: &[Stack]) {
-        let names = resolve(stacks);
+        let names = resolve(self.role, stacks);
         let unknown = Vec::new();
         let (mut own, mut total) = (HashMap::new(), HashMap::new());
         for stack in stacks {
@@ -123,14 +124,14 @@ fn monitor(machine: &Machine, command: &str) -> Option<String> {
 }
 
 /// Functions of each address, innermost inlined one first, from `addr2line` of binutils.
-fn resolve(stacks: &[Stack]) -> HashMap<u64, Vec<String>> {
+fn resolve(role: &str, stacks: &[Stack]) -> HashMap<u64, Vec<String>> {
     let mut addresses: Vec<u64> = stacks.iter().flatten().copied().collect();
     addresses.sort_unstable();
     addresses.dedup();
     let mut names = HashMap::new();
     for addresses in addresses.chunks(1000) {
         let mut command = Command::new("addr2line");
-        command.args(["-f", "-i", "-C", "-a", "-e"]).arg(Appliance::elf("nfs-server"));
+        command.args(["-f", "-i", "-C", "-a", "-e"]).arg(Appliance::elf(role));
         command.args(addresses.iter().map(|address| format!("{address:x}")));
         let Ok(output) = command.output() else {
             eprintln!("addr2line is missing: apt-get install binutils");

@@ -1,6 +1,5 @@
 //! The table.
 
-use super::rows::Row;
 use std::time::Duration;
 
 /// What a piece of work took.
@@ -33,23 +32,49 @@ impl Cost {
     }
 }
 
+/// What a row is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Title<'a> {
+    /// What is done.
+    pub name: &'a str,
+    /// Of what the rates and costs are.
+    pub unit: &'a str,
+    /// What we want: CPU time of ours at most so many times theirs.
+    pub target: f64,
+}
+
 /// Prints results as they come and counts the rows that were lost.
-#[derive(Default)]
 pub struct Report {
+    /// What is measured: "server", "router".
+    role: &'static str,
+    /// What ours is compared with.
+    other: &'static str,
     lost: Vec<String>,
 }
 
 impl Report {
-    /// Quantities of which less is better, and what we want: ours at most `target` times theirs.
-    pub fn quantity(&mut self, name: &str, unit: &str, keelson: f64, knfsd: f64, target: f64) {
-        let ratio = keelson / knfsd;
-        println!("{name:<34} {keelson:>12.2} {knfsd:>12.2} {unit:<8} {ratio:>8.3}");
-        if ratio > target {
-            self.lost.push(name.into());
-        }
+    /// Of a machine in this role beside `other`.
+    pub fn new(role: &'static str, other: &'static str) -> Report {
+        Report { role, other, lost: Vec::new() }
     }
 
-    /// A limit that has nothing to do with the other server.
+    /// Quantities of which less is better, and what we want: ours at most `target` times theirs. Without an other,
+    /// ours stands alone.
+    pub fn quantity(
+        &mut self,
+        name: &str,
+        unit: &str,
+        keelson: f64,
+        other: impl Into<Option<f64>>,
+        target: f64,
+    ) {
+        let other = other.into();
+        let ratio = other.map(|other| keelson / other);
+        println!("{name:<34} {keelson:>12.2} {:>12} {unit:<8} {:>8}", shown(other, 2), shown(ratio, 3));
+        self.judge(name, ratio, target);
+    }
+
+    /// A limit that has nothing to do with the other one.
     pub fn limit(&mut self, name: &str, unit: &str, value: f64, limit: f64) {
         println!("{name:<34} {value:>12.2} {:>12} {unit:<8}", format!("(< {limit})"));
         if value >= limit {
@@ -59,48 +84,63 @@ impl Report {
 
     /// Titles of the first part.
     pub fn quantities(&self) {
-        println!("{:<34} {:>12} {:>12} {:<8} {:>8}", "", "keelson", "knfsd", "unit", "ratio");
+        println!("{:<34} {:>12} {:>12} {:<8} {:>8}", "", "keelson", self.other, "unit", "ratio");
     }
 
-    /// Titles of the rows; `other` is what we are compared with.
-    pub fn heading(&self, other: &str) {
+    /// Titles of the rows.
+    pub fn heading(&self) {
         println!();
-        println!("{:<34} {:^30} | {:^34}", "", "rate as the client sees it", "server's CPU ms per unit");
+        let (role, other) = (self.role, self.other);
         println!(
-            "{:<26} {:<7} {:>10} {:>10} {:>8} | {:>10} {:>10} {:>8}",
-            "", "unit", "keelson", other, "ratio", "keelson", other, "ratio"
+            "{:<34} {:^30} | {:^34}",
+            "",
+            "rate as the client sees it",
+            format!("{role}'s CPU ms per unit")
+        );
+        println!(
+            "{:<26} {:<7} {:>10} {other:>10} {:>8} | {:>10} {other:>10} {:>8}",
+            "", "unit", "keelson", "ratio", "keelson", "ratio"
         );
     }
 
     /// A row. The ratio of rates is better above 1, that of CPU time below.
-    pub fn row(&mut self, row: &Row, keelson: Cost, knfsd: Cost) {
+    pub fn row(&mut self, title: Title<'_>, keelson: Cost, other: impl Into<Option<Cost>>) {
+        let other = other.into();
         let rate = |cost: Cost| 1.0 / cost.time.as_secs_f64().max(1e-9);
         let cpu = |cost: Cost| cost.cpu.as_secs_f64() * 1e3;
-        let (rates, cpus) = ((rate(keelson), rate(knfsd)), (cpu(keelson), cpu(knfsd)));
-        let ratio = cpus.0 / cpus.1;
+        let (rates, cpus) = ((rate(keelson), other.map(rate)), (cpu(keelson), other.map(cpu)));
+        let ratio = cpus.1.map(|other| cpus.0 / other);
         println!(
-            "{:<26} {:<7} {:>10.1} {:>10.1} {:>8.2} | {:>10.3} {:>10.3} {:>8.2}",
-            row.name,
-            row.unit,
+            "{:<26} {:<7} {:>10.1} {:>10} {:>8} | {:>10.3} {:>10} {:>8}",
+            title.name,
+            title.unit,
             rates.0,
-            rates.1,
-            rates.0 / rates.1,
+            shown(rates.1, 1),
+            shown(rates.1.map(|other| rates.0 / other), 2),
             cpus.0,
-            cpus.1,
-            ratio
+            shown(cpus.1, 3),
+            shown(ratio, 2)
         );
-        if ratio > 1.0 {
-            self.lost.push(row.name.into());
+        self.judge(title.name, ratio, title.target);
+    }
+
+    fn judge(&mut self, name: &str, ratio: Option<f64>, target: f64) {
+        if ratio.is_some_and(|ratio| ratio > target) {
+            self.lost.push(name.into());
         }
     }
 
     /// The summary.
     pub fn end(&self) {
         match self.lost.as_slice() {
-            [] => println!("\nkeelson needs no more than the other in any row"),
+            [] => println!("\nkeelson reaches its target in every row"),
             lost => println!("\nkeelson misses its target in: {}", lost.join(", ")),
         }
     }
+}
+
+fn shown(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
 }
 
 #[cfg(test)]

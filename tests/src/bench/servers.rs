@@ -143,7 +143,7 @@ fn directory(server: &Server) -> &'static str {
     }
 }
 
-fn port(lan: &Lan, name: &str) -> Result<Port> {
+pub(super) fn port(lan: &Lan, name: &str) -> Result<Port> {
     let port = lan.port(name)?;
     port.capture(Capture::Off);
     Ok(port)
@@ -175,7 +175,7 @@ fn disks(bench: &Bench, rounds: usize) -> Result<[Ext4Image; 2]> {
 }
 
 /// Milliseconds from the start of QEMU to the first reply, and of CPU time until then.
-type Boot = (f64, f64);
+pub(super) type Boot = (f64, f64);
 
 fn boot_keelson(endpoint: &Endpoint, address: &str, spec: MachineSpec) -> Result<(Boot, Machine)> {
     let mut boots = Vec::new();

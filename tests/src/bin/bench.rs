@@ -1,13 +1,13 @@
-//! `make bench`: prints what the appliance costs beside Linux knfsd. See [`keelson_tests::bench`].
+//! `make bench`: prints what an appliance costs beside Linux in the same role. See [`keelson_tests::bench`].
 
-use keelson_tests::bench::{Plan, run};
+use keelson_tests::bench::{self, Plan};
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "bench [--only PART-OF-A-ROW'S-NAME]... [--rounds COUNT] [--against OTHER.img] [--profile]";
+const USAGE: &str = "bench [--role nfs-server|lnet-router] [--only PART-OF-A-ROW'S-NAME]... [--rounds COUNT] \
+     [--against OTHER.img | --alone] [--profile]";
 
 fn main() -> ExitCode {
-    let Some(plan) = plan(std::env::args().skip(1)) else {
+    let Some((run, plan)) = plan(std::env::args().skip(1)) else {
         eprintln!("usage: {USAGE}");
         return ExitCode::from(2);
     };
@@ -20,10 +20,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn plan(mut words: impl Iterator<Item = String>) -> Option<Plan> {
-    let mut plan = Plan { only: vec![], rounds: 3, against: None, profile: false };
+/// The benchmark of a role.
+type Run = fn(&Plan) -> keelson_qemu::Result<()>;
+
+fn plan(mut words: impl Iterator<Item = String>) -> Option<(Run, Plan)> {
+    let mut run: Run = bench::run;
+    let mut plan = Plan { only: vec![], rounds: 3, against: None, alone: false, profile: false };
     while let Some(word) = words.next() {
         match word.as_str() {
+            "--role" => {
+                run = match words.next()?.as_str() {
+                    "nfs-server" => bench::run,
+                    "lnet-router" => bench::lnet::run,
+                    _ => return None,
+                }
+            }
+            "--alone" => plan.alone = true,
             "--only" => plan.only.push(words.next()?),
             "--rounds" => plan.rounds = words.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
             "--against" => plan.against = Some(words.next()?.into()),
@@ -31,5 +43,5 @@ fn plan(mut words: impl Iterator<Item = String>) -> Option<Plan> {
             _ => return None,
         }
     }
-    Some(plan)
+    Some((run, plan))
 }

@@ -1,0 +1,127 @@
+//! Nodes: which NIDs belong together, as far as their owners have told.
+
+use super::peer_state;
+use alloc::rc::Rc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use keelson_hal::Entropy;
+use keelson_lnet_wire::nid::Nid;
+use keelson_net::hash::{Key, KeyedMap};
+
+/// A node that has said what it is.
+pub(crate) struct Node {
+    pub primary: Cell<Nid>,
+    /// All its NIDs.
+    pub nids: RefCell<Vec<Nid>>,
+    /// Bits of [`peer_state`].
+    pub state: Cell<u32>,
+    /// Generation of our own information that it was pushed last; 0: none.
+    pub pushed: Cell<u64>,
+}
+
+impl Node {
+    pub fn is_multi_rail(&self) -> bool {
+        self.state.get() & peer_state::MULTI_RAIL != 0
+    }
+
+    /// Our information is on its way to it, and not acknowledged yet.
+    pub fn is_being_pushed(&self) -> bool {
+        self.state.get() & peer_state::PUSH_SENT != 0
+    }
+
+    pub fn has(&self, nid: &Nid) -> bool {
+        self.nids.borrow().contains(nid)
+    }
+
+    pub fn set(&self, bits: u32) {
+        self.state.set(self.state.get() | bits);
+    }
+
+    pub fn clear(&self, bits: u32) {
+        self.state.set(self.state.get() & !bits);
+    }
+}
+
+/// All nodes, by each of their NIDs.
+pub(crate) struct Nodes {
+    table: KeyedMap<Nid, Rc<Node>>,
+    /// NIDs that are remembered at most.
+    max: usize,
+}
+
+impl Nodes {
+    pub fn new(entropy: &dyn Entropy, max: usize) -> Nodes {
+        Nodes { table: KeyedMap::with_hasher(Key::new(entropy)), max }
+    }
+
+    pub fn find(&self, nid: &Nid) -> Option<&Rc<Node>> {
+        self.table.get(nid)
+    }
+
+    /// Takes up what the node at `source` says: that it has these NIDs, the first of which is `primary`. NIDs
+    /// that another node has claimed stay there. `None` when the table is full.
+    pub fn update(&mut self, source: Nid, primary: Nid, nids: &[Nid], state: u32) -> Option<Rc<Node>> {
+        let known = self.table.get(&source).cloned();
+        // Who was listed by another node, and now speaks for itself without it, is no part of that one.
+        let node = match known {
+            Some(node) if source == node.primary.get() || nids.contains(&node.primary.get()) => node,
+            Some(other) if other.has(&primary) && primary != source => other,
+            stranger => {
+                if let Some(other) = stranger {
+                    other.nids.borrow_mut().retain(|nid| *nid != source);
+                    self.table.remove(&source);
+                }
+                if self.table.len() >= self.max {
+                    return None;
+                }
+                let node = Rc::new(Node {
+                    primary: Cell::new(source),
+                    nids: RefCell::new(vec![source]),
+                    state: Cell::new(0),
+                    pushed: Cell::new(0),
+                });
+                self.table.insert(source, node.clone());
+                node
+            }
+        };
+        node.state.set(state | node.state.get() & (peer_state::CONFIGURED | peer_state::PUSH_SENT));
+        let mut kept = vec![source];
+        for nid in nids {
+            let owner = self.table.get(nid);
+            let free = owner.is_none_or(|owner| Rc::ptr_eq(owner, &node));
+            let room = owner.is_some() || self.table.len() < self.max;
+            if free && room && *nid != source {
+                self.table.insert(*nid, node.clone());
+                kept.push(*nid);
+            }
+        }
+        if kept.contains(&primary) {
+            node.primary.set(primary);
+            kept.sort_by_key(|nid| nids.iter().position(|listed| listed == nid));
+        } else {
+            node.primary.set(source);
+        }
+        let before = node.nids.replace(kept);
+        for nid in before.iter().filter(|nid| !node.has(nid)) {
+            self.table.remove(nid);
+        }
+        Some(node)
+    }
+
+    /// Forgets a node.
+    pub fn remove(&mut self, nid: &Nid) {
+        if let Some(node) = self.table.get(nid).cloned() {
+            self.table.retain(|_, known| !Rc::ptr_eq(known, &node));
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.table.clear();
+    }
+
+    /// Each node once.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<Node>> {
+        self.table.iter().filter(|(nid, node)| **nid == node.primary.get()).map(|(_, node)| node)
+    }
+}

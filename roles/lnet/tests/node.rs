@@ -1,0 +1,224 @@
+//! Whole nodes on simulated wires, used as their administrators use them.
+
+use keelson_config::Config;
+use keelson_lnet::admin::Admin;
+use keelson_lnet::node::Node;
+use keelson_lnet::options::{NodeConfig, OPTIONS};
+use keelson_net_sim::{Faults, NicModel, Node as Machine, Rng, World};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A client on tcp, a router, a server on tcp1, each on its own machine.
+struct Site {
+    world: World,
+    router_machine: Rc<Machine>,
+    router: Rc<Node>,
+    client: Rc<Node>,
+    server: Rc<Node>,
+}
+
+fn start(world: &World, machine: &Rc<Machine>, seed: u64, line: &str) -> Rc<Node> {
+    let config = Config::parse(&[OPTIONS], &["lnet", "ksocklnd"], "", line.as_bytes());
+    assert!(config.problems().is_empty(), "{:?}", config.problems());
+    let config = NodeConfig::from_options(&config, 1 << 30).unwrap();
+    let (handle, stack) = machine.boot();
+    let node = Node::new(handle, stack, world.clock(), Rc::new(Rng::new(seed)), config);
+    node.start();
+    node
+}
+
+const ROUTER: &str = "lnet.networks=\"tcp0(eth0),tcp1(eth1)\" lnet.forwarding=enabled";
+
+fn site(router_line: &str) -> Site {
+    let world = World::new(1);
+    let (near, far) = (world.wire(Faults::default()), world.wire(Faults::default()));
+    let machines = [world.node(), world.node(), world.node()];
+    let [router_machine, client, server] = &machines;
+    router_machine.plug("eth0", &near, "10.1.0.1/24", NicModel::default());
+    router_machine.plug("eth1", &far, "10.2.0.1/24", NicModel::default());
+    client.plug("eth0", &near, "10.1.0.2/24", NicModel::default());
+    server.plug("eth0", &far, "10.2.0.2/24", NicModel::default());
+    let router = start(&world, router_machine, 2, router_line);
+    let client = start(&world, client, 3, "lnet.networks=tcp lnet.routes=\"tcp1 10.1.0.1@tcp\"");
+    let server = start(&world, server, 4, "lnet.networks=tcp1 lnet.routes=\"tcp 10.2.0.1@tcp1\"");
+    let router_machine = router_machine.clone();
+    world.run_for(Duration::from_secs(2));
+    Site { world, router_machine, router, client, server }
+}
+
+impl Site {
+    /// What a tool says on a node.
+    fn says(&self, node: &Rc<Node>, line: &str) -> String {
+        let (admin, line) = (Admin::new(node.clone()), line.to_owned());
+        self.world.run(async move {
+            let words: Vec<_> = line.split_whitespace().collect();
+            match words[0] {
+                "lnetctl" => admin.lnetctl(&words[1..]).await,
+                "lctl" => admin.lctl(&words[1..]).await,
+                "routerstat" => admin.routerstat(&words[1..]).await,
+                _ => admin.cat(&words[1..]),
+            }
+        })
+    }
+
+    fn import(&self, node: &Rc<Node>, text: &str) -> String {
+        let (admin, text) = (Admin::new(node.clone()), text.to_owned());
+        self.world.run(async move { admin.lnetctl(&["import", &text]).await })
+    }
+
+    /// Whether client and server reach each other.
+    fn reaches(&self) -> bool {
+        let there = self.says(&self.client, "lctl ping 10.2.0.2@tcp1 5");
+        let back = self.says(&self.server, "lctl ping 10.1.0.2@tcp 5");
+        there == "12345-0@lo\n12345-10.2.0.2@tcp1\n" && back == "12345-0@lo\n12345-10.1.0.2@tcp\n"
+    }
+}
+
+#[test]
+fn messages_are_routed_and_counted() {
+    let site = site(ROUTER);
+    assert!(site.reaches());
+    let shown = site.says(&site.router, "lnetctl net show");
+    let expected = "\
+net:
+    - net type: lo
+      local NI(s):
+        - nid: 0@lo
+          status: up
+    - net type: tcp
+      local NI(s):
+        - nid: 10.1.0.1@tcp
+          status: up
+          interfaces:
+              0: eth0
+    - net type: tcp1
+      local NI(s):
+        - nid: 10.2.0.1@tcp1
+          status: up
+          interfaces:
+              0: eth1
+";
+    assert_eq!(shown, expected);
+    // Two pings, there and back: GET and REPLY each.
+    let stats = site.says(&site.router, "cat /sys/kernel/debug/lnet/stats");
+    assert_eq!(stats.split(' ').nth(5), Some("4"), "{stats}");
+    let route = site.says(&site.client, "lnetctl route show -v");
+    assert!(route.contains("gateway: 10.1.0.1@tcp\n      hop: -1\n"), "{route}");
+    assert!(route.contains("state: up\n      type: single-hop\n"), "{route}");
+    let conns = site.says(&site.router, "lctl --net tcp1 conn_list");
+    assert!(conns.contains("12345-10.2.0.2@tcp1") && conns.contains("10.2.0.1->10.2.0.2:"), "{conns}");
+    let discovered = site.says(&site.client, "lnetctl discover 10.1.0.1@tcp");
+    assert!(discovered.contains("Multi-Rail: True") && discovered.contains("10.2.0.1@tcp1"), "{discovered}");
+}
+
+#[test]
+fn a_router_goes_down_only_when_told_explicitly_and_comes_up_from_its_backup() {
+    let site = site(ROUTER);
+    let refused = site.says(&site.router, "lnetctl lnet unconfigure");
+    assert!(refused.contains("errno: -16") && refused.contains("this node routes"), "{refused}");
+    assert!(site.reaches());
+    let backup = site.says(&site.router, "lnetctl export --backup");
+    assert_eq!(site.says(&site.router, "lnetctl lnet unconfigure --force"), "");
+    assert!(site.says(&site.router, "lnetctl net show").contains("errno: -100"));
+    assert!(!site.reaches());
+    assert_eq!(site.says(&site.router, "lnetctl lnet configure"), "");
+    assert_eq!(site.says(&site.router, "lctl list_nids"), "");
+    assert_eq!(site.import(&site.router, &backup), "");
+    assert_eq!(site.says(&site.router, "lnetctl export --backup"), backup);
+    // Peers ask again after a minute, and after an interval longer pings say that this node forwards.
+    site.world.run_for(Duration::from_secs(240));
+    assert!(site.reaches());
+}
+
+#[test]
+fn networks_and_routes_come_and_go() {
+    let site = site("lnet.networks=tcp0(eth0) lnet.forwarding=enabled");
+    assert!(!site.reaches());
+    assert_eq!(site.says(&site.router, "lnetctl net add --net tcp1 --if eth1 --peer-credits 32"), "");
+    let shown = site.says(&site.router, "lnetctl net show --net tcp1 -v");
+    assert!(shown.contains("peer_credits: 32"), "{shown}");
+    site.world.run_for(Duration::from_secs(120));
+    assert!(site.reaches());
+    let twice = site.says(&site.router, "lnetctl net add --net tcp1 --if eth1");
+    assert!(
+        twice.contains("errno: -17") && twice.contains("there is an NI 10.2.0.1@tcp1 already"),
+        "{twice}"
+    );
+    let nowhere = site.says(&site.router, "lnetctl net add --net tcp5 --if eth7");
+    assert!(nowhere.contains("errno: -19") && nowhere.contains("there is eth0, eth1"), "{nowhere}");
+    assert_eq!(site.says(&site.router, "lnetctl route add --net tcp9 --gateway 10.2.0.9@tcp1"), "");
+    let far = site.says(&site.router, "lnetctl route add --net tcp9 --gateway 10.7.0.9@tcp7");
+    assert!(far.contains("errno: -113"), "{far}");
+    assert_eq!(site.says(&site.router, "lnetctl net del --net tcp1"), "");
+    assert_eq!(site.says(&site.router, "lnetctl route show"), "");
+    assert!(site.says(&site.router, "lnetctl net del --net tcp1").contains("errno: -2"));
+}
+
+#[test]
+fn links_are_told_of() {
+    let site = site(ROUTER);
+    site.router_machine.set_carrier("eth1", false);
+    site.world.run_for(Duration::from_secs(1));
+    let shown = site.says(&site.router, "lnetctl net show --net tcp1");
+    assert!(shown.contains("status: down"), "{shown}");
+    site.router_machine.set_carrier("eth1", true);
+    site.world.run_for(Duration::from_secs(1));
+    assert!(site.says(&site.router, "lnetctl net show --net tcp1").contains("status: up"));
+}
+
+#[test]
+fn a_node_that_is_named_as_gateway_forwards() {
+    let routes = "lnet.routes=\"tcp1 10.1.0.1@tcp; tcp 10.2.0.1@tcp1\"";
+    let site = site(&format!("lnet.networks=\"tcp0(eth0),tcp1(eth1)\" {routes}"));
+    assert!(site.says(&site.router, "lnetctl routing show").contains("- enable: 1"));
+    assert_eq!(site.says(&site.router, "lnetctl route show"), "");
+    assert!(site.reaches());
+}
+
+#[test]
+fn networks_are_found_by_address() {
+    let site = site("lnet.ip2nets=\"tcp0 10.1.*.*; tcp1 10.2.*.*; tcp2 10.3.*.*\" lnet.forwarding=enabled");
+    assert_eq!(site.says(&site.router, "lctl list_nids"), "10.1.0.1@tcp\n10.2.0.1@tcp1\n");
+    assert!(site.reaches());
+}
+
+#[test]
+fn faults_act() {
+    let site = site(ROUTER);
+    assert_eq!(site.says(&site.router, "lctl net_drop_add -s *@tcp -d *@tcp1 -x"), "");
+    assert!(!site.reaches());
+    let shown = site.says(&site.router, "lnetctl fault drop show");
+    // The GET of one, the REPLY to the other.
+    assert!(shown.contains("ds_dropped: 2\n      fs_count: 2\n"), "{shown}");
+    assert_eq!(site.says(&site.router, "lnetctl fault drop del -a"), "");
+    assert!(site.reaches());
+}
+
+#[test]
+fn the_end_is_announced() {
+    let site = site(ROUTER);
+    let (router, began) = (site.router.clone(), site.world.now());
+    site.world.run(async move { router.shut_down().await });
+    let took = site.world.now() - began;
+    assert!((10..=11).contains(&took.as_secs()), "{took:?}");
+    assert!(site.says(&site.router, "lctl list_nids").contains("not up"));
+}
+
+/// The machine goes as soon as its node has ended; its peers are not left with dead connections.
+#[test]
+fn the_end_closes_connections() {
+    let site = site(ROUTER);
+    assert!(site.reaches());
+    assert!(site.says(&site.client, "lctl --net tcp conn_list").contains("10.1.0.1@tcp"));
+    let (router, machine) = (site.router.clone(), site.router_machine.clone());
+    site.world.run(async move {
+        router.shut_down().await;
+        machine.set_carrier("eth0", false);
+        machine.set_carrier("eth1", false);
+    });
+    site.world.run_for(Duration::from_secs(1));
+    for (node, net) in [(&site.client, "tcp"), (&site.server, "tcp1")] {
+        let shown = site.says(node, &format!("lctl --net {net} conn_list"));
+        assert!(shown.contains("<no connections>"), "{shown}");
+    }
+}
