@@ -76,7 +76,7 @@ fn row(what: &'static str, kind: Kind, peers: usize, concurrent: usize) -> Row {
     let name = match peers {
         1 if one_at_a_time => format!("{what}, one at a time"),
         1 => format!("{what}, 1 peer"),
-        _ if one_each => format!("{what}, {peers} peers, 1 each"),
+        _ if one_each => format!("{what}, {peers} peers x 1"),
         _ => format!("{what}, {peers} peers"),
     };
     let requests = match (bulk, one_at_a_time) {
