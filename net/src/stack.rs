@@ -189,6 +189,7 @@ impl Stack {
             link: nic.link,
             mtu: nic.mtu,
             addresses: nic.addresses.iter().map(|own| own.cidr).collect(),
+            dhcp: nic.dhcp.is_some(),
             counters: nic.device.as_ref().map_or_else(Default::default, |device| device.counters()),
         });
         status.collect()

@@ -1,23 +1,23 @@
 //! The node as a whole: LNet, its socket LND and its services, on the interfaces of a network stack.
 //!
 //! What the administrator wants (networks on interfaces, routes) is kept apart from what is: an interface gets
-//! its NI when it has an IPv4 address and loses it with the address; a route is there while its gateway's
+//! its NI when it has an address and loses it with the address; a route is there while its gateway's
 //! network is. Whatever happens to interfaces, one function ([`Node::reconcile`]) compares the two, so no
 //! sequence of events is special.
 
+mod address;
 mod control;
 mod wanted;
 
 use crate::admin::Failure;
 use crate::lnet::show::{RoutingState, RoutingStatus};
 use crate::lnet::{AddRouteError, Lnet, NiConfig, Stop};
-use crate::options::{Networks, NodeConfig};
+use crate::options::{Large, Networks, NodeConfig};
 use crate::selftest::{Selftest, SelftestConfig};
 use crate::socklnd::Socklnd;
 use alloc::rc::{Rc, Weak};
 use alloc::string::ToString;
 use core::cell::{Cell, RefCell};
-use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_hal::{Clock, Entropy, Link};
@@ -41,6 +41,8 @@ pub struct Node {
     lnet: Rc<Lnet>,
     lnd: Rc<Socklnd<Lnet>>,
     wanted: RefCell<Wanted>,
+    /// As configured, or all of them since `lnet configure --large`.
+    large: RefCell<Large>,
     up: Cell<bool>,
 }
 
@@ -66,6 +68,7 @@ impl Node {
             me: me.clone(),
             handle: handle.clone(),
             stack,
+            large: RefCell::new(config.large.clone()),
             config,
             lnet,
             lnd,
@@ -122,6 +125,7 @@ impl Node {
         self.lnet.stop(how).await?;
         self.up.set(false);
         *self.wanted.borrow_mut() = Wanted::default();
+        self.large.borrow_mut().clone_from(&self.config.large);
         Ok(())
     }
 
@@ -163,7 +167,7 @@ impl Node {
         // Out of its cell: LNet is called below.
         let mut wanted = self.wanted.take();
         if let Some(networks) = wanted.networks.take() {
-            wanted.want_networks(&networks, &interfaces, self.config.tunables);
+            wanted.want_networks(&networks, &interfaces, &self.large.borrow(), self.config.tunables);
             // Networks chosen by address are chosen anew with every address.
             wanted.networks = Some(networks).filter(|networks| matches!(networks, Networks::ByAddress(_)));
         }
@@ -178,7 +182,10 @@ impl Node {
     /// Gives an NI its place in LNet, takes it away, or tells of its link.
     fn serve(&self, ni: &mut WantedNi, interfaces: &[InterfaceStatus]) {
         let interface = interfaces.iter().find(|status| status.name == ni.interface);
-        let nid = interface.and_then(ipv4).map(|address| Nid::new(ni.net, IpAddr::V4(address)));
+        let in_use = ni.served.and_then(|(_, nid)| nid.ip());
+        let nid = interface
+            .and_then(|status| ni.address.choose(status.into(), in_use))
+            .map(|address| Nid::new(ni.net, address));
         if let Some((_, served)) = ni.served
             && nid != Some(served)
         {
@@ -215,7 +222,7 @@ impl Node {
             Ok(()) | Err(AddRouteError::Duplicate(..)) => true,
             // As on Linux: a list of routes for all nodes of a site is fine for this one.
             Err(AddRouteError::TargetIsLocal(_)) => false,
-            Err(error @ AddRouteError::GatewayNotLocal(_)) => {
+            Err(error @ (AddRouteError::GatewayNotLocal(_) | AddRouteError::GatewayFamily(_))) => {
                 if complete && !route.complained.replace(true) {
                     log::warn!(target: "lnet", "LNet: no route to {} yet: {error}", route.config.net);
                 }
@@ -234,14 +241,6 @@ impl Node {
         let ours = |ip| interfaces.iter().flat_map(|status| &status.addresses).any(|cidr| cidr.addr == ip);
         self.config.routes.iter().any(|route| route.gateway.ip().is_some_and(ours))
     }
-}
-
-/// The IPv4 address of an interface: the first one.
-fn ipv4(status: &InterfaceStatus) -> Option<Ipv4Addr> {
-    status.addresses.iter().find_map(|cidr| match cidr.addr {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    })
 }
 
 /// Whether nothing is on its way through the router.

@@ -32,7 +32,9 @@ fn is_real(ni: &NiStatus) -> bool {
 fn net(net: &NetStatus) -> Yaml {
     let ni = |ni: &NiStatus| {
         let interface = ni.interface.as_deref().unwrap_or_default();
-        Yaml::map().with("interfaces", Yaml::map().with("0", interface)).and(views::tunables(ni))
+        // Without it, `import` would take the IPv4 address of an interface that has both.
+        let nid = if ni.nid.is_large() { Yaml::map().with("nid", ni.nid) } else { Yaml::map() };
+        nid.with("interfaces", Yaml::map().with("0", interface)).and(views::tunables(ni))
     };
     Yaml::map().with("net type", net.net).with("local NI(s)", Yaml::seq(net.nis.iter().map(ni)))
 }

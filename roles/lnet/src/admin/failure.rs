@@ -97,7 +97,7 @@ impl From<AddNiError> for Failure {
 impl From<AddRouteError> for Failure {
     fn from(error: AddRouteError) -> Failure {
         let errno = match error {
-            AddRouteError::GatewayNotLocal(_) => EHOSTUNREACH,
+            AddRouteError::GatewayNotLocal(_) | AddRouteError::GatewayFamily(_) => EHOSTUNREACH,
             AddRouteError::TargetIsLocal(_) | AddRouteError::Duplicate(..) => EEXIST,
             AddRouteError::TooManyPeers => ENOMEM,
             _ => EINVAL,

@@ -3,7 +3,8 @@
 //! Besides what `export` writes, the form of distributions' route files is taken, a line for each network:
 //! `tcp1: { gateway: 10.1.1.2@tcp0, hop: 2, priority: 3 }`.
 //!
-//! Sections are taken in the order in which they need each other, whatever their order in the text. What Linux
+//! Sections are taken in the order in which they need each other (for `--del` the other way round), whatever their
+//! order in the text. What Linux
 //! exports and nobody needs to import (statistics, states, peers, which are learnt) is passed over; a key that
 //! is not known at all is an error, as it may be a misspelt one.
 
@@ -12,7 +13,7 @@ use super::failure::{Failure, errno};
 use super::lnetctl::{self, Ask, Tunable, grammar};
 use super::views;
 use super::yaml::{self, Yaml};
-use crate::lnet::RouteConfig;
+use crate::lnet::{AddressChoice, RouteConfig};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -62,7 +63,12 @@ pub async fn import<C: Control>(control: &C, mode: Mode, text: &str) -> String {
         Ok(text) => printed.push_str(&text),
         Err(failure) => printed.push_str(&report(mode, section, failure)),
     };
-    for section in SECTIONS {
+    let mut sections = SECTIONS.to_vec();
+    if mode == Mode::Del {
+        // A network takes the routes through it along.
+        sections.reverse();
+    }
+    for section in sections {
         if let Some(value) = document.get(section) {
             each(control, mode, section, value, |result| run(section, result));
         }
@@ -180,7 +186,8 @@ fn net<C: Control>(control: &C, mode: Mode, item: &Yaml, result: &mut impl FnMut
 }
 
 const NET: &str = "a network such as tcp1";
-/// Keys of an NI, the last ones without meaning for an import.
+const NID: &str = "a NID such as 10.0.0.1@tcp1";
+/// Keys of an NI, those after `nid` without meaning for an import.
 const NI_KEYS: &[&str] = &[
     "interfaces",
     "tunables",
@@ -205,8 +212,15 @@ fn local_ni<C: Control>(control: &C, mode: Mode, net: NetId, ni: &Yaml) -> Resul
     let interfaces = ni.get("interfaces").map(Yaml::entries).unwrap_or_default();
     let name = |(_, value): &(String, Yaml)| value.text().filter(|name| !name.is_empty()).map(String::from);
     let interfaces: Vec<String> = interfaces.iter().filter_map(name).collect();
+    let nid: Option<Nid> = read(ni, "nid", NID)?;
+    if let Some(nid) = nid.filter(|nid| nid.net() != net) {
+        return Err(Failure::new(errno::EINVAL, format!("nid {nid} is not on {net}")));
+    }
     if mode == Mode::Del {
-        return control.del_net(net, &interfaces);
+        return match nid {
+            Some(nid) => control.del_nid(nid),
+            None => control.del_net(net, &interfaces),
+        };
     }
     let nothing = Yaml::map();
     let tunables = ni.get("tunables").unwrap_or(&nothing);
@@ -226,13 +240,19 @@ fn local_ni<C: Control>(control: &C, mode: Mode, net: NetId, ni: &Yaml) -> Resul
         conns_per_peer: read(lnd, "conns_per_peer", "1 to 8")?.filter(|count| *count > 0),
     };
     grammar::check_tunables(&tunables).map_err(|text| Failure::new(errno::EINVAL, text))?;
-    control.add_net(NetRequest { net, interfaces, tunables })
+    // A NID tells the interface where there is none, else only the kind of its address: that may have changed.
+    let address = match nid {
+        Some(nid) if interfaces.is_empty() => nid.ip().map_or(AddressChoice::Usual, AddressChoice::Exactly),
+        Some(nid) if nid.is_large() => AddressChoice::Large,
+        _ => AddressChoice::Usual,
+    };
+    control.add_net(NetRequest { net, interfaces, address, tunables })
 }
 
 fn route<C: Control>(control: &C, mode: Mode, net: Option<NetId>, item: &Yaml) -> Result<String, Failure> {
     only(item, "in route", &["net", "gateway", "hop", "priority", "state", "type", "health_sensitivity"])?;
     let net = need(net.or(read(item, "net", NET)?), "net")?;
-    let gateway: Nid = need(read(item, "gateway", "a NID such as 10.0.0.1@tcp1")?, "gateway")?;
+    let gateway: Nid = need(read(item, "gateway", NID)?, "gateway")?;
     if mode == Mode::Del {
         return control.del_route(net, Some(gateway)).map(|()| String::new());
     }
@@ -282,8 +302,7 @@ async fn exec<C: Control>(control: &C, document: &Yaml) -> String {
     let mut printed = String::new();
     for (section, what) in [("ping", Ask::Ping), ("discover", Ask::Discover)] {
         for item in document.get(section).map(Yaml::items).unwrap_or_default() {
-            let nid = read(item, "primary nid", "a NID such as 10.0.0.1@tcp1")
-                .and_then(|nid| need(nid, "primary nid"));
+            let nid = read(item, "primary nid", NID).and_then(|nid| need(nid, "primary nid"));
             match nid {
                 Ok(nid) => printed.push_str(&lnetctl::ask(control, what, &[nid], EXEC_TIMEOUT).await),
                 Err(failure) => printed.push_str(&report(Mode::Exec, section, failure)),
@@ -330,13 +349,36 @@ set_routing true";
         assert_eq!(
             *fake.done.borrow(),
             [
-                "del_net tcp eth0",
-                "del_net tcp1 eth1",
+                "set_routing false",
                 "del_route tcp3 10.2.0.9@tcp1",
                 "del_route o2ib 10.1.0.9@tcp",
-                "set_routing false"
+                "del_net tcp eth0",
+                "del_net tcp1 eth1"
             ]
         );
+    }
+
+    /// An interface may have addresses of both kinds: the NID says which.
+    #[test]
+    fn nids_choose_addresses() {
+        let ni = |net: &str, nid: &str, interface: &str| {
+            format!("net:\n    - net type: {net}\n      local NI(s):\n        - nid: {nid}\n{interface}")
+        };
+        let eth0 = "          interfaces:\n              0: eth0\n";
+        for (text, done) in [
+            (ni("tcp", "10.1.0.1@tcp", eth0), "add_net tcp eth0"),
+            (ni("tcp", "2001:db8::1@tcp", eth0), "add_net tcp eth0 large"),
+            (ni("tcp", "2001:db8::1@tcp", ""), "add_net tcp 2001:db8::1"),
+        ] {
+            let fake = Fake::up();
+            assert_eq!(import(&fake, "", &text), "");
+            assert_eq!(*fake.done.borrow(), [done]);
+        }
+        let fake = Fake::up();
+        assert_eq!(import(&fake, "--del", &ni("tcp", "2001:db8::1@tcp", eth0)), "");
+        assert_eq!(*fake.done.borrow(), ["del_nid 2001:db8::1@tcp"]);
+        let printed = import(&fake, "", &ni("tcp1", "10.1.0.1@tcp", eth0));
+        assert!(printed.contains("nid 10.1.0.1@tcp is not on tcp1"), "{printed}");
     }
 
     #[test]

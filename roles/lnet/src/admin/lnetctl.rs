@@ -33,18 +33,27 @@ async fn execute<C: Control>(control: &C, command: Command) -> Result<String, Ya
     let done = Ok(String::new());
     match command {
         Command::Help(text) => return Ok(text.to_string()),
-        Command::Configure { all } => {
-            control.configure(all).map_err(failed("configure", "lnet", "LNet configure error"))?;
+        Command::Configure(how) => {
+            control.configure(how).map_err(failed("configure", "lnet", "LNet configure error"))?;
         }
         Command::Unconfigure(how) => {
             let failed = failed("unconfigure", "lnet", "LNet unconfigure error");
             control.unconfigure(how).await.map_err(failed)?;
         }
-        Command::NetAdd(request) => {
-            control.add_net(request).map_err(failed("add", "net", "cannot add network"))?;
+        Command::NetAdd(requests) => {
+            let failed = failed("add", "net", "cannot add network");
+            for request in requests {
+                control.add_net(request).map_err(&failed)?;
+            }
         }
         Command::NetDel { net, interfaces } => {
             control.del_net(net, &interfaces).map_err(failed("del", "net", "cannot del network"))?;
+        }
+        Command::NidDel(nids) => {
+            let failed = failed("del", "net", "cannot del network");
+            for nid in nids {
+                control.del_nid(nid).map_err(&failed)?;
+            }
         }
         Command::NetShow { net, detail } => {
             shown("net", "cannot get networks")?;
@@ -216,6 +225,10 @@ mod tests {
         for line in [
             "net add --net tcp7 --if eth3 --peer-credits 32",
             "net del --net tcp7",
+            "net add --net tcp8 --if eth1 --large",
+            "net add --nid 2001:db8::1@tcp8,10.0.0.1@tcp9 --credits 64",
+            "net del --nid 2001:db8::1@tcp8",
+            "lnet configure --all --large",
             "route add --net tcp3 --gateway 10.1.0.9@tcp --hop 2 --priority 1",
             "route del --net tcp3 --gateway 10.1.0.9@tcp",
             "set routing 0",
@@ -229,7 +242,9 @@ mod tests {
         let done = fake.done.borrow();
         assert_eq!(
             done.join("\n"),
-            "add_net tcp7 eth3 peer_credits 32\ndel_net tcp7\nadd_route tcp3 10.1.0.9@tcp hops 2 priority 1\n\
+            "add_net tcp7 eth3 peer_credits 32\ndel_net tcp7\nadd_net tcp8 eth1 large\n\
+             add_net tcp8 2001:db8::1 credits 64\nadd_net tcp9 10.0.0.1 credits 64\ndel_nid 2001:db8::1@tcp8\n\
+             configure all large\nadd_route tcp3 10.1.0.9@tcp hops 2 priority 1\n\
              del_route tcp3 10.1.0.9@tcp\nset_routing false\nset_buffers tiny 512\nset Discovery 0\nreset"
         );
     }

@@ -33,7 +33,7 @@ mod testing;
 mod views;
 pub mod yaml;
 
-pub use control::{Buffers, Control, NetRequest, Setting, TunableChanges};
+pub use control::{Buffers, Configure, Control, NetRequest, Setting, TunableChanges};
 pub use failure::{Failure, errno};
 
 use alloc::rc::Rc;

@@ -1,10 +1,10 @@
 //! A node made of constants, for the tests of the tools.
 
-use super::control::{Buffers, Control, NetRequest, Setting};
+use super::control::{Buffers, Configure, Control, NetRequest, Setting};
 use super::{Admin, Failure, errno};
 use crate::lnd::{LndConnectionStatus, LndPeerStatus, NiId};
 use crate::lnet::show::*;
-use crate::lnet::{FaultAction, FaultRule, NidPattern, Often, RouteConfig, Stop};
+use crate::lnet::{AddressChoice, FaultAction, FaultRule, NidPattern, Often, RouteConfig, Stop};
 use core::cell::{Cell, RefCell};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -271,8 +271,9 @@ impl Control for Fake {
         self.up.get()
     }
 
-    fn configure(&self, all: bool) -> Result<(), Failure> {
-        self.does(format!("configure {all}"))
+    fn configure(&self, how: Configure) -> Result<(), Failure> {
+        let Configure { all, large } = how;
+        self.does(format!("configure{}{}", if all { " all" } else { "" }, if large { " large" } else { "" }))
     }
 
     async fn unconfigure(&self, how: Stop) -> Result<(), Failure> {
@@ -338,8 +339,13 @@ impl Control for Fake {
     }
 
     fn add_net(&self, request: NetRequest) -> Result<(), Failure> {
-        let NetRequest { net, interfaces, tunables } = request;
-        let mut text = format!("add_net {net} {}", interfaces.join(","));
+        let NetRequest { net, interfaces, address, tunables } = request;
+        let mut text = format!("add_net {net} {}", interfaces.join(",")).trim_end().to_string();
+        match address {
+            AddressChoice::Usual => {}
+            AddressChoice::Large => text += " large",
+            AddressChoice::Exactly(address) => text += &format!(" {address}"),
+        }
         for (name, value) in [
             ("credits", tunables.credits),
             ("peer_credits", tunables.peer_credits),
@@ -356,6 +362,10 @@ impl Control for Fake {
 
     fn del_net(&self, net: NetId, interfaces: &[String]) -> Result<(), Failure> {
         self.does(format!("del_net {net} {}", interfaces.join(",")).trim_end().into())
+    }
+
+    fn del_nid(&self, nid: Nid) -> Result<(), Failure> {
+        self.does(format!("del_nid {nid}"))
     }
 
     fn add_route(&self, route: RouteConfig) -> Result<(), Failure> {

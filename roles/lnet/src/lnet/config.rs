@@ -2,6 +2,7 @@
 //! appendix C).
 
 use alloc::string::String;
+use core::net::IpAddr;
 use core::time::Duration;
 use keelson_lnet_wire::nid::{NetId, Nid};
 
@@ -104,6 +105,18 @@ impl Default for Tunables {
             conns_per_peer: 2,
         }
     }
+}
+
+/// Which of its interface's addresses an NI takes into its NID. Link-local ones never are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum AddressChoice {
+    /// IPv4 where there is one or DHCP may give one, else IPv6.
+    #[default]
+    Usual,
+    /// IPv6: what `lnetctl lnet configure --large` asks for.
+    Large,
+    /// This very one: `lnetctl net add --nid`.
+    Exactly(IpAddr),
 }
 
 /// An NI to be added.

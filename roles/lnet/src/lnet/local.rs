@@ -1,8 +1,9 @@
 //! Messages of this node itself: what it asks, what it is asked (LNet specification section 4.9).
 
+use super::ni::Ni;
 use super::peer::PeerNi;
 use super::requests::{Answer, Awaited, RequestError};
-use super::send::NoHop;
+use super::send::{NoHop, carries};
 use super::tag::Tag;
 use super::{Life, Lnet};
 use crate::buffers::Payload;
@@ -175,12 +176,26 @@ impl Lnet {
             return Ok(());
         }
         let next = self.next_hop(&to.nid, None).map_err(|error| match error {
-            NoHop::NoRoute | NoHop::Loop => RequestError::NoRoute,
+            NoHop::NoRoute | NoHop::NoFamily | NoHop::Loop => RequestError::NoRoute,
             NoHop::TableFull => RequestError::TooMany,
         })?;
-        let header = header(ProcessId::lustre(source.unwrap_or(next.ni.nid)));
+        let source = source.unwrap_or_else(|| self.source_for(&to.nid, &next.ni));
+        let header = header(ProcessId::lustre(source));
+        if !carries(&next, &header) {
+            return Err(RequestError::NoRoute);
+        }
         self.launch(&next, Message { header, payload, tag });
         Ok(())
+    }
+
+    /// The NID to write as the sender of what goes to `to` through `ni`: that of `ni`, unless it has an IPv6
+    /// address and `to` is an IPv4 one behind routers, whose answer could not come back to it. Another NID of ours
+    /// can stand in then.
+    fn source_for(&self, to: &Nid, ni: &Ni) -> Nid {
+        if to.is_large() || !ni.nid.is_large() {
+            return ni.nid;
+        }
+        self.nis.borrow().iter().map(|ni| ni.nid).find(|nid| !nid.is_large()).unwrap_or(ni.nid)
     }
 
     /// A message of this node to itself is delivered by a task of its own, so that no service is called from

@@ -53,7 +53,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::{LnetConfig, NiConfig, RouteConfig, Tunables};
+pub use config::{AddressChoice, LnetConfig, NiConfig, RouteConfig, Tunables};
 pub use fault::{AddFaultError, FaultAction, FaultRule, NidPattern, Often};
 pub use lifecycle::{AddNiError, Stop, StopError};
 pub use local::PutArgs;

@@ -62,7 +62,13 @@ impl Lnet {
         let status = |up: bool| if up { Status::Up } else { Status::Down };
         let nis = self.nis.borrow();
         let entries = nis.iter().map(|ni| Entry { nid: ni.nid, status: status(ni.up.get()) }).collect();
-        own.bytes = PingInfo::new(self.features(), own.sequence, entries).encode();
+        let mut features = self.features();
+        // As on Linux, the node is known by its first NID. Peers that know no IPv6 NIDs (before 2.16) take the
+        // first one that they can read.
+        if nis.first().is_some_and(|ni| ni.nid.is_large()) {
+            features |= Features::PRIMARY_LARGE;
+        }
+        own.bytes = PingInfo::new(features, own.sequence, entries).encode();
         own.generation += 1;
         self.push_wanted.notify();
     }

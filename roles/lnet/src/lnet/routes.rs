@@ -82,6 +82,8 @@ pub enum AddRouteError {
     TargetIsLocal(NetId),
     /// The gateway is on no network of this node.
     GatewayNotLocal(Nid),
+    /// Our NIs on the gateway's network have addresses of the other kind only (IPv4, IPv6).
+    GatewayFamily(Nid),
     /// The gateway is this node.
     GatewayIsSelf(Nid),
     /// There is this route already.
@@ -105,6 +107,14 @@ impl core::fmt::Display for AddRouteError {
             AddRouteError::TargetIsLocal(net) => write!(f, "network {net} is local, it needs no route"),
             AddRouteError::GatewayNotLocal(nid) => {
                 write!(f, "gateway {nid} is on no network of this node: add network {} first", nid.net())
+            }
+            AddRouteError::GatewayFamily(nid) => {
+                let family = if nid.is_large() { "IPv6" } else { "IPv4" };
+                write!(
+                    f,
+                    "gateway {nid} cannot be reached: no NI of this node on {} has an {family} NID",
+                    nid.net()
+                )
             }
             AddRouteError::GatewayIsSelf(nid) => write!(f, "gateway {nid} is this node"),
             AddRouteError::Duplicate(net, nid) => {

@@ -16,6 +16,8 @@ use keelson_lnet_wire::nid::{NetId, Nid};
 pub(super) enum NoHop {
     /// No route to the network, or none that is up.
     NoRoute,
+    /// The NID is on a network of ours, but none of our NIs there has an address of its kind (IPv4, IPv6).
+    NoFamily,
     /// The message came from the very gateway that leads there.
     Loop,
     /// The table of peers is full.
@@ -27,10 +29,12 @@ impl Lnet {
     pub(super) fn next_hop(&self, nid: &Nid, from: Option<&Rc<PeerNi>>) -> Result<Rc<PeerNi>, NoHop> {
         let net = nid.net();
         if self.is_local(net) {
-            if let Some(peer) = self.peers.borrow().find(nid) {
-                return Ok(peer.clone());
+            // A neighbour of the other kind can have connected to us, but we cannot connect to it.
+            let known = self.peers.borrow().find(nid).cloned();
+            if let Some(peer) = known.filter(|peer| peer.connected.get() || same_family(&peer.ni.nid, nid)) {
+                return Ok(peer);
             }
-            return self.add_peer(net, *nid).ok_or(NoHop::TableFull);
+            return self.add_peer(*nid);
         }
         let routes = self.routes.borrow();
         // Whatever comes from a router that we would send it to is going round: there is no hop limit in LNet.
@@ -45,12 +49,13 @@ impl Lnet {
         self.nis.borrow().iter().any(|ni| ni.net == net)
     }
 
-    /// Begins to remember a neighbour, at the NI of its network whose link is up.
-    pub(super) fn add_peer(&self, net: NetId, nid: Nid) -> Option<Rc<PeerNi>> {
+    /// Begins to remember a neighbour, at an NI that can reach it: on its network, with an address of its kind,
+    /// with a link if there is one.
+    fn add_peer(&self, nid: Nid) -> Result<Rc<PeerNi>, NoHop> {
         let ni = {
             let nis = self.nis.borrow();
-            let mut on_net = nis.iter().filter(|ni| ni.net == net);
-            let first = on_net.next()?;
+            let mut on_net = nis.iter().filter(|ni| ni.net == nid.net() && same_family(&ni.nid, &nid));
+            let first = on_net.next().ok_or(NoHop::NoFamily)?;
             if first.up.get() {
                 first.clone()
             } else {
@@ -58,7 +63,8 @@ impl Lnet {
             }
         };
         let credits = self.config.borrow().peer_buffer_credits;
-        self.peers.borrow_mut().add(PeerNi::new(ni, nid, credits), self.handle.now())
+        let added = self.peers.borrow_mut().add(PeerNi::new(ni, nid, credits), self.handle.now());
+        added.ok_or(NoHop::TableFull)
     }
 
     /// Sends a message to a neighbour, when its credits allow.
@@ -203,6 +209,18 @@ impl Lnet {
             }
         }
     }
+}
+
+/// Whether an NI with one of these NIDs can connect to the other.
+fn same_family(a: &Nid, b: &Nid) -> bool {
+    a.is_large() == b.is_large()
+}
+
+/// Whether the connections of a neighbour carry these NIDs: those between IPv4 NIDs have the 72-byte header, which
+/// has no room for others (LNet specification section 4.8).
+pub(super) fn carries(next: &PeerNi, header: &Header) -> bool {
+    let small = !header.dest_nid.is_large() && !header.src_nid.is_large();
+    small || next.nid.is_large() || next.ni.nid.is_large()
 }
 
 /// What a message counts in `tx_q_num_of_buf`.

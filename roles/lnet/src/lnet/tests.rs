@@ -4,6 +4,7 @@ mod captures;
 mod faults;
 mod flow;
 mod forward;
+mod large;
 mod lifecycle;
 mod nodes;
 mod ping;

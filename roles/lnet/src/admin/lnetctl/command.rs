@@ -1,6 +1,6 @@
 //! A command of `lnetctl`, understood.
 
-use super::super::control::{Buffers, NetRequest, Setting};
+use super::super::control::{Buffers, Configure, NetRequest, Setting};
 use super::super::faults::FaultCommand;
 use super::super::import::Mode;
 use super::Current;
@@ -15,14 +15,11 @@ pub enum Command {
     /// Shows a text.
     Help(&'static str),
     /// `lnet configure`.
-    Configure {
-        /// With the networks and routes of the command line.
-        all: bool,
-    },
+    Configure(Configure),
     /// `lnet unconfigure`.
     Unconfigure(Stop),
-    /// `net add`.
-    NetAdd(NetRequest),
+    /// `net add`: one, or one for each NID.
+    NetAdd(Vec<NetRequest>),
     /// `net del`.
     NetDel {
         /// The network.
@@ -30,6 +27,8 @@ pub enum Command {
         /// Only on these; all when empty.
         interfaces: Vec<String>,
     },
+    /// `net del --nid`.
+    NidDel(Vec<Nid>),
     /// `net show`.
     NetShow {
         /// Only this one.

@@ -1,11 +1,11 @@
 //! What can be said to `lnetctl` (LNet specification section 1.9).
 
 use super::super::args::{self, Args, Opt};
-use super::super::control::{NetRequest, TunableChanges};
+use super::super::control::{Configure, NetRequest, TunableChanges};
 use super::super::faults::FaultCommand;
 use super::super::import::Mode;
 use super::command::{Command, RouteFilter, Tunable};
-use crate::lnet::{RouteConfig, Stop};
+use crate::lnet::{AddressChoice, RouteConfig, Stop};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -21,12 +21,13 @@ pub const MOST_SECONDS: u64 = 120;
 
 /// What [`parse`] says to `help` or nothing.
 pub const HELP: &str = "\
-lnetctl lnet configure [--all]          bring LNet up; --all: with what the command line says
+lnetctl lnet configure [--all] [--large]    bring LNet up; --all: with what the command line says; --large: with IPv6
 lnetctl lnet unconfigure [--drain|--force]  bring LNet down; a router only when drained, or by force
 lnetctl net show [--net NET] [-v LEVEL]
-lnetctl net add --net NET [--if IF,...] [--peer-timeout S] [--peer-credits N] [--peer-buffer-credits N]
-                [--credits N] [--conns-per-peer N]
-lnetctl net del --net NET [--if IF,...]
+lnetctl net add --net NET [--if IF,...] [--large] [--peer-timeout S] [--peer-credits N]
+                [--peer-buffer-credits N] [--credits N] [--conns-per-peer N]
+lnetctl net add --nid NID,... [...]
+lnetctl net del --net NET [--if IF,...] | --nid NID,...
 lnetctl route show [--net NET] [--gateway NID] [--hop N] [--priority N] [-v]
 lnetctl route add --net NET --gateway NID[,...] [--hop N] [--priority N]
 lnetctl route del --net NET [--gateway NID]
@@ -84,14 +85,18 @@ fn command(words: &[&str]) -> Result<Command, String> {
         ("lnet", "configure") => {
             let args = args::parse(rest, &[Opt::flag("all", 'a'), Opt::flag("large", 'l')])?;
             args.no_rest()?;
-            Ok(Command::Configure { all: args.has("all") })
+            Ok(Command::Configure(Configure { all: args.has("all"), large: args.has("large") }))
         }
         ("lnet", "unconfigure") => unconfigure(rest),
         ("net", "add") => net_add(rest),
         ("net", "del") => {
-            let args = args::parse(rest, &[NET, INTERFACE])?;
+            let args = args::parse(rest, &[NET, INTERFACE, OWN_NID])?;
             args.no_rest()?;
-            Ok(Command::NetDel { net: net(&args)?, interfaces: interfaces(&args) })
+            match own_nids(&args)? {
+                None => Ok(Command::NetDel { net: net(&args)?, interfaces: interfaces(&args) }),
+                Some(_) if args.has("if") => Err("--if is invalid with --nid option".to_string()),
+                Some(nids) => Ok(Command::NidDel(nids)),
+            }
         }
         ("net", "show") => {
             let args = args::parse(rest, &[NET, Opt::VERBOSE])?;
@@ -149,6 +154,8 @@ fn command(words: &[&str]) -> Result<Command, String> {
 
 const NET: Opt = Opt::value("net", 'n');
 const INTERFACE: Opt = Opt::value("if", 'i');
+/// In place of network and interface, as with Lustre: it has no letter there either.
+const OWN_NID: Opt = Opt::value("nid", ' ');
 const GATEWAY: Opt = Opt::value("gateway", 'g');
 const HOP: Opt = Opt::value("hop", 'c');
 const PRIORITY: Opt = Opt::value("priority", 'p');
@@ -177,6 +184,18 @@ fn interfaces(args: &Args<'_>) -> Vec<String> {
         .collect()
 }
 
+/// NIDs that NIs of this node have or shall have.
+fn own_nids(args: &Args<'_>) -> Result<Option<Vec<Nid>>, String> {
+    if !args.has("nid") {
+        return Ok(None);
+    }
+    if args.has("net") {
+        return Err("--net is invalid with --nid option".to_string());
+    }
+    let nids = args.all("nid").flat_map(|list| list.split(','));
+    nids.map(|nid| args::read("nid", nid, NID_FORM)).collect::<Result<_, _>>().map(Some)
+}
+
 fn unconfigure(words: &[&str]) -> Result<Command, String> {
     let args = args::parse(words, &[Opt::flag("drain", 'd'), Opt::flag("force", 'f')])?;
     args.no_rest()?;
@@ -192,6 +211,9 @@ fn net_add(words: &[&str]) -> Result<Command, String> {
     let known = [
         NET,
         INTERFACE,
+        OWN_NID,
+        // Lustre has it with `lnet configure` only; 'l' is free here.
+        Opt::flag("large", 'l'),
         Opt::value("peer-timeout", 't'),
         Opt::value("peer-credits", 'c'),
         Opt::value("peer-buffer-credits", 'b'),
@@ -210,7 +232,25 @@ fn net_add(words: &[&str]) -> Result<Command, String> {
         conns_per_peer: args.read("conns-per-peer", "1 to 8")?,
     };
     check_tunables(&tunables)?;
-    Ok(Command::NetAdd(NetRequest { net: net(&args)?, interfaces: interfaces(&args), tunables }))
+    let interfaces = interfaces(&args);
+    let Some(nids) = own_nids(&args)? else {
+        let address = if args.has("large") { AddressChoice::Large } else { AddressChoice::Usual };
+        return Ok(Command::NetAdd(Vec::from([NetRequest {
+            net: net(&args)?,
+            interfaces,
+            address,
+            tunables,
+        }])));
+    };
+    if args.has("large") {
+        return Err("--large is invalid with --nid option".to_string());
+    }
+    let request = |nid: Nid| {
+        let address = nid.ip().ok_or_else(|| format!("nid '{nid}' has no address"))?;
+        let (interfaces, address) = (interfaces.clone(), AddressChoice::Exactly(address));
+        Ok(NetRequest { net: nid.net(), interfaces, address, tunables })
+    };
+    nids.into_iter().map(request).collect::<Result<_, String>>().map(Command::NetAdd)
 }
 
 /// Zero credits would stop all traffic; what is too much is what an option refuses, too.
@@ -317,6 +357,10 @@ mod tests {
             ("nets", "'nets' is no command here\nlnetctl help"),
             ("net add --if eth0", "--net is missing: a network such as tcp1"),
             ("net add --net eth0", "net 'eth0': expected is a network"),
+            ("net add --net tcp --nid 10.0.0.1@tcp", "--net is invalid with --nid option"),
+            ("net add --nid 10.0.0.1@tcp --large", "--large is invalid with --nid"),
+            ("net add --nid 0@lo", "has no address"),
+            ("net del --nid 10.0.0.1@tcp --if eth0", "--if is invalid with --nid"),
             ("net add --net tcp --peer-credits 0", "peer_credits '0': expected is 1 to 65536"),
             ("route add --net tcp3", "--gateway is missing"),
             ("route add --net tcp3 --gateway x@y --hop 1", "gateway 'x@y'"),
