@@ -133,6 +133,7 @@ impl Stack {
                 icmp_errors: RateLimit::new(ERRORS_PER_SECOND),
                 resets: RateLimit::new(RESETS_PER_SECOND),
                 new_addresses: Vec::new(),
+                neighbours_found: false,
             },
             tcp: Tcp::new(entropy.clone(), key),
             udp: Udp::new(key),
