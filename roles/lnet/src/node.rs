@@ -10,7 +10,6 @@ mod control;
 mod wanted;
 
 use crate::admin::Failure;
-use crate::lnet::show::{RoutingState, RoutingStatus};
 use crate::lnet::{AddRouteError, Lnet, NiConfig, Stop};
 use crate::options::{Large, Networks, NodeConfig};
 use crate::selftest::{Selftest, SelftestConfig};
@@ -28,6 +27,8 @@ use wanted::{Wanted, WantedNi};
 
 /// How often the end of the node looks whether the router is empty.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
+/// A router through which nothing has passed for so long is not used any more.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long the connections may take to close in order when the node ends, and how often we look.
 const CLOSING: Duration = Duration::from_secs(1);
 const CLOSING_STEP: Duration = Duration::from_millis(10);
@@ -130,22 +131,43 @@ impl Node {
     }
 
     /// Ends the node before its machine goes: peers that ask are told to use other routers, those that listen
-    /// are told at once, and for as long as `NodeConfig::shutdown_drain` says messages are still forwarded. A
-    /// node that does not forward ends at once.
+    /// are told at once, and messages are still forwarded for as long as `NodeConfig::shutdown_drain` says, or until
+    /// nobody sends any. A node that does not forward ends at once.
     pub async fn shut_down(&self) {
         if self.lnet.is_routing() {
-            let span = self.config.shutdown_drain;
-            log::info!(target: "lnet", "LNet: routing on for {span:?}, then down; peers are told to use other routers");
-            self.lnet.set_routing(false);
-            self.handle.sleep(span).await;
-            let limit = self.handle.now() + span;
-            while !is_empty(&self.lnet.routing()) && self.handle.now() < limit {
-                self.handle.sleep(DRAIN_STEP).await;
-            }
+            self.drain(self.config.shutdown_drain).await;
         }
         // Nothing refuses this.
         let _ = self.bring_down(Stop::Now).await;
         self.closed().await;
+    }
+
+    /// Tells the peers to use other routers and forwards on meanwhile: for `span`, and as long again if messages are
+    /// still under way then. A router that nobody uses (any more) is done as soon as all peers that listen have been
+    /// told: to those that only ask, it makes no difference when they find it gone.
+    async fn drain(&self, span: Duration) {
+        log::info!(
+            target: "lnet",
+            "LNet: routing on for at most {span:?}, then down; peers are told to use other routers"
+        );
+        self.lnet.set_routing(false);
+        let began = self.handle.now();
+        let (mut seen, mut active_at) = (self.lnet.routed(), began);
+        while !span.is_zero() {
+            self.handle.sleep(DRAIN_STEP).await;
+            let (now, routed) = (self.handle.now(), self.lnet.routed());
+            if routed.under_way > 0 || routed != seen {
+                (seen, active_at) = (routed, now);
+            }
+            if now - active_at >= IDLE && self.lnet.everybody_knows() {
+                log::info!(target: "lnet", "LNet: nothing is routed any more, after {:?}", now - began);
+                return;
+            }
+            let limit = if routed.under_way > 0 { 2 * span } else { span };
+            if now - began >= limit {
+                return;
+            }
+        }
     }
 
     /// Waits until the peers have been told that their connections end. One that keeps a connection to a machine
@@ -241,12 +263,6 @@ impl Node {
         let ours = |ip| interfaces.iter().flat_map(|status| &status.addresses).any(|cidr| cidr.addr == ip);
         self.config.routes.iter().any(|route| route.gateway.ip().is_some_and(ours))
     }
-}
-
-/// Whether nothing is on its way through the router.
-fn is_empty(routing: &RoutingStatus) -> bool {
-    let idle = routing.pools.iter().all(|pool| pool.credits >= i64::from(pool.buffers) && pool.parked == 0);
-    idle || routing.state == RoutingState::Disabled
 }
 
 async fn watch(node: Weak<Node>, mut events: keelson_net::Events) {

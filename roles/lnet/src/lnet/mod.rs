@@ -55,6 +55,7 @@ mod tests;
 
 pub use config::{AddressChoice, LnetConfig, NiConfig, RouteConfig, Tunables};
 pub use fault::{AddFaultError, FaultAction, FaultRule, NidPattern, Often};
+pub use forwarding::Routed;
 pub use lifecycle::{AddNiError, Stop, StopError};
 pub use local::PutArgs;
 pub use peer::PeerNi;

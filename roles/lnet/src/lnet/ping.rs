@@ -231,6 +231,16 @@ impl Lnet {
         }
     }
 
+    /// Whether all nodes that want to hear of changes, and can be reached, have acknowledged the last one.
+    pub fn everybody_knows(&self) -> bool {
+        let generation = self.own.borrow().generation;
+        let waits = |node: &Rc<Node>| {
+            let outdated = node.is_multi_rail() && node.pushed.get() != generation;
+            node.is_being_pushed() || (outdated && self.way_to(node).is_some())
+        };
+        !self.nodes.borrow().iter().any(waits)
+    }
+
     /// The NID by which a node is reached best: that of a neighbour we are connected to, else any on a network
     /// that there is a way to. None when the node is dead, as far as we know, or behind a link that is down: what
     /// is sent there arrives when it is back, and is wrong then.

@@ -188,8 +188,10 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "lnet.shutdown_drain",
         Kind::Integer { min: 0, max: 600 },
-        "Seconds for which a router that is shut down forwards on, while it tells its peers to use others. \
-         Keelson's own; peers that only ask now and then need 120.",
+        "Most seconds for which a router that is shut down forwards on, while it tells its peers to use others. It \
+         ends sooner when all peers that listen have been told and nothing has been routed for a second. Keelson's \
+         own; peers that only ask now and then need 120 while they use it."
+        ,
     )
     .default("10")
     .owner(LNET),
