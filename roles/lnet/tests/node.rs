@@ -192,6 +192,62 @@ fn networks_are_found_by_address() {
 }
 
 #[test]
+fn peers_are_named_and_kept() {
+    let site = site(ROUTER);
+    let says = |line: &str| site.says(&site.router, line);
+    assert_eq!(says("lnetctl peer add --prim_nid 10.1.0.2@tcp --nid 10.1.0.8@tcp,2001:db8::2@tcp7"), "");
+    assert_eq!(says("lnetctl peer add --prim_nid 10.2.0.9@tcp1 --non_mr"), "");
+    let shown = says("lnetctl peer show --nid 10.1.0.8@tcp -v 3");
+    assert!(
+        shown.contains("- primary nid: 10.1.0.2@tcp\n      Multi-Rail: True\n      peer state: 9\n"),
+        "{shown}"
+    );
+    let own = says("lnetctl peer add --prim_nid 10.2.0.1@tcp1");
+    assert_eq!(
+        own,
+        "add:\n    - peer:\n          errno: -22\n          descr: \"cannot add peer: 10.2.0.1@tcp1 is a NID of this node\"\n"
+    );
+    let backup = says("lnetctl export --backup");
+    assert!(backup.contains("peer:\n    - primary nid: 10.1.0.2@tcp\n      Multi-Rail: True\n"), "{backup}");
+    assert_eq!(says("lnetctl lnet unconfigure --force"), "");
+    assert_eq!(says("lnetctl lnet configure"), "");
+    assert_eq!(site.import(&site.router, &backup), "");
+    assert_eq!(says("lnetctl export --backup"), backup);
+    assert_eq!(says("lnetctl peer del --prim_nid 10.1.0.2@tcp --nid 10.1.0.8@tcp"), "");
+    assert!(says("lnetctl peer show --nid 10.1.0.8@tcp").contains("errno: -2"));
+    assert!(says("lnetctl peer del --prim_nid 10.1.0.8@tcp").contains("errno: -2"));
+    // One that is connected: it comes again.
+    assert_eq!(says("lctl ping 10.1.0.2@tcp 5"), "12345-0@lo\n12345-10.1.0.2@tcp\n");
+    assert_eq!(says("lnetctl peer del --prim_nid 10.1.0.2@tcp"), "");
+    assert_eq!(says("lctl --net tcp conn_list"), "<no connections>\n");
+    assert_eq!(says("lctl ping 10.1.0.2@tcp 5"), "12345-0@lo\n12345-10.1.0.2@tcp\n");
+    // The client's routes lead through the router.
+    let refused = site.says(&site.client, "lnetctl peer del --prim_nid 10.1.0.1@tcp");
+    assert!(refused.contains("errno: -16") && refused.contains("delete the routes"), "{refused}");
+}
+
+/// A ping leaves through the NI whose NID it names.
+#[test]
+fn pings_have_a_source() {
+    let site = site(ROUTER);
+    let says = |line: &str| site.says(&site.router, line);
+    assert_eq!(
+        says("lnetctl net add --nid 10.1.0.5@tcp"),
+        "add:\n    - net:\n          errno: -99\n          descr: \"cannot add network: no interface has that address\"\n"
+    );
+    assert!(
+        says("lnetctl ping --source 10.1.0.1@tcp --timeout 5 10.1.0.2@tcp").contains("- nid: 10.1.0.2@tcp\n")
+    );
+    for (source, errno) in [("10.2.0.1@tcp1", -113), ("10.1.0.2@tcp", -22)] {
+        let failed = says(&format!("lnetctl ping --source {source} 10.1.0.2@tcp"));
+        assert!(failed.contains(&format!("errno: {errno}")), "{failed}");
+    }
+    // Through a gateway on the network of the source.
+    let far = site.says(&site.client, "lnetctl ping --source 10.1.0.2@tcp --timeout 5 10.2.0.2@tcp1");
+    assert!(far.contains("- nid: 10.2.0.2@tcp1\n"), "{far}");
+}
+
+#[test]
 fn faults_act() {
     let site = site(ROUTER);
     assert_eq!(site.says(&site.router, "lctl net_drop_add -s *@tcp -d *@tcp1 -x"), "");

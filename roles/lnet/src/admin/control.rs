@@ -6,7 +6,7 @@ use crate::lnet::show::{
     FaultStatus, GlobalStatus, NetStatus, PeerStatus, RouteStatus, RouterStatus, RoutingStatus,
     StatisticsStatus,
 };
-use crate::lnet::{AddressChoice, FaultRule, RouteConfig, Stop, Tunables};
+use crate::lnet::{AddressChoice, FaultRule, PeerConfig, RouteConfig, Stop, Tunables};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -133,6 +133,10 @@ pub trait Control: 'static {
     fn add_route(&self, route: RouteConfig) -> Result<(), Failure>;
     /// Takes away the routes to a network, or the one by this gateway.
     fn del_route(&self, net: NetId, gateway: Option<Nid>) -> Result<(), Failure>;
+    /// Adds a peer, or NIDs to it.
+    fn add_peer(&self, peer: PeerConfig) -> Result<(), Failure>;
+    /// Takes a peer away, or some of its NIDs.
+    fn del_peer(&self, primary: Nid, nids: &[Nid]) -> Result<(), Failure>;
     /// Starts or stops forwarding.
     fn set_routing(&self, on: bool) -> Result<(), Failure>;
     /// Changes the numbers of buffers.
@@ -149,8 +153,8 @@ pub trait Control: 'static {
     /// Sets their counters back.
     fn reset_faults(&self);
 
-    /// Asks a node what it is.
-    async fn ping(&self, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure>;
+    /// Asks a node what it is; from this NID of ours and through its NI, if one is given.
+    async fn ping(&self, source: Option<Nid>, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure>;
     /// The same, and remembers it, and tells it what we are.
     async fn discover(&self, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure>;
 

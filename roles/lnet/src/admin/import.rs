@@ -5,15 +5,15 @@
 //!
 //! Sections are taken in the order in which they need each other (for `--del` the other way round), whatever their
 //! order in the text. What Linux
-//! exports and nobody needs to import (statistics, states, peers, which are learnt) is passed over; a key that
+//! exports and nobody needs to import (statistics, states, peers that were learnt) is passed over; a key that
 //! is not known at all is an error, as it may be a misspelt one.
 
 use super::control::{Buffers, Control, NetRequest, TunableChanges};
 use super::failure::{Failure, errno};
 use super::lnetctl::{self, Ask, Tunable, grammar};
-use super::views;
 use super::yaml::{self, Yaml};
-use crate::lnet::{AddressChoice, RouteConfig};
+use super::{export, views};
+use crate::lnet::{AddressChoice, PeerConfig, RouteConfig};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -45,9 +45,9 @@ impl Mode {
 }
 
 /// Sections, in the order in which they need each other.
-const SECTIONS: &[&str] = &["net", "global", "buffers", "route", "routing"];
+const SECTIONS: &[&str] = &["net", "global", "buffers", "peer", "route", "routing"];
 /// Sections of Linux that are passed over.
-const PASSED_OVER: &[&str] = &["peer", "udsp", "ping", "discover", "statistics"];
+const PASSED_OVER: &[&str] = &["udsp", "ping", "discover", "statistics"];
 
 /// Takes a text; returns what `lnetctl` prints. What fails does not keep the rest from being done.
 pub async fn import<C: Control>(control: &C, mode: Mode, text: &str) -> String {
@@ -114,6 +114,7 @@ fn each<C: Control>(
                 net(control, mode, item, &mut result);
             }
         }
+        "peer" => value.items().iter().for_each(|item| result(peer(control, mode, item))),
         "route" => value.items().iter().for_each(|item| result(route(control, mode, None, item))),
         "routing" => result(routing(control, mode, value)),
         "buffers" if mode == Mode::Add => result(buffers(control, value)),
@@ -130,6 +131,7 @@ fn each<C: Control>(
 fn show<C: Control>(control: &C, section: &str) -> String {
     let yaml = match section {
         "net" => views::net(&control.nets(), 1),
+        "peer" => views::peer(&control.peers(), 1),
         "route" => views::route(&control.routes(), 1),
         "routing" => views::routing(&control.routing()),
         "global" => views::global(&control.global()),
@@ -265,6 +267,28 @@ fn route<C: Control>(control: &C, mode: Mode, net: Option<NetId>, item: &Yaml) -
     control.add_route(RouteConfig { net, gateway, hops, priority }).map(|()| String::new())
 }
 
+/// A peer that was named; one that was learnt says so in its state, and is passed over.
+fn peer<C: Control>(control: &C, mode: Mode, item: &Yaml) -> Result<String, Failure> {
+    only(item, "in peer", &["primary nid", "Multi-Rail", "peer state", "peer ni", "peer_ni", "udsp info"])?;
+    if read(item, "peer state", "a number")?.is_some_and(|state| !export::is_configured(state)) {
+        return Ok(String::new());
+    }
+    let primary: Nid = need(read(item, "primary nid", NID)?, "primary nid")?;
+    if mode == Mode::Del {
+        return control.del_peer(primary, &[]).map(|()| String::new());
+    }
+    let multi_rail = match text(item, "Multi-Rail")? {
+        None | Some("True" | "true" | "1") => true,
+        Some("False" | "false" | "0") => false,
+        Some(_) => return Err(Failure::new(errno::EINVAL, "Multi-Rail: expected is True or False")),
+    };
+    let nis = item.get("peer ni").or_else(|| item.get("peer_ni")).map(Yaml::items).unwrap_or_default();
+    let nids = nis.iter().map(|ni| read(ni, "nid", NID).and_then(|nid| need(nid, "nid")));
+    let mut nids = nids.collect::<Result<Vec<Nid>, _>>()?;
+    nids.retain(|nid| *nid != primary);
+    control.add_peer(PeerConfig { primary, nids, multi_rail }).map(|()| String::new())
+}
+
 fn routing<C: Control>(control: &C, mode: Mode, value: &Yaml) -> Result<String, Failure> {
     let Some(enable) = value.items().iter().find_map(|item| item.get("enable")) else {
         return Ok(String::new());
@@ -300,7 +324,7 @@ fn global<C: Control>(control: &C, key: &str, value: &Yaml) -> Result<String, Fa
 
 async fn exec<C: Control>(control: &C, document: &Yaml) -> String {
     let mut printed = String::new();
-    for (section, what) in [("ping", Ask::Ping), ("discover", Ask::Discover)] {
+    for (section, what) in [("ping", Ask::Ping(None)), ("discover", Ask::Discover)] {
         for item in document.get(section).map(Yaml::items).unwrap_or_default() {
             let nid = read(item, "primary nid", NID).and_then(|nid| need(nid, "primary nid"));
             match nid {
@@ -379,6 +403,39 @@ set_routing true";
         assert_eq!(*fake.done.borrow(), ["del_nid 2001:db8::1@tcp"]);
         let printed = import(&fake, "", &ni("tcp1", "10.1.0.1@tcp", eth0));
         assert!(printed.contains("nid 10.1.0.1@tcp is not on tcp1"), "{printed}");
+    }
+
+    /// Peers that were learnt say so in their state, as in the text of `export`; they are learnt again.
+    #[test]
+    fn peers_that_were_named() {
+        let text = "\
+peer:
+    - primary nid: 10.1.0.2@tcp
+      Multi-Rail: True
+      peer state: 281
+      peer ni:
+        - nid: 10.1.0.2@tcp
+          state: up
+        - nid: 2001:db8::2@tcp1
+    - primary nid: 10.1.0.3@tcp
+      peer state: 273
+    - primary nid: 10.1.0.4@tcp
+      Multi-Rail: False
+";
+        let fake = Fake::up();
+        assert_eq!(import(&fake, "", text), "");
+        assert_eq!(
+            *fake.done.borrow(),
+            ["add_peer 10.1.0.2@tcp 2001:db8::2@tcp1", "add_peer 10.1.0.4@tcp non_mr"]
+        );
+        fake.done.borrow_mut().clear();
+        assert_eq!(import(&fake, "--del", text), "");
+        assert_eq!(*fake.done.borrow(), ["del_peer 10.1.0.2@tcp", "del_peer 10.1.0.4@tcp"]);
+        let printed = import(&fake, "", "peer:\n    - primary nid: x\n    - Multi-Rail: maybe\n");
+        assert!(
+            printed.contains("primary nid 'x'") && printed.contains("primary nid is missing"),
+            "{printed}"
+        );
     }
 
     #[test]

@@ -93,7 +93,7 @@ async fn ping<C: Control>(control: &C, words: &[&str]) -> Result<String, String>
     // A process may be named, too: its PID is of no interest.
     let nid = nid.parse().or_else(|_| nid.parse().map(|process: ProcessId| process.nid));
     let nid: Nid = nid.map_err(|error| error.to_string())?;
-    match control.ping(nid, timeout).await {
+    match control.ping(None, nid, timeout).await {
         Ok(info) => {
             let nids = info.entries.iter().map(|entry| entry.nid);
             let line = |nid| format!("{}\n", ProcessId { nid, pid: info.pid });

@@ -15,8 +15,8 @@
 //!    what to change.
 //! 3. **What has no effect here is refused**, with the reason, unless it asks for what is the case anyway.
 //!
-//! Not here: selection policies (`udsp`), manual peers (`peer add`: peers are learnt), CPU partitions, health
-//! values (always 1000), `lnetctl debug`, `cpt-of-nid`, `lnetctl ping --source`.
+//! Not here: selection policies (`udsp`), CPU partitions, health values (always 1000), `lnetctl debug`,
+//! `cpt-of-nid`.
 
 mod args;
 mod control;

@@ -4,7 +4,7 @@ use super::control::{Buffers, Configure, Control, NetRequest, Setting};
 use super::{Admin, Failure, errno};
 use crate::lnd::{LndConnectionStatus, LndPeerStatus, NiId};
 use crate::lnet::show::*;
-use crate::lnet::{AddressChoice, FaultAction, FaultRule, NidPattern, Often, RouteConfig, Stop};
+use crate::lnet::{AddressChoice, FaultAction, FaultRule, NidPattern, Often, PeerConfig, RouteConfig, Stop};
 use core::cell::{Cell, RefCell};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -381,6 +381,17 @@ impl Control for Fake {
         self.does(format!("del_route {net} {gateway}").trim_end().into())
     }
 
+    fn add_peer(&self, peer: PeerConfig) -> Result<(), Failure> {
+        let PeerConfig { primary, nids, multi_rail } = peer;
+        let nids: String = nids.iter().map(|nid| format!(" {nid}")).collect();
+        self.does(format!("add_peer {primary}{nids}{}", if multi_rail { "" } else { " non_mr" }))
+    }
+
+    fn del_peer(&self, primary: Nid, nids: &[Nid]) -> Result<(), Failure> {
+        let nids: String = nids.iter().map(|nid| format!(" {nid}")).collect();
+        self.does(format!("del_peer {primary}{nids}"))
+    }
+
     fn set_routing(&self, on: bool) -> Result<(), Failure> {
         self.does(format!("set_routing {on}"))
     }
@@ -419,7 +430,10 @@ impl Control for Fake {
         988
     }
 
-    async fn ping(&self, nid: Nid, _: Duration) -> Result<PingInfo, Failure> {
+    async fn ping(&self, source: Option<Nid>, nid: Nid, _: Duration) -> Result<PingInfo, Failure> {
+        if let Some(source) = source {
+            self.does(format!("ping {source} {nid}"))?;
+        }
         self.info(nid)
     }
 

@@ -196,13 +196,18 @@ impl Routes {
     /// The best way to `net` that is up (section 5.2): lower priority, fewer hops, fewer bytes that wait, more
     /// credits, least recently used.
     pub fn select(&self, net: NetId) -> Option<&Rc<PeerNi>> {
+        self.select_if(net, |_| true)
+    }
+
+    /// The same among some gateways.
+    pub fn select_if(&self, net: NetId, fits: impl Fn(&PeerNi) -> bool) -> Option<&Rc<PeerNi>> {
         let routes = self.table.get(&net)?;
         let rank = |route: &&Rc<Route>| {
             let credits: i64 = route.hop.tx.all().map(|sending| sending.credits.available()).sum();
             let bytes = route.hop.tx_bytes.get();
             (route.config.priority, route.hops(), bytes, Reverse(credits), route.sequence.get())
         };
-        let mut up = routes.iter().filter(|route| route.is_up());
+        let mut up = routes.iter().filter(|route| route.is_up() && fits(&route.hop));
         let first = up.next()?;
         let best = match up.next() {
             None => first,

@@ -2,6 +2,7 @@
 
 use super::Lnet;
 use super::credits::Class;
+use super::ni::Ni;
 use super::peer::PeerNi;
 use super::tag::Stage;
 use crate::lnd::SendError;
@@ -44,6 +45,21 @@ impl Lnet {
         routes.select(net).cloned().ok_or(NoHop::NoRoute)
     }
 
+    /// The neighbour that takes a message for `nid` that leaves through the NI of `own`.
+    pub(super) fn next_hop_through(&self, own: &Nid, nid: &Nid) -> Result<Rc<PeerNi>, NoHop> {
+        let ni = self.nis.borrow().iter().find(|ni| ni.nid == *own).cloned().ok_or(NoHop::NoRoute)?;
+        if nid.net() == ni.net {
+            let known = self.peers.borrow().find_at(&ni, nid).cloned();
+            return match known {
+                Some(peer) => Ok(peer),
+                None if same_family(own, nid) => self.remember(ni, *nid),
+                None => Err(NoHop::NoFamily),
+            };
+        }
+        let through = |peer: &PeerNi| peer.ni.id == ni.id;
+        self.routes.borrow().select_if(nid.net(), through).cloned().ok_or(NoHop::NoRoute)
+    }
+
     /// Whether this node is on the network.
     pub(super) fn is_local(&self, net: NetId) -> bool {
         self.nis.borrow().iter().any(|ni| ni.net == net)
@@ -62,6 +78,10 @@ impl Lnet {
                 on_net.find(|ni| ni.up.get()).unwrap_or(first).clone()
             }
         };
+        self.remember(ni, nid)
+    }
+
+    fn remember(&self, ni: Rc<Ni>, nid: Nid) -> Result<Rc<PeerNi>, NoHop> {
         let credits = self.config.borrow().peer_buffer_credits;
         let added = self.peers.borrow_mut().add(PeerNi::new(ni, nid, credits), self.handle.now());
         added.ok_or(NoHop::TableFull)
@@ -202,7 +222,7 @@ impl Lnet {
     }
 
     /// Gives up what waits for the credits of an NI that goes.
-    pub(super) fn purge_ni(&self, ni: &super::ni::Ni) {
+    pub(super) fn purge_ni(&self, ni: &Ni) {
         for sending in ni.tx.all() {
             while let Some(message) = sending.pop() {
                 self.sent(message, Err(SendError::Down));

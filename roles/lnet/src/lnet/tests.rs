@@ -1,6 +1,7 @@
 //! The rules of LNet, one by one.
 
 mod captures;
+mod configured;
 mod faults;
 mod flow;
 mod forward;

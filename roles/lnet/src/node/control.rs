@@ -8,7 +8,7 @@ use crate::lnet::show::{
     FaultStatus, GlobalStatus, NetStatus, PeerStatus, RouteStatus, RouterStatus, RoutingStatus,
     StatisticsStatus,
 };
-use crate::lnet::{AddressChoice, FaultRule, NiConfig, RouteConfig, Stop};
+use crate::lnet::{AddressChoice, FaultRule, NiConfig, PeerConfig, RouteConfig, Stop};
 use crate::options::Large;
 use alloc::format;
 use alloc::string::String;
@@ -203,6 +203,16 @@ impl Control for Node {
         }
     }
 
+    fn add_peer(&self, peer: PeerConfig) -> Result<(), Failure> {
+        self.need_up()?;
+        Ok(self.lnet.add_peer_config(&peer)?)
+    }
+
+    fn del_peer(&self, primary: Nid, nids: &[Nid]) -> Result<(), Failure> {
+        self.need_up()?;
+        Ok(self.lnet.del_peer(primary, nids)?)
+    }
+
     fn set_routing(&self, on: bool) -> Result<(), Failure> {
         self.need_up()?;
         self.lnet.set_routing(on);
@@ -254,8 +264,16 @@ impl Control for Node {
         self.lnet.reset_faults();
     }
 
-    async fn ping(&self, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure> {
-        Ok(self.lnet.ping(ProcessId::lustre(nid), timeout).await?)
+    async fn ping(&self, source: Option<Nid>, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure> {
+        let to = ProcessId::lustre(nid);
+        let info = match source {
+            None => self.lnet.ping(to, timeout).await,
+            Some(own) if self.lnet.is_own(&own) => self.lnet.ping_through(own, to, timeout).await,
+            Some(other) => {
+                return Err(Failure::new(errno::EINVAL, format!("{other} is no NID of this node")));
+            }
+        };
+        Ok(info?)
     }
 
     async fn discover(&self, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure> {

@@ -4,7 +4,7 @@ use super::super::control::{Buffers, Configure, NetRequest, Setting};
 use super::super::faults::FaultCommand;
 use super::super::import::Mode;
 use super::Current;
-use crate::lnet::{RouteConfig, Stop};
+use crate::lnet::{PeerConfig, RouteConfig, Stop};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -61,6 +61,15 @@ pub enum Command {
         /// `-v` level.
         detail: u32,
     },
+    /// `peer add`.
+    PeerAdd(PeerConfig),
+    /// `peer del`.
+    PeerDel {
+        /// Its primary NID.
+        primary: Nid,
+        /// Only these; all of it when empty.
+        nids: Vec<Nid>,
+    },
     /// `routing show`.
     RoutingShow,
     /// `set`.
@@ -73,6 +82,8 @@ pub enum Command {
     GlobalShow,
     /// `ping`.
     Ping {
+        /// From this NID of ours, and through its NI.
+        source: Option<Nid>,
         /// Whom.
         nids: Vec<Nid>,
         /// For each.

@@ -5,7 +5,7 @@ use super::super::control::{Configure, NetRequest, TunableChanges};
 use super::super::faults::FaultCommand;
 use super::super::import::Mode;
 use super::command::{Command, RouteFilter, Tunable};
-use crate::lnet::{AddressChoice, RouteConfig, Stop};
+use crate::lnet::{AddressChoice, PeerConfig, RouteConfig, Stop};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -32,12 +32,15 @@ lnetctl route show [--net NET] [--gateway NID] [--hop N] [--priority N] [-v]
 lnetctl route add --net NET --gateway NID[,...] [--hop N] [--priority N]
 lnetctl route del --net NET [--gateway NID]
 lnetctl peer list | peer show [--nid NID] [-v LEVEL]
+lnetctl peer add --prim_nid NID [--nid NID,...] [--non_mr]
+lnetctl peer del --prim_nid NID [--nid NID,...]
 lnetctl routing show
 lnetctl set routing|tiny_buffers|small_buffers|large_buffers|discovery|drop_asym_route|transaction_timeout|
             max_interfaces N
 lnetctl stats show | stats reset
 lnetctl global show
-lnetctl ping|discover [--timeout SECONDS] NID...
+lnetctl ping [--source NID] [--timeout SECONDS] NID...
+lnetctl discover [--timeout SECONDS] NID...
 lnetctl fault drop|delay add|del|show|reset ...
 lnetctl export [--backup]
 lnetctl import [--add|--del|--show|--exec] <<END     then YAML, then END
@@ -126,18 +129,26 @@ fn command(words: &[&str]) -> Result<Command, String> {
             args.no_rest()?;
             Ok(Command::PeerShow { nid: args.read("nid", NID_FORM)?, detail: args.detail()? })
         }
-        ("peer", "add" | "del") => Err("peers are learnt here, not configured".to_string()),
+        ("peer", "add") => peer_add(rest),
+        ("peer", "del") => {
+            // Nothing that force would be needed for: no primary NID is locked here.
+            let args = args::parse(rest, &[PRIMARY, PEER_NIDS, Opt::flag("force", 'f')])?;
+            let (primary, nids) = peer_nids(&args)?;
+            Ok(Command::PeerDel { primary, nids })
+        }
         ("routing", "show") => nothing_more(rest, Command::RoutingShow),
         ("stats", "show") => nothing_more(rest, Command::StatsShow),
         ("stats", "reset") => nothing_more(rest, Command::StatsReset),
         ("global", "show") => nothing_more(rest, Command::GlobalShow),
         ("set", _) => set(rest),
         ("ping", _) => {
-            let (nids, timeout) = whom(rest, PING_TIMEOUT)?;
-            Ok(Command::Ping { nids, timeout })
+            let args = args::parse(rest, &[TIMEOUT, Opt::value("source", 's')])?;
+            let (nids, timeout) = whom(&args, PING_TIMEOUT)?;
+            Ok(Command::Ping { source: args.read("source", NID_FORM)?, nids, timeout })
         }
         ("discover", _) => {
-            let (nids, timeout) = whom(rest, DISCOVER_TIMEOUT)?;
+            let args = args::parse(rest, &[TIMEOUT])?;
+            let (nids, timeout) = whom(&args, DISCOVER_TIMEOUT)?;
             Ok(Command::Discover { nids, timeout })
         }
         ("fault", _) => FaultCommand::from_lnetctl(rest).map(Command::Fault),
@@ -156,6 +167,9 @@ const NET: Opt = Opt::value("net", 'n');
 const INTERFACE: Opt = Opt::value("if", 'i');
 /// In place of network and interface, as with Lustre: it has no letter there either.
 const OWN_NID: Opt = Opt::value("nid", ' ');
+const PRIMARY: Opt = Opt::value("prim_nid", 'k');
+const PEER_NIDS: Opt = Opt::value("nid", 'n');
+const TIMEOUT: Opt = Opt::value("timeout", 't');
 const GATEWAY: Opt = Opt::value("gateway", 'g');
 const HOP: Opt = Opt::value("hop", 'c');
 const PRIORITY: Opt = Opt::value("priority", 'p');
@@ -290,6 +304,26 @@ fn route_add(words: &[&str]) -> Result<Command, String> {
     Ok(Command::RouteAdd(routes))
 }
 
+fn peer_add(words: &[&str]) -> Result<Command, String> {
+    let known = [PRIMARY, PEER_NIDS, Opt::flag("non_mr", 'm'), Opt::flag("lock_prim", 'l')];
+    let args = args::parse(words, &known)?;
+    if args.has("lock_prim") {
+        return Err("--lock_prim is not needed: a peer that is added keeps its primary NID".to_string());
+    }
+    let (primary, nids) = peer_nids(&args)?;
+    Ok(Command::PeerAdd(PeerConfig { primary, nids, multi_rail: !args.has("non_mr") }))
+}
+
+/// The NIDs of a peer.
+fn peer_nids(args: &Args<'_>) -> Result<(Nid, Vec<Nid>), String> {
+    args.no_rest()?;
+    let primary = args.get("prim_nid").ok_or("--prim_nid must be specified")?;
+    let primary = primary.parse().map_err(|_| format!("badly formatted primary NID: {primary}"))?;
+    let nids = args.all("nid").flat_map(|list| list.split(','));
+    let nids = nids.map(|nid| args::read("nid", nid, NID_FORM)).collect::<Result<_, _>>()?;
+    Ok((primary, nids))
+}
+
 fn set(words: &[&str]) -> Result<Command, String> {
     let [name, value] = words else {
         return Err("set what, to what?".to_string());
@@ -302,8 +336,7 @@ fn set(words: &[&str]) -> Result<Command, String> {
     }
 }
 
-fn whom(words: &[&str], timeout: Duration) -> Result<(Vec<Nid>, Duration), String> {
-    let args = args::parse(words, &[Opt::value("timeout", 't')])?;
+fn whom(args: &Args<'_>, timeout: Duration) -> Result<(Vec<Nid>, Duration), String> {
     let timeout = match args.read::<u64>("timeout", "seconds, up to 120")? {
         None => timeout,
         Some(seconds @ 1..=MOST_SECONDS) => Duration::from_secs(seconds),
@@ -370,6 +403,13 @@ mod tests {
             ("set routing", "set what, to what?"),
             ("ping", "whom?"),
             ("ping --timeout 1000 10.0.0.1@tcp", "1 to 120"),
+            ("peer add --nid 10.0.0.1@tcp", "--prim_nid must be specified\nlnetctl peer list"),
+            ("peer add --prim_nid x", "badly formatted primary NID: x"),
+            ("peer add --prim_nid 10.0.0.1@tcp --lock_prim", "keeps its primary NID"),
+            ("peer add --prim_nid 10.0.0.1@tcp --force", "--force is no option"),
+            ("peer del --prim_nid 10.0.0.1@tcp --non_mr", "--non_mr is no option"),
+            ("discover --source 10.0.0.1@tcp 10.0.0.2@tcp", "--source is no option"),
+            ("ping --source x@y 10.0.0.2@tcp", "source 'x@y'"),
             ("peer show 10.0.0.1@tcp", "'10.0.0.1@tcp' was not expected"),
             ("export /root/lnet.yaml", "no files here"),
             ("import", "<<END"),
