@@ -257,6 +257,19 @@ fn faults_act() {
     assert!(shown.contains("ds_dropped: 2\n      fs_count: 2\n"), "{shown}");
     assert_eq!(site.says(&site.router, "lnetctl fault drop del -a"), "");
     assert!(site.reaches());
+    assert_eq!(
+        site.says(&site.router, "lnetctl fault drop add -s *@tcp -d *@tcp1 -r 1 -e network_timeout"),
+        ""
+    );
+    assert!(!site.reaches());
+    let shown = site.says(&site.router, "lnetctl fault drop show");
+    let expected =
+        "da_interval: 0\n      da_health_error_mask: 0x400\n      ds_dropped: 2\n      fs_count: 2\n";
+    assert!(shown.contains(expected), "{shown}");
+    let counted = site.says(&site.router, "lnetctl stats show");
+    assert!(counted.contains("network_timeout_count: 2\n"), "{counted}");
+    assert_eq!(site.says(&site.router, "lnetctl fault drop del -a"), "");
+    assert!(site.reaches());
 }
 
 #[test]

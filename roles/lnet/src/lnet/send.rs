@@ -1,7 +1,9 @@
 //! The way out: next hop, send credits, what became of a message (LNet specification sections 4.7 and 5.4).
 
 use super::Lnet;
+use super::counters::Count;
 use super::credits::Class;
+use super::health::HealthError;
 use super::ni::Ni;
 use super::peer::PeerNi;
 use super::tag::Stage;
@@ -121,6 +123,11 @@ impl Lnet {
     fn hand_over(&self, to: &Rc<PeerNi>, class: Class, mut message: Message) {
         to.ni.tx.of(class).start();
         message.tag.set_stage(Stage::Sending, class);
+        if self.faults.any_for_sending()
+            && let Some(error) = self.faults.judge_sending(&message.header, to.ni.nid, self.handle.now())
+        {
+            return self.faults.fail(message, error);
+        }
         match (self.lnd.get(), to.ni.id) {
             (Some(lnd), Some(id)) if !to.ni.removed.get() => lnd.send(id, to.nid, message),
             _ => self.sent(message, Err(SendError::Down)),
@@ -143,7 +150,40 @@ impl Lnet {
     }
 
     /// A message has been sent, or is lost.
-    pub(super) fn sent(&self, mut message: Message, result: Result<(), SendError>) {
+    pub(super) fn sent(&self, message: Message, result: Result<(), SendError>) {
+        let error = result.err();
+        self.ended(message, result, |to| {
+            if let Some(error) = error {
+                self.note_loss(to, error);
+            }
+            match error {
+                Some(SendError::NotExpressible) => &self.books.statistics.drops.not_expressible,
+                _ => &self.books.statistics.drops.send_failed,
+            }
+        });
+    }
+
+    /// A message is lost because a fault rule says so.
+    pub(super) fn failed_on_purpose(&self, message: Message, error: HealthError) {
+        self.ended(message, Err(error.as_sent()), |to| {
+            self.books.statistics.of(error).one();
+            match error {
+                HealthError::RemoteDropped => to.lost_dropped.one(),
+                HealthError::NetworkTimeout => to.lost_timeout.one(),
+                HealthError::RemoteError => to.lost_error.one(),
+                _ => {}
+            }
+            &self.books.statistics.drops.fault_rule
+        });
+    }
+
+    /// The end of a message that was handed over; `lost` notes its loss and tells what that counts as.
+    fn ended<'a>(
+        &'a self,
+        mut message: Message,
+        result: Result<(), SendError>,
+        lost: impl FnOnce(&PeerNi) -> &'a Count,
+    ) {
         let (_, class) = message.tag.stage();
         message.tag.release_sending();
         let Some(to) = message.tag.to.clone() else { return };
@@ -159,13 +199,9 @@ impl Lnet {
                     statistics.sent.one(payload_length);
                 }
             }
-            Err(error) => {
-                self.note_loss(&to, error);
+            Err(_) => {
+                let reason = lost(&to);
                 if message.tag.routed {
-                    let reason = match error {
-                        SendError::NotExpressible => &statistics.drops.not_expressible,
-                        _ => &statistics.drops.send_failed,
-                    };
                     self.count_drop(&to, &message.header, reason);
                 }
             }
