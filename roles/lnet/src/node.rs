@@ -217,7 +217,9 @@ impl Node {
         }
         match (nid, ni.served) {
             (Some(nid), None) => {
-                let config = NiConfig { nid, interface: ni.interface.clone(), tunables: ni.tunables };
+                let link = interface.map_or(Link::Down, |interface| interface.link);
+                let (interface, tunables) = (ni.interface.clone(), ni.tunables.on_link(link));
+                let config = NiConfig { nid, interface, tunables };
                 match self.lnet.add_net(config) {
                     Ok(id) => ni.served = Some((id, nid)),
                     Err(error) => ni.complain(&error.to_string()),

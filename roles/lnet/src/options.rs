@@ -103,7 +103,7 @@ impl Default for NodeConfig {
         NodeConfig {
             lnet: LnetConfig::default(),
             socklnd: SocklndConfig::default(),
-            tunables: Tunables::default(),
+            tunables: Tunables { conns_per_peer: 0, ..Tunables::default() },
             networks: Networks::default(),
             large: Large::default(),
             routes: Vec::new(),

@@ -145,7 +145,8 @@ fn networks_and_routes_come_and_go() {
     assert!(!site.reaches());
     assert_eq!(site.says(&site.router, "lnetctl net add --net tcp1 --if eth1 --peer-credits 32"), "");
     let shown = site.says(&site.router, "lnetctl net show --net tcp1 -v");
-    assert!(shown.contains("peer_credits: 32"), "{shown}");
+    // The wires run at 1 Gbit/s.
+    assert!(shown.contains("peer_credits: 32") && shown.contains("conns_per_peer: 1\n"), "{shown}");
     site.world.run_for(Duration::from_secs(120));
     assert!(site.reaches());
     let twice = site.says(&site.router, "lnetctl net add --net tcp1 --if eth1");

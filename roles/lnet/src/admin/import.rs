@@ -238,8 +238,7 @@ fn local_ni<C: Control>(control: &C, mode: Mode, net: NetId, ni: &Yaml) -> Resul
         peer_credits: read(tunables, "peer_credits", "a number")?,
         peer_buffer_credits: read(tunables, "peer_buffer_credits", "a number")?,
         peer_timeout: read(tunables, "peer_timeout", "seconds")?,
-        // Linux: 0 is "by the speed of the link".
-        conns_per_peer: read(lnd, "conns_per_peer", "1 to 8")?.filter(|count| *count > 0),
+        conns_per_peer: read(lnd, "conns_per_peer", "0 to 8")?,
     };
     grammar::check_tunables(&tunables).map_err(|text| Failure::new(errno::EINVAL, text))?;
     // A NID tells the interface where there is none, else only the kind of its address: that may have changed.

@@ -46,7 +46,7 @@ impl Node {
         Ok(NiConfig {
             nid: Nid::new(request.net, address),
             interface: String::from(interface),
-            tunables: request.tunables.apply(self.config.tunables),
+            tunables: request.tunables.apply(self.config.tunables).on_link(status.link),
         })
     }
 

@@ -226,10 +226,11 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner(KSOCKLND),
     OptionSpec::new(
         "ksocklnd.conns_per_peer",
-        Kind::Integer { min: 1, max: 8 },
-        "Connections of each bulk type that are opened to a peer.",
+        Kind::Integer { min: 0, max: 8 },
+        "Connections of each bulk type that are opened to a peer; 0: by the speed of the link, 1 up to 3 Gbit/s, 2 \
+         up to 15, 3 up to 63, 4 up to 255; 2 where the device does not tell its speed.",
     )
-    .default("2")
+    .default("0")
     .owner(KSOCKLND),
     OptionSpec::new(
         "ksocklnd.sock_timeout",

@@ -243,7 +243,7 @@ fn net_add(words: &[&str]) -> Result<Command, String> {
         peer_credits: args.read("peer-credits", COUNT_FORM)?,
         peer_buffer_credits: args.read("peer-buffer-credits", COUNT_FORM)?,
         peer_timeout: args.read("peer-timeout", "seconds")?,
-        conns_per_peer: args.read("conns-per-peer", "1 to 8")?,
+        conns_per_peer: args.read("conns-per-peer", "0 to 8")?,
     };
     check_tunables(&tunables)?;
     let interfaces = interfaces(&args);
@@ -279,7 +279,7 @@ pub(in crate::admin) fn check_tunables(tunables: &TunableChanges) -> Result<(), 
     within("peer_credits", tunables.peer_credits, 1, 65_536)?;
     within("peer_buffer_credits", tunables.peer_buffer_credits, 0, 65_536)?;
     within("peer_timeout", tunables.peer_timeout, 0, 86_400)?;
-    within("conns_per_peer", tunables.conns_per_peer.map(u32::from), 1, 8)
+    within("conns_per_peer", tunables.conns_per_peer.map(u32::from), 0, 8)
 }
 
 fn route_add(words: &[&str]) -> Result<Command, String> {
