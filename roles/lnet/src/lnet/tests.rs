@@ -2,7 +2,6 @@
 
 mod captures;
 mod configured;
-mod contact;
 mod faults;
 mod flow;
 mod forward;
