@@ -9,7 +9,5 @@ mod common;
 mod exchange;
 #[path = "socklnd/framing.rs"]
 mod framing;
-#[path = "socklnd/large.rs"]
-mod large;
 #[path = "socklnd/passive.rs"]
 mod passive;
