@@ -1,7 +1,6 @@
 //! Why a filesystem cannot be mounted, in words that tell the operator what to do.
 
 use core::fmt;
-use rsext4::{Ext4Error, Ext4ErrorKind};
 
 /// Why mounting failed. The message names the remedy; the caller adds the name of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +43,8 @@ pub enum MountError {
     NoMedium,
     /// The device failed while reading the named structure.
     Device(&'static str),
-    /// The engine found metadata damaged while mounting or replaying the journal.
-    Damaged(Ext4Error),
+    /// Metadata is damaged that mounting or replaying the journal needs; what it is.
+    Damaged(&'static str),
 }
 
 impl fmt::Display for MountError {
@@ -87,19 +86,9 @@ impl fmt::Display for MountError {
             ),
             MountError::NoMedium => f.write_str("the device is empty or smaller than a superblock"),
             MountError::Device(what) => write!(f, "I/O error reading the {what}: check the device"),
-            MountError::Damaged(error) => {
-                write!(f, "damaged metadata: {error} (repair with: e2fsck -f DEVICE)")
+            MountError::Damaged(what) => {
+                write!(f, "damaged metadata: {what} (repair with: e2fsck -f DEVICE)")
             }
-        }
-    }
-}
-
-impl From<Ext4Error> for MountError {
-    fn from(error: Ext4Error) -> MountError {
-        match error.kind() {
-            Ext4ErrorKind::Io => MountError::Device("metadata"),
-            Ext4ErrorKind::InvalidMagic => MountError::NoSuperblock,
-            _ => MountError::Damaged(error),
         }
     }
 }

@@ -7,8 +7,7 @@ mod e2fsprogs;
 pub use disk::{DiskEvent, FileDisk, Kept, SimDisk};
 pub use e2fsprogs::{Scratch, debugfs, e2fsck, mke2fs};
 
-use crate::{Ext4Volume, MountError, Options};
-use keelson_hal::{BlockDevice, Clock, Entropy, Instant, Park};
+use keelson_hal::{Clock, Entropy, Instant, Park};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -70,11 +69,6 @@ impl Entropy for Seed {
             chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
         }
     }
-}
-
-/// Mounts with a clock that stands still and randomness from `seed`.
-pub fn mount(disk: Rc<dyn BlockDevice>, seed: u64, options: Options) -> Result<Ext4Volume, MountError> {
-    Ext4Volume::mount(disk, Rc::new(NoRest), ManualClock::new(), Seed::new(seed), options)
 }
 
 /// Runs a future whose device never makes it wait.

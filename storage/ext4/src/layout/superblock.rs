@@ -1,15 +1,26 @@
-//! The superblock, read and judged before the engine sees the disk.
+//! The superblock, read and judged before anything else is believed.
 //!
 //! Layout: Linux `Documentation/filesystems/ext4/super.rst`. Little-endian, 1024 bytes at byte 1024.
 
+use super::Geometry;
+use super::bytes::{u16_at, u32_at};
+use super::checksum::crc32c;
+use crate::engine::Ino;
 use crate::error::MountError;
 
 /// Byte position of the primary superblock.
-pub(crate) const POSITION: u64 = 1024;
+pub const POSITION: u64 = 1024;
 /// Its length.
-pub(crate) const LENGTH: usize = 1024;
+pub const LENGTH: usize = 1024;
 
 const MAGIC: u16 = 0xEF53;
+const RO_COMPAT_SPARSE_SUPER: u32 = 0x1;
+const RO_COMPAT_GDT_CSUM: u32 = 0x10;
+const RO_COMPAT_DIR_NLINK: u32 = 0x20;
+const COMPAT_DIR_INDEX: u32 = 0x20;
+const INCOMPAT_FLEX_BG: u32 = 0x200;
+/// `s_flags`: names are hashed as unsigned characters.
+const FLAG_UNSIGNED_HASH: u32 = 0x2;
 const RO_COMPAT_HUGE_FILE: u32 = 0x8;
 const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 const INCOMPAT_RECOVER: u32 = 0x4;
@@ -66,34 +77,17 @@ const REFUSED_RO_COMPAT: &[Feature] = &[
 
 /// What mounting needs to know of the filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Superblock {
-    pub uuid: [u8; 16],
-    pub block_size: u64,
-    pub blocks: u64,
-    pub reserved_blocks: u64,
-    pub first_data_block: u64,
-    pub blocks_per_group: u32,
-    pub inodes: u32,
-    pub inodes_per_group: u32,
-    pub first_inode: u32,
-    pub inode_size: u64,
-    pub descriptor_size: u64,
-    pub groups: u64,
-    pub has_journal: bool,
+pub struct Superblock {
+    /// Sizes and places.
+    pub geometry: Geometry,
+    /// The journal must be replayed.
     pub needs_recovery: bool,
+    /// Errors were recorded on it.
     pub has_errors: bool,
-    /// Block counts of inodes have 48 bits, and some are in filesystem blocks.
-    pub huge_files: bool,
-    /// Where the checksums of metadata start; `None` without the metadata_csum feature.
-    pub checksum_seed: Option<u32>,
-}
-
-fn u16_at(raw: &[u8; LENGTH], offset: usize) -> u16 {
-    u16::from_le_bytes([raw[offset], raw[offset + 1]])
-}
-
-fn u32_at(raw: &[u8; LENGTH], offset: usize) -> u32 {
-    u32::from_le_bytes([raw[offset], raw[offset + 1], raw[offset + 2], raw[offset + 3]])
+    /// First inode of the list of those to be freed or cut (`s_last_orphan`), 0 for none.
+    pub last_orphan: Ino,
+    /// Where the UUID's checksum is not what checksums start with, it is stored (feature metadata_csum_seed).
+    pub stored_seed: bool,
 }
 
 impl Superblock {
@@ -108,7 +102,8 @@ impl Superblock {
         }
         let superblock = Superblock::decode(raw)?;
         superblock.check_geometry()?;
-        let needed = superblock.blocks.saturating_mul(superblock.block_size);
+        let geometry = &superblock.geometry;
+        let needed = geometry.blocks.saturating_mul(geometry.block_size as u64);
         if needed > device_bytes {
             return Err(MountError::DeviceTooSmall { filesystem: needed, device: device_bytes });
         }
@@ -136,54 +131,83 @@ impl Superblock {
         let mut uuid = [0; 16];
         uuid.copy_from_slice(&raw[0x68..0x78]);
         let dynamic = u32_at(raw, 0x4C) >= 1;
-        Ok(Superblock {
-            uuid,
+        let (compat, incompat, ro_compat) = (u32_at(raw, 0x5C), u32_at(raw, 0x60), u32_at(raw, 0x64));
+        let groups = data_blocks.div_ceil(u64::from(blocks_per_group));
+        let geometry = Geometry {
             block_size: 1024 << log_block_size,
             blocks,
             reserved_blocks: u64::from(u32_at(raw, 0x8)) | high(0x154),
             first_data_block,
             blocks_per_group,
+            groups: u32::try_from(groups).map_err(|_| MountError::Corrupt("number of blocks"))?,
             inodes: u32_at(raw, 0x0),
             inodes_per_group: u32_at(raw, 0x28),
             first_inode: if dynamic { u32_at(raw, 0x54) } else { 11 },
-            inode_size: if dynamic { u64::from(u16_at(raw, 0x58)) } else { 128 },
-            descriptor_size: if wide { u64::from(u16_at(raw, 0xFE)) } else { 32 },
-            groups: data_blocks.div_ceil(u64::from(blocks_per_group)),
-            has_journal: u32_at(raw, 0x5C) & COMPAT_HAS_JOURNAL != 0,
-            needs_recovery: u32_at(raw, 0x60) & INCOMPAT_RECOVER != 0,
-            has_errors: u16_at(raw, 0x3A) & STATE_ERRORS != 0,
-            huge_files: u32_at(raw, 0x64) & RO_COMPAT_HUGE_FILE != 0,
+            inode_size: if dynamic { usize::from(u16_at(raw, 0x58)) } else { 128 },
+            descriptor_size: if wide { usize::from(u16_at(raw, 0xFE)) } else { 32 },
+            log_groups_per_flex: if incompat & INCOMPAT_FLEX_BG != 0 { raw[0x174] } else { 0 },
             checksum_seed: checksum_seed(raw),
+            descriptor_crc16: ro_compat & (RO_COMPAT_GDT_CSUM | RO_COMPAT_METADATA_CSUM)
+                == RO_COMPAT_GDT_CSUM,
+            uuid,
+            huge_files: ro_compat & RO_COMPAT_HUGE_FILE != 0,
+            many_subdirectories: ro_compat & RO_COMPAT_DIR_NLINK != 0,
+            indexed_directories: compat & COMPAT_DIR_INDEX != 0,
+            hash_version: raw[0xFC],
+            hash_unsigned: u32_at(raw, 0x160) & FLAG_UNSIGNED_HASH != 0,
+            hash_seed: [0xEC, 0xF0, 0xF4, 0xF8].map(|offset| u32_at(raw, offset)),
+            journal_inode: if compat & COMPAT_HAS_JOURNAL != 0 { u32_at(raw, 0xE0) } else { 0 },
+            reserved_descriptor_blocks: u32::from(u16_at(raw, 0xCE)),
+            sparse_super: ro_compat & RO_COMPAT_SPARSE_SUPER != 0,
+        };
+        Ok(Superblock {
+            geometry,
+            needs_recovery: incompat & INCOMPAT_RECOVER != 0,
+            has_errors: u16_at(raw, 0x3A) & STATE_ERRORS != 0,
+            last_orphan: u32_at(raw, 0xE8),
+            stored_seed: incompat & INCOMPAT_CSUM_SEED != 0,
         })
     }
 
-    /// Every bound the engine relies on for its arithmetic and allocations.
+    /// Every bound that later arithmetic and allocations rely on.
     fn check_geometry(&self) -> Result<(), MountError> {
-        let bits = self.block_size * 8;
-        let checks: [(bool, &'static str); 9] = [
-            (self.blocks > self.first_data_block && self.blocks < 1 << 48, "number of blocks"),
-            (self.first_data_block == u64::from(self.block_size == 1024), "first data block"),
-            (u64::from(self.blocks_per_group) <= bits && self.blocks_per_group >= 256, "blocks per group"),
-            (self.inodes_per_group != 0 && u64::from(self.inodes_per_group) <= bits, "inodes per group"),
+        let geometry = &self.geometry;
+        let bits = geometry.block_size as u64 * 8;
+        let (inode_size, descriptor_size) = (geometry.inode_size, geometry.descriptor_size);
+        let inodes = u64::from(geometry.groups) * u64::from(geometry.inodes_per_group);
+        let checks: [(bool, &'static str); 11] = [
+            (geometry.blocks > geometry.first_data_block && geometry.blocks < 1 << 48, "number of blocks"),
+            (geometry.first_data_block == u64::from(geometry.block_size == 1024), "first data block"),
             (
-                self.groups.checked_mul(u64::from(self.inodes_per_group)) == Some(u64::from(self.inodes)),
-                "number of inodes",
+                u64::from(geometry.blocks_per_group) <= bits
+                    && geometry.blocks_per_group >= 256
+                    && geometry.blocks_per_group % 8 == 0,
+                "blocks per group",
             ),
-            (self.inode_size.is_power_of_two() && self.inode_size <= self.block_size, "inode size"),
-            (self.first_inode >= 11 && self.first_inode < self.inodes, "first inode"),
             (
-                self.descriptor_size.is_power_of_two() && (32..=1024).contains(&self.descriptor_size),
+                geometry.inodes_per_group != 0
+                    && u64::from(geometry.inodes_per_group) <= bits
+                    && geometry.inodes_per_group % 8 == 0,
+                "inodes per group",
+            ),
+            (inodes == u64::from(geometry.inodes), "number of inodes"),
+            (inode_size.is_power_of_two() && inode_size <= geometry.block_size, "inode size"),
+            (geometry.first_inode >= 11 && geometry.first_inode < geometry.inodes, "first inode"),
+            (
+                descriptor_size.is_power_of_two() && (32..=1024).contains(&descriptor_size),
                 "group descriptor size",
             ),
-            (self.reserved_blocks <= self.blocks, "reserved blocks"),
+            (geometry.reserved_blocks <= geometry.blocks, "reserved blocks"),
+            (geometry.log_groups_per_flex < 32, "groups per flex group"),
+            (geometry.journal_inode < geometry.inodes, "journal inode"),
         ];
         if let Some((_, what)) = checks.iter().find(|(good, _)| !good) {
             return Err(MountError::Corrupt(what));
         }
-        if self.inode_size < 256 {
-            // Without creation times there is nothing to tell successive owners of an inode apart.
+        if inode_size < 256 {
+            // Times of whole seconds do not tell clients' caches of changes within one.
             return Err(MountError::Unsupported {
-                what: "inodes of 128 bytes, which hold no creation time",
+                what: "inodes of 128 bytes, which have no room for nanoseconds",
                 remedy: "mke2fs -t ext4 -I 256, or tune2fs -I 256 on the unmounted filesystem",
             });
         }
@@ -216,7 +240,7 @@ fn check_checksum(raw: &[u8; LENGTH]) -> Result<(), MountError> {
 }
 
 /// The checksum a superblock ought to carry.
-pub(crate) fn checksum(raw: &[u8; LENGTH]) -> u32 {
+pub fn checksum(raw: &[u8; LENGTH]) -> u32 {
     crc32c(!0, &raw[..0x3FC])
 }
 
@@ -225,13 +249,6 @@ fn checksum_seed(raw: &[u8; LENGTH]) -> Option<u32> {
     let stored = u32_at(raw, 0x60) & INCOMPAT_CSUM_SEED != 0;
     let seed = if stored { u32_at(raw, 0x270) } else { crc32c(!0, &raw[0x68..0x78]) };
     (u32_at(raw, 0x64) & RO_COMPAT_METADATA_CSUM != 0).then_some(seed)
-}
-
-/// CRC-32C, going on from `crc`, not inverted at the end. Bit by bit: only a few kilobytes ever need it.
-pub(crate) fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(crc, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg()))
-    })
 }
 
 #[cfg(test)]

@@ -31,9 +31,11 @@ fn with(offset: usize, bytes: &[u8]) -> Result<Superblock, MountError> {
 #[test]
 fn a_good_one_is_understood() {
     let superblock = with(0, &[]).expect("a good superblock");
-    assert_eq!((superblock.block_size, superblock.groups, superblock.inode_size), (4096, 1, 256));
-    assert_eq!(superblock.uuid, [7; 16]);
-    assert!(!superblock.has_journal && !superblock.needs_recovery && superblock.checksum_seed.is_none());
+    let geometry = superblock.geometry;
+    assert_eq!((geometry.block_size, geometry.groups, geometry.inode_size), (4096, 1, 256));
+    assert_eq!(geometry.uuid, [7; 16]);
+    assert!(geometry.journal_inode == 0 && geometry.checksum_seed.is_none());
+    assert!(!superblock.needs_recovery && superblock.last_orphan == 0);
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! The operation under way: what it changed, so that it can be undone.
+
+use super::{BlockNr, Engine, Kind};
+use crate::halt::Halt;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// How to undo one step.
+enum Step {
+    /// Put back the last `len` saved bytes.
+    Bytes { block: BlockNr, offset: u32, len: u32 },
+    /// Take the block out of the running transaction.
+    Joined(BlockNr),
+    /// The block was made from nothing.
+    Fresh(BlockNr),
+    /// The block was given up.
+    Forgot { block: BlockNr, was_running: bool },
+    /// Free blocks and inodes were counted.
+    Counted { blocks: i64, inodes: i64 },
+    /// Somebody was charged.
+    Charged { uid: u32, gid: u32, sectors: i64, inodes: i64 },
+}
+
+/// What the operation did so far.
+#[derive(Default)]
+pub struct Operation {
+    steps: Vec<Step>,
+    saved: Vec<u8>,
+    /// Runs of blocks that it freed.
+    freed: Vec<(BlockNr, u32)>,
+}
+
+impl Engine {
+    /// Starts an operation. The one before has ended or was rolled back.
+    pub fn begin(&mut self) {
+        debug_assert!(self.operation.steps.is_empty(), "one operation at a time");
+    }
+
+    /// The operation succeeded: all of it is part of the running transaction.
+    pub fn end(&mut self) {
+        for step in self.operation.steps.drain(..) {
+            if let Step::Forgot { block, .. } = step {
+                self.journal.running.revoked.push(block);
+            }
+        }
+        self.operation.saved.clear();
+        for (start, count) in self.operation.freed.drain(..) {
+            self.allocator.hold(start, count);
+            self.journal.running.freed.push((start, count));
+        }
+    }
+
+    /// The operation failed: nothing of it remains.
+    pub fn roll_back(&mut self) {
+        while let Some(step) = self.operation.steps.pop() {
+            match step {
+                Step::Bytes { block, offset, len } => {
+                    let from = self.operation.saved.len() - len as usize;
+                    if let Some(slot) = self.cache.get(block) {
+                        let place = &mut slot.data[offset as usize..(offset + len) as usize];
+                        place.copy_from_slice(&self.operation.saved[from..]);
+                    }
+                    self.operation.saved.truncate(from);
+                }
+                Step::Joined(block) => {
+                    if let Some(slot) = self.cache.get(block) {
+                        slot.running = false;
+                        self.journal.running.count -= 1;
+                    }
+                }
+                // Whatever was here belonged to nobody.
+                Step::Fresh(block) => self.cache.remove(block),
+                Step::Forgot { block, was_running } => {
+                    if let Some(slot) = self.cache.get(block) {
+                        slot.running = was_running;
+                        self.journal.running.count += usize::from(was_running);
+                    }
+                }
+                Step::Counted { blocks, inodes } => self.allocator.count(-blocks, -inodes),
+                Step::Charged { uid, gid, sectors, inodes } => {
+                    self.usage.charge(uid, gid, -sectors, -inodes);
+                }
+            }
+        }
+        self.operation.freed.clear();
+        debug_assert!(self.operation.saved.is_empty());
+    }
+
+    /// `range` of a block's content, to be changed. What it held is saved, and the block joins the transaction.
+    pub fn edit(&mut self, block: BlockNr, kind: Kind, range: Range<usize>) -> Result<&mut [u8], Halt> {
+        self.read(block, kind)?;
+        self.join(block);
+        // `read` found it.
+        let Some(slot) = self.cache.get(block) else { return Err(Halt::Need(block, kind)) };
+        let place = &mut slot.data[range.clone()];
+        self.operation.saved.extend_from_slice(place);
+        self.operation.steps.push(Step::Bytes { block, offset: range.start as u32, len: place.len() as u32 });
+        Ok(place)
+    }
+
+    /// A block that was just allocated, all zeros, to be filled; it is not read from the disk.
+    pub fn fresh(&mut self, block: BlockNr, kind: Kind) -> &mut [u8] {
+        self.cache.remove(block);
+        self.cache.insert_zeros(block, kind);
+        self.operation.steps.push(Step::Fresh(block));
+        self.join(block);
+        match self.cache.get(block) {
+            Some(slot) => &mut slot.data,
+            None => &mut [],
+        }
+    }
+
+    /// A metadata block is freed: its content is no longer wanted on the disk. Its space is freed apart from that.
+    pub fn forget(&mut self, block: BlockNr) {
+        let was_running = match self.cache.get(block) {
+            Some(slot) => core::mem::take(&mut slot.running),
+            None => false,
+        };
+        self.journal.running.count -= usize::from(was_running);
+        self.operation.steps.push(Step::Forgot { block, was_running });
+    }
+
+    /// Notes blocks that were freed in the bitmap: they stay nobody's until the transaction is committed.
+    pub fn note_freed(&mut self, start: BlockNr, count: u32) {
+        self.operation.freed.push((start, count));
+    }
+
+    /// True when this operation freed the block: not to be allocated either.
+    pub fn freed_now(&self, start: BlockNr, count: u32) -> bool {
+        self.operation
+            .freed
+            .iter()
+            .any(|&(from, len)| start < from + u64::from(len) && from < start + u64::from(count))
+    }
+
+    /// Counts free blocks and inodes.
+    pub fn count_free(&mut self, blocks: i64, inodes: i64) {
+        self.allocator.count(blocks, inodes);
+        self.operation.steps.push(Step::Counted { blocks, inodes });
+    }
+
+    /// Charges an owner and a group with space (in units of 512 bytes) and inodes.
+    pub fn charge(&mut self, uid: u32, gid: u32, sectors: i64, inodes: i64) {
+        self.usage.charge(uid, gid, sectors, inodes);
+        self.operation.steps.push(Step::Charged { uid, gid, sectors, inodes });
+    }
+
+    fn join(&mut self, block: BlockNr) {
+        let Some(slot) = self.cache.get(block) else { return };
+        if slot.running {
+            return;
+        }
+        slot.running = true;
+        // A block that left the transaction and comes back is in the list twice; the commit takes it once.
+        self.journal.running.blocks.push(block);
+        self.journal.running.count += 1;
+        self.operation.steps.push(Step::Joined(block));
+    }
+}

@@ -1,0 +1,80 @@
+//! Inodes and group descriptors by number.
+
+use super::{BlockNr, Engine, Ino, Kind};
+use crate::halt::Halt;
+use crate::layout::descriptor::Descriptor;
+use crate::layout::inode::Inode;
+use core::ops::Range;
+use keelson_volume::VolumeError;
+
+impl Engine {
+    /// An inode's record. Whether it is in use is for the caller to see (`links`, `mode`).
+    pub fn inode(&mut self, ino: Ino) -> Result<Inode, Halt> {
+        let (block, range) = self.inode_place(ino)?;
+        let geometry = self.geometry;
+        let bit = 1u64 << (range.start / geometry.inode_size);
+        let raw = &self.read(block, Kind::InodeTable)?[range.clone()];
+        let inode = Inode::decode(raw, ino, &geometry);
+        let Some(slot) = self.cache.get(block) else { return Err(Halt::Need(block, Kind::InodeTable)) };
+        if slot.verified & bit == 0 {
+            if !Inode::is_sound(&slot.data[range], ino, &geometry) {
+                return Err(self.damaged(format_args!("inode {ino} has a wrong checksum")));
+            }
+            slot.verified |= bit;
+        }
+        Ok(inode)
+    }
+
+    /// Changes an inode's record.
+    pub fn put_inode(&mut self, inode: &Inode) -> Result<(), Halt> {
+        let (block, range) = self.inode_place(inode.ino)?;
+        let geometry = self.geometry;
+        inode.encode(self.edit(block, Kind::InodeTable, range)?, &geometry);
+        Ok(())
+    }
+
+    /// Clears a record to the last byte (attributes of its last owner lie behind the known fields) and writes an inode.
+    pub fn put_new_inode(&mut self, inode: &Inode) -> Result<(), Halt> {
+        let (block, range) = self.inode_place(inode.ino)?;
+        let geometry = self.geometry;
+        let bit = 1u64 << (range.start / geometry.inode_size);
+        let raw = self.edit(block, Kind::InodeTable, range)?;
+        raw.fill(0);
+        inode.encode(raw, &geometry);
+        if let Some(slot) = self.cache.get(block) {
+            // What the record was before does not matter any more.
+            slot.verified |= bit;
+        }
+        Ok(())
+    }
+
+    /// Block of an inode's record and where it lies there.
+    pub fn inode_place(&mut self, ino: Ino) -> Result<(BlockNr, Range<usize>), Halt> {
+        let Some((group, index)) = self.geometry.locate_inode(ino) else {
+            return Err(self.damaged(format_args!("there is no inode {ino}")));
+        };
+        let table = self.descriptor(group)?.inode_table;
+        let byte = index as usize * self.geometry.inode_size;
+        let start = byte % self.geometry.block_size;
+        Ok((table + (byte / self.geometry.block_size) as u64, start..start + self.geometry.inode_size))
+    }
+
+    /// A group's descriptor.
+    pub fn descriptor(&mut self, group: u32) -> Result<Descriptor, Halt> {
+        if group >= self.geometry.groups {
+            return Err(Halt::Fail(VolumeError::Io));
+        }
+        let (block, offset) = self.geometry.descriptor_place(group);
+        let size = self.geometry.descriptor_size;
+        Ok(Descriptor::decode(&self.read(block, Kind::Descriptors)?[offset..offset + size]))
+    }
+
+    /// Changes a group's descriptor.
+    pub fn put_descriptor(&mut self, group: u32, descriptor: &Descriptor) -> Result<(), Halt> {
+        let (block, offset) = self.geometry.descriptor_place(group);
+        let geometry = self.geometry;
+        let raw = self.edit(block, Kind::Descriptors, offset..offset + geometry.descriptor_size)?;
+        descriptor.encode(raw, &geometry, group);
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+//! An ext4 filesystem on a block device, as a [`Volume`](keelson_volume::Volume).
+//!
+//! Principles:
+//!
+//! 1. **Stock tools are the oracle.** The disk is what `mke2fs -t ext4` makes; `e2fsck -fn` must be content with it
+//!    after every test, power cuts included.
+//! 2. **The superblock is judged first.** What is not known is refused with the name of the feature and the command
+//!    that avoids it; nothing from the disk is believed unchecked.
+
+#![cfg_attr(not(any(test, feature = "dev")), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+#[cfg(any(test, feature = "dev"))]
+pub mod dev;
+pub mod engine;
+mod error;
+pub mod halt;
+pub mod journal;
+pub mod layout;
+pub mod space;
+pub mod stats;
+#[cfg(test)]
+mod testing;
+pub mod usage;
+
+pub use error::MountError;

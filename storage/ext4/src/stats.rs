@@ -1,0 +1,12 @@
+//! What the filesystem counts.
+
+/// Since the mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls of commit.
+    pub commits: u64,
+    /// Transactions committed: the difference to `commits` is what sharing saved.
+    pub transactions: u64,
+    /// Things on the disk that cannot be true.
+    pub damaged: u64,
+}
