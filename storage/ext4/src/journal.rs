@@ -26,12 +26,33 @@ pub struct Transaction {
 pub struct Journal {
     /// What operations join.
     pub running: Transaction,
+    aborted: bool,
 }
 
 impl Journal {
     /// A journal that nothing ever goes to.
     #[cfg(test)]
     pub fn for_tests() -> Journal {
-        Journal { running: Transaction::default() }
+        Journal { running: Transaction::default(), aborted: false }
+    }
+
+    /// True when the running transaction should be committed soon because of its size.
+    pub fn is_large(&self) -> bool {
+        false
+    }
+
+    /// True when the running transaction and the log have room for an operation.
+    pub fn has_room(&self) -> bool {
+        true
+    }
+
+    /// True when the transaction, or whatever had this number, is on the disk.
+    pub fn is_committed(&self, sequence: Sequence) -> bool {
+        (self.running.sequence.wrapping_sub(sequence) as i32) > 0
+    }
+
+    /// True after an error that makes the journal useless.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted
     }
 }

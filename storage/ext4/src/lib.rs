@@ -17,8 +17,10 @@ pub mod dev;
 pub mod engine;
 mod error;
 pub mod halt;
+pub mod io;
 pub mod journal;
 pub mod layout;
+pub mod shared;
 pub mod space;
 pub mod stats;
 #[cfg(test)]
