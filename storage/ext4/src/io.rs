@@ -151,6 +151,12 @@ impl Io {
         result
     }
 
+    /// Writes a run of blocks that is safe when this returns.
+    pub async fn write_through(&self, run: (BlockNr, Vec<u8>)) -> Result<(), BlockError> {
+        self.write([run].into()).await?;
+        self.flush().await
+    }
+
     /// Makes every write that has ended safe from a power cut.
     pub async fn flush(&self) -> Result<(), BlockError> {
         self.count(|counters| counters.flushes += 1);

@@ -4,7 +4,7 @@ use crate::engine::seal;
 use crate::engine::{BlockNr, Engine, Ino, Kind};
 use crate::halt::Halt;
 use crate::io::Io;
-use crate::journal::Sequence;
+use crate::journal::{Sequence, is_after};
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use keelson_exec::Handle;
@@ -30,7 +30,7 @@ pub struct Shared {
     /// Nanoseconds since 1970 of the last operation.
     stamp: Cell<u64>,
     /// The newest transaction that somebody wants committed.
-    pub wanted: Cell<Option<Sequence>>,
+    pub(crate) wanted: Cell<Option<Sequence>>,
     /// There is something to do for the journal's task.
     pub journal_work: Notify,
     /// A transaction was committed, or the journal was aborted, or the log has room again.
@@ -39,6 +39,10 @@ pub struct Shared {
     pub data_progress: Notify,
     /// Data should be written back: somebody waits for room.
     pub data_work: Notify,
+    /// The filesystem is to be closed by the journal's task.
+    pub(crate) is_stopping: Cell<bool>,
+    /// It was closed, and whether all went well.
+    pub(crate) closed: Cell<Option<bool>>,
 }
 
 impl Shared {
@@ -55,6 +59,8 @@ impl Shared {
             journal_progress: Notify::new(),
             data_progress: Notify::new(),
             data_work: Notify::new(),
+            is_stopping: Cell::new(false),
+            closed: Cell::new(None),
         })
     }
 
@@ -69,11 +75,13 @@ impl Shared {
             let halt = {
                 let mut engine = self.engine.borrow_mut();
                 engine.now = self.next_time();
+                let was_empty = engine.journal.running.is_empty();
                 engine.begin();
                 match operation(&mut engine) {
                     Ok(value) => {
                         engine.end();
-                        if engine.journal.is_large() {
+                        // The journal's task sleeps without a deadline while there is nothing to commit.
+                        if was_empty || engine.journal.is_large() {
                             self.journal_work.notify();
                         }
                         return Ok(value);
@@ -123,9 +131,9 @@ impl Shared {
         Err(VolumeError::TryLater)
     }
 
-    /// The transaction that operations join now.
-    pub fn running_sequence(&self) -> Sequence {
-        self.engine.borrow().journal.running.sequence
+    /// The transaction that holds the last change.
+    pub fn last_change(&self) -> Sequence {
+        self.engine.borrow().journal.last_change()
     }
 
     /// Waits until this transaction and all before it are on the disk; commits the running one if it is that.
@@ -134,7 +142,9 @@ impl Shared {
             let progress = self.journal_progress.notified();
             {
                 let engine = self.engine.borrow();
-                if engine.journal.is_committed(sequence) {
+                // Nothing has joined the running transaction, if that is what is asked for: nothing to wait for.
+                let last = engine.journal.last_change();
+                if engine.journal.is_committed(if is_after(sequence, last) { last } else { sequence }) {
                     return Ok(());
                 }
                 if engine.journal.is_aborted() {
@@ -142,7 +152,7 @@ impl Shared {
                 }
             }
             let newest = match self.wanted.get() {
-                Some(other) if (other.wrapping_sub(sequence) as i32) >= 0 => other,
+                Some(other) if is_after(other, sequence) => other,
                 _ => sequence,
             };
             self.wanted.set(Some(newest));
@@ -201,6 +211,27 @@ impl Shared {
     /// Waits until no write of an inode's data is under way any more, or might be.
     async fn writes_ended(&self, _ino: Ino) {
         self.data_progress.notified().await;
+    }
+
+    /// Closes the filesystem: everything home, marked as clean. False after an error.
+    pub async fn close_and_wait(&self) -> bool {
+        self.is_stopping.set(true);
+        loop {
+            let progress = self.journal_progress.notified();
+            if let Some(clean) = self.closed.get() {
+                return clean;
+            }
+            if self.engine.borrow().journal.is_aborted() {
+                return false;
+            }
+            self.journal_work.notify();
+            progress.await;
+        }
+    }
+
+    /// Time since 1970.
+    pub fn wall(&self) -> core::time::Duration {
+        self.clock.wall()
     }
 
     /// The time of the next operation: the clock's, but always later than the last one's.
