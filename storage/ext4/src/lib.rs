@@ -14,8 +14,10 @@ extern crate alloc;
 
 #[cfg(any(test, feature = "dev"))]
 pub mod dev;
+pub mod directory;
 pub mod engine;
 mod error;
+pub mod extents;
 pub mod halt;
 pub mod journal;
 pub mod layout;
@@ -24,5 +26,6 @@ pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod usage;
+pub mod xattr;
 
 pub use error::MountError;
