@@ -7,7 +7,7 @@
 use crate::engine::Ino;
 use crate::engine::seal::TAIL_LENGTH;
 use crate::layout::Geometry;
-use crate::layout::bytes::{put_u16, put_u32, u16_at, u32_at};
+use crate::layout::bytes::{put_u16, put_u32};
 
 /// Bytes of an entry in front of its name.
 const HEAD: usize = 8;
@@ -46,7 +46,8 @@ impl Shape {
 
     /// The entries of a block from byte `from` on, which one begins at.
     pub fn entries(self, block: &[u8], from: usize) -> Entries<'_> {
-        Entries { shape: self, block, at: from }
+        let names = block.get(..self.end).unwrap_or(block);
+        Entries { names, at: from, inodes: self.inodes, file_types: self.file_types }
     }
 
     /// Writes an entry that takes `length` bytes at `at`, which are enough.
@@ -63,7 +64,7 @@ impl Shape {
         let mut before = None;
         for entry in self.entries(block, 0) {
             let entry = entry?;
-            if entry.ino != 0 && entry.name == name {
+            if entry.name == name && entry.ino != 0 {
                 let (at, length, ino, file_type) = (entry.at, entry.length, entry.ino, entry.file_type);
                 return Ok(Some(Found { at, length, before, ino, file_type }));
             }
@@ -149,46 +150,52 @@ pub struct Broken(pub usize);
 
 /// Goes through a block; ends at the first thing that cannot be an entry.
 pub struct Entries<'a> {
-    shape: Shape,
-    block: &'a [u8],
+    names: &'a [u8],
     at: usize,
+    inodes: Ino,
+    file_types: bool,
 }
 
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>, Broken>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (at, end) = (self.at, self.shape.end);
-        if at >= end {
+        let at = self.at;
+        if at >= self.names.len() {
             return None;
         }
-        let entry = parse(self.block, at, &self.shape);
+        let entry = self.parse(at);
         self.at = match &entry {
             Some(entry) => at + entry.length,
-            None => end,
+            None => usize::MAX,
         };
         Some(entry.ok_or(Broken(at)))
     }
 }
 
-fn parse<'a>(block: &'a [u8], at: usize, shape: &Shape) -> Option<Entry<'a>> {
-    let raw = block.get(at..shape.end).filter(|raw| raw.len() >= LEAST)?;
-    let length = usize::from(u16_at(raw, 4));
-    let rest = raw.len().checked_sub(length)?;
-    // What follows must be able to hold an entry too.
-    if length < LEAST || length % 4 != 0 || (rest != 0 && rest < LEAST) {
-        return None;
+impl<'a> Entries<'a> {
+    /// Every name of every search comes through here.
+    #[inline]
+    fn parse(&self, at: usize) -> Option<Entry<'a>> {
+        let head: &[u8; HEAD] = self.names.get(at..)?.first_chunk()?;
+        let [a, b, c, d, low, high, name_length, file_type] = *head;
+        let ino = u32::from_le_bytes([a, b, c, d]);
+        let length = usize::from(u16::from_le_bytes([low, high]));
+        let raw = self.names.get(at + HEAD..at + length)?;
+        if length < LEAST || length % 4 != 0 {
+            return None;
+        }
+        if ino == 0 {
+            return Some(Entry { at, length, ino, file_type: 0, name: &[] });
+        }
+        let name = raw.get(..usize::from(name_length))?;
+        if ino > self.inodes || name.is_empty() {
+            return None;
+        }
+        let file_type = if self.file_types { file_type } else { 0 };
+        Some(Entry { at, length, ino, file_type, name })
     }
-    let ino = u32_at(raw, 0);
-    if ino == 0 {
-        return Some(Entry { at, length, ino, file_type: 0, name: &[] });
-    }
-    let name_length = usize::from(raw[6]);
-    if ino > shape.inodes || name_length == 0 || need(name_length) > length {
-        return None;
-    }
-    let file_type = if shape.file_types { raw[7] } else { 0 };
-    Some(Entry { at, length, ino, file_type, name: &raw[HEAD..HEAD + name_length] })
 }
 
 /// True for a name that could lead out of the directory.
