@@ -165,7 +165,7 @@ impl Engine {
     /// Number of its blocks.
     fn dir_blocks(&mut self, dir: &Inode) -> Result<u32, Halt> {
         let block_size = self.geometry.block_size as u64;
-        if dir.size == 0 || dir.size % block_size != 0 || dir.size > SIZE_MOST {
+        if dir.size == 0 || !dir.size.is_multiple_of(block_size) || dir.size > SIZE_MOST {
             return Err(self.damaged(format_args!("directory {} has a length of {}", dir.ino, dir.size)));
         }
         Ok((dir.size / block_size) as u32)

@@ -44,7 +44,7 @@ pub fn from_disk(disk: &[u8]) -> Option<Vec<u8>> {
 
 /// To the form on the disk; `None` when it is none.
 pub fn to_disk(usual: &[u8]) -> Option<Vec<u8>> {
-    if usual.len() < HEAD || u32_at(usual, 0) != USUAL_VERSION || (usual.len() - HEAD) % LONG != 0 {
+    if usual.len() < HEAD || u32_at(usual, 0) != USUAL_VERSION || !(usual.len() - HEAD).is_multiple_of(LONG) {
         return None;
     }
     let mut disk = alloc::vec![0; HEAD];
