@@ -19,10 +19,14 @@ pub mod engine;
 mod error;
 pub mod extents;
 pub mod halt;
+pub mod io;
 pub mod journal;
 pub mod layout;
+pub mod mount;
+pub mod shared;
 pub mod space;
 pub mod stats;
+mod stub;
 #[cfg(test)]
 mod testing;
 pub mod usage;

@@ -184,13 +184,13 @@ impl Superblock {
             (
                 u64::from(geometry.blocks_per_group) <= bits
                     && geometry.blocks_per_group >= 256
-                    && geometry.blocks_per_group % 8 == 0,
+                    && geometry.blocks_per_group.is_multiple_of(8),
                 "blocks per group",
             ),
             (
                 geometry.inodes_per_group != 0
                     && u64::from(geometry.inodes_per_group) <= bits
-                    && geometry.inodes_per_group % 8 == 0,
+                    && geometry.inodes_per_group.is_multiple_of(8),
                 "inodes per group",
             ),
             (inodes == u64::from(geometry.inodes), "number of inodes"),
