@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 /// Name `number` of many with the same TEA hash: flipping the highest bits of both halves of a half key changes
 /// nothing, whatever the seed.
-fn twin(number: usize, length: usize) -> Vec<u8> {
+pub(super) fn twin(number: usize, length: usize) -> Vec<u8> {
     let mut name = vec![b'k'; length];
     for bit in 0..length / 8 {
         if bit < 16 && number >> bit & 1 != 0 {
@@ -21,7 +21,7 @@ fn twin(number: usize, length: usize) -> Vec<u8> {
 }
 
 /// A filesystem whose directories use TEA.
-fn with_tea(mebibytes: u64) -> Fixture {
+pub(super) fn with_tea(mebibytes: u64) -> Fixture {
     let mut image = made(mebibytes, &["-b", "1024", "-N", "64", "-O", "^metadata_csum"]);
     // s_def_hash_version
     image[1024 + 0xfc] = 2;

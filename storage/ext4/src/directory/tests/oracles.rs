@@ -1,8 +1,9 @@
 //! Directories of others, and what others make of ours: mke2fs, e2fsck -D, and Linux (as root only).
 
 use super::*;
+use crate::directory::TYPE_DIRECTORY;
 use crate::layout::inode::INDEXED;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -104,6 +105,24 @@ fn e2fsck_indexes_with_other_hashes() {
     }
 }
 
+/// Linux lists exactly what is in the model, and finds it; not asked where mounting is not allowed.
+fn judge_by_linux(fixture: &mut Fixture) {
+    fixture.check();
+    let scratch = fixture.written();
+    let Some(mounted) = Mounted::new(scratch.path(), "loop,ro,noload") else { return };
+    let dir = mounted.0.join("d");
+    let mut names: Vec<Vec<u8>> = fs::read_dir(&dir)
+        .expect("list")
+        .map(|entry| entry.expect("an entry").file_name().into_vec())
+        .collect();
+    names.sort();
+    assert!(names.iter().eq(fixture.model.keys()), "Linux lists {} names", names.len());
+    for name in names {
+        let path = dir.join(OsStr::from_bytes(&name));
+        assert!(fs::symlink_metadata(&path).is_ok(), "{path:?}");
+    }
+}
+
 #[test]
 fn linux_finds_every_name() {
     for arguments in [&["-b", "1024"][..], &["-b", "4096"], &["-b", "1024", "-O", "^metadata_csum"]] {
@@ -114,20 +133,49 @@ fn linux_finds_every_name() {
         for number in (0..4000).step_by(3) {
             fixture.remove(&name(number));
         }
-        fixture.check();
-        let scratch = fixture.written();
-        let Some(mounted) = Mounted::new(scratch.path(), "loop,ro,noload") else { return };
-        let dir = mounted.0.join("d");
-        let mut names: Vec<Vec<u8>> = fs::read_dir(&dir)
-            .expect("list")
-            .map(|entry| entry.expect("an entry").file_name().into_vec())
-            .collect();
-        names.sort();
-        assert!(names.iter().eq(fixture.model.keys()), "Linux lists {} names", names.len());
-        for name in names {
-            let path = dir.join(std::ffi::OsStr::from_bytes(&name));
-            assert!(fs::symlink_metadata(&path).is_ok(), "{path:?}");
+        judge_by_linux(&mut fixture);
+    }
+}
+
+#[test]
+fn linux_finds_names_of_one_hash() {
+    let mut fixture = collisions::with_tea(16);
+    for number in 0..200 {
+        fixture.insert(&collisions::twin(number, 200));
+        fixture.insert(format!("other {number}").as_bytes());
+    }
+    judge_by_linux(&mut fixture);
+}
+
+/// A file becomes a directory, with all that belongs to it.
+#[test]
+fn new_directories() {
+    for arguments in [&["-b", "1024"][..], &["-b", "4096"], &["-b", "2048", "-O", "^metadata_csum"]] {
+        let mut fixture = Fixture::new(16, arguments);
+        let ino = fixture.files.pop().expect("a file");
+        let made = fixture.bench.run(|engine| {
+            let mut inode = Inode { mode: 0o40755, links: 2, ..engine.inode(ino)? };
+            engine.dir_init(&mut inode, ROOT)?;
+            engine.put_inode(&inode)?;
+            let root = engine.inode(ROOT)?;
+            engine.dir_replace(&root, b"f3", ino, TYPE_DIRECTORY)?;
+            engine.put_inode(&Inode { links: root.links + 1, ..root })?;
+            let mut descriptor = engine.descriptor(0)?;
+            descriptor.directories += 1;
+            engine.put_descriptor(0, &descriptor)
+        });
+        made.expect("make a directory");
+        fixture.bench.check();
+        fixture.dir = ino;
+        fixture.compare();
+        // Names of the files that are left.
+        for number in 0..200 {
+            let (name, file) = (name(number), fixture.files[0]);
+            fixture.bench.run(|engine| insert(engine, ino, &name, file)).expect("insert");
+            fixture.model.insert(name, file);
         }
+        fixture.compare();
+        fixture.check();
     }
 }
 
