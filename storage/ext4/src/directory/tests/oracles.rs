@@ -70,10 +70,10 @@ fn work_with(scratch: &Scratch, count: usize, expect_index: bool) {
         fixture.model.insert(name(number), ino);
     }
     fixture.compare();
-    for number in count..count + 800 {
+    for number in count..count + 500 {
         fixture.insert(&name(number));
     }
-    for number in count..count + 800 {
+    for number in count..count + 500 {
         if number % 3 == 0 {
             fixture.remove(&name(number));
         }
@@ -84,24 +84,34 @@ fn work_with(scratch: &Scratch, count: usize, expect_index: bool) {
 
 #[test]
 fn directories_of_mke2fs_and_e2fsck() {
-    for arguments in [&["-b", "1024"][..], &["-b", "4096"], &["-b", "1024", "-O", "^metadata_csum"]] {
-        let scratch = filled_by_mke2fs(2000, arguments);
-        work_with(&scratch, 2000, false);
+    for arguments in [&["-b", "1024"][..], &["-b", "4096"]] {
+        let scratch = filled_by_mke2fs(700, arguments);
+        work_with(&scratch, 700, false);
         index_with_e2fsck(&scratch);
-        work_with(&scratch, 2000, true);
+        work_with(&scratch, 700, true);
     }
 }
 
 #[test]
+#[ignore = "long: mke2fs puts names in one by one"]
+fn long_directories_of_mke2fs_and_e2fsck() {
+    let scratch = filled_by_mke2fs(5000, &["-b", "1024"]);
+    work_with(&scratch, 5000, false);
+    index_with_e2fsck(&scratch);
+    work_with(&scratch, 5000, true);
+}
+
+#[test]
 fn e2fsck_indexes_with_other_hashes() {
+    let scratch = filled_by_mke2fs(700, &["-b", "1024", "-O", "^metadata_csum"]);
+    let made = fs::read(scratch.path()).expect("read the image");
     for (version, unsigned) in [(0, false), (2, false), (0, true), (1, true), (2, true)] {
-        let scratch = filled_by_mke2fs(1500, &["-b", "1024", "-O", "^metadata_csum"]);
-        let mut image = fs::read(scratch.path()).expect("read the image");
+        let mut image = made.clone();
         image[1024 + 0xfc] = version;
         image[1024 + 0x160] = if unsigned { 2 } else { 1 };
         fs::write(scratch.path(), image).expect("write the image");
         index_with_e2fsck(&scratch);
-        work_with(&scratch, 1500, true);
+        work_with(&scratch, 700, true);
     }
 }
 
