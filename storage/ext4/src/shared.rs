@@ -100,6 +100,11 @@ impl Shared {
                 }
                 Halt::Need(..) => return Err(VolumeError::TryLater),
                 Halt::Busy(ino) => self.writes_ended(ino).await,
+                // What was freed is for use after a commit, and writing back gives up more than was needed.
+                Halt::Crowded if crowded == 0 => {
+                    crowded += 1;
+                    self.commit_through(self.last_change()).await?;
+                }
                 Halt::Crowded if crowded < CROWDED => {
                     crowded += 1;
                     let progress = self.data_progress.notified();

@@ -11,6 +11,8 @@ pub struct Counters {
     pub transaction_blocks: u64,
     /// Blocks written home because the log was crowded.
     pub checkpoint_blocks: u64,
+    /// Requests refused for lack of space.
+    pub no_space: u64,
     /// Metadata blocks that could not be read.
     pub read_errors: u64,
     /// Things on the disk that cannot be true.

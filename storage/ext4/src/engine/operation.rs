@@ -16,7 +16,7 @@ enum Step {
     /// The block was given up.
     Forgot { block: BlockNr, was_running: bool },
     /// Free blocks and inodes were counted.
-    Counted { blocks: i64, inodes: i64 },
+    Counted { group: u32, blocks: i64, inodes: i64 },
     /// Somebody was charged.
     Charged { uid: u32, gid: u32, sectors: i64, inodes: i64 },
 }
@@ -34,6 +34,7 @@ impl Engine {
     /// Starts an operation. The one before has ended or was rolled back.
     pub fn begin(&mut self) {
         debug_assert!(self.operation.steps.is_empty(), "one operation at a time");
+        self.allocator.use_reserve = false;
     }
 
     /// The operation succeeded: all of it is part of the running transaction.
@@ -76,7 +77,7 @@ impl Engine {
                         self.journal.running.count += usize::from(was_running);
                     }
                 }
-                Step::Counted { blocks, inodes } => self.allocator.count(-blocks, -inodes),
+                Step::Counted { group, blocks, inodes } => self.allocator.count(group, -blocks, -inodes),
                 Step::Charged { uid, gid, sectors, inodes } => {
                     self.usage.charge(uid, gid, -sectors, -inodes);
                 }
@@ -133,10 +134,10 @@ impl Engine {
             .any(|&(from, len)| start < from + u64::from(len) && from < start + u64::from(count))
     }
 
-    /// Counts free blocks and inodes.
-    pub fn count_free(&mut self, blocks: i64, inodes: i64) {
-        self.allocator.count(blocks, inodes);
-        self.operation.steps.push(Step::Counted { blocks, inodes });
+    /// Counts free blocks and inodes of a group.
+    pub fn count_free(&mut self, group: u32, blocks: i64, inodes: i64) {
+        self.allocator.count(group, blocks, inodes);
+        self.operation.steps.push(Step::Counted { group, blocks, inodes });
     }
 
     /// Charges an owner and a group with space (in units of 512 bytes) and inodes.
