@@ -14,6 +14,7 @@ extern crate alloc;
 
 #[cfg(any(test, feature = "dev"))]
 pub mod dev;
+pub mod directory;
 pub mod engine;
 mod error;
 pub mod extents;
@@ -25,8 +26,10 @@ pub mod mount;
 pub mod shared;
 pub mod space;
 pub mod stats;
+mod stub;
 #[cfg(test)]
 mod testing;
 pub mod usage;
+pub mod xattr;
 
 pub use error::MountError;
