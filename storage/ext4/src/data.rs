@@ -47,6 +47,8 @@ pub struct Data {
     /// Times that data was lost.
     losses: Cell<u32>,
     is_stopping: Cell<bool>,
+    /// Where the last allocation ended: a hint.
+    last_place: Cell<u64>,
 }
 
 impl Data {
@@ -60,6 +62,7 @@ impl Data {
             work: Notify::new(),
             losses: Cell::new(0),
             is_stopping: Cell::new(false),
+            last_place: Cell::new(0),
         })
     }
 

@@ -22,11 +22,12 @@ use crate::data::Data;
 use crate::engine::{Engine, Ino, ROOT};
 use crate::halt::Halt;
 use crate::layout::inode::Inode;
-use crate::orphans::Orphans;
+use crate::orphans::{Orphans, Reaper};
 use crate::shared::Shared;
 use crate::state::STATE_DIR;
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
+use keelson_exec::sync::Semaphore;
 use keelson_volume::{
     Attributes, Change, DeviceNumber, FileId, FileType, SetTime, Time, VolumeError,
 };
@@ -51,8 +52,12 @@ pub struct Context {
     pub data: Rc<Data>,
     /// Inodes to be freed or cut.
     pub orphans: RefCell<Orphans>,
+    /// The task that frees them.
+    pub reaper: Rc<Reaper>,
     /// Inode of the state directory, once there is one.
     pub state_dir: Cell<Option<Ino>>,
+    /// Whoever writes a state file.
+    pub state_turn: Rc<Semaphore>,
 }
 
 /// Checks a name that is to be looked up or made.
@@ -227,6 +232,21 @@ impl Context {
     /// Attributes around a change that is complete.
     fn change(&self, engine: &Engine, before: Attributes, inode: &Inode) -> Result<Change, Halt> {
         Ok(Change { before, after: self.describe(engine, inode)? })
+    }
+
+    /// Changes something of an object, which counts as a change.
+    pub fn change_object(
+        &self,
+        engine: &mut Engine,
+        id: FileId,
+        change: impl FnOnce(&mut Engine, &mut Inode) -> Result<(), Halt>,
+    ) -> Result<Change, Halt> {
+        let mut inode = self.resolve(engine, id)?;
+        let before = self.describe(engine, &inode)?;
+        change(engine, &mut inode)?;
+        touch(engine, &mut inode);
+        engine.put_inode(&inode)?;
+        self.change(engine, before, &inode)
     }
 
     /// Operation: attributes of an object.

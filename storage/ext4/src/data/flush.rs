@@ -1,6 +1,7 @@
 //! The task that writes back what nobody commits: when it is old, when it is much, when somebody lacks room.
 
 use super::Data;
+use crate::operations::Context;
 use alloc::rc::Rc;
 use core::time::Duration;
 use keelson_exec::{Either, select};
@@ -12,7 +13,7 @@ const FILES: usize = 16;
 
 impl Data {
     /// Runs until [`Data::stop`].
-    pub async fn flush_task(self: Rc<Data>) {
+    pub async fn flush_task(self: Rc<Data>, context: Rc<Context>) {
         loop {
             let (crowded, work) = (self.shared.data_work.notified(), self.work.notified());
             if self.is_stopping.get() {
@@ -33,7 +34,7 @@ impl Data {
                 return;
             }
             if is_crowded {
-                self.make_room().await;
+                self.make_room(&context).await;
             } else {
                 self.write_old().await;
             }
@@ -73,8 +74,10 @@ impl Data {
     }
 
     /// Somebody lacks room: reservations become blocks, which take less than feared, and what was freed is committed.
-    async fn make_room(self: &Rc<Data>) {
+    async fn make_room(self: &Rc<Data>, context: &Context) {
         self.write_back_all().await;
+        // What is being freed is freed; by its task, unless that is faster here.
+        let _ = context.reap(|| self.is_stopping.get()).await;
         let last = self.shared.last_change();
         // Who waits looks again whatever came of it.
         let _ = self.shared.commit_through(last).await;

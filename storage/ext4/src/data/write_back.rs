@@ -161,6 +161,8 @@ impl Data {
         let pages = self.pages.borrow();
         // Gone, or cut, since the runs were looked up?
         let Some(file) = pages.file(ino) else { return Ok(None) };
+        // The blocks were promised, and their extents must have a place too.
+        engine.allocator.use_reserve = true;
         let mut inode = engine.inode(ino)?;
         let (mut pieces, mut is_changed) = (Vec::new(), false);
         for run in runs {
@@ -182,10 +184,11 @@ impl Data {
                         Mapping::Written { block, len } => (block, len.clamp(1, left), false),
                         Mapping::Unwritten { block, len } => (block, len.clamp(1, left), true),
                         Mapping::Hole(len) => {
-                            let goal = goal(engine, &inode, at)?;
+                            let goal = self.goal(engine, &inode, at)?;
                             let (block, count) = engine.allocate_blocks(goal, len.clamp(1, left))?;
                             engine.insert_extent(&mut inode, at, block, count, true)?;
                             is_changed = true;
+                            self.last_place.set(block + u64::from(count));
                             (block, count, true)
                         }
                     };
@@ -198,6 +201,19 @@ impl Data {
             engine.put_inode(&inode)?;
         }
         Ok(Some((pieces, None)))
+    }
+
+    /// Where a block of a file should best be: behind the one before it, or behind what was allocated last in the
+    /// group of the file.
+    fn goal(&self, engine: &mut Engine, inode: &Inode, logical: u32) -> Result<BlockNr, Halt> {
+        let goal = engine.goal(inode, logical)?;
+        let last = self.last_place.get();
+        let group = |block| engine.geometry.locate_block(block);
+        match (group(goal), group(last)) {
+            // The start of a group says that the file has nothing to be near to.
+            (Some((own, 0)), Some((other, _))) if own == other => Ok(last),
+            _ => Ok(goal),
+        }
     }
 
     /// Dirty blocks could not even be placed: they are lost.
@@ -250,19 +266,9 @@ impl Data {
     }
 }
 
-/// Where a block of a file should best be: behind the one before it.
-fn goal(engine: &mut Engine, inode: &Inode, logical: u32) -> Result<BlockNr, Halt> {
-    if let Some(before) = logical.checked_sub(1)
-        && let Mapping::Written { block, .. } | Mapping::Unwritten { block, .. } = engine.map(inode, before)?
-    {
-        return Ok(block + 1);
-    }
-    let group = engine.geometry.locate_inode(inode.ino).map_or(0, |(group, _)| group);
-    Ok(engine.geometry.group_start(group))
-}
-
 /// Operation: what was written is the file's content from now on.
 fn mark(engine: &mut Engine, ino: Ino, pieces: &[Piece]) -> Result<(), Halt> {
+    engine.allocator.use_reserve = true;
     let mut inode = engine.inode(ino)?;
     for piece in pieces.iter().filter(|piece| piece.unwritten) {
         engine.mark_written(&mut inode, piece.logical, piece.count)?;

@@ -66,10 +66,10 @@ impl Context {
         }
         if changes.uid.is_some() || changes.gid.is_some() {
             let sectors = i64::try_from(inode.sectors).unwrap_or(i64::MAX);
-            engine.charge(inode.uid, inode.gid, -sectors, -1);
+            engine.charge(inode.ino, inode.uid, inode.gid, -sectors, -1);
             inode.uid = changes.uid.unwrap_or(inode.uid);
             inode.gid = changes.gid.unwrap_or(inode.gid);
-            engine.charge(inode.uid, inode.gid, sectors, 1);
+            engine.charge(inode.ino, inode.uid, inode.gid, sectors, 1);
         }
         inode.atime = chosen(changes.atime, now).unwrap_or(inode.atime);
         inode.mtime = chosen(changes.mtime, now).unwrap_or(inode.mtime);

@@ -5,6 +5,7 @@ use super::{
     is_dot, is_hidden, touch, touch_content, type_code,
 };
 use crate::engine::{Engine, Kind};
+use crate::extents;
 use crate::halt::Halt;
 use crate::layout::inode::Inode;
 use keelson_volume::{Attributes, Created, FileId, NewObject, ObjectKind, VolumeError};
@@ -46,7 +47,7 @@ impl Context {
         inode.atime = chosen(new.atime, now).unwrap_or(now);
         inode.mtime = chosen(new.mtime, now).unwrap_or(now);
         match new.kind {
-            ObjectKind::Regular => engine.extents_init(&mut inode),
+            ObjectKind::Regular => extents::init(&mut inode),
             ObjectKind::Directory => {
                 inode.links = 2;
                 engine.dir_init(&mut inode, dir.ino)?;
@@ -58,7 +59,7 @@ impl Context {
             }
             ObjectKind::Fifo | ObjectKind::Socket => {}
         }
-        engine.charge(inode.uid, inode.gid, 0, 1);
+        engine.charge(inode.ino, inode.uid, inode.gid, 0, 1);
         engine.put_new_inode(&inode)?;
         engine.dir_insert(dir, name, inode.ino, type_code(&inode))?;
         touch_content(engine, dir);
@@ -143,7 +144,7 @@ fn put_target(engine: &mut Engine, inode: &mut Inode, target: &[u8]) -> Result<(
         inode.map[..target.len()].copy_from_slice(target);
         return Ok(());
     }
-    engine.extents_init(inode);
+    extents::init(inode);
     let group = engine.geometry.locate_inode(inode.ino).map_or(0, |(group, _)| group);
     let block = engine.allocate_metadata(engine.geometry.group_start(group))?;
     engine.fresh(block, Kind::Target)[..target.len()].copy_from_slice(target);

@@ -112,9 +112,6 @@ impl Context {
     /// Frees some of what an inode without a name has; true when it has nothing any more.
     pub fn free_step(&self, engine: &mut Engine, inode: &mut Inode) -> Result<bool, Halt> {
         engine.xattr_free(inode)?;
-        if inode.file_type() == Some(FileType::Symlink) {
-            forget_target(engine, inode)?;
-        }
         free_some(engine, inode)
     }
 
@@ -129,6 +126,7 @@ impl Context {
             Gone::Orphan(ino) => {
                 self.data.purge(ino);
                 self.orphans.borrow_mut().add(ino);
+                self.reaper.wake();
             }
         }
     }
@@ -154,19 +152,9 @@ pub fn bury(engine: &mut Engine, inode: &mut Inode) -> Result<(), Halt> {
     let is_directory = inode.is_directory();
     inode.size = 0;
     inode.dtime = engine.now.seconds as u32;
-    engine.charge(inode.uid, inode.gid, 0, -1);
+    engine.charge(inode.ino, inode.uid, inode.gid, 0, -1);
     engine.put_inode(inode)?;
     engine.free_inode(inode.ino, is_directory)
-}
-
-/// The block with a symbolic link's target went through the journal: it must not be replayed into whatever comes there.
-fn forget_target(engine: &mut Engine, inode: &Inode) -> Result<(), Halt> {
-    if inode.flags & EXTENTS != 0
-        && let Mapping::Written { block, .. } | Mapping::Unwritten { block, .. } = engine.map(inode, 0)?
-    {
-        engine.forget(block);
-    }
-    Ok(())
 }
 
 /// Operation's part: a symbolic link's target.
