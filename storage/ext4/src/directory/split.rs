@@ -142,7 +142,7 @@ impl Engine {
         let root = path.frames()[0];
         let (logical, block) = self.dir_grow(dir)?;
         let entries = self.read(root.block, kind(dir))?[root.start..root.start + root.count * ENTRY].to_vec();
-        let node = self.new_node(dir, block, &entries);
+        let node = self.new_index_node(dir, block, &entries);
         let geometry = self.geometry;
         let levels = path.frames().len() as u8;
         let raw = self.edit(root.block, kind(dir), 0..ROOT_START + ENTRY)?;
@@ -162,7 +162,7 @@ impl Engine {
         let raw = self.read(old.block, kind(dir))?;
         let from = hash_at(raw, old.start, half);
         let entries = raw[old.start + half * ENTRY..old.start + old.count * ENTRY].to_vec();
-        let node = self.new_node(dir, block, &entries);
+        let node = self.new_index_node(dir, block, &entries);
         let raw = self.edit(old.block, kind(dir), old.start..old.start + 4)?;
         put_counts(raw, 0, old.limit, half);
         self.index_insert(dir, &path.frames()[level - 1], from, logical)?;
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// Makes an index block below the root, of entries that fit.
-    fn new_node(&mut self, dir: &Inode, block: BlockNr, entries: &[u8]) -> Frame {
+    fn new_index_node(&mut self, dir: &Inode, block: BlockNr, entries: &[u8]) -> Frame {
         let geometry = self.geometry;
         let (limit, count) = (limit(&geometry, NODE_START), entries.len() / ENTRY);
         let raw = self.fresh(block, kind(dir));
