@@ -71,11 +71,6 @@ impl Data {
         self.pages.borrow().file(ino).map_or(0, |file| file.reserved)
     }
 
-    /// Blocks of all files that have only a reservation.
-    pub fn all_reserved_blocks(&self) -> u64 {
-        self.pages.borrow().reserved()
-    }
-
     /// Times that data was lost.
     pub fn losses(&self) -> u32 {
         self.losses.get()

@@ -20,7 +20,7 @@ pub use hash::{Hash, Hasher, Version};
 pub use listing::{ListEntry, Listing};
 
 use crate::engine::{BlockNr, Engine, Ino, Kind, seal};
-use crate::extents::{self, Mapping};
+use crate::extents::Mapping;
 use crate::halt::Halt;
 use crate::layout::bytes::{put_u16, put_u32, u16_at, u32_at};
 use crate::layout::inode::{INDEXED, Inode};
@@ -45,7 +45,7 @@ fn kind(dir: &Inode) -> Kind {
 impl Engine {
     /// Makes an inode an empty directory. Its caller puts it.
     pub fn dir_init(&mut self, dir: &mut Inode, parent: Ino) -> Result<(), Halt> {
-        extents::init(dir);
+        crate::extents::init(dir);
         dir.flags &= !INDEXED;
         dir.size = 0;
         let (_, block) = self.dir_grow(dir)?;

@@ -13,7 +13,7 @@ mod listing;
 mod names;
 mod rename;
 
-pub use attributes::{Resized, Set, max_file_size};
+pub use attributes::{Set, max_file_size};
 pub(crate) use content::Prepared;
 pub use content::Let;
 pub use names::{Gone, STEP, bury};

@@ -34,6 +34,11 @@ pub fn mask(range: Range<usize>) -> u64 {
 }
 
 impl Chunk {
+    /// A chunk of which nothing is known.
+    pub fn new(ticket: u64) -> Chunk {
+        Chunk { ticket, used: true, ..Chunk::default() }
+    }
+
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         self.data.capacity()

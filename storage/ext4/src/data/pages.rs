@@ -297,7 +297,7 @@ impl Pages {
             Entry::Vacant(entry) => {
                 self.next_ticket += 1;
                 let ticket = self.next_ticket;
-                let chunk = entry.insert(Chunk { ticket, used: true, ..Chunk::default() });
+                let chunk = entry.insert(Chunk::new(ticket));
                 before = 0;
                 change(chunk);
                 after = chunk.bytes();
