@@ -15,8 +15,8 @@ use keelson_volume::{Time, VolumeError};
 const NANOS: u64 = 1_000_000_000;
 /// Times an operation is run anew for a block that it lacks. Each needs a few; a damaged disk can send it around.
 const MISSES: usize = 10_000;
-/// Times an operation is tried while there is too little room for data that is written later.
-const CROWDED: usize = 3;
+/// Times an operation is tried anew when room was made: what is being made room for already may be for others.
+const CROWDED: usize = 2;
 
 /// A mounted filesystem, as its tasks see it.
 pub struct Shared {
@@ -39,6 +39,8 @@ pub struct Shared {
     pub data_progress: Notify,
     /// Data should be written back: somebody waits for room.
     pub data_work: Notify,
+    /// As much room was made as there could be.
+    pub room_made: Notify,
     /// The filesystem is to be closed by the journal's task.
     pub(crate) is_stopping: Cell<bool>,
     /// It was closed, and whether all went well.
@@ -59,6 +61,7 @@ impl Shared {
             journal_progress: Notify::new(),
             data_progress: Notify::new(),
             data_work: Notify::new(),
+            room_made: Notify::new(),
             is_stopping: Cell::new(false),
             closed: Cell::new(None),
         })
@@ -107,11 +110,14 @@ impl Shared {
                 }
                 Halt::Crowded if crowded < CROWDED => {
                     crowded += 1;
-                    let progress = self.data_progress.notified();
+                    let made = self.room_made.notified();
                     self.data_work.notify();
-                    progress.await;
+                    made.await;
                 }
-                Halt::Crowded => return Err(VolumeError::NoSpace),
+                Halt::Crowded => {
+                    self.engine.borrow_mut().counters.no_space += 1;
+                    return Err(VolumeError::NoSpace);
+                }
             }
         }
     }
