@@ -45,36 +45,4 @@ impl Engine {
         put_u16(&mut inode.map, 2, count as u16 + 1);
         Ok(())
     }
-
-    /// Stub.
-    pub fn allocate_metadata(&mut self, goal: BlockNr) -> Result<BlockNr, Halt> {
-        use crate::engine::Kind;
-        let geometry = self.geometry;
-        let mut descriptor = self.descriptor(0)?;
-        let kind = Kind::BlockBitmap(0);
-        let base = geometry.first_data_block;
-        let raw = self.read(descriptor.block_bitmap, kind)?;
-        let start = (goal - base) as usize;
-        let end = geometry.group_blocks(0) as usize;
-        let free = (start..end).chain(0..start).find(|&bit| bit < end && raw[bit / 8] >> (bit % 8) & 1 == 0);
-        let Some(bit) = free else { return Err(Halt::Fail(VolumeError::NoSpace)) };
-        self.edit(descriptor.block_bitmap, kind, bit / 8..bit / 8 + 1)?[0] |= 1 << (bit % 8);
-        descriptor.free_blocks -= 1;
-        self.put_descriptor(0, &descriptor)?;
-        self.count_free(-1, 0);
-        Ok(base + bit as u64)
-    }
-
-    /// Stub.
-    pub fn free_blocks(&mut self, start: BlockNr, _count: u32) -> Result<(), Halt> {
-        use crate::engine::Kind;
-        let mut descriptor = self.descriptor(0)?;
-        let bit = (start - self.geometry.first_data_block) as usize;
-        self.edit(descriptor.block_bitmap, Kind::BlockBitmap(0), bit / 8..bit / 8 + 1)?[0] &=
-            !(1 << (bit % 8));
-        descriptor.free_blocks += 1;
-        self.put_descriptor(0, &descriptor)?;
-        self.count_free(1, 0);
-        Ok(())
-    }
 }
