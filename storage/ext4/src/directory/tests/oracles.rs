@@ -85,10 +85,10 @@ fn work_with(scratch: &Scratch, count: usize, expect_index: bool) {
 #[test]
 fn directories_of_mke2fs_and_e2fsck() {
     for arguments in [&["-b", "1024"][..], &["-b", "4096"]] {
-        let scratch = filled_by_mke2fs(700, arguments);
-        work_with(&scratch, 700, false);
+        let scratch = filled_by_mke2fs(400, arguments);
+        work_with(&scratch, 400, false);
         index_with_e2fsck(&scratch);
-        work_with(&scratch, 700, true);
+        work_with(&scratch, 400, true);
     }
 }
 
@@ -103,7 +103,7 @@ fn long_directories_of_mke2fs_and_e2fsck() {
 
 #[test]
 fn e2fsck_indexes_with_other_hashes() {
-    let scratch = filled_by_mke2fs(700, &["-b", "1024", "-O", "^metadata_csum"]);
+    let scratch = filled_by_mke2fs(400, &["-b", "1024", "-O", "^metadata_csum"]);
     let made = fs::read(scratch.path()).expect("read the image");
     for (version, unsigned) in [(0, false), (2, false), (0, true), (1, true), (2, true)] {
         let mut image = made.clone();
@@ -111,7 +111,7 @@ fn e2fsck_indexes_with_other_hashes() {
         image[1024 + 0x160] = if unsigned { 2 } else { 1 };
         fs::write(scratch.path(), image).expect("write the image");
         index_with_e2fsck(&scratch);
-        work_with(&scratch, 700, true);
+        work_with(&scratch, 400, true);
     }
 }
 
