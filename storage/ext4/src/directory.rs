@@ -45,7 +45,7 @@ fn kind(dir: &Inode) -> Kind {
 impl Engine {
     /// Makes an inode an empty directory. Its caller puts it.
     pub fn dir_init(&mut self, dir: &mut Inode, parent: Ino) -> Result<(), Halt> {
-        self.extents_init(dir);
+        crate::extents::init(dir);
         dir.flags &= !INDEXED;
         dir.size = 0;
         let (_, block) = self.dir_grow(dir)?;

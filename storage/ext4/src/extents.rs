@@ -1,18 +1,28 @@
 //! Extents: which blocks hold a file's content (Linux `Documentation/filesystems/ext4/ifork.rst`).
+//!
+//! The root of the tree lies in the inode, whose record the caller of all functions here writes back. All nodes of a
+//! way down are checked as they are read: depths, counts, and that blocks are the filesystem's to give.
 
-use crate::engine::{BlockNr, Engine, Kind};
+mod insert;
+mod remove;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use crate::engine::{BlockNr, Engine};
 use crate::halt::Halt;
-use crate::layout::bytes::{u16_at, u32_at};
+use crate::layout::bytes::{put_u16, put_u32, u16_at, u32_at};
 use crate::layout::inode::{EXTENTS, Inode, MAP_LENGTH};
+use keelson_volume::VolumeError;
 
 /// `eh_magic`.
-pub const MAGIC: u16 = 0xf30a;
+const MAGIC: u16 = 0xf30a;
 /// Bytes of a node's header, and of an entry.
-pub const ENTRY: usize = 12;
+const ENTRY: usize = 12;
 /// Levels of index nodes that a tree may have.
-pub const DEPTH: u16 = 5;
-/// `ee_len` of the longest extent; what is longer is an unwritten extent, by the excess.
-pub const LONGEST: u32 = 32_768;
+const DEPTH: u16 = 5;
+/// Most blocks of an extent; an unwritten one has one less, since its length is stored with this added.
+const LONGEST: u32 = 32_768;
 
 /// What a file has at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,20 +47,19 @@ pub enum Mapping {
 
 /// An extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+struct Extent {
     /// First block of the file.
-    pub logical: u32,
+    logical: u32,
     /// Where it is.
-    pub block: BlockNr,
+    block: BlockNr,
     /// How many.
-    pub len: u32,
+    len: u32,
     /// Space without content.
-    pub unwritten: bool,
+    unwritten: bool,
 }
 
 impl Extent {
-    /// Reads an entry of a leaf.
-    pub fn decode(raw: &[u8]) -> Extent {
+    fn decode(raw: &[u8]) -> Extent {
         let len = u32::from(u16_at(raw, 4));
         Extent {
             logical: u32_at(raw, 0),
@@ -59,82 +68,101 @@ impl Extent {
             unwritten: len > LONGEST,
         }
     }
+
+    fn encode(&self) -> [u8; ENTRY] {
+        let mut raw = [0; ENTRY];
+        put_u32(&mut raw, 0, self.logical);
+        put_u16(&mut raw, 4, (self.len + if self.unwritten { LONGEST } else { 0 }) as u16);
+        put_u16(&mut raw, 6, (self.block >> 32) as u16);
+        put_u32(&mut raw, 8, self.block as u32);
+        raw
+    }
+
+    fn end(&self) -> u32 {
+        self.logical.saturating_add(self.len)
+    }
+
+    /// The two as one, if they lie behind each other and fit.
+    fn joined(&self, next: &Extent) -> Option<Extent> {
+        let most = if self.unwritten { LONGEST - 1 } else { LONGEST };
+        let behind = self.end() == next.logical && self.block + u64::from(self.len) == next.block;
+        let fits = self.unwritten == next.unwritten && self.len + next.len <= most;
+        (behind && fits).then_some(Extent { len: self.len + next.len, ..*self })
+    }
 }
 
-/// A node's header: entries, room for entries, levels below; `None` when it makes no sense.
-fn header(raw: &[u8]) -> Option<(usize, usize, u16)> {
-    let (entries, room) = (usize::from(u16_at(raw, 2)), usize::from(u16_at(raw, 4)));
-    let fits = entries <= room && ENTRY * (1 + room) <= raw.len();
-    (u16_at(raw, 0) == MAGIC && fits && u16_at(raw, 6) <= DEPTH).then(|| (entries, room, u16_at(raw, 6)))
+/// Gives an inode an empty tree.
+pub fn init(inode: &mut Inode) {
+    inode.flags |= EXTENTS;
+    inode.map = [0; MAP_LENGTH];
+    put_u16(&mut inode.map, 0, MAGIC);
+    put_u16(&mut inode.map, 4, (MAP_LENGTH / ENTRY - 1) as u16);
 }
 
 impl Engine {
     /// What the file has from block `logical` on, as far as it goes.
     pub fn map(&mut self, inode: &Inode, logical: u32) -> Result<Mapping, Halt> {
-        if inode.flags & EXTENTS == 0 {
-            return Err(self.damaged(format_args!("inode {} has no extents", inode.ino)));
+        let path = self.descend(inode, logical)?;
+        let leaf = path.leaf();
+        let hole = Mapping::Hole(path.end - logical);
+        let Some(at) = leaf.at else { return Ok(hole) };
+        let extent = self.extent(inode, leaf.block, at)?;
+        if logical >= extent.end() {
+            return Ok(hole);
         }
-        let kind = Kind::Extents { owner: inode.ino, generation: inode.generation };
-        let root: [u8; MAP_LENGTH] = inode.map;
-        let Some((mut entries, _, mut depth)) = header(&root) else {
-            return Err(self.damaged(format_args!("the extent tree of inode {}", inode.ino)));
-        };
-        // Where the next sibling of the way down begins: a hole ends there.
-        let mut end = u32::MAX;
-        let mut block = None;
-        loop {
-            let raw = match block {
-                None => &root[..],
-                Some(block) => self.read(block, kind)?,
-            };
-            let at = last_not_after(raw, entries, logical);
-            let next = at.map_or(0, |at| at + 1);
-            if next < entries {
-                end = end.min(u32_at(raw, ENTRY * (1 + next)));
-            }
-            let Some(at) = at else { return Ok(Mapping::Hole(end - logical)) };
-            let entry = &raw[ENTRY * (1 + at)..ENTRY * (2 + at)];
-            if depth == 0 {
-                let extent = Extent::decode(entry);
-                return self.judge(inode, extent, logical, end);
-            }
-            let child = u64::from(u16_at(entry, 8)) << 32 | u64::from(u32_at(entry, 4));
-            let expected = depth - 1;
-            let found = match self.geometry.holds(child, 1) {
-                true => header(self.read(child, kind)?),
-                false => None,
-            };
-            match found {
-                Some((count, _, below)) if below == expected && count > 0 => {
-                    (entries, depth, block) = (count, below, Some(child));
-                }
-                _ => return Err(self.damaged(format_args!("the extent tree of inode {}", inode.ino))),
-            }
-        }
-    }
-
-    fn judge(&mut self, inode: &Inode, extent: Extent, logical: u32, end: u32) -> Result<Mapping, Halt> {
         let into = logical - extent.logical;
-        if into >= extent.len {
-            return Ok(Mapping::Hole(end - logical));
-        }
-        if !self.geometry.holds(extent.block, u64::from(extent.len)) {
-            return Err(self.damaged(format_args!("inode {} has blocks outside the filesystem", inode.ino)));
-        }
-        let (block, len) = (extent.block + u64::from(into), (extent.len - into).min(end - logical));
+        let (block, len) = (extent.block + u64::from(into), (extent.len - into).min(path.end - logical));
         Ok(match extent.unwritten {
             true => Mapping::Unwritten { block, len },
             false => Mapping::Written { block, len },
         })
     }
-}
 
-/// The last entry that begins at or before `logical`.
-fn last_not_after(raw: &[u8], entries: usize, logical: u32) -> Option<usize> {
-    let (mut low, mut high) = (0, entries);
-    while low < high {
-        let middle = (low + high) / 2;
-        if u32_at(raw, ENTRY * (1 + middle)) <= logical { low = middle + 1 } else { high = middle }
+    /// Where the next block of the file would lie best: behind the one before it, or near the inode.
+    pub fn goal(&mut self, inode: &Inode, logical: u32) -> Result<BlockNr, Halt> {
+        let path = self.descend(inode, logical)?;
+        let leaf = path.leaf();
+        if let Some(at) = leaf.at {
+            let extent = self.extent(inode, leaf.block, at)?;
+            let distance = logical.saturating_sub(extent.logical);
+            return Ok(extent.block + u64::from(distance));
+        }
+        let group = self.geometry.locate_inode(inode.ino).map_or(0, |(group, _)| group);
+        Ok(self.geometry.group_start(group))
     }
-    low.checked_sub(1)
+
+    /// An extent, checked.
+    fn extent(&mut self, inode: &Inode, node: Option<BlockNr>, at: usize) -> Result<Extent, Halt> {
+        let extent = Extent::decode(&self.node(inode, node)?[ENTRY * (1 + at)..ENTRY * (2 + at)]);
+        let own =
+            inode.ino == self.geometry.journal_inode || !self.allocator.is_system(extent.block, extent.len);
+        if extent.len == 0 || !own || !self.geometry.holds(extent.block, u64::from(extent.len)) {
+            let damaged = format_args!("inode {} has blocks {}+{}", inode.ino, extent.block, extent.len);
+            return Err(self.damaged(damaged));
+        }
+        Ok(extent)
+    }
+
+    /// Charges the file's owner for blocks more or fewer, and counts them in the inode.
+    fn charge_blocks(&mut self, inode: &mut Inode, blocks: i64) {
+        let sectors = blocks * (self.geometry.block_size as i64 / 512);
+        inode.sectors = inode.sectors.saturating_add_signed(sectors);
+        self.charge(inode.ino, inode.uid, inode.gid, sectors, 0);
+    }
+
+    #[cold]
+    fn bad_tree(&mut self, inode: &Inode) -> Halt {
+        self.damaged(format_args!("the extent tree of inode {} makes no sense", inode.ino))
+    }
+
+    /// Files of ext3 are mapped block by block.
+    #[cold]
+    fn no_extents(&mut self, inode: &Inode) -> Halt {
+        log::error!(
+            target: "ext4",
+            "inode {} has no extents, as on ext3: copy the file on Linux, or convert it with: chattr +e",
+            inode.ino
+        );
+        Halt::Fail(VolumeError::NotPermitted)
+    }
 }

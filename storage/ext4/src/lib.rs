@@ -26,7 +26,6 @@ pub mod mount;
 pub mod shared;
 pub mod space;
 pub mod stats;
-mod stub;
 #[cfg(test)]
 mod testing;
 pub mod usage;

@@ -131,7 +131,7 @@ impl Engine {
         inode.attributes = 0;
         let sectors = self.block_sectors();
         inode.sectors = inode.sectors.saturating_sub(sectors);
-        self.charge(inode.uid, inode.gid, -(sectors as i64), 0);
+        self.charge(inode.ino, inode.uid, inode.gid, -(sectors as i64), 0);
         Ok(())
     }
 
@@ -242,7 +242,7 @@ impl Engine {
         inode.attributes = block;
         let sectors = self.block_sectors();
         inode.sectors += sectors;
-        self.charge(inode.uid, inode.gid, sectors as i64, 0);
+        self.charge(inode.ino, inode.uid, inode.gid, sectors as i64, 0);
         Ok(())
     }
 

@@ -70,7 +70,7 @@ impl Engine {
             pack(shape, &pieces, self.edit(leaf, kind(dir), 0..content.len())?);
             return Ok(());
         }
-        pieces.sort_by_key(|piece| piece.hash);
+        pieces.sort_unstable_by_key(|piece| piece.hash);
         let (low, high) = pieces.split_at(boundary(&pieces, used, shape.end));
         // One entry cannot fill a block.
         let (Some(last), Some(first)) = (low.last(), high.first()) else {
@@ -137,7 +137,7 @@ impl Engine {
         let root = path.frames()[0];
         let (logical, block) = self.dir_grow(dir)?;
         let entries = self.read(root.block, kind(dir))?[root.start..root.start + root.count * ENTRY].to_vec();
-        let node = self.new_node(dir, block, &entries);
+        let node = self.new_index_node(dir, block, &entries);
         let geometry = self.geometry;
         let levels = path.frames().len() as u8;
         let raw = self.edit(root.block, kind(dir), 0..ROOT_START + ENTRY)?;
@@ -157,7 +157,7 @@ impl Engine {
         let raw = self.read(old.block, kind(dir))?;
         let from = hash_at(raw, old.start, half);
         let entries = raw[old.start + half * ENTRY..old.start + old.count * ENTRY].to_vec();
-        let node = self.new_node(dir, block, &entries);
+        let node = self.new_index_node(dir, block, &entries);
         let raw = self.edit(old.block, kind(dir), old.start..old.start + 4)?;
         put_counts(raw, 0, old.limit, half);
         self.index_insert(dir, &path.frames()[level - 1], from, logical)?;
@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// Makes an index block below the root, of entries that fit.
-    fn new_node(&mut self, dir: &Inode, block: BlockNr, entries: &[u8]) -> Frame {
+    fn new_index_node(&mut self, dir: &Inode, block: BlockNr, entries: &[u8]) -> Frame {
         let geometry = self.geometry;
         let (limit, count) = (limit(&geometry, NODE_START), entries.len() / ENTRY);
         let raw = self.fresh(block, kind(dir));

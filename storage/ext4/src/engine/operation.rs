@@ -1,6 +1,6 @@
 //! The operation under way: what it changed, so that it can be undone.
 
-use super::{BlockNr, Engine, Kind};
+use super::{BlockNr, Engine, Ino, Kind};
 use crate::halt::Halt;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -18,7 +18,7 @@ enum Step {
     /// Free blocks and inodes were counted.
     Counted { group: u32, blocks: i64, inodes: i64 },
     /// Somebody was charged.
-    Charged { uid: u32, gid: u32, sectors: i64, inodes: i64 },
+    Charged { ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64 },
 }
 
 /// What the operation did so far.
@@ -78,8 +78,8 @@ impl Engine {
                     }
                 }
                 Step::Counted { group, blocks, inodes } => self.allocator.count(group, -blocks, -inodes),
-                Step::Charged { uid, gid, sectors, inodes } => {
-                    self.usage.charge(uid, gid, -sectors, -inodes);
+                Step::Charged { ino, uid, gid, sectors, inodes } => {
+                    self.usage.charge(ino, uid, gid, -sectors, -inodes);
                 }
             }
         }
@@ -140,10 +140,10 @@ impl Engine {
         self.operation.steps.push(Step::Counted { group, blocks, inodes });
     }
 
-    /// Charges an owner and a group with space (in units of 512 bytes) and inodes.
-    pub fn charge(&mut self, uid: u32, gid: u32, sectors: i64, inodes: i64) {
-        self.usage.charge(uid, gid, sectors, inodes);
-        self.operation.steps.push(Step::Charged { uid, gid, sectors, inodes });
+    /// Charges an inode's owner and group with space (in units of 512 bytes) and inodes.
+    pub fn charge(&mut self, ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64) {
+        self.usage.charge(ino, uid, gid, sectors, inodes);
+        self.operation.steps.push(Step::Charged { ino, uid, gid, sectors, inodes });
     }
 
     fn join(&mut self, block: BlockNr) {

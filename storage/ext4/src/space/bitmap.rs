@@ -10,7 +10,7 @@ pub fn put(bits: &mut [u8], start: u32, count: u32, value: bool) {
     let mut at = start;
     let end = start + count;
     while at < end {
-        if at % 8 == 0 && end - at >= 8 {
+        if at.is_multiple_of(8) && end - at >= 8 {
             let bytes = (end - at) / 8;
             bits[at as usize / 8..(at / 8 + bytes) as usize].fill(if value { 0xff } else { 0 });
             at += bytes * 8;
@@ -32,7 +32,7 @@ pub fn find(bits: &[u8], from: u32, end: u32, value: bool) -> Option<u32> {
     let mut at = from;
     while at < end {
         let byte = at as usize / 8;
-        if at % 64 == 0
+        if at.is_multiple_of(64)
             && let Some(word) = bits.get(byte..byte + 8)
         {
             let word =
