@@ -6,6 +6,9 @@ use crate::engine::Engine;
 use crate::halt::Halt;
 use crate::layout::inode::Inode;
 
+/// Most blocks of a directory that are freed at a time.
+const REVOKES: u32 = 64;
+
 impl Engine {
     /// Frees what the file has from block `from` on, beginning at the end, until about `most_blocks` metadata blocks
     /// were changed by this operation. True when nothing is left to free. The caller writes the inode, and calls again.
@@ -22,11 +25,17 @@ impl Engine {
             if self.journal.running.count >= before + most_blocks {
                 return Ok(false);
             }
-            let kept = from.saturating_sub(extent.logical);
+            let mut kept = from.saturating_sub(extent.logical);
+            if inode.is_directory() {
+                // Its content went through the journal: each block is revoked, and those are many.
+                kept = kept.max(extent.len.saturating_sub(REVOKES));
+                (kept..extent.len).for_each(|block| self.forget(extent.block + u64::from(block)));
+            }
             let count = extent.len - kept;
             self.free_blocks(extent.block + u64::from(kept), count)?;
             self.charge_blocks(inode, -i64::from(count));
             if kept > 0 {
+                // Of a directory's more may be left: the next turn looks again.
                 self.put_entry(inode, &path, path.depth, at, Extent { len: kept, ..extent }.encode())?;
             } else {
                 self.remove_last(inode, &path)?;
