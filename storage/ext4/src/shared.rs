@@ -15,6 +15,8 @@ use keelson_volume::{Time, VolumeError};
 const NANOS: u64 = 1_000_000_000;
 /// Times an operation is run anew for a block that it lacks. Each needs a few; a damaged disk can send it around.
 const MISSES: usize = 10_000;
+/// Times a block is read anew because transactions were committed meanwhile.
+const RELOADS: usize = 100;
 /// Times an operation is tried anew when room was made: what is being made room for already may be for others.
 const CROWDED: usize = 2;
 
@@ -99,6 +101,7 @@ impl Shared {
                 Halt::Fail(error) => return Err(error),
                 Halt::Need(block, kind) if misses < MISSES => {
                     misses += 1;
+                    self.engine.borrow_mut().counters.metadata_misses += 1;
                     self.load(block, kind).await?;
                 }
                 Halt::Need(..) => return Err(VolumeError::TryLater),
@@ -134,7 +137,10 @@ impl Shared {
             };
             match halt {
                 Halt::Fail(error) => return Err(error),
-                Halt::Need(block, kind) => self.load(block, kind).await?,
+                Halt::Need(block, kind) => {
+                    self.engine.borrow_mut().counters.metadata_misses += 1;
+                    self.load(block, kind).await?;
+                }
                 Halt::Busy(ino) => self.writes_ended(ino).await,
                 Halt::Crowded => return Err(VolumeError::NoSpace),
             }
@@ -198,25 +204,41 @@ impl Shared {
             self.engine.borrow_mut().damaged(damaged);
             return Err(VolumeError::Io);
         }
-        let data = match self.io.read(block, 1).await {
-            Ok(data) => data,
-            Err(error) => {
-                self.engine.borrow_mut().counters.read_errors += 1;
-                log::error!(target: "ext4", "{}: reading {kind:?} in block {block}: {error}", self.io.name());
+        for _ in 0..RELOADS {
+            let (blocks, sequence) = {
+                let engine = self.engine.borrow();
+                (engine.together(block, kind), engine.journal.running.sequence)
+            };
+            let data = match self.io.read(blocks.start, (blocks.end - blocks.start) as usize).await {
+                Ok(data) => data,
+                Err(error) => {
+                    self.engine.borrow_mut().counters.read_errors += 1;
+                    log::error!(target: "ext4", "{}: reading {kind:?} in block {block}: {error}", self.io.name());
+                    return Err(VolumeError::Io);
+                }
+            };
+            let mut engine = self.engine.borrow_mut();
+            if engine.cache.peek(block).is_some() {
+                return Ok(());
+            }
+            // Somebody else may have been faster, have changed a block, and, if that is committed, even have got rid of
+            // it again: then what was read may be older.
+            if engine.journal.is_committed(sequence) {
+                continue;
+            }
+            let at = (block - blocks.start) as usize * geometry.block_size;
+            if !seal::is_sound(&data[at..at + geometry.block_size], block, kind, &geometry) {
+                engine.damaged(format_args!("{kind:?} in block {block} has a wrong checksum"));
                 return Err(VolumeError::Io);
             }
-        };
-        let mut engine = self.engine.borrow_mut();
-        // Somebody else may have been faster, and have changed it since.
-        if engine.cache.peek(block).is_some() {
+            for (block, data) in blocks.zip(data.chunks_exact(geometry.block_size)) {
+                if engine.cache.peek(block).is_none() {
+                    engine.cache.insert(block, kind, data.into());
+                }
+            }
             return Ok(());
         }
-        if !seal::is_sound(&data, block, kind, &geometry) {
-            engine.damaged(format_args!("{kind:?} in block {block} has a wrong checksum"));
-            return Err(VolumeError::Io);
-        }
-        engine.cache.insert(block, kind, data.into_boxed_slice());
-        Ok(())
+        Err(VolumeError::TryLater)
     }
 
     /// Waits until no write of an inode's data is under way any more, or might be.
