@@ -251,6 +251,16 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
             done.set(done.get() + 1);
         });
     }
+    // Everything is written back all the time, under the hands of those who change it.
+    {
+        let (volume, done, handle) = (volume.clone(), done.clone(), host.handle());
+        host.handle().spawn("sync", async move {
+            while done.get() < TASKS {
+                volume.sync().await.expect("sync");
+                handle.sleep(Duration::from_micros(500)).await;
+            }
+        });
+    }
     // Clients that go away in the middle of whatever they asked for.
     for rude in 0..3 {
         let (volume, done, handle) = (volume.clone(), done.clone(), host.handle());
@@ -304,6 +314,8 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
         own.check(&volume);
     }
     check_listing(&volume, shared);
+    assert_eq!(volume.counters().damaged, 0);
+    assert_eq!(volume.cache_counters().data.write_errors, 0);
     run(volume.unmount()).expect("unmount");
     drop(volume);
     check_image(&disk.image());
