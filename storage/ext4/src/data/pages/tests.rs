@@ -83,11 +83,11 @@ impl Model {
         self.pages.end_load(INO, ticket);
     }
 
-    fn begin_writing(&mut self) {
+    fn begin_writing(&mut self, from: u32) {
         if !self.writings.is_empty() {
             return;
         }
-        for run in self.pages.dirty_runs(INO, self.below(100) as u32, 64, 4) {
+        for run in self.pages.dirty_runs(INO, from, 64, 4) {
             let count = run.end - run.start;
             let piece = Piece { logical: run.start, count, block: 0, unwritten: false };
             let (content, used) = self.pages.begin_write(INO, &piece);
@@ -143,6 +143,11 @@ impl Model {
 
     /// Everything that is not needed goes, as if others needed the memory.
     fn evict(&mut self) {
+        // One dirty block holds a whole chunk.
+        for _ in 0..100 {
+            self.end_writing(true);
+            self.begin_writing(0);
+        }
         self.pages.limit = 0;
         for _ in 0..100 {
             self.pages.make_room((0, 0));
@@ -193,14 +198,17 @@ fn what_is_in_memory_is_never_older_than_what_was_written() {
         for _ in 0..400 {
             match model.below(12) {
                 0..4 => model.write(),
-                4 => model.begin_writing(),
+                4 => model.begin_writing(model.below(100) as u32),
                 5 => model.end_writing(true),
                 6 if model.below(4) == 0 => model.end_writing(false),
                 7 if model.below(2) == 0 => model.cut(),
                 8 => model.evict(),
                 9 => {
                     let (logical, count) = (model.below(150) as u32, 1 + model.below(80) as u32);
-                    model.load(logical, count);
+                    // What is in memory is not read.
+                    if let Some(run) = model.pages.next_missing(INO, logical..logical + count) {
+                        model.load(run.start, run.end - run.start);
+                    }
                 }
                 _ if !model.readings.is_empty() => model.end_reading(model.below(model.readings.len())),
                 _ => {}
