@@ -251,10 +251,20 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
             done.set(done.get() + 1);
         });
     }
-    // Clients that go away in the middle of whatever they asked for.
+    // Everything is written back all the time, under the hands of those who change it.
     {
         let (volume, done, handle) = (volume.clone(), done.clone(), host.handle());
-        let random = Seed::new(seed + 77);
+        host.handle().spawn("sync", async move {
+            while done.get() < TASKS {
+                volume.sync().await.expect("sync");
+                handle.sleep(Duration::from_micros(500)).await;
+            }
+        });
+    }
+    // Clients that go away in the middle of whatever they asked for.
+    for rude in 0..3 {
+        let (volume, done, handle) = (volume.clone(), done.clone(), host.handle());
+        let random = Seed::new(seed + 77 + rude);
         host.handle().spawn("rude", async move {
             while done.get() < TASKS {
                 let span = Duration::from_micros(random.below(4000));
@@ -278,12 +288,16 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
                         }
                         _ => {
                             let mut buffer = vec![0; 200_000];
-                            volume.read(found, 0, &mut buffer).await.map(drop)
+                            let length = volume.read(found, 0, &mut buffer).await?;
+                            let own = buffer[..length].iter().all(|&byte| byte <= 1);
+                            assert!(own, "a file has content of others");
+                            Ok(())
                         }
                     }
                 };
-                if let Ok(result) = handle.timeout(span, work).await {
-                    result.expect("a rude client's work");
+                if let Ok(Err(error)) = handle.timeout(span, work).await {
+                    let expected = [VolumeError::Stale, VolumeError::NotFound, VolumeError::Exists];
+                    assert!(expected.contains(&error), "a rude client's work: {error}");
                 }
                 handle.sleep(Duration::from_micros(100)).await;
             }
@@ -300,6 +314,8 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
         own.check(&volume);
     }
     check_listing(&volume, shared);
+    assert_eq!(volume.counters().damaged, 0);
+    assert_eq!(volume.cache_counters().data.write_errors, 0);
     run(volume.unmount()).expect("unmount");
     drop(volume);
     check_image(&disk.image());

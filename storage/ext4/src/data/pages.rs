@@ -563,3 +563,6 @@ impl Pages {
         file.chunks.range(first..).map(count).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ use keelson_volume::FileType;
 
 /// Blocks that went through the journal and are freed by one operation, at most about.
 const FORGOTTEN: u32 = 256;
+/// Extents that one operation frees: others want a turn too.
+const EXTENTS: usize = 512;
 
 impl Engine {
     /// Frees what the file has from block `from` on, beginning at the end, until about `most_blocks` metadata blocks
@@ -17,7 +19,7 @@ impl Engine {
         let before = self.journal.running.count;
         // What they hold went through the journal, and must not be replayed into whatever comes to be there.
         let is_metadata = matches!(inode.file_type(), Some(FileType::Directory | FileType::Symlink));
-        let mut forgotten = 0;
+        let (mut forgotten, mut extents) = (0, 0);
         loop {
             let path = self.descend(inode, u32::MAX)?;
             let leaf = path.leaf();
@@ -26,9 +28,13 @@ impl Engine {
             if extent.end() <= from {
                 return Ok(true);
             }
-            if self.journal.running.count >= before + most_blocks || forgotten >= FORGOTTEN {
+            if self.journal.running.count >= before + most_blocks
+                || forgotten >= FORGOTTEN
+                || extents >= EXTENTS
+            {
                 return Ok(false);
             }
+            extents += 1;
             let mut kept = from.saturating_sub(extent.logical);
             if is_metadata {
                 kept = kept.max(extent.len.saturating_sub(FORGOTTEN));
