@@ -3,46 +3,17 @@
 
 mod disk;
 mod e2fsprogs;
+mod host;
+mod slow;
 
 pub use disk::{DiskEvent, FileDisk, Kept, SimDisk};
 pub use e2fsprogs::{Scratch, debugfs, e2fsck, mke2fs};
+pub use host::Host;
+pub use slow::SlowDisk;
 
-use keelson_hal::{Clock, Entropy, Instant, Park};
+use keelson_hal::Entropy;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// Rest for devices that finish every request at once.
-pub struct NoRest;
-
-impl Park for NoRest {
-    fn park(&self, _deadline: Instant) {}
-}
-
-/// A clock that moves only when told.
-pub struct ManualClock(pub Cell<Duration>);
-
-impl ManualClock {
-    /// A clock at 2026-01-01 00:00:00 UTC.
-    pub fn new() -> Rc<ManualClock> {
-        Rc::new(ManualClock(Cell::new(Duration::from_secs(1_767_225_600))))
-    }
-
-    /// Moves time forward.
-    pub fn advance(&self, span: Duration) {
-        self.0.set(self.0.get() + span);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Instant {
-        Instant::from_nanos(self.0.get().as_nanos() as u64)
-    }
-
-    fn wall(&self) -> Duration {
-        self.0.get()
-    }
-}
 
 /// Numbers from a seed (splitmix64); the same seed gives the same run.
 pub struct Seed(pub Cell<u64>);
@@ -69,11 +40,6 @@ impl Entropy for Seed {
             chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
         }
     }
-}
-
-/// Runs a future whose device never makes it wait.
-pub fn run<T>(future: impl Future<Output = T>) -> T {
-    keelson_exec::block_on(&NoRest, future)
 }
 
 struct Stderr;

@@ -92,7 +92,8 @@ pub struct Engine {
     pub counters: Counters,
     /// The time that this operation stamps. Strictly increases from operation to operation.
     pub now: Time,
-    /// Where inode generations come from: changed with every inode that is made, seeded by entropy at mount.
+    /// By how much the next inode's generation is later than that of the number's last owner: changes with every
+    /// inode that is made, seeded by entropy at mount.
     pub next_generation: u32,
     /// Nothing can be changed any more, or ever.
     pub read_only: bool,

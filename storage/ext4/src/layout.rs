@@ -50,6 +50,8 @@ pub struct Geometry {
     pub many_subdirectories: bool,
     /// Directories may have a hash tree (feature dir_index).
     pub indexed_directories: bool,
+    /// Directory entries tell the type of what they name (feature filetype).
+    pub file_types: bool,
     /// Default hash of new directories: 0 legacy, 1 half MD4, 2 TEA (`s_def_hash_version`).
     pub hash_version: u8,
     /// Names are hashed as unsigned characters (`s_flags`, 0x2).

@@ -14,15 +14,21 @@ extern crate alloc;
 
 #[cfg(any(test, feature = "dev"))]
 pub mod dev;
+pub mod directory;
 pub mod engine;
 mod error;
+pub mod extents;
 pub mod halt;
+pub mod io;
 pub mod journal;
 pub mod layout;
+pub mod mount;
+pub mod shared;
 pub mod space;
 pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod usage;
+pub mod xattr;
 
 pub use error::MountError;

@@ -1,44 +1,144 @@
 //! Space: which blocks and inodes are free, and who gets them.
+//!
+//! 1. **A group is found in logarithmic time**: the free counts of all groups are kept in trees ([`tree`]). Inside a
+//!    group the search goes word by word over one bitmap.
+//! 2. **What was freed is held** until its transaction is committed: before that a power cut brings the old owner back.
+//! 3. **Promises are kept.** Data that is written later has its blocks reserved when it is accepted; ordinary requests
+//!    never take those, nor the blocks kept for extent trees, deletions and the administrator.
+
+mod bitmap;
+mod blocks;
+mod inodes;
+mod superblock;
+mod tree;
+mod zones;
 
 use crate::engine::{BlockNr, Engine};
 use crate::halt::Halt;
 use crate::layout::Geometry;
+use alloc::collections::BTreeMap;
+use keelson_volume::VolumeError;
+use tree::FreeTree;
+use zones::Zones;
+
+/// Most blocks kept for what must go on when the disk is full: one in fifty, at most this many.
+const RESERVE: u64 = 4096;
 
 /// What is known of free space beside the bitmaps.
 pub struct Allocator {
-    /// Free blocks of the filesystem.
+    /// Free blocks of the filesystem, held ones included.
     pub free_blocks: u64,
     /// Free inodes of the filesystem.
     pub free_inodes: u64,
+    /// Blocks promised to data that is not written yet.
+    promised: u64,
+    /// Blocks for the administrator.
+    root_blocks: u64,
+    /// Blocks for extent trees and deletions.
+    reserve: u64,
+    /// The operation may take what is reserved: it keeps a promise, or frees more than it takes. Each operation starts
+    /// without.
+    pub use_reserve: bool,
+    /// Freed, but not yet for use.
+    held: BTreeMap<BlockNr, u32>,
+    group_blocks: FreeTree,
+    group_inodes: FreeTree,
+    zones: Zones,
+    /// Group for the next directory below the root.
+    next_directory_group: u32,
 }
 
 impl Allocator {
-    /// Nothing is known yet.
-    pub fn new(_geometry: &Geometry) -> Allocator {
-        Allocator { free_blocks: 0, free_inodes: 0 }
+    /// Nothing is known yet; [`Engine::count_descriptors`] finds out.
+    pub fn new(geometry: &Geometry) -> Allocator {
+        Allocator {
+            free_blocks: 0,
+            free_inodes: 0,
+            promised: 0,
+            root_blocks: geometry.reserved_blocks,
+            reserve: (geometry.blocks / 50).min(RESERVE),
+            use_reserve: false,
+            held: BTreeMap::new(),
+            group_blocks: FreeTree::new(geometry.groups),
+            group_inodes: FreeTree::new(geometry.groups),
+            zones: Zones::default(),
+            next_directory_group: 0,
+        }
     }
 
-    /// Counts free blocks and inodes.
-    pub fn count(&mut self, blocks: i64, inodes: i64) {
+    /// Blocks that ordinary requests may still take.
+    pub fn available(&self) -> u64 {
+        self.free_blocks.saturating_sub(self.promised + self.root_blocks + self.reserve)
+    }
+
+    /// Blocks promised to data that is not written yet.
+    pub fn promised(&self) -> u64 {
+        self.promised
+    }
+
+    /// Promises blocks to data that is written later. Not undone with an operation: make it the last step, or take it
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// [`Halt::Crowded`] when so many are not available.
+    pub fn reserve(&mut self, blocks: u64) -> Result<(), Halt> {
+        if blocks > self.available() {
+            return Err(Halt::Crowded);
+        }
+        self.promised += blocks;
+        Ok(())
+    }
+
+    /// Takes a promise back, or notes that it was kept.
+    pub fn unreserve(&mut self, blocks: u64) {
+        self.promised = self.promised.saturating_sub(blocks);
+    }
+
+    /// Counts free blocks and inodes of a group.
+    pub fn count(&mut self, group: u32, blocks: i64, inodes: i64) {
         self.free_blocks = self.free_blocks.saturating_add_signed(blocks);
         self.free_inodes = self.free_inodes.saturating_add_signed(inodes);
+        self.group_blocks.add(group, blocks);
+        self.group_inodes.add(group, inodes);
     }
 
     /// Blocks that the running transaction freed: not to be used before it is committed.
-    pub fn hold(&mut self, _start: BlockNr, _count: u32) {}
+    pub fn hold(&mut self, start: BlockNr, count: u32) {
+        self.held.insert(start, count);
+    }
 
-    /// What the running transaction freed when [`Allocator::hold`] was told is free for use: it is committed.
-    pub fn release(&mut self, _start: BlockNr, _count: u32) {}
+    /// What [`Allocator::hold`] was told is free for use: its transaction is committed.
+    pub fn release(&mut self, start: BlockNr, _count: u32) {
+        self.held.remove(&start);
+    }
+
+    /// The end of the held run that a block is in.
+    fn held_until(&self, block: BlockNr) -> Option<BlockNr> {
+        let (&start, &count) = self.held.range(..=block).next_back()?;
+        let end = start + u64::from(count);
+        (block < end).then_some(end)
+    }
+
+    /// The start of the first held run in a range.
+    fn next_held(&self, from: BlockNr, to: BlockNr) -> Option<BlockNr> {
+        self.held.range(from..to).next().map(|(&start, _)| start)
+    }
+
+    /// What belongs to the filesystem itself: superblocks, descriptors, bitmaps, inode tables, the journal.
+    pub fn is_system(&self, start: BlockNr, count: u32) -> bool {
+        self.zones.overlaps(start, u64::from(count))
+    }
+
+    /// Adds to that.
+    pub fn add_system(&mut self, start: BlockNr, count: u32) {
+        self.zones.add(start, u64::from(count));
+    }
 }
 
 impl Engine {
-    /// Reads all group descriptors, checks them, and counts what is free. At mount.
-    pub fn count_descriptors(&mut self) -> Result<(), Halt> {
-        Ok(())
-    }
-
-    /// Writes the free counts into the superblock, with its checksum. Before each commit.
-    pub fn put_superblock(&mut self) -> Result<(), Halt> {
-        Ok(())
+    /// No space. A commit may release some, if any is held.
+    fn no_space(&mut self) -> Halt {
+        if self.allocator.held.is_empty() { Halt::Fail(VolumeError::NoSpace) } else { Halt::Crowded }
     }
 }

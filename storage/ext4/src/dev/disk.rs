@@ -197,6 +197,35 @@ impl SimDisk {
         (image, note)
     }
 
+    /// Does what a request asks for, now.
+    pub(super) fn execute(&self, request: BlockRequest) -> (Result<(), BlockError>, Vec<u8>) {
+        let BlockRequest { op, sector, mut buffer } = request;
+        if self.fails(op) {
+            return (Err(BlockError::Io), buffer);
+        }
+        let start = (sector as usize).saturating_mul(SECTOR_SIZE);
+        let mut content = self.content.borrow_mut();
+        let result = match (op, content.get_mut(start..start.saturating_add(buffer.len()))) {
+            (BlockOp::Flush, _) => {
+                self.events.borrow_mut().push(DiskEvent::Flush);
+                Ok(())
+            }
+            (_, None) => Err(BlockError::OutOfRange),
+            (BlockOp::Read, Some(place)) => {
+                buffer.copy_from_slice(place);
+                Ok(())
+            }
+            (BlockOp::Write, Some(place)) => {
+                place.copy_from_slice(&buffer);
+                if self.recording {
+                    self.events.borrow_mut().push(DiskEvent::Write(start as u64, buffer.clone()));
+                }
+                Ok(())
+            }
+        };
+        (result, buffer)
+    }
+
     fn fails(&self, op: BlockOp) -> bool {
         match self.failing.get() {
             Some((failing, good, bad)) if failing == op && good > 0 => {
@@ -236,30 +265,7 @@ impl BlockDevice for SimDisk {
         if self.done.is_full() {
             return Err(request);
         }
-        let BlockRequest { op, sector, mut buffer } = request;
-        if self.fails(op) {
-            return Ok(self.done.put(Err(BlockError::Io), buffer));
-        }
-        let start = sector as usize * SECTOR_SIZE;
-        let mut content = self.content.borrow_mut();
-        let result = match (op, content.get_mut(start..start + buffer.len())) {
-            (BlockOp::Flush, _) => {
-                self.events.borrow_mut().push(DiskEvent::Flush);
-                Ok(())
-            }
-            (_, None) => Err(BlockError::OutOfRange),
-            (BlockOp::Read, Some(place)) => {
-                buffer.copy_from_slice(place);
-                Ok(())
-            }
-            (BlockOp::Write, Some(place)) => {
-                place.copy_from_slice(&buffer);
-                if self.recording {
-                    self.events.borrow_mut().push(DiskEvent::Write(start as u64, buffer.clone()));
-                }
-                Ok(())
-            }
-        };
+        let (result, buffer) = self.execute(request);
         Ok(self.done.put(result, buffer))
     }
 

@@ -1,6 +1,6 @@
 //! The operation under way: what it changed, so that it can be undone.
 
-use super::{BlockNr, Engine, Kind};
+use super::{BlockNr, Engine, Ino, Kind};
 use crate::halt::Halt;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -16,9 +16,9 @@ enum Step {
     /// The block was given up.
     Forgot { block: BlockNr, was_running: bool },
     /// Free blocks and inodes were counted.
-    Counted { blocks: i64, inodes: i64 },
+    Counted { group: u32, blocks: i64, inodes: i64 },
     /// Somebody was charged.
-    Charged { uid: u32, gid: u32, sectors: i64, inodes: i64 },
+    Charged { ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64 },
 }
 
 /// What the operation did so far.
@@ -34,6 +34,7 @@ impl Engine {
     /// Starts an operation. The one before has ended or was rolled back.
     pub fn begin(&mut self) {
         debug_assert!(self.operation.steps.is_empty(), "one operation at a time");
+        self.allocator.use_reserve = false;
     }
 
     /// The operation succeeded: all of it is part of the running transaction.
@@ -76,9 +77,9 @@ impl Engine {
                         self.journal.running.count += usize::from(was_running);
                     }
                 }
-                Step::Counted { blocks, inodes } => self.allocator.count(-blocks, -inodes),
-                Step::Charged { uid, gid, sectors, inodes } => {
-                    self.usage.charge(uid, gid, -sectors, -inodes);
+                Step::Counted { group, blocks, inodes } => self.allocator.count(group, -blocks, -inodes),
+                Step::Charged { ino, uid, gid, sectors, inodes } => {
+                    self.usage.charge(ino, uid, gid, -sectors, -inodes);
                 }
             }
         }
@@ -133,16 +134,16 @@ impl Engine {
             .any(|&(from, len)| start < from + u64::from(len) && from < start + u64::from(count))
     }
 
-    /// Counts free blocks and inodes.
-    pub fn count_free(&mut self, blocks: i64, inodes: i64) {
-        self.allocator.count(blocks, inodes);
-        self.operation.steps.push(Step::Counted { blocks, inodes });
+    /// Counts free blocks and inodes of a group.
+    pub fn count_free(&mut self, group: u32, blocks: i64, inodes: i64) {
+        self.allocator.count(group, blocks, inodes);
+        self.operation.steps.push(Step::Counted { group, blocks, inodes });
     }
 
-    /// Charges an owner and a group with space (in units of 512 bytes) and inodes.
-    pub fn charge(&mut self, uid: u32, gid: u32, sectors: i64, inodes: i64) {
-        self.usage.charge(uid, gid, sectors, inodes);
-        self.operation.steps.push(Step::Charged { uid, gid, sectors, inodes });
+    /// Charges an inode's owner and group with space (in units of 512 bytes) and inodes.
+    pub fn charge(&mut self, ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64) {
+        self.usage.charge(ino, uid, gid, sectors, inodes);
+        self.operation.steps.push(Step::Charged { ino, uid, gid, sectors, inodes });
     }
 
     fn join(&mut self, block: BlockNr) {

@@ -23,6 +23,7 @@ const INCOMPAT_FLEX_BG: u32 = 0x200;
 const FLAG_UNSIGNED_HASH: u32 = 0x2;
 const RO_COMPAT_HUGE_FILE: u32 = 0x8;
 const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
+const INCOMPAT_FILETYPE: u32 = 0x2;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_64BIT: u32 = 0x80;
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;
@@ -46,7 +47,8 @@ const fn removable(bit: u32, name: &'static str) -> Feature {
 }
 
 /// What the engine reads and writes correctly.
-const KNOWN_INCOMPAT: u32 = 0x2 | INCOMPAT_RECOVER | 0x40 | INCOMPAT_64BIT | 0x200 | INCOMPAT_CSUM_SEED;
+const KNOWN_INCOMPAT: u32 =
+    INCOMPAT_FILETYPE | INCOMPAT_RECOVER | 0x40 | INCOMPAT_64BIT | 0x200 | INCOMPAT_CSUM_SEED;
 const KNOWN_RO_COMPAT: u32 = 0x1 | 0x2 | RO_COMPAT_HUGE_FILE | 0x10 | 0x20 | 0x40 | RO_COMPAT_METADATA_CSUM;
 
 /// Names of what is refused (`e2fsprogs: lib/e2p/feature.c` calls them so).
@@ -153,6 +155,7 @@ impl Superblock {
             huge_files: ro_compat & RO_COMPAT_HUGE_FILE != 0,
             many_subdirectories: ro_compat & RO_COMPAT_DIR_NLINK != 0,
             indexed_directories: compat & COMPAT_DIR_INDEX != 0,
+            file_types: incompat & INCOMPAT_FILETYPE != 0,
             hash_version: raw[0xFC],
             hash_unsigned: u32_at(raw, 0x160) & FLAG_UNSIGNED_HASH != 0,
             hash_seed: [0xEC, 0xF0, 0xF4, 0xF8].map(|offset| u32_at(raw, offset)),
@@ -181,13 +184,13 @@ impl Superblock {
             (
                 u64::from(geometry.blocks_per_group) <= bits
                     && geometry.blocks_per_group >= 256
-                    && geometry.blocks_per_group % 8 == 0,
+                    && geometry.blocks_per_group.is_multiple_of(8),
                 "blocks per group",
             ),
             (
                 geometry.inodes_per_group != 0
                     && u64::from(geometry.inodes_per_group) <= bits
-                    && geometry.inodes_per_group % 8 == 0,
+                    && geometry.inodes_per_group.is_multiple_of(8),
                 "inodes per group",
             ),
             (inodes == u64::from(geometry.inodes), "number of inodes"),

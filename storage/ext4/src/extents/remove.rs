@@ -1,0 +1,56 @@
+//! Cutting a file short: its extents go from the end.
+
+use super::tree::{Level, Path};
+use super::{Extent, init};
+use crate::engine::Engine;
+use crate::halt::Halt;
+use crate::layout::inode::Inode;
+
+impl Engine {
+    /// Frees what the file has from block `from` on, beginning at the end, until about `most_blocks` metadata blocks
+    /// were changed by this operation. True when nothing is left to free. The caller writes the inode, and calls again.
+    pub fn remove_from(&mut self, inode: &mut Inode, from: u32, most_blocks: usize) -> Result<bool, Halt> {
+        let before = self.journal.running.count;
+        loop {
+            let path = self.descend(inode, u32::MAX)?;
+            let leaf = path.leaf();
+            let Some(at) = leaf.at else { return Ok(true) };
+            let extent = self.extent(inode, leaf.block, at)?;
+            if extent.end() <= from {
+                return Ok(true);
+            }
+            if self.journal.running.count >= before + most_blocks {
+                return Ok(false);
+            }
+            let kept = from.saturating_sub(extent.logical);
+            let count = extent.len - kept;
+            self.free_blocks(extent.block + u64::from(kept), count)?;
+            self.charge_blocks(inode, -i64::from(count));
+            if kept > 0 {
+                self.put_entry(inode, &path, path.depth, at, Extent { len: kept, ..extent }.encode())?;
+            } else {
+                self.remove_last(inode, &path)?;
+            }
+        }
+    }
+
+    /// Takes the last entry out of its leaf, and nodes that are empty then out of theirs.
+    fn remove_last(&mut self, inode: &mut Inode, path: &Path) -> Result<(), Halt> {
+        for level in (0..=path.depth).rev() {
+            let Level { block, entries, at, .. } = path.level(level);
+            self.remove_entry(inode, path, level, at.unwrap_or(0))?;
+            if entries > 1 {
+                return Ok(());
+            }
+            match block {
+                Some(block) => {
+                    self.forget(block);
+                    self.free_blocks(block, 1)?;
+                    self.charge_blocks(inode, -1);
+                }
+                None => init(inode),
+            }
+        }
+        Ok(())
+    }
+}
