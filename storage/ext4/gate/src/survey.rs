@@ -189,3 +189,51 @@ fn has_copy(geometry: &Geometry, group: u32) -> bool {
     };
     !geometry.sparse_super || group <= 1 || power(3) || power(5) || power(7)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Backend, Linux};
+    use crate::model::{Course, Limits, generate};
+    use crate::random::Random;
+    use crate::tools::{Image, may_mount};
+
+    /// What Linux wrote has right checksums: ours must be the same.
+    #[test]
+    fn sums_are_those_of_linux() {
+        if !may_mount() {
+            return;
+        }
+        for arguments in [&["-b", "1024"][..], &["-b", "4096"], &["-b", "4096", "-O", "^metadata_csum,uninit_bg"]] {
+            let image = Image::make(16, arguments);
+            let mut linux = Linux::mount(image.path(), "noatime").expect("mount");
+            let mut course = Course::begin(&mut linux).expect("begin");
+            let limits = Limits {
+                bytes: 4 << 20,
+                file: 1 << 20,
+                directories: 3,
+                objects: 500,
+                wrong: false,
+                xattrs: true,
+                everything: false,
+            };
+            let mut random = Random::new(3);
+            for _ in 0..900 {
+                let step = generate(&course.tree, course.bytes, &mut random, &limits);
+                course.step(&mut linux, &step).expect("step");
+            }
+            Box::new(linux).finish().expect("unmount");
+            let pages = Pages::load(image.path());
+            let survey = Survey::of(&pages).expect("survey");
+            let mut kinds = BTreeSet::new();
+            for &target in &survey.targets {
+                let mut sealed = pages.clone();
+                seal(&mut sealed, &survey, target);
+                let before = pages.bytes(target.position, target.length);
+                assert!(sealed.bytes(target.position, target.length) == before, "{arguments:?} {target:?}");
+                kinds.insert(format!("{:?}", target.part).split('(').next().unwrap_or_default().to_string());
+            }
+            assert!(kinds.len() >= 10, "{kinds:?}");
+        }
+    }
+}

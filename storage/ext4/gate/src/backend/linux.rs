@@ -1,6 +1,6 @@
 //! Linux's own ext4 through a mount point. Inode numbers are mapped to names in directories.
 
-use super::{Abilities, Answer, Backend};
+use super::{Abilities, Answer, Backend, own};
 use crate::model::{Tree, walk};
 use crate::tools::Mounted;
 use keelson_volume::{
@@ -100,7 +100,8 @@ impl Linux {
 /// Mounts an image with these options, walks it, and unmounts it.
 pub fn mount_and_walk(image: &Path, options: &str) -> Result<Tree, String> {
     let mut linux = Linux::mount(image, options)?;
-    let tree = walk(&mut linux).map_err(|said| format!("Linux: {said}"))?;
+    let mut tree = walk(&mut linux).map_err(|said| format!("Linux: {said}"))?;
+    tree.prune(own::STATE_DIR);
     Box::new(linux).finish().map_err(|error| format!("Linux: unmount: {error}"))?;
     Ok(tree)
 }

@@ -157,6 +157,14 @@ impl Tree {
         tree
     }
 
+    /// Takes a name of the root away, and all that only it led to.
+    pub fn prune(&mut self, name: &[u8]) {
+        if self.names_mut(self.root).remove(name).is_some() {
+            let reached = self.below(self.root);
+            self.objects = reached.objects;
+        }
+    }
+
     /// The first path of an object, for messages.
     pub fn path(&self, inode: u64) -> String {
         if inode == self.root {
