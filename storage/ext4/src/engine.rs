@@ -74,6 +74,8 @@ pub enum Kind {
     },
     /// A block of extended attributes.
     Attributes,
+    /// The target of a symbolic link.
+    Target,
 }
 
 /// The filesystem in memory.

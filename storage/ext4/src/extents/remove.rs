@@ -5,12 +5,19 @@ use super::{Extent, init};
 use crate::engine::Engine;
 use crate::halt::Halt;
 use crate::layout::inode::Inode;
+use keelson_volume::FileType;
+
+/// Blocks that went through the journal and are freed by one operation, at most about.
+const FORGOTTEN: u32 = 256;
 
 impl Engine {
     /// Frees what the file has from block `from` on, beginning at the end, until about `most_blocks` metadata blocks
     /// were changed by this operation. True when nothing is left to free. The caller writes the inode, and calls again.
     pub fn remove_from(&mut self, inode: &mut Inode, from: u32, most_blocks: usize) -> Result<bool, Halt> {
         let before = self.journal.running.count;
+        // What they hold went through the journal, and must not be replayed into whatever comes to be there.
+        let is_metadata = matches!(inode.file_type(), Some(FileType::Directory | FileType::Symlink));
+        let mut forgotten = 0;
         loop {
             let path = self.descend(inode, u32::MAX)?;
             let leaf = path.leaf();
@@ -19,10 +26,16 @@ impl Engine {
             if extent.end() <= from {
                 return Ok(true);
             }
-            if self.journal.running.count >= before + most_blocks {
+            if self.journal.running.count >= before + most_blocks || forgotten >= FORGOTTEN {
                 return Ok(false);
             }
-            let kept = from.saturating_sub(extent.logical);
+            let mut kept = from.saturating_sub(extent.logical);
+            if is_metadata {
+                kept = kept.max(extent.len.saturating_sub(FORGOTTEN));
+                let blocks = extent.block + u64::from(kept)..extent.block + u64::from(extent.len);
+                blocks.for_each(|block| self.forget(block));
+                forgotten += extent.len - kept;
+            }
             let count = extent.len - kept;
             self.free_blocks(extent.block + u64::from(kept), count)?;
             self.charge_blocks(inode, -i64::from(count));
