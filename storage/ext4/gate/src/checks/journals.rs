@@ -22,7 +22,7 @@ const KINDS: &[(&[&str], &str)] = &[
     (&["-b", "4096"], "noatime,data=journal"),
     (&["-b", "1024"], "noatime,data=journal"),
     (&["-b", "4096", "-O", "^metadata_csum"], "noatime,data=journal"),
-    (&["-b", "4096"], "noatime,journal_async_commit"),
+    (&["-b", "4096"], "noatime,data=writeback,journal_async_commit"),
     (&["-b", "4096", "-O", "^metadata_csum"], "noatime,journal_checksum"),
     (&["-b", "1024", "-J", "size=1"], "noatime"),
     (&["-b", "1024", "-J", "size=1"], "noatime,data=journal"),
@@ -65,7 +65,7 @@ pub fn of_linux(seed: u64) -> Result<String> {
             }
             None => looks_like_a_journal(&mut course, &mut linux, &mut random)?,
         }
-        if random.once_in(100) {
+        if random.once_in(60) {
             let root = linux.root();
             linux.commit(root).map_err(|error| format!("Linux: fsync: {error}"))?;
             copies.push(Image::copy(image.path()));
@@ -121,7 +121,12 @@ fn compare(copy: &Image, seed: u64) -> Result {
             None => Ok(()),
         }
     };
-    recover(&Pages::load(copy.path()), Setting::of(seed), seed, judge)
+    match recover(&Pages::load(copy.path()), Setting::of(seed), seed, judge) {
+        // Journals of these kinds are not understood, and refused by name.
+        Err(said) if said.contains("unsupported ext4 feature fast_commit") => Ok(()),
+        Err(said) if said.contains("unsupported ext4 feature journal_async_commit") => Ok(()),
+        result => result,
+    }
 }
 
 /// A journal that was left while a file had no name but was open: the orphan list; a summary.

@@ -102,6 +102,17 @@ fn judge_cut(
     let trees: Vec<Vec<Tree>> = logs.iter().map(|log| log.moments_before(cut)).collect();
     let expectations: Vec<Expectation<'_>> =
         logs.iter().zip(&trees).map(|(log, trees)| log.expectation(trees, cut, record.len())).collect();
+    if std::env::var_os("GATE_DEBUG").is_some() {
+        for (client, log) in logs.iter().enumerate() {
+            for (index, moment) in log.moments.iter().enumerate() {
+                eprintln!("client {client} moment {index} begun {} stamp {:?} {}", moment.begun, moment.stamp, moment.step);
+            }
+            for ack in &log.acks {
+                eprintln!("client {client} {ack:?}");
+            }
+        }
+        eprintln!("cut {cut} {manner:?}\n{}", record.describe());
+    }
     let judge = |found: &Tree, _: Abilities| {
         let mut indices = Vec::new();
         for (client, (log, expectation)) in logs.iter().zip(&expectations).enumerate() {

@@ -31,7 +31,7 @@ pub const GOOD: &[&[&str]] = &[
     &["-b", "4096", "-O", "^dir_index"],
     &["-b", "1024", "-O", "^dir_index"],
     &["-b", "4096", "-O", "^resize_inode"],
-    &["-b", "4096", "-O", "^sparse_super"],
+    &["-b", "4096", "-O", "^sparse_super,^resize_inode"],
     &["-b", "4096", "-O", "sparse_super2"],
     &["-b", "4096", "-O", "^huge_file"],
     &["-b", "4096", "-O", "^dir_nlink"],

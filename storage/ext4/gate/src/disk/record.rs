@@ -6,6 +6,7 @@
 
 use super::{PAGE, Pages};
 use crate::random::Random;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One thing that happened.
@@ -109,6 +110,24 @@ impl Record {
         self.events.is_empty()
     }
 
+    /// All events, a line each, to look at.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for (index, event) in self.events.iter().enumerate() {
+            let line = match event {
+                Event::Begin { id, position, data } => {
+                    format!("write {id} of {} blocks at {}", data.len() as f64 / 4096.0, position / 4096)
+                }
+                Event::Done { id } => format!("done {id}"),
+                Event::FlushBegin { id } => format!("flush {id}"),
+                Event::FlushDone { id } => format!("flushed {id}"),
+                Event::Note(note) => format!("note {note}"),
+            };
+            text.push_str(&format!("{index}: {line}\n"));
+        }
+        text
+    }
+
     /// Writes that were submitted and flushes that ended.
     pub fn totals(&self) -> (usize, usize) {
         let count = |wanted: fn(&Event) -> bool| self.events.iter().filter(|event| wanted(event)).count();
@@ -171,20 +190,18 @@ impl Record {
         pages
     }
 
-    /// Writes that were done before the event that this returns are safe at `cut`.
+    /// Writes that were done before the event that this returns are safe at `cut`. Of flushes that were under way
+    /// together, the one that began last counts, whichever ended last.
     fn safe_before(&self, cut: usize) -> usize {
-        let ended = self.events[..cut].iter().rev().find_map(|event| match event {
-            Event::FlushDone { id } => Some(*id),
-            _ => None,
-        });
-        let began = |id| {
-            let found = self.events[..cut].iter().rposition(|event| match event {
-                Event::FlushBegin { id: begun } => *begun == id,
-                _ => false,
-            });
-            found.unwrap_or(0)
-        };
-        ended.map_or(0, began)
+        let mut ended = HashSet::new();
+        for (index, event) in self.events[..cut].iter().enumerate().rev() {
+            match event {
+                Event::FlushDone { id } => _ = ended.insert(*id),
+                Event::FlushBegin { id } if ended.contains(id) => return index,
+                _ => {}
+            }
+        }
+        0
     }
 
     fn open_before(&self, event: usize) -> Vec<(u32, u64, &Arc<[u8]>)> {
@@ -268,6 +285,19 @@ mod tests {
         assert_eq!((kept.bytes(0, 1), kept.bytes(PAGE as u64, 1)), (vec![4], vec![2]));
         assert_eq!(record.note_before(record.len()), Some(9));
         assert_eq!(record.note_before(6), None);
+    }
+
+    #[test]
+    fn the_flush_that_began_last_counts() {
+        let mut record = Record::new(Pages::zeros(PAGE as u64));
+        record.flush_begin(1);
+        record.begin(2, 0, &[5; PAGE]);
+        record.done(2);
+        record.flush_begin(3);
+        record.flush_done(3);
+        record.flush_done(1);
+        let left = record.after_cut(record.len(), Manner::Nothing, &mut Random::new(1));
+        assert_eq!(left.bytes(0, 1), [5]);
     }
 
     #[test]

@@ -192,6 +192,14 @@ fn rename(tree: &Tree, from: u64, random: &mut Random, limits: &Limits) -> Optio
         true => taken(tree, to, random).unwrap_or_else(|| fresh_name(random)),
         false => fresh_name(random),
     };
+    let names = tree.names(to)?;
+    if let Some(moved) = tree.names(from)?.get(&name)
+        && tree.is_inside(to, *moved)
+        && names.contains_key(&new_name)
+    {
+        // Two reasons to refuse it: which one is told is open.
+        return None;
+    }
     Some(Step::Rename { from, name, to, new_name })
 }
 

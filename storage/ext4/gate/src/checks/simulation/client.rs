@@ -23,10 +23,12 @@ pub struct Moment {
     pub stamp: Time,
     /// Events of the disk before it began.
     pub begun: usize,
+    /// The step.
+    pub step: String,
 }
 
 /// What was promised.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Ack {
     /// Events of the disk before the promise.
     pub event: usize,
@@ -131,7 +133,7 @@ impl Client {
         let body = Body::Directory { names: BTreeMap::new(), parent: root.inode };
         let object = Object { attributes, body, xattrs: BTreeMap::new() };
         let tree = Tree { root: inode, objects: BTreeMap::from([(inode, Rc::new(object))]) };
-        let first = Moment { tree, stamp: attributes.ctime, begun: 0 };
+        let first = Moment { tree, stamp: attributes.ctime, begun: 0, step: String::new() };
         inner.log.borrow_mut().moments.push(first);
         Ok(())
     }
@@ -206,7 +208,7 @@ impl Inner {
         }
         let mut log = self.log.borrow_mut();
         if let Some(stamp) = stamp {
-            log.moments.push(Moment { tree, stamp, begun });
+            log.moments.push(Moment { tree, stamp, begun, step: step.brief() });
         }
         log.doing = None;
         Ok(())
