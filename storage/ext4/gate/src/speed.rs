@@ -58,10 +58,13 @@ fn open(side: Side, image: &Image) -> Result<Opened, String> {
     })
 }
 
-/// Prints the table of all rows; false when a figure of the gate is missed.
-pub fn compare(rounds: usize, files: usize) -> bool {
-    let sides: &[Side] =
-        if may_mount() { &[Side::Own, Side::Rsext4, Side::Linux] } else { &[Side::Own, Side::Rsext4] };
+/// Prints the table of all rows, of ours `alone` or of all; false when a figure of the gate is missed.
+pub fn compare(rounds: usize, files: usize, alone: bool) -> bool {
+    let sides: &[Side] = match (alone, may_mount()) {
+        (true, _) => &[Side::Own],
+        (false, true) => &[Side::Own, Side::Rsext4, Side::Linux],
+        (false, false) => &[Side::Own, Side::Rsext4],
+    };
     let mut table = Table::new(ROWS, sides.len());
     for round in 0..rounds {
         for (place, side) in sides.iter().enumerate() {
@@ -106,9 +109,9 @@ fn measure(side: Side, place: usize, files: usize, table: &mut Table) -> Result<
         let amount = run(&mut stage).map_err(|error| format!("{}: {error}", row.name))?;
         table.put(row.name, place, meter.stop(disk.as_deref(), amount));
     }
+    table.heap(place, heap::peak().saturating_sub(before));
     let meter = Meter::start(disk.as_deref());
     stage.backend.finish().map_err(|error| format!("unmount: {error}"))?;
     table.put("unmount", place, meter.stop(disk.as_deref(), 1.0));
-    table.heap(place, heap::peak().saturating_sub(before));
     Ok(())
 }

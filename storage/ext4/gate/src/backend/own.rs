@@ -14,11 +14,15 @@ pub enum Memory {
     Ample,
     /// Hardly any, so that everything is evicted and read again.
     Scarce,
+    /// More than there is to be cached.
+    Plenty,
 }
 
 /// The directory of state files, which clients of ours do not see and Linux does.
 pub const STATE_DIR: &[u8] = b".keelson";
 
+/// Bytes of caches when there is plenty.
+const PLENTY: usize = 512 << 20;
 /// Bytes of caches when memory is scarce.
 const SCARCE: usize = 256 << 10;
 
@@ -31,8 +35,10 @@ pub type Own = Blocking<Volume>;
 /// Mounts a disk; the error is what the operator would be told.
 pub fn mount(world: &Rc<World>, disk: Rc<dyn BlockDevice>, memory: Memory) -> Result<Own, String> {
     let mut options = Options::default();
-    if memory == Memory::Scarce {
-        options.cache_bytes = SCARCE;
+    match memory {
+        Memory::Ample => {}
+        Memory::Scarce => options.cache_bytes = SCARCE,
+        Memory::Plenty => options.cache_bytes = PLENTY,
     }
     let mounted = world.run(Ext4Volume::mount(disk, world.handle(), world.entropy(), options));
     let volume = mounted.map_err(|error| format!("mount: {error}"))?;

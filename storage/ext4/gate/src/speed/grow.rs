@@ -29,7 +29,8 @@ impl Site {
     fn new(mebibytes: u64, arguments: &[&str]) -> Result<Site, String> {
         let image = Image::make(mebibytes, arguments);
         let disk = FileDisk::open(image.path(), Flush::Counted).map_err(|error| error.to_string())?;
-        let mut own = own::mount(&World::new(1), disk.clone(), own::Memory::Ample)?.quick();
+        // What is not in memory costs more, but that is not what grows.
+        let mut own = own::mount(&World::new(1), disk.clone(), own::Memory::Plenty)?.quick();
         let root = own.root();
         let dir = own.create(root, b"dir", new_object(&Making::Directory, 0o755, (0, 0)));
         let dir = dir.map_err(|error| format!("mkdir: {error}"))?;

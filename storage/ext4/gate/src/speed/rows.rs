@@ -75,32 +75,32 @@ pub const ROWS: &[Row] = &[
         stage.backend.sync()?;
         Ok(stage.files as f64)
     }),
-    limited("create and sync", "file", 25.0, |stage| {
+    limited("create and commit", "file", 25.0, |stage| {
         for number in 0..SYNCED {
             let id = stage.create(&many(number))?;
             stage.synced.push(id);
-            stage.backend.sync()?;
+            stage.backend.commit(id)?;
         }
         Ok(SYNCED as f64)
     }),
-    row("write 4 KiB and sync", "write", |stage| {
+    row("write 4 KiB and commit", "write", |stage| {
         for id in stage.synced.clone() {
             stage.backend.write(id, 0, &[7; SMALL])?;
-            stage.backend.sync()?;
+            stage.backend.commit(id)?;
         }
         Ok(SYNCED as f64)
     }),
-    row("overwrite 4 KiB and sync", "write", |stage| {
+    row("overwrite 4 KiB and commit", "write", |stage| {
         for id in stage.synced.clone() {
             stage.backend.write(id, 0, &[8; SMALL])?;
-            stage.backend.sync()?;
+            stage.backend.commit(id)?;
         }
         Ok(SYNCED as f64)
     }),
-    row("unlink and sync", "file", |stage| {
+    row("unlink and commit", "file", |stage| {
         for number in 0..SYNCED {
             stage.backend.remove(stage.dir, &many(number))?;
-            stage.backend.sync()?;
+            stage.backend.commit(stage.dir)?;
         }
         Ok(SYNCED as f64)
     }),
