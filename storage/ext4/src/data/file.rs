@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn runs_cross_chunks() {
         let mut file = File::default();
-        file.chunks.insert(0, Chunk { valid: 0xf000, ..Chunk::default() });
-        file.chunks.insert(1, Chunk { valid: 0x000f, ..Chunk::default() });
-        file.chunks.insert(3, Chunk { valid: 0xffff, ..Chunk::default() });
+        file.chunks.entry(0).or_default().valid = 0xf000;
+        file.chunks.entry(1).or_default().valid = 0x000f;
+        file.chunks.entry(3).or_default().valid = 0xffff;
         let valid = |range, set| file.run(range, 16, |chunk| chunk.valid, set);
         assert_eq!(valid(0..100, true), Some(12..20));
         assert_eq!(valid(13..15, true), Some(13..15));

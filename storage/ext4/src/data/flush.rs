@@ -81,7 +81,7 @@ impl Data {
         let last = self.shared.last_change();
         // Who waits looks again whatever came of it.
         let _ = self.shared.commit_through(last).await;
-        self.shared.data_progress.notify();
+        self.shared.room_made.notify();
     }
 
     /// Writes back everything that is dirty now.

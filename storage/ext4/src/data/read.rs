@@ -225,10 +225,13 @@ impl Data {
         let plan = self.shared.look(|engine| {
             let inode = engine.inode(ino)?;
             let end = bytes.end.min(inode.size);
-            if inode.generation != generation || inode.links == 0 || bytes.start >= end {
+            // The reader may have been faster.
+            let reached = self.pages.borrow().file(ino).map_or(u64::MAX, |file| file.next_read);
+            let start = bytes.start.max(reached);
+            if inode.generation != generation || inode.links == 0 || start >= end {
                 return Ok(None);
             }
-            let (pieces, _) = self.missing(engine, &inode, bytes.start..end)?;
+            let (pieces, _) = self.missing(engine, &inode, start..end)?;
             Ok(Some((inode, pieces)))
         });
         match plan.await? {

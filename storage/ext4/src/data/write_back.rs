@@ -114,11 +114,19 @@ impl Data {
         {
             let mut pages = self.pages.borrow_mut();
             for piece in &pieces {
-                let (content, reserved) = pages.begin_write(ino, piece);
                 pages.counters.write_back_runs += 1;
-                pages.counters.write_back_bytes += content.len() as u64;
-                writes.push((piece.block, content));
-                used += reserved;
+                let mut done = 0;
+                while done < piece.count {
+                    // As long as requests may be: they take these buffers as they are.
+                    let count = self.shared.io.longest().min(piece.count - done);
+                    let (logical, block) = (piece.logical + done, piece.block + u64::from(done));
+                    let part = Piece { logical, count, block, ..*piece };
+                    let (content, reserved) = pages.begin_write(ino, &part);
+                    pages.counters.write_back_bytes += content.len() as u64;
+                    writes.push((block, content));
+                    used += reserved;
+                    done += count;
+                }
             }
             if let Some(file) = pages.existing(ino) {
                 file.is_writing = true;

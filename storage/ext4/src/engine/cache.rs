@@ -145,6 +145,12 @@ impl Cache {
     }
 
     fn make_room(&mut self) {
+        if self.order.len() > 2 * self.slots.len() + 64 {
+            // Blocks that come and go in a cache with room would be listed for ever.
+            let mut seen = NumberMap::default();
+            let slots = &self.slots;
+            self.order.retain(|block| slots.contains_key(block) && seen.insert(*block, ()).is_none());
+        }
         for _ in 0..LOOKS {
             if self.slots.len() < self.capacity {
                 return;
