@@ -12,7 +12,7 @@ pub mod variants;
 
 use crate::backend::own::{self, Memory};
 use crate::backend::{Abilities, Backend, Linux, Rsext4, memory, mount_and_walk};
-use crate::disk::{FileDisk, Flush, Pace, Pages, SimDisk};
+use crate::disk::{FileDisk, Flush, Pace, Pages, SimDisk, Through};
 use crate::model::{Rules, Tree, difference};
 use crate::random::Random;
 use crate::tools::{Image, e2fsck, may_mount};
@@ -43,15 +43,21 @@ pub struct Setting {
     pub lagging: bool,
     /// Memory for its caches.
     pub memory: Memory,
+    /// Whether the disk can write through its cache.
+    pub through: Through,
 }
 
 impl Setting {
     /// A fast disk and much memory.
-    pub const EASY: Setting = Setting { lagging: false, memory: Memory::Ample };
+    pub const EASY: Setting = Setting { lagging: false, memory: Memory::Ample, through: Through::No };
 
     /// One of all settings.
     pub fn of(seed: u64) -> Setting {
-        Setting { lagging: seed & 1 != 0, memory: if seed & 2 != 0 { Memory::Scarce } else { Memory::Ample } }
+        Setting {
+            lagging: seed & 1 != 0,
+            memory: if seed & 2 != 0 { Memory::Scarce } else { Memory::Ample },
+            through: if seed & 4 != 0 { Through::Yes } else { Through::No },
+        }
     }
 }
 
@@ -90,7 +96,7 @@ pub fn sim_disk(content: Pages, world: &World, setting: Setting, seed: u64) -> R
     } else {
         Pace::Immediate
     };
-    SimDisk::with(content, pace)
+    SimDisk::with(content, pace, setting.through)
 }
 
 impl Opened {

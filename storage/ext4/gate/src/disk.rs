@@ -8,7 +8,7 @@ mod sim;
 pub use file::{FileDisk, Flush};
 pub use pages::{PAGE, Pages};
 pub use record::{Manner, Record};
-pub use sim::{Fault, Pace, SimDisk, Zone};
+pub use sim::{Fault, Pace, SimDisk, Through, Zone};
 
 use keelson_hal::{BlockGeometry, BlockOp, SECTOR_SIZE};
 
@@ -38,7 +38,7 @@ impl Counts {
                 self.reads += 1;
                 self.bytes_read += bytes as u64;
             }
-            BlockOp::Write => {
+            BlockOp::Write | BlockOp::WriteThrough => {
                 self.writes += 1;
                 self.bytes_written += bytes as u64;
             }
@@ -58,12 +58,13 @@ impl Counts {
     }
 }
 
-/// The geometry of a disk of `bytes`.
-fn geometry_of(bytes: u64) -> BlockGeometry {
+/// The geometry of a disk of `bytes`, that can write through its cache or cannot.
+fn geometry_of(bytes: u64, write_through: bool) -> BlockGeometry {
     BlockGeometry {
         sectors: bytes / SECTOR_SIZE as u64,
         read_only: false,
         write_cache: true,
+        write_through,
         max_transfer: 1 << 20,
         queue_depth: QUEUE_DEPTH,
     }

@@ -204,7 +204,9 @@ mod tests {
         if !may_mount() {
             return;
         }
-        for arguments in [&["-b", "1024"][..], &["-b", "4096"], &["-b", "4096", "-O", "^metadata_csum,uninit_bg"]] {
+        for arguments in
+            [&["-b", "1024"][..], &["-b", "4096"], &["-b", "4096", "-O", "^metadata_csum,uninit_bg"]]
+        {
             let image = Image::make(16, arguments);
             let mut linux = Linux::mount(image.path(), "noatime").expect("mount");
             let mut course = Course::begin(&mut linux).expect("begin");

@@ -105,7 +105,10 @@ fn judge_cut(
     if std::env::var_os("GATE_DEBUG").is_some() {
         for (client, log) in logs.iter().enumerate() {
             for (index, moment) in log.moments.iter().enumerate() {
-                eprintln!("client {client} moment {index} begun {} stamp {:?} {}", moment.begun, moment.stamp, moment.step);
+                eprintln!(
+                    "client {client} moment {index} begun {} stamp {:?} {}",
+                    moment.begun, moment.stamp, moment.step
+                );
             }
             for ack in &log.acks {
                 eprintln!("client {client} {ack:?}");

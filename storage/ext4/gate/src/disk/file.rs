@@ -40,7 +40,7 @@ impl FileDisk {
     /// Opens an image.
     pub fn open(path: &Path, flush: Flush) -> io::Result<Rc<FileDisk>> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let geometry = geometry_of(file.metadata()?.len());
+        let geometry = geometry_of(file.metadata()?.len(), false);
         Ok(Rc::new(FileDisk {
             file,
             geometry,
@@ -75,7 +75,7 @@ impl FileDisk {
         let start = thread_time();
         let result = match op {
             BlockOp::Read => self.file.read_exact_at(buffer, position),
-            BlockOp::Write => self.file.write_all_at(buffer, position),
+            BlockOp::Write | BlockOp::WriteThrough => self.file.write_all_at(buffer, position),
             BlockOp::Flush if self.flush == Flush::Real => self.file.sync_data(),
             BlockOp::Flush => Ok(()),
         };

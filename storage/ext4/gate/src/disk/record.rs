@@ -1,7 +1,7 @@
 //! What a disk was told, and what it may hold when its power goes at any moment of that.
 //!
 //! The rules are those of `keelson_hal::BlockDevice`: a write is safe when a flush ended that began after the write
-//! was done. What was done but is not safe may be on the medium wholly, in part, or not; of two writes to one place
+//! was done, or when it went through the cache and is done. What was done but is not safe may be on the medium wholly, in part, or not; of two writes to one place
 //! the older never replaces the newer. What was still under way may be there too, in any order.
 
 use super::{PAGE, Pages};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// One thing that happened.
 enum Event {
     /// A write was submitted.
-    Begin { id: u32, position: u64, data: Arc<[u8]> },
+    Begin { id: u32, position: u64, data: Arc<[u8]>, through: bool },
     /// It was done.
     Done { id: u32 },
     /// A flush was submitted.
@@ -71,9 +71,18 @@ impl Record {
 
     /// A write was submitted.
     pub fn begin(&mut self, id: u32, position: u64, data: &[u8]) {
+        self.begin_any(id, position, data, false);
+    }
+
+    /// A write was submitted that is safe as soon as it is done.
+    pub fn begin_through(&mut self, id: u32, position: u64, data: &[u8]) {
+        self.begin_any(id, position, data, true);
+    }
+
+    fn begin_any(&mut self, id: u32, position: u64, data: &[u8], through: bool) {
         let data: Arc<[u8]> = data.into();
         self.open.push((id, position, data.clone()));
-        self.push(Event::Begin { id, position, data });
+        self.push(Event::Begin { id, position, data, through });
     }
 
     /// It was done.
@@ -115,7 +124,7 @@ impl Record {
         let mut text = String::new();
         for (index, event) in self.events.iter().enumerate() {
             let line = match event {
-                Event::Begin { id, position, data } => {
+                Event::Begin { id, position, data, .. } => {
                     format!("write {id} of {} blocks at {}", data.len() as f64 / 4096.0, position / 4096)
                 }
                 Event::Done { id } => format!("done {id}"),
@@ -152,23 +161,24 @@ impl Record {
         let from = safe / STRIDE * STRIDE;
         // Writes that were under way when the copy was made, and those since.
         let mut open = self.open_before(from);
-        let mut unsafe_writes = Vec::new();
+        // Done, but safe only if they went through the cache.
+        let mut later = Vec::new();
         for (index, event) in self.events[..cut].iter().enumerate().skip(from) {
             match event {
-                Event::Begin { id, position, data } => open.push((*id, *position, data)),
+                Event::Begin { id, position, data, through } => open.push((*id, *position, data, *through)),
                 Event::Done { id } => {
                     let Some(place) = open.iter().position(|(open, ..)| open == id) else { continue };
-                    let (_, position, data) = open.remove(place);
+                    let (_, position, data, through) = open.remove(place);
                     if index < safe {
                         pages.write(position, data);
                     } else {
-                        unsafe_writes.push((position, data));
+                        later.push((position, data, through));
                     }
                 }
                 _ => {}
             }
         }
-        let missing = random.index(unsafe_writes.len().max(1));
+        let missing = random.index(later.len().max(1));
         let mut fate = |index: usize| match manner {
             Manner::Nothing => Fate::Gone,
             Manner::All => Fate::There,
@@ -177,13 +187,14 @@ impl Record {
             Manner::Some => [Fate::There, Fate::Gone][random.index(2)],
             Manner::Torn => [Fate::There, Fate::Gone, Fate::Torn(random.next())][random.index(3)],
         };
-        for (index, (position, data)) in unsafe_writes.into_iter().enumerate() {
-            fate(index).apply(&mut pages, position, data);
+        for (index, (position, data, through)) in later.into_iter().enumerate() {
+            let fate = if through { Fate::There } else { fate(index) };
+            fate.apply(&mut pages, position, data);
         }
         if manner != Manner::All && manner != Manner::AllButOne {
             while !open.is_empty() {
                 let fate = fate(usize::MAX);
-                let (_, position, data) = open.swap_remove(position_in(open.len(), &fate));
+                let (_, position, data, _) = open.swap_remove(position_in(open.len(), &fate));
                 fate.apply(&mut pages, position, data);
             }
         }
@@ -204,11 +215,11 @@ impl Record {
         0
     }
 
-    fn open_before(&self, event: usize) -> Vec<(u32, u64, &Arc<[u8]>)> {
-        let mut open: Vec<(u32, u64, &Arc<[u8]>)> = Vec::new();
+    fn open_before(&self, event: usize) -> Vec<(u32, u64, &Arc<[u8]>, bool)> {
+        let mut open: Vec<(u32, u64, &Arc<[u8]>, bool)> = Vec::new();
         for event in &self.events[..event] {
             match event {
-                Event::Begin { id, position, data } => open.push((*id, *position, data)),
+                Event::Begin { id, position, data, through } => open.push((*id, *position, data, *through)),
                 Event::Done { id } => open.retain(|(open, ..)| open != id),
                 _ => {}
             }
@@ -301,6 +312,18 @@ mod tests {
     }
 
     #[test]
+    fn what_went_through_the_cache_is_safe() {
+        let mut record = Record::new(Pages::zeros(PAGE as u64));
+        record.begin(1, 0, &[1; PAGE]);
+        record.done(1);
+        record.begin_through(2, 0, &[2; PAGE]);
+        let before = record.after_cut(record.len(), Manner::Nothing, &mut Random::new(1));
+        record.done(2);
+        let after = record.after_cut(record.len(), Manner::Nothing, &mut Random::new(1));
+        assert_eq!((before.bytes(0, 1), after.bytes(0, 1)), (vec![0], vec![2]));
+    }
+
+    #[test]
     fn copies_make_no_difference() {
         let mut record = Record::new(Pages::zeros(64 * PAGE as u64));
         let mut random = Random::new(5);
@@ -321,7 +344,9 @@ mod tests {
             let mut begun = std::collections::HashMap::new();
             for event in &bare.events[..safe] {
                 match event {
-                    Event::Begin { id, position, data } => drop(begun.insert(*id, (*position, data.clone()))),
+                    Event::Begin { id, position, data, .. } => {
+                        drop(begun.insert(*id, (*position, data.clone())))
+                    }
                     Event::Done { id } => expected.write(begun[id].0, &begun[id].1),
                     _ => {}
                 }

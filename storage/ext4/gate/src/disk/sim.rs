@@ -21,6 +21,20 @@ pub enum Pace {
     Lagging(Handle, RefCell<Random>),
 }
 
+/// Whether a disk can write through its cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Through {
+    /// It can.
+    Yes,
+    /// It cannot: only flushes make writes safe.
+    No,
+}
+
+/// True for both kinds of writes.
+fn writes(op: BlockOp) -> bool {
+    matches!(op, BlockOp::Write | BlockOp::WriteThrough)
+}
+
 /// Requests that fail.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
@@ -51,6 +65,7 @@ struct State {
     failed: u32,
     /// Writes may not touch bytes from here on.
     limit: u64,
+    through: bool,
     violations: Vec<String>,
 }
 
@@ -66,14 +81,14 @@ pub struct SimDisk {
 impl SimDisk {
     /// A disk with this content that is done with everything at once.
     pub fn new(content: Pages) -> Rc<SimDisk> {
-        SimDisk::with(content, Pace::Immediate)
+        SimDisk::with(content, Pace::Immediate, Through::No)
     }
 
     /// A disk with this content and pace.
-    pub fn with(content: Pages, pace: Pace) -> Rc<SimDisk> {
+    pub fn with(content: Pages, pace: Pace, through: Through) -> Rc<SimDisk> {
         let limit = content.len();
         Rc::new(SimDisk {
-            geometry: geometry_of(limit),
+            geometry: geometry_of(limit, through == Through::Yes),
             state: RefCell::new(State {
                 content,
                 record: None,
@@ -83,6 +98,7 @@ impl SimDisk {
                 fault: None,
                 failed: 0,
                 limit,
+                through: through == Through::Yes,
                 violations: Vec::new(),
             }),
             pace,
@@ -169,7 +185,10 @@ impl State {
     /// Whether a request fails on demand.
     fn fails(&mut self, op: BlockOp, position: u64) -> bool {
         let Some((fault, zone)) = &mut self.fault else { return false };
-        if fault.op != op || !zone(position) || fault.count == 0 {
+        if fault.op != op && !(fault.op == BlockOp::Write && writes(op))
+            || !zone(position)
+            || fault.count == 0
+        {
             return false;
         }
         if fault.after > 0 {
@@ -201,7 +220,7 @@ impl State {
         }
         match request.op {
             BlockOp::Read => self.content.read(position, &mut request.buffer),
-            BlockOp::Write => {
+            BlockOp::Write | BlockOp::WriteThrough => {
                 self.content.write(position, &request.buffer);
                 if let Some(record) = &mut self.record {
                     record.done(ticket);
@@ -221,17 +240,20 @@ impl State {
         self.counts.count(request.op, request.buffer.len());
         let position = request.sector.saturating_mul(SECTOR_SIZE as u64);
         let end = position.saturating_add(request.buffer.len() as u64);
-        if request.op == BlockOp::Write && end > self.limit {
+        if writes(request.op) && end > self.limit {
             self.violations.push(format!("a write of bytes {position}..{end}, beyond {}", self.limit));
         }
         if request.op != BlockOp::Flush && !request.buffer.len().is_multiple_of(SECTOR_SIZE) {
             self.violations.push(format!("a request of {} bytes", request.buffer.len()));
         }
-        if request.op == BlockOp::Write {
+        if request.op == BlockOp::WriteThrough && !self.through {
+            self.violations.push("a write through the cache of a disk that cannot do that".into());
+        }
+        if writes(request.op) {
             let overlap = self.requests.values().find(|other| {
                 let start = other.request.sector * SECTOR_SIZE as u64;
                 other.result.is_none()
-                    && other.request.op == BlockOp::Write
+                    && writes(other.request.op)
                     && start < end
                     && position < start + other.request.buffer.len() as u64
             });
@@ -244,6 +266,7 @@ impl State {
         }
         match (&mut self.record, request.op) {
             (Some(record), BlockOp::Write) => record.begin(ticket, position, &request.buffer),
+            (Some(record), BlockOp::WriteThrough) => record.begin_through(ticket, position, &request.buffer),
             (Some(record), BlockOp::Flush) => record.flush_begin(ticket),
             _ => {}
         }

@@ -148,7 +148,12 @@ fn attribute_difference(want: &Attributes, have: &Attributes, rules: &Rules) -> 
         (rules.times, "mtime", format!("{:?}", want.mtime), format!("{:?}", have.mtime)),
         (rules.times, "ctime", format!("{:?}", want.ctime), format!("{:?}", have.ctime)),
         // Looking changes it, now and then.
-        (rules.times && have.atime < want.atime, "atime", format!("{:?}", want.atime), format!("{:?}", have.atime)),
+        (
+            rules.times && have.atime < want.atime,
+            "atime",
+            format!("{:?}", want.atime),
+            format!("{:?}", have.atime),
+        ),
         (rules.generations, "id", format!("{:?}", want.id), format!("{:?}", have.id)),
         (rules.allocated, "allocated bytes", want.allocated.to_string(), have.allocated.to_string()),
     ];
