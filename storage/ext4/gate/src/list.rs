@@ -145,7 +145,7 @@ pub const CHECKS: &[Check] = &[
         short: 0..15,
         full: 0..150,
         limit: MINUTE.saturating_mul(3),
-        run: |case| journals::of_linux(case.seed),
+        run: |case| journals::of_linux(case.seed, case.pick(2, 12)),
     },
     Check {
         name: "orphans",

@@ -31,8 +31,8 @@ const KINDS: &[(&[&str], &str)] = &[
     (&["-b", "4096", "-O", "fast_commit"], "noatime"),
 ];
 
-/// A course of Linux's, copied several times; a summary.
-pub fn of_linux(seed: u64) -> Result<String> {
+/// A course of Linux's, copied at most so many times; a summary.
+pub fn of_linux(seed: u64, most: usize) -> Result<String> {
     if !may_mount() {
         return Ok("skipped: only root can mount".into());
     }
@@ -65,7 +65,7 @@ pub fn of_linux(seed: u64) -> Result<String> {
             }
             None => looks_like_a_journal(&mut course, &mut linux, &mut random)?,
         }
-        if random.once_in(60) {
+        if random.once_in(60) && copies.len() < most {
             let root = linux.root();
             linux.commit(root).map_err(|error| format!("Linux: fsync: {error}"))?;
             copies.push(Image::copy(image.path()));
