@@ -102,17 +102,21 @@ fn acknowledge(
     stride: usize,
     random: &mut Random,
 ) -> std::result::Result<(), keelson_volume::VolumeError> {
-    let changed = match step {
-        Step::Write { file, .. } | Step::Truncate { file, .. } => *file,
-        Step::Create { dir, .. } | Step::Link { dir, .. } | Step::Remove { dir, .. } => *dir,
-        Step::RemoveDir { dir, .. } | Step::Rename { to: dir, .. } => *dir,
-        Step::SetAttributes { object, .. } | Step::SetXattr { object, .. } => *object,
-    };
     // With more than one step, data of several files is to be made stable.
     if stride > 1 || random.once_in(3) {
         return backend.sync();
     }
-    backend.commit(course.tree.get(changed).attributes.id)
+    backend.commit(course.tree.get(changed_by(step)).attributes.id)
+}
+
+/// What a step changed that is still there.
+pub fn changed_by(step: &Step) -> u64 {
+    match step {
+        Step::Write { file, .. } | Step::Truncate { file, .. } => *file,
+        Step::Create { dir, .. } | Step::Link { dir, .. } | Step::Remove { dir, .. } => *dir,
+        Step::RemoveDir { dir, .. } | Step::Rename { to: dir, .. } => *dir,
+        Step::SetAttributes { object, .. } | Step::SetXattr { object, .. } => *object,
+    }
 }
 
 fn judge(

@@ -3,6 +3,7 @@
 //! Whatever fails, the engine says so, does not pretend, goes on reading what it can, and what it acknowledged is there
 //! when the power comes back.
 
+use super::cuts::changed_by;
 use super::recovery::{Expectation, recover};
 use super::{Result, Setting, judge_disk, sim_disk};
 use crate::backend::{Abilities, Backend, own};
@@ -143,7 +144,9 @@ fn work(
         }
         Err(stop) => return Err(format!("{}: {}", step.brief(), stop.said())),
     }
-    match backend.sync() {
+    // As a file server does: each object by itself.
+    let changed = course.tree.get(changed_by(&step)).attributes.id;
+    match backend.commit(changed) {
         Ok(()) => {
             story.acknowledged = story.moments.len() - 1;
             Ok(Outcome::Done)
@@ -156,7 +159,7 @@ fn work(
             }
             Ok(Outcome::CommitFailed)
         }
-        Err(error) => Err(format!("sync: {error}")),
+        Err(error) => Err(format!("commit: {error}")),
     }
 }
 
