@@ -6,23 +6,27 @@ use crate::engine::Engine;
 use crate::halt::Halt;
 use crate::layout::inode::Inode;
 
+/// Most runs that one operation frees: nobody else gets to do anything meanwhile.
+const RUNS: usize = 512;
+
 impl Engine {
     /// Frees what the file has from block `from` on, beginning at the end, until about `most_blocks` metadata blocks
     /// were changed by this operation. True when nothing is left to free. The caller writes the inode, and calls again.
     pub fn remove_from(&mut self, inode: &mut Inode, from: u32, most_blocks: usize) -> Result<bool, Halt> {
         let before = self.journal.running.count;
-        loop {
+        for step in 0.. {
             let path = self.descend(inode, u32::MAX)?;
             let leaf = path.leaf();
-            let Some(at) = leaf.at else { return Ok(true) };
+            let Some(at) = leaf.at else { break };
             let extent = self.extent(inode, leaf.block, at)?;
             if extent.end() <= from {
-                return Ok(true);
+                break;
             }
-            if self.journal.running.count >= before + most_blocks {
+            // The first step is always made, so that whoever calls again comes to an end.
+            if step > 0 && (step >= RUNS || self.journal.running.count >= before + most_blocks) {
                 return Ok(false);
             }
-            let kept = from.saturating_sub(extent.logical);
+            let kept = self.kept(&extent, from);
             let count = extent.len - kept;
             self.free_blocks(extent.block + u64::from(kept), count)?;
             self.charge_blocks(inode, -i64::from(count));
@@ -32,6 +36,16 @@ impl Engine {
                 self.remove_last(inode, &path)?;
             }
         }
+        Ok(true)
+    }
+
+    /// Blocks of an extent that stay in this step: it frees those from `from` on that are in the group of the last one.
+    /// Groups may be much smaller than an extent, and each has a bitmap to change.
+    fn kept(&self, extent: &Extent, from: u32) -> u32 {
+        let last = extent.block + u64::from(extent.len) - 1;
+        let group = self.geometry.locate_block(last).map_or(0, |(group, _)| group);
+        let before = self.geometry.group_start(group).saturating_sub(extent.block) as u32;
+        from.saturating_sub(extent.logical).max(before)
     }
 
     /// Takes the last entry out of its leaf, and nodes that are empty then out of theirs.
