@@ -9,7 +9,7 @@ use crate::operations::{Context, Let, Set, max_file_size};
 use crate::orphans::Reaper;
 use crate::state;
 use crate::stats::{CacheCounters, Counters};
-use crate::usage::{Amount, Usage};
+use crate::usage::Amount;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -432,9 +432,9 @@ impl Volume for Ext4Volume {
 impl Context {
     /// Takes over the sums that the last unmounting left.
     async fn restore_usage(&self) {
-        let inodes = self.shared.engine.borrow().geometry.inodes;
         let Ok(Some(raw)) = self.read_state(USAGE).await else { return };
-        let Some(usage) = Usage::decode(&raw, inodes) else { return };
+        let decoded = self.shared.engine.borrow().decode_usage(&raw);
+        let Some(usage) = decoded else { return };
         // From here on they are wrong on the disk: changes go on.
         match self.write_state(USAGE, b"").await {
             Ok(()) => self.shared.engine.borrow_mut().usage = usage,
@@ -446,9 +446,8 @@ impl Context {
     /// Leaves the sums for the next mount.
     async fn store_usage(&self) {
         // Writing them changes them: by the file itself, which is there already when they are taken.
-        let inodes = self.shared.engine.borrow().geometry.inodes;
-        let encoded = self.shared.engine.borrow().usage.encode(inodes, state::LIMIT);
-        let Some(raw) = encoded else { return };
+        let encoded = self.shared.look(|engine| engine.encode_usage(state::LIMIT)).await;
+        let Ok(Some(raw)) = encoded else { return };
         if let Err(error) = self.write_state(USAGE, &raw).await {
             log::warn!(target: "ext4", "space by owner could not be stored: {error}");
         }

@@ -26,30 +26,42 @@ pub fn put(bits: &mut [u8], start: u32, count: u32, value: bool) {
     }
 }
 
-/// The first bit from `from` on, below `end`, that has the value.
-pub fn find(bits: &[u8], from: u32, end: u32, value: bool) -> Option<u32> {
-    let skip = if value { 0 } else { u64::MAX };
-    let mut at = from;
-    while at < end {
-        let byte = at as usize / 8;
-        if at.is_multiple_of(64)
-            && let Some(word) = bits.get(byte..byte + 8)
-        {
-            let word =
-                u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
-            if word == skip {
-                at += 64;
-                continue;
-            }
-            let hit = at + if value { word.trailing_zeros() } else { word.trailing_ones() };
-            return (hit < end).then_some(hit);
-        }
-        if get(bits, at) == value {
-            return Some(at);
-        }
-        at += 1;
+/// The 64 bits that begin at a multiple of 64. Bits that a short block does not have are zeros.
+fn word(bits: &[u8], at: u32) -> u64 {
+    let byte = at as usize / 8;
+    match bits.get(byte..).and_then(|rest| rest.first_chunk()) {
+        Some(&word) => u64::from_le_bytes(word),
+        None => bits[byte..].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
-    None
+}
+
+/// The first bit from `from` on, below `end`, that has the value. 64 bits at a time.
+pub fn find(bits: &[u8], from: u32, end: u32, value: bool) -> Option<u32> {
+    if from >= end {
+        return None;
+    }
+    let flip = if value { 0 } else { u64::MAX };
+    let mut at = from & !63;
+    let mut hits = (word(bits, at) ^ flip) & (u64::MAX << (from - at));
+    while hits == 0 {
+        at += 64;
+        if at >= end {
+            return None;
+        }
+        hits = word(bits, at) ^ flip;
+    }
+    let hit = at + hits.trailing_zeros();
+    (hit < end).then_some(hit)
+}
+
+/// Bits below `end` that are clear.
+pub fn count_clear(bits: &[u8], end: u32) -> u32 {
+    let (whole, rest) = (end as usize / 8, end % 8);
+    let mut clear: u32 = bits[..whole].iter().map(|byte| byte.count_zeros()).sum();
+    if rest > 0 {
+        clear += (!bits[whole] & ((1 << rest) - 1)).count_ones();
+    }
+    clear
 }
 
 #[cfg(test)]
@@ -66,6 +78,7 @@ mod tests {
                 assert_eq!(find(&bits, at, 512, true), scan);
                 let scan = (at..500).find(|&at| !get(&bits, at));
                 assert_eq!(find(&bits, at, 500, false), scan);
+                assert_eq!(count_clear(&bits, at), (0..at).filter(|&at| !get(&bits, at)).count() as u32);
             }
         }
         put(&mut bits, 3, 490, false);

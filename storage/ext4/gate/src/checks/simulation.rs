@@ -79,7 +79,7 @@ impl Simulation {
     ) -> Result<Vec<Client>> {
         let mut clients = Vec::new();
         for index in 0..count {
-            let client = Client::new(index, volume.clone(), disk.clone(), Random::new(random.next()));
+            let client = Client::new(index, volume.clone(), disk.clone(), Random::new(random.number()));
             world.run(client.settle_in()).map_err(|said| format!("client {index}: {said}"))?;
             clients.push(client);
         }
@@ -125,7 +125,7 @@ fn judge_cut(
         }
         one_moment(logs, &indices).map_err(|said| format!("{manner:?}: {said}"))
     };
-    let seed = random.next();
+    let seed = random.number();
     recover(&pages, setting, seed, judge).map_err(|said| format!("own recovery: {said}"))?;
     if random.once_in(4) {
         repair(&pages, setting, seed, judge).map_err(|said| format!("after e2fsck: {said}"))?;

@@ -52,9 +52,15 @@ impl Site {
     }
 }
 
+/// Operations with what each costs, in microseconds, on something small and on something large.
+type Pairs = Result<Vec<(&'static str, f64, f64)>, String>;
+
+/// One kind of growth.
+type Check = fn() -> Pairs;
+
 /// Prints each comparison; false when one grows too much.
 pub fn growth() -> bool {
-    let checks: [(&str, fn() -> Result<Vec<(&'static str, f64, f64)>, String>); 3] =
+    let checks: [(&str, Check); 3] =
         [("transaction", transactions), ("directory", directories), ("volume", volumes)];
     let mut good = true;
     for (what, check) in checks {
