@@ -172,7 +172,16 @@ impl Ext4Volume {
         let last = shared.last_change();
         shared.commit_through(last).await?;
         // What overwrote blocks may be newer than the last transaction.
-        shared.io.flush().await.map_err(|_| VolumeError::Io)
+        self.flush().await
+    }
+
+    /// Makes safe what the device has. If it cannot, data that nobody committed may be gone.
+    async fn flush(&self) -> Result<(), VolumeError> {
+        let flushed = self.context.shared.io.flush().await;
+        flushed.map_err(|_| {
+            self.context.data.note_failed_flush();
+            VolumeError::Io
+        })
     }
 
     async fn operate<T>(
@@ -326,7 +335,7 @@ impl Volume for Ext4Volume {
         let mut result = shared.commit_through(last).await;
         // A transaction that was on its way already may have had its flush before the data came.
         if needs_flush && result.is_ok() && !is_open {
-            result = shared.io.flush().await.map_err(|_| VolumeError::Io);
+            result = self.flush().await;
         }
         if needs_flush && result.is_err() {
             data.put_needs_flush(ino);

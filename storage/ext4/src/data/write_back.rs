@@ -250,6 +250,11 @@ impl Data {
         }
     }
 
+    /// The device could not make safe what it was given: clients must send again what they did not see committed.
+    pub fn note_failed_flush(&self) {
+        self.losses.set(self.losses.get().wrapping_add(1));
+    }
+
     /// Whether data of a file was lost that nobody was told of; tells it once.
     pub fn take_loss(&self, ino: Ino) -> bool {
         let mut pages = self.pages.borrow_mut();
