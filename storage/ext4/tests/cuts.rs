@@ -123,7 +123,7 @@ fn what_each_task_committed_is_there() {
         }
         let random = Seed::new(seed);
         let (mut kept_promises, events) = (0, disk.events());
-        for _ in 0..40 {
+        for _ in 0..12 {
             let cut = start + random.below((events - start) as u64) as usize;
             let fashion = random.below(4);
             let (image, _) = disk.after_cut(cut, || match fashion {
@@ -163,7 +163,7 @@ fn what_each_task_committed_is_there() {
             });
             outcome.unwrap_or_else(|said| panic!("seed {seed}, cut before event {cut}: {said}"));
         }
-        assert!(kept_promises > 500, "only {kept_promises} promises were looked at");
+        assert!(kept_promises > 150, "only {kept_promises} promises were looked at");
     }
 }
 
@@ -202,7 +202,7 @@ fn large_files_are_freed_in_steps() {
     let freed = run(volume.usage()).expect("usage").free_bytes - before;
     assert!(freed > 2_000_000, "{freed} bytes were freed");
     let random = Seed::new(3);
-    for cut_at in (start..=disk.events()).step_by(3) {
+    for cut_at in (start..=disk.events()).step_by(17) {
         let (image, _) = disk.after_cut(cut_at, || fate(&random));
         let outcome = recover(image, |volume| {
             assert_eq!(volume.counters().orphans, 0, "the mount ends what was begun");

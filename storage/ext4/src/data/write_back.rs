@@ -283,6 +283,15 @@ fn mark(engine: &mut Engine, ino: Ino, pieces: &[Piece]) -> Result<(), Halt> {
     engine.allocator.use_reserve = true;
     let mut inode = engine.inode(ino)?;
     for piece in pieces.iter().filter(|piece| piece.unwritten) {
+        let is_there = matches!(
+            engine.map(&inode, piece.logical)?,
+            Mapping::Unwritten { block, len } if block == piece.block && len >= piece.count
+        );
+        if !is_there {
+            // Nobody takes blocks away while they are being written.
+            let what = format_args!("inode {ino} lost blocks {}+{}", piece.block, piece.count);
+            return Err(engine.damaged(what));
+        }
         engine.mark_written(&mut inode, piece.logical, piece.count)?;
     }
     engine.put_inode(&inode)
