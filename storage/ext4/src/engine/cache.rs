@@ -78,7 +78,14 @@ impl Cache {
     /// Room for about `bytes`.
     pub fn new(block_size: usize, bytes: usize) -> Cache {
         let capacity = (bytes / block_size).max(64);
-        Cache { slots: NumberMap::default(), order: VecDeque::new(), block_size, capacity, hits: 0, misses: 0 }
+        Cache {
+            slots: NumberMap::default(),
+            order: VecDeque::new(),
+            block_size,
+            capacity,
+            hits: 0,
+            misses: 0,
+        }
     }
 
     /// A block, if it is here.
