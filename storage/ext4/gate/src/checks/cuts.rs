@@ -41,7 +41,7 @@ impl Cuts {
         for number in 0..self.cuts {
             let cut = random.index(recorded.record.len() + 1);
             let manner = Manner::EACH[number % Manner::EACH.len()];
-            let mut own = Random::new(random.next());
+            let mut own = Random::new(random.number());
             if self.only.is_none_or(|only| only == number) {
                 let judged = judge(&recorded, cut, manner, setting, &mut own, number);
                 judged.map_err(|said| format!("cut {number} (before event {cut}, {manner:?}): {said}"))?;
@@ -132,14 +132,14 @@ fn judge(
     let expectation = Expectation::since(&recorded.moments[acknowledged..=last]);
     let judge = |found: &Tree, abilities| expectation.judge(found, abilities).map(|_| ());
     let pages = recorded.record.after_cut(cut, manner, random);
-    let seed = random.next();
+    let seed = random.number();
     let what = |what: &'static str| move |said: String| format!("{what}: {said}");
     recover(&pages, setting, seed, judge).map_err(what("own recovery"))?;
     repair(&pages, setting, seed, judge).map_err(what("after e2fsck"))?;
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         replay_by_linux(&pages, recorded.xattrs, judge).map_err(what("replayed by Linux"))?;
     }
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let mut again = pages;
         for _ in 0..1 + random.below(3) {
             again = cut_recovery(&again, setting, random).map_err(what("recovery that is cut"))?;

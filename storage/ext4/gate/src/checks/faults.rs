@@ -39,7 +39,7 @@ enum Place {
 /// Lets the request fail that the seed chooses; a summary.
 pub fn fail(seed: u64) -> Result<String> {
     let mut random = Random::new(seed);
-    let setting = Setting::of(random.next());
+    let setting = Setting::of(random.number());
     let op = *random.pick(&[BlockOp::Write, BlockOp::Write, BlockOp::Read, BlockOp::Flush]);
     let place = *random.pick(&[Place::Journal, Place::Fixed, Place::Files, Place::Files, Place::Anywhere]);
     let count = *random.pick(&[1, 1, 3, u32::MAX]);

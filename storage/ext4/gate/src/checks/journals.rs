@@ -85,7 +85,7 @@ pub fn of_linux(seed: u64, most: usize) -> Result<String> {
 fn looks_like_a_journal(course: &mut Course, linux: &mut Linux, random: &mut Random) -> Result {
     let said = |error: keelson_volume::VolumeError| format!("Linux: {error}");
     let dir = course.tree.root;
-    let name = format!("magic {:x}", random.next()).into_bytes();
+    let name = format!("magic {:x}", random.number()).into_bytes();
     let step = Step::Create {
         dir,
         name: name.clone(),

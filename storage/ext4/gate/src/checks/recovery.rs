@@ -127,7 +127,7 @@ fn probe(backend: &mut dyn Backend) -> Result {
 
 /// Cuts the power while our engine recovers a disk; what the disk then holds.
 pub fn cut_recovery(pages: &Pages, setting: Setting, random: &mut Random) -> Result<Pages> {
-    let seed = random.next();
+    let seed = random.number();
     let world = World::new(seed);
     let disk = sim_disk(pages.clone(), &world, setting, seed);
     disk.start_record();

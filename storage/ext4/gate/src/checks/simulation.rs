@@ -11,7 +11,7 @@ use super::recovery::{Expectation, recover, repair};
 use super::{Result, Setting, judge_disk, sim_disk};
 use crate::backend::{Abilities, Store, own};
 use crate::disk::{Manner, Pages, Record};
-use crate::model::{Tree, walk};
+use crate::model::Tree;
 use crate::random::Random;
 use crate::tools::Image;
 use crate::world::World;
@@ -38,7 +38,7 @@ impl Simulation {
         let image = Image::make(24, &["-b", block_size]);
         let world = World::new(self.seed);
         let disk = sim_disk(Pages::load(image.path()), &world, setting, self.seed);
-        let mut own = own::mount(&world, disk.clone(), setting.memory)?;
+        let own = own::mount(&world, disk.clone(), setting.memory)?;
         let abilities = crate::backend::Backend::abilities(&own);
         let count = 1 + random.index(6);
         let clients = self.start(&world, &own.volume(), &disk, count, &mut random)?;
@@ -49,8 +49,6 @@ impl Simulation {
         world.pass(Duration::from_micros(random.below(400_000)));
         disk.turn_off();
         world.cut_power();
-        // Dropped before the world is, as its tasks were.
-        own = own.quick();
         drop(own);
         judge_disk(&disk)?;
         let logs: Vec<Log> = clients.iter().map(|client| client.take_log()).collect();
@@ -79,7 +77,7 @@ impl Simulation {
     ) -> Result<Vec<Client>> {
         let mut clients = Vec::new();
         for index in 0..count {
-            let client = Client::new(index, volume.clone(), disk.clone(), Random::new(random.next()));
+            let client = Client::new(index, volume.clone(), disk.clone(), Random::new(random.number()));
             world.run(client.settle_in()).map_err(|said| format!("client {index}: {said}"))?;
             clients.push(client);
         }
@@ -125,7 +123,7 @@ fn judge_cut(
         }
         one_moment(logs, &indices).map_err(|said| format!("{manner:?}: {said}"))
     };
-    let seed = random.next();
+    let seed = random.number();
     recover(&pages, setting, seed, judge).map_err(|said| format!("own recovery: {said}"))?;
     if random.once_in(4) {
         repair(&pages, setting, seed, judge).map_err(|said| format!("after e2fsck: {said}"))?;
@@ -144,9 +142,4 @@ fn one_moment(logs: &[Log], indices: &[usize]) -> Result {
         }
         _ => Ok(()),
     }
-}
-
-/// Everything a volume holds, as a client sees it.
-pub fn tree_of(own: &mut own::Own) -> Result<Tree> {
-    walk(own)
 }

@@ -57,7 +57,7 @@ fn pour(course: &mut Course, backend: &mut dyn Backend, random: &mut Random) -> 
     let root = course.tree.root;
     let mut largest = 1 << 20;
     while largest > 0 {
-        let name = format!("fill {:x}", random.next()).into_bytes();
+        let name = format!("fill {:x}", random.number()).into_bytes();
         let step =
             Step::Create { dir: root, name: name.clone(), what: Making::Regular, mode: 0o644, owner: (0, 0) };
         if !attempt(course, backend, &step)? {
@@ -68,7 +68,7 @@ fn pour(course: &mut Course, backend: &mut dyn Backend, random: &mut Random) -> 
         let (mut offset, size) = (0, random.below(4 << 20));
         while offset < size {
             let length = (1 + random.below(largest)) as usize;
-            let step = Step::Write { file, offset, length, fill: random.next() as u8 };
+            let step = Step::Write { file, offset, length, fill: random.number() as u8 };
             if !attempt(course, backend, &step)? {
                 largest /= 4;
                 break;

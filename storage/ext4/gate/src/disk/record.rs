@@ -185,7 +185,7 @@ impl Record {
             Manner::AllButOne if index == missing => Fate::Gone,
             Manner::AllButOne => Fate::There,
             Manner::Some => [Fate::There, Fate::Gone][random.index(2)],
-            Manner::Torn => [Fate::There, Fate::Gone, Fate::Torn(random.next())][random.index(3)],
+            Manner::Torn => [Fate::There, Fate::Gone, Fate::Torn(random.number())][random.index(3)],
         };
         for (index, (position, data, through)) in later.into_iter().enumerate() {
             let fate = if through { Fate::There } else { fate(index) };
@@ -328,7 +328,7 @@ mod tests {
         let mut record = Record::new(Pages::zeros(64 * PAGE as u64));
         let mut random = Random::new(5);
         for id in 0..2000 {
-            record.begin(id, random.below(64) * PAGE as u64, &[random.next() as u8; PAGE]);
+            record.begin(id, random.below(64) * PAGE as u64, &[random.number() as u8; PAGE]);
             record.done(id);
             if random.once_in(50) {
                 record.flush_begin(10_000 + id);

@@ -130,7 +130,7 @@ impl Many for own::Own {
     /// One inode for ten names: the image is small.
     fn link_or_create(&mut self, dir: keelson_volume::FileId, name: &[u8], number: u32) -> Result {
         let said = |error: keelson_volume::VolumeError| error.to_string();
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             let made = self.create(dir, name, new_object(&Making::Regular, 0o644, (0, 0)));
             return made.map(|_| ()).map_err(said);
         }

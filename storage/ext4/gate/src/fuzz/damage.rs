@@ -62,7 +62,7 @@ impl Damage {
             1..7 => Act::Put(offset, value(survey, width, order, random)),
             7..9 => Act::Add(offset, width, *random.pick(&[1, -1, 2, -2, 4, -4, 8, 12, 256]), order),
             9 => {
-                let any = random.next() as u8;
+                let any = random.number() as u8;
                 Act::Fill(random.index(target.length), *random.pick(&[0, 0xff, any]))
             }
             10 => {
@@ -140,7 +140,7 @@ fn value(survey: &Survey, width: usize, order: Order, random: &mut Random) -> Ve
     let geometry = &survey.geometry;
     let size = geometry.block_size as u64;
     let other = random.pick(&survey.targets).position / size;
-    let any = [random.next(), random.below(geometry.blocks), random.below(u64::from(geometry.inodes) + 2)];
+    let any = [random.number(), random.below(geometry.blocks), random.below(u64::from(geometry.inodes) + 2)];
     let of = [
         0,
         1,

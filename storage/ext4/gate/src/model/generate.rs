@@ -109,7 +109,7 @@ fn attempt(tree: &Tree, bytes: u64, random: &mut Random, limits: &Limits) -> Opt
             };
             let end = (offset + length).min(limits.file);
             let offset = offset.min(end - 1);
-            let fill = random.next() as u8;
+            let fill = random.number() as u8;
             Some(Step::Write { file, offset, length: (end - offset) as usize, fill })
         }
         _ => None,
@@ -139,11 +139,11 @@ fn fresh_name(random: &mut Random) -> Vec<u8> {
         1..5 => 20 + random.below(40),
         _ => 3 + random.below(9),
     };
-    let mut name = format!("n{:x}", random.next()).into_bytes();
+    let mut name = format!("n{:x}", random.number()).into_bytes();
     while (name.len() as u64) < length {
         // Names are bytes; not all of them are letters.
         let byte =
-            if random.once_in(10) { 0x80 | random.next() as u8 } else { b'a' + random.below(26) as u8 };
+            if random.once_in(10) { 0x80 | random.number() as u8 } else { b'a' + random.below(26) as u8 };
         name.push(byte);
     }
     name.truncate(length as usize);
