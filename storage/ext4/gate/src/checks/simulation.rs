@@ -11,7 +11,7 @@ use super::recovery::{Expectation, recover, repair};
 use super::{Result, Setting, judge_disk, sim_disk};
 use crate::backend::{Abilities, Store, own};
 use crate::disk::{Manner, Pages, Record};
-use crate::model::{Tree, walk};
+use crate::model::Tree;
 use crate::random::Random;
 use crate::tools::Image;
 use crate::world::World;
@@ -38,7 +38,7 @@ impl Simulation {
         let image = Image::make(24, &["-b", block_size]);
         let world = World::new(self.seed);
         let disk = sim_disk(Pages::load(image.path()), &world, setting, self.seed);
-        let mut own = own::mount(&world, disk.clone(), setting.memory)?;
+        let own = own::mount(&world, disk.clone(), setting.memory)?;
         let abilities = crate::backend::Backend::abilities(&own);
         let count = 1 + random.index(6);
         let clients = self.start(&world, &own.volume(), &disk, count, &mut random)?;
@@ -49,8 +49,6 @@ impl Simulation {
         world.pass(Duration::from_micros(random.below(400_000)));
         disk.turn_off();
         world.cut_power();
-        // Dropped before the world is, as its tasks were.
-        own = own.quick();
         drop(own);
         judge_disk(&disk)?;
         let logs: Vec<Log> = clients.iter().map(|client| client.take_log()).collect();
@@ -144,9 +142,4 @@ fn one_moment(logs: &[Log], indices: &[usize]) -> Result {
         }
         _ => Ok(()),
     }
-}
-
-/// Everything a volume holds, as a client sees it.
-pub fn tree_of(own: &mut own::Own) -> Result<Tree> {
-    walk(own)
 }
