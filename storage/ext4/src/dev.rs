@@ -4,11 +4,13 @@
 mod disk;
 mod e2fsprogs;
 mod host;
+mod mounted;
 mod slow;
 
 pub use disk::{DiskEvent, FileDisk, Kept, SimDisk};
 pub use e2fsprogs::{Scratch, debugfs, e2fsck, mke2fs};
 pub use host::Host;
+pub use mounted::Mounted;
 pub use slow::SlowDisk;
 
 use keelson_hal::Entropy;

@@ -74,6 +74,8 @@ pub enum Kind {
     },
     /// A block of extended attributes.
     Attributes,
+    /// The target of a symbolic link.
+    Target,
 }
 
 /// The filesystem in memory.
@@ -97,6 +99,8 @@ pub struct Engine {
     pub next_generation: u32,
     /// Nothing can be changed any more, or ever.
     pub read_only: bool,
+    /// Used blocks of the inode table that was looked into last: a hint for reading some together.
+    inode_table: core::ops::Range<BlockNr>,
     operation: Operation,
 }
 
@@ -111,6 +115,7 @@ impl Engine {
             now: Time::default(),
             next_generation: generation,
             read_only: false,
+            inode_table: 0..0,
             operation: Operation::default(),
             journal,
             geometry,

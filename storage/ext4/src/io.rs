@@ -37,6 +37,7 @@ pub struct Io {
     /// Blocks of the longest request.
     longest: usize,
     has_cache: bool,
+    writes_through: bool,
     counters: Cell<IoCounters>,
 }
 
@@ -53,6 +54,7 @@ impl Io {
         Io {
             longest: (geometry.max_transfer.min(LONGEST) / block_size).max(1),
             has_cache: geometry.write_cache,
+            writes_through: geometry.write_through && geometry.write_cache,
             block_size,
             device,
             counters: Cell::default(),
@@ -62,6 +64,11 @@ impl Io {
     /// The device's name.
     pub fn name(&self) -> &str {
         self.device.name()
+    }
+
+    /// Blocks of the longest request.
+    pub fn longest(&self) -> u32 {
+        u32::try_from(self.longest).unwrap_or(u32::MAX)
     }
 
     /// What went to the device.
@@ -124,6 +131,10 @@ impl Io {
     /// Writes runs of blocks, in any order; neighbours go together. Ends when all of it has ended, also after an error,
     /// of which the first is returned.
     pub async fn write(&self, runs: Vec<(BlockNr, Vec<u8>)>) -> Result<(), BlockError> {
+        self.write_as(BlockOp::Write, runs).await
+    }
+
+    async fn write_as(&self, op: BlockOp, runs: Vec<(BlockNr, Vec<u8>)>) -> Result<(), BlockError> {
         let mut flight = Flight { device: &*self.device, tickets: VecDeque::new() };
         let mut result = Ok(());
         for (block, buffer) in self.join(runs) {
@@ -131,7 +142,7 @@ impl Io {
                 counters.writes += 1;
                 counters.write_bytes += buffer.len() as u64;
             });
-            let mut request = self.request(BlockOp::Write, block, buffer);
+            let mut request = self.request(op, block, buffer);
             loop {
                 match self.device.submit(request) {
                     Ok(ticket) => break flight.tickets.push_back(ticket),
@@ -153,8 +164,11 @@ impl Io {
 
     /// Writes a run of blocks that is safe when this returns.
     pub async fn write_through(&self, run: (BlockNr, Vec<u8>)) -> Result<(), BlockError> {
-        self.write([run].into()).await?;
-        self.flush().await
+        if !self.writes_through {
+            self.write([run].into()).await?;
+            return self.flush().await;
+        }
+        self.write_as(BlockOp::WriteThrough, [run].into()).await
     }
 
     /// Makes every write that has ended safe from a power cut.

@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+mod data;
 #[cfg(any(test, feature = "dev"))]
 pub mod dev;
 pub mod directory;
@@ -23,12 +24,20 @@ pub mod io;
 pub mod journal;
 pub mod layout;
 pub mod mount;
+mod operations;
+mod orphans;
 pub mod shared;
 pub mod space;
+mod state;
 pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod usage;
+mod volume;
 pub mod xattr;
 
 pub use error::MountError;
+pub use mount::Options;
+pub use stats::{CacheCounters, Counters, DataCounters};
+pub use usage::Amount;
+pub use volume::Ext4Volume;

@@ -15,8 +15,10 @@ use keelson_volume::{Time, VolumeError};
 const NANOS: u64 = 1_000_000_000;
 /// Times an operation is run anew for a block that it lacks. Each needs a few; a damaged disk can send it around.
 const MISSES: usize = 10_000;
-/// Times an operation is tried while there is too little room for data that is written later.
-const CROWDED: usize = 3;
+/// Times a block is read anew because transactions were committed meanwhile.
+const RELOADS: usize = 100;
+/// Times an operation is tried anew when room was made: what is being made room for already may be for others.
+const CROWDED: usize = 2;
 
 /// A mounted filesystem, as its tasks see it.
 pub struct Shared {
@@ -39,6 +41,8 @@ pub struct Shared {
     pub data_progress: Notify,
     /// Data should be written back: somebody waits for room.
     pub data_work: Notify,
+    /// As much room was made as there could be.
+    pub room_made: Notify,
     /// The filesystem is to be closed by the journal's task.
     pub(crate) is_stopping: Cell<bool>,
     /// It was closed, and whether all went well.
@@ -59,6 +63,7 @@ impl Shared {
             journal_progress: Notify::new(),
             data_progress: Notify::new(),
             data_work: Notify::new(),
+            room_made: Notify::new(),
             is_stopping: Cell::new(false),
             closed: Cell::new(None),
         })
@@ -96,6 +101,7 @@ impl Shared {
                 Halt::Fail(error) => return Err(error),
                 Halt::Need(block, kind) if misses < MISSES => {
                     misses += 1;
+                    self.engine.borrow_mut().counters.metadata_misses += 1;
                     self.load(block, kind).await?;
                 }
                 Halt::Need(..) => return Err(VolumeError::TryLater),
@@ -107,11 +113,14 @@ impl Shared {
                 }
                 Halt::Crowded if crowded < CROWDED => {
                     crowded += 1;
-                    let progress = self.data_progress.notified();
+                    let made = self.room_made.notified();
                     self.data_work.notify();
-                    progress.await;
+                    made.await;
                 }
-                Halt::Crowded => return Err(VolumeError::NoSpace),
+                Halt::Crowded => {
+                    self.engine.borrow_mut().counters.no_space += 1;
+                    return Err(VolumeError::NoSpace);
+                }
             }
         }
     }
@@ -128,7 +137,10 @@ impl Shared {
             };
             match halt {
                 Halt::Fail(error) => return Err(error),
-                Halt::Need(block, kind) => self.load(block, kind).await?,
+                Halt::Need(block, kind) => {
+                    self.engine.borrow_mut().counters.metadata_misses += 1;
+                    self.load(block, kind).await?;
+                }
                 Halt::Busy(ino) => self.writes_ended(ino).await,
                 Halt::Crowded => return Err(VolumeError::NoSpace),
             }
@@ -192,32 +204,48 @@ impl Shared {
             self.engine.borrow_mut().damaged(damaged);
             return Err(VolumeError::Io);
         }
-        let data = match self.io.read(block, 1).await {
-            Ok(data) => data,
-            Err(error) => {
-                let mut engine = self.engine.borrow_mut();
-                engine.counters.read_errors += 1;
-                // A bad sector costs its group only.
-                match kind {
-                    Kind::BlockBitmap(group) => engine.allocator.avoid_blocks(group),
-                    Kind::InodeBitmap(group) => engine.allocator.avoid_inodes(group),
-                    _ => {}
+        for _ in 0..RELOADS {
+            let (blocks, sequence) = {
+                let engine = self.engine.borrow();
+                (engine.together(block, kind), engine.journal.running.sequence)
+            };
+            let data = match self.io.read(blocks.start, (blocks.end - blocks.start) as usize).await {
+                Ok(data) => data,
+                Err(error) => {
+                    let mut engine = self.engine.borrow_mut();
+                    engine.counters.read_errors += 1;
+                    // A bad sector costs its group only.
+                    match kind {
+                        Kind::BlockBitmap(group) => engine.allocator.avoid_blocks(group),
+                        Kind::InodeBitmap(group) => engine.allocator.avoid_inodes(group),
+                        _ => {}
+                    }
+                    log::error!(target: "ext4", "{}: reading {kind:?} in block {block}: {error}", self.io.name());
+                    return Err(VolumeError::Io);
                 }
-                log::error!(target: "ext4", "{}: reading {kind:?} in block {block}: {error}", self.io.name());
+            };
+            let mut engine = self.engine.borrow_mut();
+            if engine.cache.peek(block).is_some() {
+                return Ok(());
+            }
+            // Somebody else may have been faster, have changed a block, and, if that is committed, even have got rid of
+            // it again: then what was read may be older.
+            if engine.journal.is_committed(sequence) {
+                continue;
+            }
+            let at = (block - blocks.start) as usize * geometry.block_size;
+            if !seal::is_sound(&data[at..at + geometry.block_size], block, kind, &geometry) {
+                engine.damaged(format_args!("{kind:?} in block {block} has a wrong checksum"));
                 return Err(VolumeError::Io);
             }
-        };
-        let mut engine = self.engine.borrow_mut();
-        // Somebody else may have been faster, and have changed it since.
-        if engine.cache.peek(block).is_some() {
+            for (block, data) in blocks.zip(data.chunks_exact(geometry.block_size)) {
+                if engine.cache.peek(block).is_none() {
+                    engine.cache.insert(block, kind, data.into());
+                }
+            }
             return Ok(());
         }
-        if !seal::is_sound(&data, block, kind, &geometry) {
-            engine.damaged(format_args!("{kind:?} in block {block} has a wrong checksum"));
-            return Err(VolumeError::Io);
-        }
-        engine.cache.insert(block, kind, data.into_boxed_slice());
-        Ok(())
+        Err(VolumeError::TryLater)
     }
 
     /// Waits until no write of an inode's data is under way any more, or might be.

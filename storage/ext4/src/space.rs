@@ -102,7 +102,11 @@ impl Allocator {
     ///
     /// [`Halt::Crowded`] when so many are not available.
     pub fn reserve(&mut self, blocks: u64) -> Result<(), Halt> {
-        if blocks > self.available() {
+        let available = match self.use_reserve {
+            true => self.free_blocks.saturating_sub(self.promised),
+            false => self.available(),
+        };
+        if blocks > available {
             return Err(Halt::Crowded);
         }
         self.promised += blocks;

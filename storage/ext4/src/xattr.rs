@@ -178,6 +178,7 @@ impl Engine {
     fn attribute_references(&mut self, inode: &Inode) -> Result<u32, Halt> {
         let block = inode.attributes;
         if self.geometry.holds(block, 1)
+            && !self.allocator.is_system(block, 1)
             && let Some(references) = format::references(self.read(block, Kind::Attributes)?)
         {
             return Ok(references);

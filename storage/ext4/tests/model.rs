@@ -2,13 +2,11 @@
 
 mod common;
 
-use common::check_listing;
-use keelson_ext4::dev::{FileDisk, Seed, e2fsck, log_to_stderr, mke2fs, mount, run};
-use keelson_ext4::{Ext4Volume, Options};
+use common::{Mounted, check_listing, mount, new, run};
+use keelson_ext4::Options;
+use keelson_ext4::dev::{FileDisk, Seed, e2fsck, log_to_stderr, mke2fs};
 use keelson_hal::Entropy;
-use keelson_volume::{
-    ClearSetid, FileId, FileType, NewObject, ObjectKind, SetAttributes, SetTime, Volume, VolumeError,
-};
+use keelson_volume::{ClearSetid, FileId, FileType, ObjectKind, SetAttributes, Volume, VolumeError};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -52,13 +50,9 @@ impl Model {
 }
 
 struct Test {
-    volume: Ext4Volume,
+    volume: Mounted,
     model: Model,
     random: Rc<Seed>,
-}
-
-fn new(kind: ObjectKind<'_>) -> NewObject<'_> {
-    NewObject { kind, mode: 0o640, uid: 3, gid: 4, atime: SetTime::Now, mtime: SetTime::Now }
 }
 
 impl Test {
@@ -101,7 +95,10 @@ impl Test {
                 check_listing(&self.volume, self.any_dir());
             }
             18 => self.check_gone(),
-            _ if self.below(4) == 0 => run(self.volume.commit(self.volume.root())).expect("commit"),
+            _ if self.below(4) == 0 => {
+                let id = self.any_file().unwrap_or(self.volume.root());
+                run(self.volume.commit(id)).expect("commit");
+            }
             _ => {}
         }
     }
@@ -299,7 +296,7 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
         run(test.volume.unmount()).expect("unmount");
         e2fsck(scratch.path()).unwrap_or_else(|said| panic!("seed {seed}: {said}"));
     } else {
-        run(test.volume.commit(test.volume.root())).expect("commit");
+        run(test.volume.sync()).expect("sync");
     }
     test.volume = open(seed + 1);
     test.check_all();
@@ -317,7 +314,7 @@ fn random_operations() {
 /// With hardly any memory everything is evicted, checkpointed and read again all the time.
 #[test]
 fn random_operations_in_little_memory() {
-    let options = Options { cache_bytes: 0, journal_bytes: 100_000, read_only: false };
+    let options = Options { cache_bytes: 0, ..Options::default() };
     for seed in 10..13 {
         check(seed, 2500, &["-b", "1024"], options);
     }

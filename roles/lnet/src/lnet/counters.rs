@@ -1,5 +1,6 @@
 //! Counters: cells that one core adds to.
 
+use super::health::HealthError;
 use super::show::{ByType, DropReasons, StatisticsStatus, TrafficStatus};
 use core::cell::Cell;
 use keelson_lnet_wire::message::Kind;
@@ -116,15 +117,35 @@ pub(crate) struct Statistics {
     pub dropped: Volume,
     pub drops: Drops,
     pub response_timeout: Count,
+    pub local_interrupt: Count,
     pub local_dropped: Count,
+    pub local_aborted: Count,
     pub local_no_route: Count,
+    pub local_timeout: Count,
     pub local_error: Count,
     pub remote_dropped: Count,
     pub remote_error: Count,
+    pub remote_timeout: Count,
     pub network_timeout: Count,
 }
 
 impl Statistics {
+    /// The counter of a failure.
+    pub fn of(&self, error: HealthError) -> &Count {
+        match error {
+            HealthError::LocalInterrupt => &self.local_interrupt,
+            HealthError::LocalDropped => &self.local_dropped,
+            HealthError::LocalAborted => &self.local_aborted,
+            HealthError::LocalNoRoute => &self.local_no_route,
+            HealthError::LocalError => &self.local_error,
+            HealthError::LocalTimeout => &self.local_timeout,
+            HealthError::RemoteError => &self.remote_error,
+            HealthError::RemoteDropped => &self.remote_dropped,
+            HealthError::RemoteTimeout => &self.remote_timeout,
+            HealthError::NetworkTimeout => &self.network_timeout,
+        }
+    }
+
     pub fn status(&self, waiting: usize) -> StatisticsStatus {
         StatisticsStatus {
             msgs_alloc: self.in_memory.get(),
@@ -132,11 +153,15 @@ impl Statistics {
             rst_alloc: waiting as u64,
             send_count: self.sent.count.get(),
             response_timeout_count: self.response_timeout.get(),
+            local_interrupt_count: self.local_interrupt.get(),
             local_dropped_count: self.local_dropped.get(),
+            local_aborted_count: self.local_aborted.get(),
             local_no_route_count: self.local_no_route.get(),
+            local_timeout_count: self.local_timeout.get(),
             local_error_count: self.local_error.get(),
             remote_dropped_count: self.remote_dropped.get(),
             remote_error_count: self.remote_error.get(),
+            remote_timeout_count: self.remote_timeout.get(),
             network_timeout_count: self.network_timeout.get(),
             recv_count: self.received.count.get(),
             route_count: self.routed.count.get(),
@@ -187,14 +212,9 @@ impl Statistics {
             &drops.send_failed,
             &drops.not_expressible,
             &self.response_timeout,
-            &self.local_dropped,
-            &self.local_no_route,
-            &self.local_error,
-            &self.remote_dropped,
-            &self.remote_error,
-            &self.network_timeout,
         ] {
             count.clear();
         }
+        HealthError::ALL.into_iter().for_each(|error| self.of(error).clear());
     }
 }

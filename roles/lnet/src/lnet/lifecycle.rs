@@ -275,6 +275,9 @@ impl Lnet {
     async fn release_delayed(self: Rc<Self>) {
         loop {
             let changed = self.faults.changed.notified();
+            while let Some((message, error)) = self.faults.next_failed() {
+                self.failed_on_purpose(message, error);
+            }
             while let Some(message) = self.faults.due(self.handle.now()) {
                 self.dispatch(message);
             }

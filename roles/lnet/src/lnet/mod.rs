@@ -10,6 +10,7 @@
 //!           `-- requests               what waits for an answer
 //!   credits, pools, tag    what a message may occupy, and gives back when it is dropped
 //!   ni, peer               interfaces and neighbours
+//!   configured             peers by name
 //!   fault                  messages lost or delayed on purpose
 //!   lifecycle, forwarding  up, down, interfaces, drain
 //!   show, snapshot         all of it as plain data
@@ -28,11 +29,13 @@
 //! policies, multi-rail forwarding (the header is never changed), network types other than TCP.
 
 mod config;
+mod configured;
 mod counters;
 mod credits;
 mod fault;
 mod forwarding;
 mod gateways;
+mod health;
 mod lifecycle;
 mod local;
 mod ni;
@@ -53,8 +56,11 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::{LnetConfig, NiConfig, RouteConfig, Tunables};
+pub use config::{AddressChoice, LnetConfig, NiConfig, RouteConfig, Tunables};
+pub use configured::{PeerConfig, PeerError};
 pub use fault::{AddFaultError, FaultAction, FaultRule, NidPattern, Often};
+pub use forwarding::Routed;
+pub use health::{HealthError, HealthErrors};
 pub use lifecycle::{AddNiError, Stop, StopError};
 pub use local::PutArgs;
 pub use peer::PeerNi;

@@ -5,7 +5,7 @@ use super::credits::Class;
 use super::fault::Fate;
 use super::peer::{Charge, PeerNi};
 use super::requests::Awaited;
-use super::send::NoHop;
+use super::send::{NoHop, carries};
 use super::{Life, Lnet, ping};
 use crate::lnd::{Disposition, LndUpper, NiId, SendError};
 use crate::message::Message;
@@ -156,11 +156,13 @@ impl Lnet {
             return Verdict::Drop(|drops| &drops.not_routing);
         }
         match self.next_hop(&header.dest_nid, Some(from)) {
+            // Now rather than when it would be sent: its payload shall not take a buffer for nothing.
+            Ok(next) if !carries(&next, header) => Verdict::Drop(|drops| &drops.not_expressible),
             Ok(next) if !next.is_given_up() || next.takes_probe(self.handle.now()) => Verdict::Forward(next),
             Ok(_) => Verdict::Drop(|drops| &drops.next_hop_dead),
             Err(NoHop::Loop) => Verdict::Drop(|drops| &drops.loops),
             Err(NoHop::TableFull) => Verdict::Drop(|drops| &drops.no_peer),
-            Err(NoHop::NoRoute) => {
+            Err(NoHop::NoRoute | NoHop::NoFamily) => {
                 self.books.statistics.local_no_route.one();
                 Verdict::Drop(|drops| &drops.no_route)
             }

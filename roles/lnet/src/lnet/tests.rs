@@ -1,9 +1,11 @@
 //! The rules of LNet, one by one.
 
 mod captures;
+mod configured;
 mod faults;
 mod flow;
 mod forward;
+mod large;
 mod lifecycle;
 mod nodes;
 mod ping;

@@ -52,6 +52,7 @@ fn geometry_of(bytes: u64, read_only: bool) -> BlockGeometry {
         sectors: bytes / SECTOR_SIZE as u64,
         read_only,
         write_cache: true,
+        write_through: false,
         max_transfer: 1 << 20,
         queue_depth: QUEUE,
     }
@@ -92,6 +93,7 @@ impl BlockDevice for FileDisk {
             BlockOp::Read => self.file.read_exact_at(&mut buffer, position),
             BlockOp::Write => self.file.write_all_at(&buffer, position),
             BlockOp::Flush => Ok(()),
+            BlockOp::WriteThrough => Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(self.done.put(result.map_err(|_| BlockError::Io), buffer))
     }
@@ -114,6 +116,8 @@ impl BlockDevice for FileDisk {
 pub enum DiskEvent {
     /// A write of these bytes at this byte position.
     Write(u64, Vec<u8>),
+    /// The same, safe from a power cut by itself.
+    WriteThrough(u64, Vec<u8>),
     /// A flush.
     Flush,
     /// A note of the test.
@@ -127,6 +131,7 @@ pub struct SimDisk {
     content: RefCell<Vec<u8>>,
     events: RefCell<Vec<DiskEvent>>,
     recording: bool,
+    write_through: Cell<bool>,
     /// Requests of this kind fail: first this many succeed, then that many fail.
     failing: Cell<Option<(BlockOp, u32, u32)>>,
     done: Done,
@@ -141,9 +146,16 @@ impl SimDisk {
             content: RefCell::new(image),
             events: RefCell::new(Vec::new()),
             recording,
+            write_through: Cell::new(false),
             failing: Cell::new(None),
             done: Done::default(),
         })
+    }
+
+    /// Lets the disk say that it takes [`BlockOp::WriteThrough`]. Before it is mounted.
+    pub fn with_write_through(self: Rc<SimDisk>) -> Rc<SimDisk> {
+        self.write_through.set(true);
+        self
     }
 
     /// Lets requests of a kind fail after `good` further ones; `None` ends it.
@@ -181,8 +193,9 @@ impl SimDisk {
         let mut note = None;
         for (index, event) in events[..cut].iter().enumerate() {
             match event {
-                DiskEvent::Write(position, data) => {
-                    let fate = if index < flushed { Kept::All } else { kept() };
+                DiskEvent::Write(position, data) | DiskEvent::WriteThrough(position, data) => {
+                    let safe = index < flushed || matches!(event, DiskEvent::WriteThrough(..));
+                    let fate = if safe { Kept::All } else { kept() };
                     for (piece, data) in data.chunks(ATOMIC).enumerate() {
                         let start = *position as usize + piece * ATOMIC;
                         if fate == Kept::All || (fate == Kept::Torn && kept() == Kept::All) {
@@ -215,10 +228,14 @@ impl SimDisk {
                 buffer.copy_from_slice(place);
                 Ok(())
             }
-            (BlockOp::Write, Some(place)) => {
+            (BlockOp::Write | BlockOp::WriteThrough, Some(place)) => {
                 place.copy_from_slice(&buffer);
                 if self.recording {
-                    self.events.borrow_mut().push(DiskEvent::Write(start as u64, buffer.clone()));
+                    let event = match op {
+                        BlockOp::WriteThrough => DiskEvent::WriteThrough,
+                        _ => DiskEvent::Write,
+                    };
+                    self.events.borrow_mut().push(event(start as u64, buffer.clone()));
                 }
                 Ok(())
             }
@@ -258,7 +275,7 @@ impl BlockDevice for SimDisk {
     }
 
     fn geometry(&self) -> BlockGeometry {
-        self.geometry
+        BlockGeometry { write_through: self.write_through.get(), ..self.geometry }
     }
 
     fn submit(&self, request: BlockRequest) -> Result<Ticket, BlockRequest> {

@@ -1,9 +1,10 @@
 //! A host without a machine: executor, virtual time, and randomness from a seed.
 
 use super::Seed;
+use crate::{Ext4Volume, MountError, Options};
 use keelson_exec::sim::SimClock;
 use keelson_exec::{Executor, Handle};
-use keelson_hal::Park;
+use keelson_hal::{BlockDevice, Park};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,6 +66,16 @@ impl Host {
                 self.clock.park(self.executor.rest_until());
             }
         }
+    }
+
+    /// Mounts the filesystem on a device.
+    pub fn mount(&self, device: Rc<dyn BlockDevice>, options: Options) -> Result<Ext4Volume, MountError> {
+        self.run(Ext4Volume::mount(device, self.handle(), self.entropy(), options))
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Rc<SimClock> {
+        self.clock.clone()
     }
 
     /// Lets tasks run for so much virtual time.

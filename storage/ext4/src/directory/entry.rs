@@ -64,7 +64,7 @@ impl Shape {
         let mut before = None;
         for entry in self.entries(block, 0) {
             let entry = entry?;
-            if entry.name == name && entry.ino != 0 {
+            if is_same(entry.name, name) && entry.ino != 0 {
                 let (at, length, ino, file_type) = (entry.at, entry.length, entry.ino, entry.file_type);
                 return Ok(Some(Found { at, length, before, ino, file_type }));
             }
@@ -196,6 +196,16 @@ impl<'a> Entries<'a> {
         let file_type = if self.file_types { file_type } else { 0 };
         Some(Entry { at, length, ino, file_type, name })
     }
+}
+
+/// True for equal names. Most are told apart without comparing them from the start, which is often the same in a
+/// whole directory.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && one.last() == other.last()
+        && one.get(one.len() / 2) == other.get(other.len() / 2)
+        && one == other
 }
 
 /// True for a name that could lead out of the directory.

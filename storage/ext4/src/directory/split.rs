@@ -1,6 +1,6 @@
 //! How a hash tree comes to be and grows: blocks of names and index blocks are divided when they are full.
 
-use super::entry::{Broken, New, Shape, need};
+use super::entry::{Broken, Entry, New, Shape, need};
 use super::hash::{Hasher, Version};
 use super::index::{
     CONTINUED, ENTRY, FIELDS_LENGTH, Frame, LEVELS_MOST, NODE_START, Path, ROOT_FIELDS, ROOT_START, block_at,
@@ -14,12 +14,12 @@ use crate::layout::inode::{INDEXED, Inode};
 use alloc::vec::Vec;
 use keelson_volume::VolumeError;
 
-/// An entry that is to move.
+/// An entry on its way to another place.
 #[derive(Clone, Copy)]
-struct Piece {
+struct Piece<'a> {
     hash: u32,
-    at: usize,
     used: usize,
+    entry: New<'a>,
 }
 
 impl Engine {
@@ -27,7 +27,9 @@ impl Engine {
     pub(super) fn tree_plant(&mut self, dir: &mut Inode) -> Result<(), Halt> {
         let first = self.dir_block(dir, 0)?;
         let hasher = Hasher::new(Version::of_new(&self.geometry), &self.geometry);
-        let pieces = self.dir_names(dir, first, |shape, raw| {
+        let content = self.read(first, kind(dir))?.to_vec();
+        let pieces = self.dir_names(dir, first, |shape, _| {
+            let raw = &content[..];
             let mut dots = shape.entries(raw, 0);
             let (dot, dot_dot) = (dots.next().ok_or(Broken(0))??, dots.next().ok_or(Broken(0))??);
             if dot.name != b"." || dot.length != DOTS || dot_dot.name != b".." {
@@ -35,10 +37,9 @@ impl Engine {
             }
             pieces(shape, raw, dot_dot.at + dot_dot.length, &hasher)
         })?;
-        let content = self.read(first, kind(dir))?.to_vec();
         let (logical, leaf) = self.dir_grow(dir)?;
         let geometry = self.geometry;
-        pack(Shape::new(&geometry), &content, &pieces, self.fresh(leaf, kind(dir)));
+        pack(Shape::new(&geometry), &pieces, self.fresh(leaf, kind(dir)));
         let raw = self.edit(first, kind(dir), 0..geometry.block_size)?;
         raw[ROOT_FIELDS..].fill(0);
         put_u16(raw, DOTS + 4, (geometry.block_size - DOTS) as u16);
@@ -59,43 +60,37 @@ impl Engine {
         if self.dir_put(dir, leaf, new)? {
             return Ok(());
         }
-        let mut pieces = self.dir_names(dir, leaf, |shape, raw| pieces(shape, raw, 0, &root.hasher))?;
-        let shape = Shape::new(&self.geometry);
         let content = self.read(leaf, kind(dir))?.to_vec();
+        let mut pieces = self.dir_names(dir, leaf, |shape, _| pieces(shape, &content, 0, &root.hasher))?;
+        pieces.push(Piece { hash, used: need(new.name.len()), entry: *new });
+        let shape = Shape::new(&self.geometry);
         let used: usize = pieces.iter().map(|piece| piece.used).sum();
-        let target = if used + need(new.name.len()) <= shape.end / 4 * 3 {
+        if used <= shape.end / 4 * 3 {
             // There is room enough, only in pieces.
-            pack(shape, &content, &pieces, self.edit(leaf, kind(dir), 0..content.len())?);
-            leaf
-        } else {
-            pieces.sort_by_key(|piece| piece.hash);
-            let (low, high) =
-                pieces.split_at(boundary(&pieces, used, hash, shape.end - need(new.name.len())));
-            let (Some(last), Some(first)) = (low.last(), high.first()) else {
-                return Err(
-                    self.damaged(format_args!("directory {} has a full block without names", dir.ino))
-                );
-            };
-            let is_continued = last.hash == first.hash;
-            if is_continued {
-                self.check_chain(dir, &path, first.hash)?;
-            }
-            self.tree_make_room(dir, &mut path)?;
-            let (logical, upper) = self.dir_grow(dir)?;
-            pack(shape, &content, high, self.fresh(upper, kind(dir)));
-            pack(shape, &content, low, self.edit(leaf, kind(dir), 0..content.len())?);
-            let from = if is_continued { first.hash | CONTINUED } else { first.hash };
-            if let Some(frame) = path.frames().last() {
-                self.index_insert(dir, frame, from, logical)?;
-            }
-            if hash >= first.hash { upper } else { leaf }
-        };
-        if !self.dir_put(dir, target, new)? {
+            pack(shape, &pieces, self.edit(leaf, kind(dir), 0..content.len())?);
+            return Ok(());
+        }
+        pieces.sort_unstable_by_key(|piece| piece.hash);
+        let (low, high) = pieces.split_at(boundary(&pieces, used, shape.end));
+        // One entry cannot fill a block.
+        let (Some(last), Some(first)) = (low.last(), high.first()) else {
             return Err(
                 self.damaged(format_args!("directory {} has a block that cannot be divided", dir.ino))
             );
+        };
+        let is_continued = last.hash == first.hash;
+        if is_continued {
+            self.check_chain(dir, &path, first.hash)?;
         }
-        Ok(())
+        self.tree_make_room(dir, &mut path)?;
+        let (logical, upper) = self.dir_grow(dir)?;
+        pack(shape, high, self.fresh(upper, kind(dir)));
+        pack(shape, low, self.edit(leaf, kind(dir), 0..content.len())?);
+        let from = if is_continued { first.hash | CONTINUED } else { first.hash };
+        match path.frames().last() {
+            Some(frame) => self.index_insert(dir, frame, from, logical),
+            None => Ok(()),
+        }
     }
 
     /// The block of names that a path leads to.
@@ -204,27 +199,28 @@ impl Engine {
 }
 
 /// The entries of a block from byte `from` on, in the order in which they lie there.
-fn pieces(shape: Shape, raw: &[u8], from: usize, hasher: &Hasher) -> Result<Vec<Piece>, Broken> {
+fn pieces<'a>(shape: Shape, raw: &'a [u8], from: usize, hasher: &Hasher) -> Result<Vec<Piece<'a>>, Broken> {
     let mut pieces = Vec::with_capacity(128);
     for entry in shape.entries(raw, from) {
-        let entry = entry?;
-        if entry.ino != 0 {
-            pieces.push(Piece { hash: hasher.major(entry.name), at: entry.at, used: entry.used() });
+        let Entry { ino, file_type, name, .. } = entry?;
+        if ino != 0 {
+            let entry = New { name, ino, file_type };
+            pieces.push(Piece { hash: hasher.major(name), used: need(name.len()), entry });
         }
     }
     Ok(pieces)
 }
 
-/// Where to divide sorted entries. As near to the middle as one hash does not come to both sides and that of a new
-/// name still has room (`most` bytes at most); if there is no such place, in the middle, where any name has room.
-fn boundary(pieces: &[Piece], used: usize, hash: u32, most: usize) -> usize {
+/// Where to divide sorted entries that together take up to one of the longest more than the `most` bytes of a block:
+/// as near to the middle as one hash does not come to both sides, and in the middle when every place is within one.
+fn boundary(pieces: &[Piece<'_>], used: usize, most: usize) -> usize {
     let middle = middle(pieces, used);
     let (mut low, mut best) = (0, None);
     for (index, piece) in pieces.iter().enumerate() {
-        let side = if hash < piece.hash { low } else { used - low };
         let is_apart = index > 0 && pieces[index - 1].hash != piece.hash;
         let distance = index.abs_diff(middle);
-        if is_apart && side <= most && best.is_none_or(|(_, least)| distance < least) {
+        let fits = low <= most && used - low <= most;
+        if is_apart && fits && best.is_none_or(|(_, least)| distance < least) {
             best = Some((index, distance));
         }
         low += piece.used;
@@ -232,8 +228,8 @@ fn boundary(pieces: &[Piece], used: usize, hash: u32, most: usize) -> usize {
     best.map_or(middle, |(index, _)| index)
 }
 
-/// Where both sides take as equal a part of the bytes as entries allow.
-fn middle(pieces: &[Piece], used: usize) -> usize {
+/// Where both sides take as equal a part of the bytes as entries allow, so that either fits into a block.
+fn middle(pieces: &[Piece<'_>], used: usize) -> usize {
     let mut low = 0;
     for (index, piece) in pieces.iter().enumerate() {
         if low + piece.used / 2 > used / 2 {
@@ -244,18 +240,18 @@ fn middle(pieces: &[Piece], used: usize) -> usize {
     pieces.len()
 }
 
-/// Fills a block with entries of `content`, without free space between them.
-fn pack(shape: Shape, content: &[u8], pieces: &[Piece], raw: &mut [u8]) {
+/// Fills a block with entries that fit, without free space between them.
+fn pack(shape: Shape, pieces: &[Piece<'_>], raw: &mut [u8]) {
     raw.fill(0);
-    let mut at = 0;
-    for (index, piece) in pieces.iter().enumerate() {
-        raw[at..at + piece.used].copy_from_slice(&content[piece.at..piece.at + piece.used]);
-        let is_last = index + 1 == pieces.len();
-        put_u16(raw, at + 4, if is_last { shape.end - at } else { piece.used } as u16);
-        at += piece.used;
-    }
     if pieces.is_empty() {
         put_u16(raw, 4, shape.end as u16);
+    }
+    let mut at = 0;
+    for (index, piece) in pieces.iter().enumerate() {
+        let is_last = index + 1 == pieces.len();
+        let length = if is_last { shape.end - at } else { piece.used };
+        shape.put(raw, at, length, &piece.entry);
+        at += length;
     }
     finish(shape, raw);
 }

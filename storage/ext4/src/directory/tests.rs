@@ -215,7 +215,7 @@ fn name(number: usize) -> Vec<u8> {
         name.push(b'a' + (name.len() * 7 + number) as u8 % 26);
     }
     // Characters that are negative for half of the world.
-    name.push(if number % 3 == 0 { 0xe4 } else { b'z' });
+    name.push(if number.is_multiple_of(3) { 0xe4 } else { b'z' });
     name.truncate(255);
     name
 }

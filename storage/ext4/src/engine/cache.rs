@@ -70,20 +70,35 @@ pub struct Cache {
     order: VecDeque<BlockNr>,
     block_size: usize,
     capacity: usize,
+    hits: u64,
+    misses: u64,
 }
 
 impl Cache {
     /// Room for about `bytes`.
     pub fn new(block_size: usize, bytes: usize) -> Cache {
         let capacity = (bytes / block_size).max(64);
-        Cache { slots: NumberMap::default(), order: VecDeque::new(), block_size, capacity }
+        Cache {
+            slots: NumberMap::default(),
+            order: VecDeque::new(),
+            block_size,
+            capacity,
+            hits: 0,
+            misses: 0,
+        }
     }
 
     /// A block, if it is here.
     pub fn get(&mut self, block: BlockNr) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(&block)?;
         slot.used = true;
+        self.hits += 1;
         Some(slot)
+    }
+
+    /// Blocks looked at, and blocks that were put in.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.hits, self.misses)
     }
 
     /// A block, without counting as use.
@@ -95,6 +110,7 @@ impl Cache {
     pub fn insert(&mut self, block: BlockNr, kind: Kind, data: Box<[u8]>) -> &mut Slot {
         if !self.slots.contains_key(&block) {
             self.make_room();
+            self.misses += 1;
             self.order.push_back(block);
         }
         self.slots.entry(block).or_insert(Slot {
@@ -136,6 +152,12 @@ impl Cache {
     }
 
     fn make_room(&mut self) {
+        if self.order.len() > 2 * self.slots.len() + 64 {
+            // Blocks that come and go in a cache with room would be listed for ever.
+            let mut seen = NumberMap::default();
+            let slots = &self.slots;
+            self.order.retain(|block| slots.contains_key(block) && seen.insert(*block, ()).is_none());
+        }
         for _ in 0..LOOKS {
             if self.slots.len() < self.capacity {
                 return;

@@ -7,6 +7,9 @@ use crate::layout::inode::Inode;
 use core::ops::Range;
 use keelson_volume::VolumeError;
 
+/// Blocks of inode tables that are read together.
+const TOGETHER: u64 = 16;
+
 impl Engine {
     /// An inode's record. Whether it is in use is for the caller to see (`links`, `mode`).
     pub fn inode(&mut self, ino: Ino) -> Result<Inode, Halt> {
@@ -68,10 +71,23 @@ impl Engine {
         let Some((group, index)) = self.geometry.locate_inode(ino) else {
             return Err(self.damaged(format_args!("there is no inode {ino}")));
         };
-        let table = self.descriptor(group)?.inode_table;
+        let descriptor = self.descriptor(group)?;
+        let table = descriptor.inode_table;
+        let used = self.geometry.inodes_per_group.saturating_sub(descriptor.unused_inodes).max(index + 1);
+        let bytes = used as usize * self.geometry.inode_size;
+        self.inode_table = table..table + bytes.div_ceil(self.geometry.block_size) as u64;
         let byte = index as usize * self.geometry.inode_size;
         let start = byte % self.geometry.block_size;
         Ok((table + (byte / self.geometry.block_size) as u64, start..start + self.geometry.inode_size))
+    }
+
+    /// Blocks that are worth reading together with one that is lacking: of an inode table, its neighbours.
+    pub fn together(&self, block: BlockNr, kind: Kind) -> Range<BlockNr> {
+        if kind != Kind::InodeTable || !self.inode_table.contains(&block) {
+            return block..block + 1;
+        }
+        let start = block / TOGETHER * TOGETHER;
+        start.max(self.inode_table.start)..(start + TOGETHER).min(self.inode_table.end)
     }
 
     /// A group's descriptor.

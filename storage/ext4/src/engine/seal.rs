@@ -57,7 +57,8 @@ fn sum(data: &[u8], block: BlockNr, kind: Kind, geometry: &Geometry) -> Option<(
         | Kind::Descriptors
         | Kind::BlockBitmap(_)
         | Kind::InodeBitmap(_)
-        | Kind::InodeTable => None,
+        | Kind::InodeTable
+        | Kind::Target => None,
     }
 }
 

@@ -5,7 +5,10 @@ use super::{Extent, init};
 use crate::engine::Engine;
 use crate::halt::Halt;
 use crate::layout::inode::Inode;
+use keelson_volume::FileType;
 
+/// Blocks that went through the journal and are freed by one operation, at most about.
+const FORGOTTEN: u32 = 256;
 /// Most runs that one operation frees: nobody else gets to do anything meanwhile.
 const RUNS: usize = 512;
 
@@ -14,6 +17,9 @@ impl Engine {
     /// were changed by this operation. True when nothing is left to free. The caller writes the inode, and calls again.
     pub fn remove_from(&mut self, inode: &mut Inode, from: u32, most_blocks: usize) -> Result<bool, Halt> {
         let before = self.journal.running.count;
+        // What they hold went through the journal, and must not be replayed into whatever comes to be there.
+        let is_metadata = matches!(inode.file_type(), Some(FileType::Directory | FileType::Symlink));
+        let mut forgotten = 0;
         for step in 0.. {
             let path = self.descend(inode, u32::MAX)?;
             let leaf = path.leaf();
@@ -22,11 +28,18 @@ impl Engine {
             if extent.end() <= from {
                 break;
             }
+            let is_much = self.journal.running.count >= before + most_blocks || forgotten >= FORGOTTEN;
             // The first step is always made, so that whoever calls again comes to an end.
-            if step > 0 && (step >= RUNS || self.journal.running.count >= before + most_blocks) {
+            if step > 0 && (step >= RUNS || is_much) {
                 return Ok(false);
             }
-            let kept = self.kept(&extent, from);
+            let mut kept = self.kept(&extent, from);
+            if is_metadata {
+                kept = kept.max(extent.len.saturating_sub(FORGOTTEN));
+                let blocks = extent.block + u64::from(kept)..extent.block + u64::from(extent.len);
+                blocks.for_each(|block| self.forget(block));
+                forgotten += extent.len - kept;
+            }
             let count = extent.len - kept;
             self.free_blocks(extent.block + u64::from(kept), count)?;
             self.charge_blocks(inode, -i64::from(count));

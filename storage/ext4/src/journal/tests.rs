@@ -64,7 +64,10 @@ fn recover(image: Vec<u8>) -> Vec<u32> {
 }
 
 fn cuts(mebibytes: u64, arguments: &[&str], rounds: u32) {
-    let disk = SimDisk::new(image(mebibytes, arguments), true);
+    cuts_of(SimDisk::new(image(mebibytes, arguments), true), rounds);
+}
+
+fn cuts_of(disk: Rc<SimDisk>, rounds: u32) {
     let host = Host::new(1);
     let slow = SlowDisk::new(disk.clone(), host.handle(), 5, Duration::from_millis(3));
     let mounted = open(&host, slow);
@@ -84,7 +87,7 @@ fn cuts(mebibytes: u64, arguments: &[&str], rounds: u32) {
         history.push(now);
         disk.mark(history.len() - 1);
     }
-    for _ in 0..60 {
+    for _ in 0..40 {
         let cut = 1 + random.below(disk.events() as u64 - 1) as usize;
         let (image, note) =
             disk.after_cut(cut, || [Kept::All, Kept::Nothing, Kept::Torn][random.below(3) as usize]);
@@ -104,6 +107,12 @@ fn cuts(mebibytes: u64, arguments: &[&str], rounds: u32) {
 #[test]
 fn cuts_with_checksums() {
     cuts(16, &["-b", "4096"], 60);
+}
+
+/// One flush for each transaction is left.
+#[test]
+fn cuts_with_write_through() {
+    cuts_of(SimDisk::new(image(16, &["-b", "4096"]), true).with_write_through(), 60);
 }
 
 /// The log goes around several times.

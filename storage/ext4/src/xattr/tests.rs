@@ -1,6 +1,7 @@
 //! Attributes on images in memory; debugfs, e2fsck and Linux are the judges.
 
 use super::format::{Attribute, entries, fit, put, put_block};
+use crate::dev::Mounted;
 use crate::dev::{Scratch, debugfs, mke2fs};
 use crate::engine::{Engine, Ino, Kind, ROOT};
 use crate::halt::Halt;
@@ -281,16 +282,8 @@ fn linux_reads_and_changes_ours() {
     set(&mut bench, ino, b"user.long", &[b'v'; 300]).expect("set");
     set(&mut bench, ino, b"system.posix_acl_access", &usual_acl()).expect("set");
     save(&mut bench, &scratch);
-    let place = Scratch::new().path().with_extension("mounted");
-    fs::create_dir(&place).expect("make a directory");
-    let mount = Command::new("mount")
-        .args(["-o", "loop"])
-        .arg(scratch.path())
-        .arg(&place)
-        .output()
-        .expect("run mount");
-    if mount.status.success() {
-        let script = "import os, sys; os.chdir(sys.argv[1]); f = 'f0'
+    let mounted = Mounted::new(scratch.path(), "loop");
+    let script = "import os, sys; os.chdir(sys.argv[1]); f = 'f0'
 assert sorted(os.listxattr(f)) == ['system.posix_acl_access', 'user.long', 'user.short'], os.listxattr(f)
 assert os.getxattr(f, 'user.short') == b'one'
 assert os.getxattr(f, 'user.long') == b'v' * 300
@@ -299,31 +292,30 @@ os.setxattr(f, 'user.linux', b'L' * 100)
 os.setxattr(f, 'user.short', b'changed')
 os.setxattr('f1', 'user.same', b'S' * 400)
 os.setxattr('f2', 'user.same', b'S' * 400)";
-        let python = Command::new("python3").args(["-c", script]).arg(&place).output().expect("run python3");
-        let _ = Command::new("umount").arg(&place).status();
-        assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
-        let hexadecimal: String = usual_acl().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(String::from_utf8_lossy(&python.stdout), hexadecimal);
-        let mut bench = open(&scratch);
-        let mut model = Model::from([
-            (b"user.short".to_vec(), b"changed".to_vec()),
-            (b"user.linux".to_vec(), vec![b'L'; 100]),
-            (b"user.long".to_vec(), vec![b'v'; 300]),
-            (b"system.posix_acl_access".to_vec(), usual_acl()),
-        ]);
-        compare(&mut bench, ino, &model);
-        set(&mut bench, ino, b"user.linux", b"").expect("set");
-        model.insert(b"user.linux".to_vec(), Vec::new());
-        compare(&mut bench, ino, &model);
-        let (one, two) = (find(&mut bench, "f1"), find(&mut bench, "f2"));
-        let shared = inode(&mut bench, one).attributes;
-        assert_eq!(inode(&mut bench, two).attributes, shared, "Linux shares blocks");
-        set(&mut bench, two, b"user.own", &[1; 50]).expect("set");
-        set(&mut bench, two, b"user.same", &[2; 400]).expect("set");
-        compare(&mut bench, one, &Model::from([(b"user.same".to_vec(), vec![b'S'; 400])]));
-        bench.check();
-    }
-    let _ = fs::remove_dir(&place);
+    let python =
+        Command::new("python3").args(["-c", script]).arg(mounted.path()).output().expect("run python3");
+    drop(mounted);
+    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
+    let hexadecimal: String = usual_acl().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(String::from_utf8_lossy(&python.stdout), hexadecimal);
+    let mut bench = open(&scratch);
+    let mut model = Model::from([
+        (b"user.short".to_vec(), b"changed".to_vec()),
+        (b"user.linux".to_vec(), vec![b'L'; 100]),
+        (b"user.long".to_vec(), vec![b'v'; 300]),
+        (b"system.posix_acl_access".to_vec(), usual_acl()),
+    ]);
+    compare(&mut bench, ino, &model);
+    set(&mut bench, ino, b"user.linux", b"").expect("set");
+    model.insert(b"user.linux".to_vec(), Vec::new());
+    compare(&mut bench, ino, &model);
+    let (one, two) = (find(&mut bench, "f1"), find(&mut bench, "f2"));
+    let shared = inode(&mut bench, one).attributes;
+    assert_eq!(inode(&mut bench, two).attributes, shared, "Linux shares blocks");
+    set(&mut bench, two, b"user.own", &[1; 50]).expect("set");
+    set(&mut bench, two, b"user.same", &[2; 400]).expect("set");
+    compare(&mut bench, one, &Model::from([(b"user.same".to_vec(), vec![b'S'; 400])]));
+    bench.check();
 }
 
 /// What lies in a record or a block may be anything.

@@ -1,38 +1,13 @@
-//! Directories of others, and what others make of ours: mke2fs, e2fsck -D, and Linux (as root only).
+//! Directories of others, and what others make of ours: mke2fs, e2fsck -D, and Linux (as root).
 
 use super::*;
+use crate::dev::Mounted;
 use crate::directory::TYPE_DIRECTORY;
 use crate::layout::inode::INDEXED;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+
 use std::process::Command;
-
-/// An image in a directory of this machine, as long as this lives.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// `None` where that is not allowed.
-    fn new(image: &Path, options: &str) -> Option<Mounted> {
-        let place = Scratch::new().path().with_extension("mounted");
-        fs::create_dir(&place).expect("make a directory");
-        let mount =
-            Command::new("mount").args(["-o", options]).arg(image).arg(&place).output().expect("run mount");
-        if mount.status.success() {
-            return Some(Mounted(place));
-        }
-        eprintln!("not judged by Linux: {}", String::from_utf8_lossy(&mount.stderr));
-        let _ = fs::remove_dir(&place);
-        None
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-        let _ = fs::remove_dir(&self.0);
-    }
-}
 
 /// Makes indexes of long directories.
 fn index_with_e2fsck(scratch: &Scratch) {
@@ -85,10 +60,10 @@ fn work_with(scratch: &Scratch, count: usize, expect_index: bool) {
 #[test]
 fn directories_of_mke2fs_and_e2fsck() {
     for arguments in [&["-b", "1024"][..], &["-b", "4096"]] {
-        let scratch = filled_by_mke2fs(700, arguments);
-        work_with(&scratch, 700, false);
+        let scratch = filled_by_mke2fs(400, arguments);
+        work_with(&scratch, 400, false);
         index_with_e2fsck(&scratch);
-        work_with(&scratch, 700, true);
+        work_with(&scratch, 400, true);
     }
 }
 
@@ -103,7 +78,7 @@ fn long_directories_of_mke2fs_and_e2fsck() {
 
 #[test]
 fn e2fsck_indexes_with_other_hashes() {
-    let scratch = filled_by_mke2fs(700, &["-b", "1024", "-O", "^metadata_csum"]);
+    let scratch = filled_by_mke2fs(400, &["-b", "1024", "-O", "^metadata_csum"]);
     let made = fs::read(scratch.path()).expect("read the image");
     for (version, unsigned) in [(0, false), (2, false), (0, true), (1, true), (2, true)] {
         let mut image = made.clone();
@@ -111,7 +86,7 @@ fn e2fsck_indexes_with_other_hashes() {
         image[1024 + 0x160] = if unsigned { 2 } else { 1 };
         fs::write(scratch.path(), image).expect("write the image");
         index_with_e2fsck(&scratch);
-        work_with(&scratch, 700, true);
+        work_with(&scratch, 400, true);
     }
 }
 
@@ -119,8 +94,8 @@ fn e2fsck_indexes_with_other_hashes() {
 fn judge_by_linux(fixture: &mut Fixture) {
     fixture.check();
     let scratch = fixture.written();
-    let Some(mounted) = Mounted::new(scratch.path(), "loop,ro,noload") else { return };
-    let dir = mounted.0.join("d");
+    let mounted = Mounted::new(scratch.path(), "loop,ro,noload");
+    let dir = mounted.path().join("d");
     let mut names: Vec<Vec<u8>> = fs::read_dir(&dir)
         .expect("list")
         .map(|entry| entry.expect("an entry").file_name().into_vec())
@@ -197,10 +172,10 @@ fn linux_goes_on_where_we_stopped_and_we_where_it_did() {
     }
     fixture.check();
     let scratch = fixture.written();
-    let Some(mounted) = Mounted::new(scratch.path(), "loop") else { return };
-    let dir = mounted.0.join("d");
+    let mounted = Mounted::new(scratch.path(), "loop");
+    let dir = mounted.path().join("d");
     for number in 1000..4000 {
-        fs::hard_link(mounted.0.join("f1"), dir.join(OsString::from_vec(name(number)))).expect("link");
+        fs::hard_link(mounted.path().join("f1"), dir.join(OsString::from_vec(name(number)))).expect("link");
     }
     for number in (0..4000).step_by(5) {
         fs::remove_file(dir.join(OsString::from_vec(name(number)))).expect("remove");
