@@ -2,7 +2,6 @@
 
 mod deep;
 mod hostile;
-mod speed;
 mod undone;
 
 use super::{ENTRY, Mapping, init};

@@ -54,6 +54,41 @@ pub fn find(bits: &[u8], from: u32, end: u32, value: bool) -> Option<u32> {
     (hit < end).then_some(hit)
 }
 
+/// The length of the longest run of clear bits below `end`; or of one of at least `enough`, which ends the search.
+/// Whatever the bits are, this takes a few steps for each 64 of them.
+pub fn longest_clear(bits: &[u8], end: u32, enough: u32) -> u32 {
+    let (mut longest, mut run) = (0, 0);
+    for at in (0..end).step_by(64) {
+        let mut free = !word(bits, at);
+        if end - at < 64 {
+            free &= (1 << (end - at)) - 1;
+        }
+        if free == u64::MAX {
+            run += 64;
+        } else {
+            longest = longest.max(run + free.trailing_ones());
+            // Runs within the word: those longer than the longest so far survive so many shifts.
+            let mut left = free;
+            for _ in 0..longest.min(64) {
+                left &= left << 1;
+                if left == 0 {
+                    break;
+                }
+            }
+            while left != 0 {
+                longest += 1;
+                left &= left << 1;
+            }
+            run = free.leading_ones();
+        }
+        longest = longest.max(run);
+        if longest >= enough {
+            break;
+        }
+    }
+    longest
+}
+
 /// Bits below `end` that are clear.
 pub fn count_clear(bits: &[u8], end: u32) -> u32 {
     let (whole, rest) = (end as usize / 8, end % 8);
@@ -81,7 +116,28 @@ mod tests {
                 assert_eq!(count_clear(&bits, at), (0..at).filter(|&at| !get(&bits, at)).count() as u32);
             }
         }
+        let mut random = 1u64;
+        for density in 1..60 {
+            bits.fill(0);
+            for at in 0..512 {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                put(&mut bits, at, 1, (random >> 33) % 60 < density);
+            }
+            for end in [1, 63, 64, 65, 200, 511, 512] {
+                let (mut longest, mut run) = (0, 0);
+                for at in 0..end {
+                    run = if get(&bits, at) { 0 } else { run + 1 };
+                    longest = longest.max(run);
+                }
+                assert_eq!(longest_clear(&bits, end, 513), longest);
+                assert!((longest.min(5)..=longest).contains(&longest_clear(&bits, end, 5)));
+            }
+        }
+        bits.fill(0);
+        assert_eq!(longest_clear(&bits, 512, 1000), 512);
+        bits.fill(0xff);
         put(&mut bits, 3, 490, false);
-        assert_eq!((0..512).filter(|&at| get(&bits, at)).count(), 1 + 512 - 493);
+        assert_eq!((0..512).filter(|&at| get(&bits, at)).count(), 512 - 490);
     }
 }

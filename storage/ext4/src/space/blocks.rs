@@ -41,38 +41,40 @@ impl Engine {
         }
         let enough = want.min(LONG);
         let mut least = enough.min(self.allocator.group_runs.most());
-        let mut best: Option<(u32, Run)> = None;
-        let mut looked = 0;
+        // The longest run in a bitmap of those looked at, and whose it is.
+        let (mut best, mut looked) = ((0, 0), 0);
         while least > 0 {
             let runs = &self.allocator.group_runs;
-            let Some(group) = runs.find(goal_group, least).or_else(|| runs.find(0, least)) else {
+            let Some(mut group) = runs.find(goal_group, least).or_else(|| runs.find(0, least)) else {
                 // Every search lowered the bound of its group: now shorter ones must do.
                 least = (least / 2).max(1).min(runs.most());
                 continue;
             };
-            let start = if group == goal_group { goal_bit } else { 0 };
-            let run = match self.find_run(group, start, want, least) {
-                Ok(run) => run,
+            let longest = match self.longest_run(group, least) {
+                Ok(longest) => longest,
                 // Damaged, which was said: the others are not.
                 Err(Halt::Fail(_)) if self.allocator.free_of(group).no_blocks => continue,
                 Err(halt) => return Err(halt),
             };
+            if longest < least {
+                self.allocator.note_longest(group, longest);
+                best = best.max((longest, group));
+                looked += 1;
+                if looked < LOOKS || best.0 == 0 {
+                    continue;
+                }
+                (least, group) = best;
+                (best, looked) = ((0, 0), 0);
+            }
+            let start = if group == goal_group { goal_bit } else { 0 };
+            let run = self.find_run(group, start, want, least)?;
             if run.len >= least {
                 return self.take_run(group, run);
             }
+            // Held blocks are in the way.
             self.allocator.note_longest(group, run.len);
-            if run.len > best.map_or(0, |(_, run)| run.len) {
-                best = Some((group, run));
-            }
-            looked += 1;
-            if let Some((group, run)) = best.filter(|_| looked >= LOOKS) {
-                return self.take_run(group, run);
-            }
         }
-        match best {
-            Some((group, run)) => self.take_run(group, run),
-            None => Err(self.no_space()),
-        }
+        Err(self.no_space())
     }
 
     /// Allocates a block for metadata.
@@ -135,6 +137,13 @@ impl Engine {
             Ok(end) => Some(Run { at: bit, len: end - bit }),
             Err(_) => None,
         })
+    }
+
+    /// How long the runs of a group's bitmap are, held blocks included; not exact from `enough` on.
+    fn longest_run(&mut self, group: u32, enough: u32) -> Result<u32, Halt> {
+        let size = self.geometry.group_blocks(group);
+        let block = self.block_bitmap(group)?;
+        Ok(bitmap::longest_clear(self.read(block, Kind::BlockBitmap(group))?, size, enough))
     }
 
     /// A run of `least` to `want` free blocks of a group, from `start` on and around; if there is none, the longest one.

@@ -17,8 +17,8 @@ fn put(engine: &mut Engine, ino: Ino, at: u32, block: BlockNr, unwritten: bool) 
 
 /// Cuts in steps; each changes few blocks, as the journal needs it. How many there were.
 fn cut(bench: &mut Bench, ino: Ino, from: u32, most: usize) -> usize {
+    bench.commit();
     for steps in 1.. {
-        bench.engine.journal.running = Default::default();
         let changed = bench.engine.journal.running.count;
         let done = bench.run(|engine| {
             let mut inode = engine.inode(ino)?;
@@ -110,7 +110,6 @@ fn the_longest_extents() {
                 engine.put_inode(&inode)
             })
             .expect("insert");
-        bench.check();
         let model = (0..count).map(|n| (n + 7, (start + u64::from(n), unwritten))).collect();
         check(&mut bench, ino, &model, count + 20);
         if unwritten {
@@ -123,8 +122,8 @@ fn the_longest_extents() {
                         engine.put_inode(&inode)
                     })
                     .expect("mark");
-                bench.check();
             }
+            bench.check();
             let model = (0..count).map(|n| (n + 7, (start + u64::from(n), false))).collect();
             check(&mut bench, ino, &model, count + 20);
             // Out of the file, but not out of use: for the second round.
