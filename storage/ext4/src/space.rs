@@ -19,7 +19,7 @@ use crate::layout::Geometry;
 use alloc::collections::BTreeMap;
 use keelson_volume::VolumeError;
 use tree::FreeTree;
-use zones::Zones;
+pub use zones::Zones;
 
 /// Most blocks kept for what must go on when the disk is full: one in fifty, at most this many.
 const RESERVE: u64 = 4096;
