@@ -1,5 +1,8 @@
 //! The journal with operations that stamp inode records of a file: what was committed is there, whatever is cut.
 
+mod checkpoints;
+mod ends;
+
 use crate::dev::{Host, Kept, Scratch, Seed, SimDisk, SlowDisk, e2fsck, mke2fs};
 use crate::engine::Engine;
 use crate::halt::Halt;
