@@ -48,8 +48,9 @@ fn main() -> ExitCode {
         "speed" => code(speed::compare(words.rounds, words.files, words.alone)),
         "growth" => code(speed::growth()),
         "all" => {
-            let good = CHECKS.iter().fold(true, |good, check| many(check, None, &words) && good);
-            code(good)
+            // All of them, whatever the others found.
+            let failed = CHECKS.iter().filter(|check| !many(check, None, &words)).count();
+            code(failed == 0)
         }
         name => match find(name) {
             Some(check) => one(check, words),
