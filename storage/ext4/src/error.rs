@@ -63,7 +63,7 @@ impl fmt::Display for MountError {
             ),
             MountError::Feature { name: "fast_commit", .. } => f.write_str(
                 "unsupported ext4 feature fast_commit: commits of that kind wait in the journal (mount and unmount the \
-                 filesystem with Linux once, or run: e2fsck -f DEVICE)",
+                 filesystem with Linux once; not e2fsck, which in version 1.47.0 leaves a bad superblock)",
             ),
             MountError::Feature { name: "journal_async_commit", .. } => f.write_str(
                 "unsupported ext4 feature journal_async_commit (mount and unmount the filesystem with Linux once, \

@@ -423,3 +423,6 @@ impl Format {
         crc32c(crc32c(self.seed, &block[..place]), &[0; 4]) == get(block, place)
     }
 }
+
+#[cfg(test)]
+mod tests;

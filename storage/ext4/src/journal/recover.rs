@@ -4,7 +4,7 @@
 //! same again.
 
 use super::format::{self, ESCAPED, Format, MAGIC, Superblock, Tag};
-use super::{Place, Sequence, log};
+use super::{Place, Sequence, is_after, log};
 use crate::engine::BlockNr;
 use crate::error::MountError;
 use crate::io::Io;
@@ -153,12 +153,16 @@ async fn walk(reader: &mut Reader<'_>, start: u32, first: Sequence) -> Result<Fo
     let (mut copies, mut revoked) = (Vec::new(), Vec::new());
     // Once around is all there is.
     let mut left = reader.end - reader.first;
+    let mut is_suspicious = false;
     while left > 0 {
         let format = reader.format;
         let block = reader.block(at).await?;
         let taken = match format::header(block) {
             Some((format::DESCRIPTOR, of)) if of == sequence => {
-                let Some(tags) = format.decode_descriptor(block) else { break };
+                let Some(tags) = format.decode_descriptor(block) else {
+                    is_suspicious = true;
+                    break;
+                };
                 let mut place = at;
                 for &tag in &tags {
                     place = reader.after(place);
@@ -168,6 +172,7 @@ async fn walk(reader: &mut Reader<'_>, start: u32, first: Sequence) -> Result<Fo
             }
             Some((format::REVOKE, of)) if of == sequence => {
                 if format.decode_revoke(block).is_none() {
+                    is_suspicious = true;
                     break;
                 }
                 // Read again when the transaction turns out to be whole: a log full of them is more than fits in memory.
@@ -176,6 +181,7 @@ async fn walk(reader: &mut Reader<'_>, start: u32, first: Sequence) -> Result<Fo
             }
             Some((format::COMMIT, of)) if of == sequence => {
                 if !format.is_commit(block) {
+                    is_suspicious = true;
                     break;
                 }
                 found.recovered.transactions += 1;
@@ -200,10 +206,36 @@ async fn walk(reader: &mut Reader<'_>, start: u32, first: Sequence) -> Result<Fo
         }
     }
     found.end = sequence;
+    let ahead = if is_suspicious { left } else { left.min((WINDOW / reader.format.block_size) as u32) };
+    check_ahead(reader, at, ahead, sequence).await?;
     // As Linux: a number that a torn transaction may bear is not used again.
     found.recovered.next =
         sequence.wrapping_add(u32::from(found.recovered.transactions > 0 || !copies.is_empty()));
     Ok(found)
+}
+
+/// Refuses a log that has a commit of `sequence` or later in the next blocks: that transaction was safe, and whatever
+/// ended the walk before it was not a power cut. Without it files may have the content of others.
+async fn check_ahead(
+    reader: &mut Reader<'_>,
+    mut at: u32,
+    blocks: u32,
+    sequence: Sequence,
+) -> Result<(), MountError> {
+    let format = reader.format;
+    if format.checksums == 0 {
+        // A commit of the filesystem that was here before looks the same.
+        return Ok(());
+    }
+    for _ in 0..blocks {
+        let block = reader.block(at).await?;
+        let of = format::header(block).filter(|&(kind, _)| kind == format::COMMIT).map(|(_, of)| of);
+        if of.is_some_and(|of| !is_after(sequence, of)) && format.is_commit(block) {
+            return Err(MountError::Damaged("journal (a transaction is not as it was written)"));
+        }
+        at = reader.after(at);
+    }
+    Ok(())
 }
 
 async fn write_home(

@@ -100,7 +100,10 @@ fn an_error_while_unmounting_costs_nothing_that_was_committed() {
             for image in [cut, disk.image()] {
                 // The last flush is the superblock's own: all else was safe before it was written.
                 let may_be_clean = clean || (op == BlockOp::Flush && good == 2);
-                assert!(may_be_clean || superblock_of(&image).0, "{op:?} {good}: marked as clean after an error");
+                assert!(
+                    may_be_clean || superblock_of(&image).0,
+                    "{op:?} {good}: marked as clean after an error"
+                );
                 assert!(recover(image).iter().all(|&stamp| stamp == 5), "{op:?} {good}");
             }
         }
