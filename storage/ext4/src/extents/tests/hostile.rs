@@ -190,6 +190,12 @@ fn trees_made_to_hurt() {
         });
         assert!(all == Err(VolumeError::Io) && bench.engine.counters.damaged > 0, "case {number}: {all:?}");
     }
+    // A leaf that goes on where its neighbour begins. Cutting from the end would not meet it, looking does.
+    let inner = root(&inode, 1, &[(0, 0, leaf), (u32::MAX - 1, 0, leaf)]);
+    let first = bench.run(|engine| engine.map(&inner, 0)).expect("a leaf of its own");
+    assert!(matches!(first, Mapping::Hole(_) | Mapping::Unwritten { .. }), "{first:?}");
+    let inner = root(&inode, 1, &[(0, 0, leaf), (2, 0, nodes[4])]);
+    assert_eq!(bench.run(|engine| engine.map(&inner, 0)), Err(VolumeError::Io));
     let mut bad = inode;
     for (at, value) in [(0, 0), (2, 5), (2, 0xffff), (4, 0), (4, 5), (4, 0xffff), (6, 0xffff)] {
         bad.map = inode.map;
