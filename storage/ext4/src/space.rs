@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 pub use groups::Free;
 use keelson_volume::VolumeError;
 use tree::FreeTree;
-use zones::Zones;
+pub use zones::Zones;
 
 /// Most blocks kept for what must go on when the disk is full: one in fifty, at most this many.
 const RESERVE: u64 = 4096;

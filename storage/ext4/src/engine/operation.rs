@@ -1,6 +1,6 @@
 //! The operation under way: what it changed, so that it can be undone.
 
-use super::{BlockNr, Engine, Ino, Kind};
+use super::{BlockNr, Engine, Ino, Kind, OPERATION_BLOCKS, OPERATION_FORGOTTEN};
 use crate::halt::Halt;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -42,6 +42,7 @@ impl Engine {
 
     /// The operation succeeded: all of it is part of the running transaction.
     pub fn end(&mut self) {
+        debug_assert!(self.is_within_bounds(), "an operation that changes more than there is room for");
         for step in self.operation.steps.drain(..) {
             if let Step::Forgot { block, .. } = step {
                 self.journal.running.revoked.push(block);
@@ -76,6 +77,7 @@ impl Engine {
                 Step::Fresh(block) => self.cache.remove(block),
                 Step::Forgot { block, was_running } => {
                     if let Some(slot) = self.cache.get(block) {
+                        slot.given_up = false;
                         slot.running = was_running;
                         self.journal.running.count += usize::from(was_running);
                     }
@@ -119,7 +121,10 @@ impl Engine {
     /// A metadata block is freed: its content is no longer wanted on the disk. Its space is freed apart from that.
     pub fn forget(&mut self, block: BlockNr) {
         let was_running = match self.cache.get(block) {
-            Some(slot) => core::mem::take(&mut slot.running),
+            Some(slot) => {
+                slot.given_up = true;
+                core::mem::take(&mut slot.running)
+            }
             None => false,
         };
         self.journal.running.count -= usize::from(was_running);
@@ -167,6 +172,14 @@ impl Engine {
     pub fn charge(&mut self, ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64) {
         self.usage.charge(ino, uid, gid, sectors, inodes);
         self.operation.steps.push(Step::Charged { ino, uid, gid, sectors, inodes });
+    }
+
+    /// Whether the operation changed no more than the journal keeps room for.
+    fn is_within_bounds(&self) -> bool {
+        let count =
+            |wanted: fn(&Step) -> bool| self.operation.steps.iter().filter(|step| wanted(step)).count();
+        count(|step| matches!(step, Step::Joined(_))) <= OPERATION_BLOCKS
+            && count(|step| matches!(step, Step::Forgot { .. })) <= OPERATION_FORGOTTEN
     }
 
     fn join(&mut self, block: BlockNr) {

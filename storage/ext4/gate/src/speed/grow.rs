@@ -17,6 +17,12 @@ const ROUNDS: usize = 3;
 /// A hundred times as much may cost twice as much: the logarithm of it, and the CPU's caches.
 const FACTOR: f64 = 2.0;
 
+/// What is compared, and its cost with little and with much.
+type Pair = (&'static str, f64, f64);
+
+/// Measures some pairs.
+type Comparison = fn() -> Result<Vec<Pair>, String>;
+
 struct Site {
     own: own::Own,
     disk: Rc<FileDisk>,
@@ -52,15 +58,9 @@ impl Site {
     }
 }
 
-/// Operations with what each costs, in microseconds, on something small and on something large.
-type Pairs = Result<Vec<(&'static str, f64, f64)>, String>;
-
-/// One kind of growth.
-type Check = fn() -> Pairs;
-
 /// Prints each comparison; false when one grows too much.
 pub fn growth() -> bool {
-    let checks: [(&str, Check); 3] =
+    let checks: [(&str, Comparison); 3] =
         [("transaction", transactions), ("directory", directories), ("volume", volumes)];
     let mut good = true;
     for (what, check) in checks {
@@ -87,7 +87,7 @@ fn median(mut measure: impl FnMut() -> Result<f64, String>) -> Result<f64, Strin
 }
 
 /// The last of 1,000 operations in one transaction, and of 40,000.
-fn transactions() -> Result<Vec<(&'static str, f64, f64)>, String> {
+fn transactions() -> Result<Vec<Pair>, String> {
     let create_after = |before: usize| {
         median(|| {
             let mut site = Site::new(1024, &["-b", "4096", "-J", "size=256"])?;
@@ -113,7 +113,7 @@ fn transactions() -> Result<Vec<(&'static str, f64, f64)>, String> {
 }
 
 /// Operations in a directory of 1,000 names, and of 100,000.
-fn directories() -> Result<Vec<(&'static str, f64, f64)>, String> {
+fn directories() -> Result<Vec<Pair>, String> {
     let costs = |count: usize| -> Result<[f64; 4], String> {
         let mut site = Site::new(1024, &["-b", "4096", "-N", "150000"])?;
         for start in (0..count).step_by(SAMPLE) {
@@ -152,7 +152,7 @@ fn directories() -> Result<Vec<(&'static str, f64, f64)>, String> {
 }
 
 /// Operations on a volume of 256 MB, and of 64 GB.
-fn volumes() -> Result<Vec<(&'static str, f64, f64)>, String> {
+fn volumes() -> Result<Vec<Pair>, String> {
     let costs = |mebibytes: u64| -> Result<[f64; 4], String> {
         // The same journal: its size is another matter.
         let mut site = Site::new(mebibytes, &["-b", "4096", "-J", "size=32"])?;

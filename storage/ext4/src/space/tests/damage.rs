@@ -121,7 +121,7 @@ fn garbage() {
                 let _ = bench.run(|engine| engine.free_blocks(start, count));
             }
             let ino = 1 + random.below(2000) as u32;
-            let _ = bench.run(|engine| engine.allocate_inode(&Inode::blank(ino), goal % 2 == 0));
+            let _ = bench.run(|engine| engine.allocate_inode(&Inode::blank(ino), goal.is_multiple_of(2)));
             let _ = bench.run(|engine| engine.free_inode(ino, false));
             let _ = bench.run(|engine| engine.inode(ino));
             let all = |engine: &mut Engine| -> Result<(), Halt> {
