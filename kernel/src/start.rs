@@ -55,6 +55,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
     arch::gdt::init();
     arch::idt::load();
     arch::cpu::enable_protection();
+    arch::emulator::init();
     irq::pic::disable();
     irq::apic::find();
     irq::apic::init_core();

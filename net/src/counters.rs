@@ -87,6 +87,8 @@ counters! {
     tcp_sent_tso,
     /// Segments sent again.
     tcp_retransmitted,
+    /// Connections that sent again at once because the link of their interface had come back.
+    tcp_link_returned,
     /// Resets sent for segments without a connection.
     tcp_resets_sent,
     /// Resets not sent because of the rate limit.

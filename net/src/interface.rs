@@ -210,6 +210,7 @@ impl State {
             for addr in addresses {
                 self.net.announce(now, nic, addr);
             }
+            self.tcp.link_returned(&mut self.net, now, nic);
             self.net.nics[nic].kick();
         } else {
             self.net.counters.neighbour_queue_dropped += interface.neighbours.clear() as u64;

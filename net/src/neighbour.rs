@@ -175,6 +175,11 @@ impl Neighbours {
         dropped
     }
 
+    /// Whether packets to `addr` go out at once.
+    pub fn knows(&self, addr: IpAddr) -> bool {
+        self.table.get(&addr).is_some_and(|entry| matches!(entry.state, State::Known { .. }))
+    }
+
     /// The neighbours known now.
     pub fn known(&self) -> impl Iterator<Item = (IpAddr, MacAddress)> + '_ {
         self.table.iter().filter_map(|(addr, entry)| match entry.state {

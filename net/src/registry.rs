@@ -141,6 +141,8 @@ pub struct InterfaceStatus {
     pub mtu: usize,
     /// Its addresses.
     pub addresses: Vec<Cidr>,
+    /// It asks for an IPv4 address by DHCP, whether it has one yet or not.
+    pub dhcp: bool,
     /// The driver's counters.
     pub counters: NetCounters,
 }

@@ -133,6 +133,7 @@ impl Stack {
                 icmp_errors: RateLimit::new(ERRORS_PER_SECOND),
                 resets: RateLimit::new(RESETS_PER_SECOND),
                 new_addresses: Vec::new(),
+                neighbours_found: false,
             },
             tcp: Tcp::new(entropy.clone(), key),
             udp: Udp::new(key),
@@ -189,6 +190,7 @@ impl Stack {
             link: nic.link,
             mtu: nic.mtu,
             addresses: nic.addresses.iter().map(|own| own.cidr).collect(),
+            dhcp: nic.dhcp.is_some(),
             counters: nic.device.as_ref().map_or_else(Default::default, |device| device.counters()),
         });
         status.collect()

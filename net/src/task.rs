@@ -80,6 +80,9 @@ fn turn(shared: &Shared, nic: usize, next_tick: &mut Instant) -> Turn {
         device.receive(RECEIVE_BUDGET, &mut |frame, meta| state.frame_input(now, nic, frame, meta));
     state.net.nics[nic].device = Some(device);
     state.net.nics[nic].flush();
+    if core::mem::take(&mut state.net.neighbours_found) {
+        state.tcp.neighbours_found(&mut state.net);
+    }
     let again = state.tcp.turn(&mut state.net, now);
     if now >= *next_tick {
         *next_tick = now + TICK;

@@ -1,10 +1,12 @@
 //! TCP between two stacks.
 
 use embedded_io_async::{Read, Write};
-use keelson_hal::NetFeatures;
+use keelson_hal::{Link, LinkSpeed, NetFeatures};
 use keelson_net::{ConnectError, ConnectOptions, InterfaceConfig, Stack, TcpError, TcpOptions, TcpStream};
-use keelson_net_sim::{Faults, Lab};
+use keelson_net_sim::{Faults, Lab, NicModel, World};
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 fn pattern(at: usize) -> u8 {
@@ -18,7 +20,11 @@ async fn send_pattern(mut stream: TcpStream, len: usize) {
 }
 
 async fn expect_pattern(stream: &mut TcpStream, len: usize) {
-    let (mut at, mut buffer) = (0, vec![0; 16 << 10]);
+    expect_pattern_from(stream, 0, len).await;
+}
+
+async fn expect_pattern_from(stream: &mut TcpStream, mut at: usize, len: usize) {
+    let mut buffer = vec![0; 16 << 10];
     loop {
         let count = stream.read(&mut buffer).await.unwrap_or_else(|e| panic!("{e} after {at} bytes"));
         if count == 0 {
@@ -320,5 +326,92 @@ fn a_connection_that_was_idle_ends_in_order() {
     lab.run(async move {
         client.close().await;
         assert_eq!(server.read(&mut [0; 16]).await, Ok(0), "the end, not a reset");
+    });
+}
+
+/// A cable is pulled in the middle of transfers and put back: they go on when the link does, not when timers that have
+/// backed off expire.
+#[test]
+fn connections_go_on_when_the_link_is_back() {
+    const LEN: usize = 4 << 20;
+    const OUTAGE: Duration = Duration::from_secs(8);
+    for (addresses, peer) in
+        [(["10.0.0.1/24", "10.0.0.2/24"], "10.0.0.1:2049"), (["fd00::1/64", "fd00::2/64"], "[fd00::1]:2049")]
+    {
+        let world = World::new(13);
+        let wire = world.wire(Faults::default());
+        let [a, b] = addresses.map(|address| {
+            let node = world.node();
+            node.plug("eth0", &wire, address, NicModel::default());
+            node
+        });
+        let [(_, server), (handle, client)] = [&a, &b].map(|node| node.boot());
+        let listener = server.listen(2049, TcpOptions::default()).unwrap();
+        // More at once than may wait for a next hop.
+        for _ in 0..12 {
+            let client = client.clone();
+            handle.spawn("client", async move {
+                let stream = client.connect(peer.parse().unwrap(), ConnectOptions::default()).await.unwrap();
+                send_pattern(stream, LEN).await;
+            });
+        }
+        let (spawner, done) = (world.handle(), Rc::new(Cell::new(0)));
+        let finished = done.clone();
+        world.handle().spawn("server", async move {
+            loop {
+                let mut stream = listener.accept().await;
+                let finished = finished.clone();
+                spawner.spawn("reader", async move {
+                    let mut first = [0];
+                    if stream.read(&mut first).await == Ok(1) {
+                        expect_pattern_from(&mut stream, 1, LEN).await;
+                        finished.set(finished.get() + 1);
+                    }
+                });
+            }
+        });
+        world.run_for(Duration::from_millis(5));
+        assert!(done.get() < 12, "in the middle");
+        // One more, whose SYN is lost.
+        b.set_cut("eth0", true);
+        let (late, arrived) = (client.clone(), Rc::new(Cell::new(false)));
+        let connected = arrived.clone();
+        let options = ConnectOptions { timeout: Duration::from_secs(60), ..ConnectOptions::default() };
+        handle.spawn("late", async move {
+            let stream = late.connect(peer.parse().unwrap(), options).await.unwrap();
+            connected.set(true);
+            drop(stream);
+        });
+        world.run_for(Duration::from_millis(1));
+        b.set_carrier("eth0", false);
+        b.set_cut("eth0", false);
+        world.run_for(OUTAGE);
+        assert_eq!(client.counters().tcp_link_returned, 0);
+        b.set_carrier("eth0", true);
+        let began = world.now();
+        let all = world.run_until(Duration::from_secs(30), || done.get() == 12);
+        let took = world.now() - began;
+        println!("{peer}: {took:?}");
+        assert!(all && took < Duration::from_millis(500), "{peer}: {took:?}");
+        let counters = client.counters();
+        assert!(arrived.get());
+        assert_eq!(counters.tcp_link_returned, 13, "{counters:?}");
+    }
+}
+
+/// Whoever owes nothing is left alone, and a connection is hurried once for each time that the link comes back.
+#[test]
+fn a_link_that_flaps_disturbs_no_idle_connection() {
+    let (lab, client, server) = connected(Some(60), None);
+    for _ in 0..5 {
+        lab.wire.set_link(0, Link::Down);
+        lab.run_for(Duration::from_secs(2));
+        lab.wire.set_link(0, Link::Up(LinkSpeed(1000)));
+        lab.run_for(Duration::from_secs(2));
+    }
+    let (lab, mut server) = (lab, server);
+    lab.run(async move {
+        send_pattern(client, 1000).await;
+        expect_pattern(&mut server, 1000).await;
     });
 }

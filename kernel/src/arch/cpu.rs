@@ -57,6 +57,11 @@ pub unsafe fn set_cr3(root: u64) {
     unsafe { Cr3::write(frame, Cr3Flags::empty()) };
 }
 
+/// Forgets all translated addresses of this core but those of global pages, of which there are none.
+pub fn flush_tlb() {
+    tlb::flush_all();
+}
+
 /// Faulting address of the last page fault.
 pub fn cr2() -> u64 {
     Cr2::read_raw()

@@ -1,6 +1,7 @@
 //! The processor: ports, control registers, descriptor tables, exceptions.
 
 pub mod cpu;
+pub mod emulator;
 pub mod exception;
 pub mod gdt;
 pub mod idt;

@@ -1,6 +1,7 @@
 //! The idle halt: the only place where interrupts are on.
 
 use super::vector;
+use crate::arch::emulator;
 use crate::smp::{self, PerCpu};
 use crate::time;
 use core::arch::asm;
@@ -20,6 +21,7 @@ impl Park for KernelPark {
         let cpu = smp::this_cpu();
         let first = cpu.core() == 0;
         let now = time::now();
+        emulator::refresh(&cpu.refreshed, now);
         let deadline = deadline.min(now + REST_MAX);
         let deadline = if first { deadline.min(super::next_polled()) } else { deadline };
         if deadline <= now || cpu.any_pending() {

@@ -24,6 +24,8 @@ pub struct PerCpu {
     eoi: AtomicU64,
     core: AtomicU32,
     apic_id: AtomicU32,
+    /// When the core last served the emulator's address cache, in nanoseconds since boot.
+    pub refreshed: AtomicU64,
     /// What the core shall do next, for cores but the first.
     work: SpinLock<Option<Work>>,
 }
@@ -37,6 +39,7 @@ impl PerCpu {
             eoi: AtomicU64::new(0),
             core: AtomicU32::new(0),
             apic_id: AtomicU32::new(0),
+            refreshed: AtomicU64::new(0),
             work: SpinLock::new(None),
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct Net {
     pub resets: RateLimit,
     /// Addresses taken from router advertisements, still to be announced as events.
     pub new_addresses: Vec<(InterfaceId, Cidr)>,
+    /// A neighbour has said where it is since this was last looked at.
+    pub neighbours_found: bool,
 }
 
 impl Net {
@@ -131,6 +133,16 @@ impl Net {
         }
     }
 
+    /// Asks for the next hop of a path, if it is not known.
+    pub fn look_for(&mut self, now: Instant, path: Path) {
+        match self.nics[path.nic].neighbours.resolve(path.next_hop, now) {
+            Resolution::Unknown { solicit: true } => self.solicit(now, path.nic, path.next_hop, None),
+            Resolution::Known { mac, probe: true } => self.solicit(now, path.nic, path.next_hop, Some(mac)),
+            Resolution::Known { .. } => self.neighbours_found = true,
+            Resolution::Unknown { .. } | Resolution::Refused => {}
+        }
+    }
+
     /// Sends what waited for `next_hop` now that it is known to be at `mac`.
     pub fn neighbour_found(
         &mut self,
@@ -140,6 +152,7 @@ impl Net {
         mac: MacAddress,
         create: bool,
     ) {
+        self.neighbours_found = true;
         let nic = &mut self.nics[nic];
         for pending in nic.neighbours.learn(next_hop, mac, now, create) {
             let ethertype = if next_hop.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };

@@ -16,6 +16,8 @@ use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 /// Segments one connection may send in a row before others have their turn.
 const BURST: usize = 64;
+/// The engine backs its retransmission off to this (smoltcp 0.14, `RTTE_MAX_RTO`).
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// The 4-tuple that names a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -68,6 +70,10 @@ pub(crate) struct Connection {
     pub routed: bool,
     /// The handshake ended because the neighbour on the way did not answer.
     pub unreachable: bool,
+    /// The link came back and the next hop is not known yet: see [`Connection::hurry`].
+    pub hurries: bool,
+    /// How far the engine's clock is ahead of ours.
+    ahead: Duration,
 }
 
 impl Connection {
@@ -138,6 +144,8 @@ impl Connection {
             options,
             routed: true,
             unreachable: false,
+            hurries: false,
+            ahead: Duration::ZERO,
         }
     }
 
@@ -175,7 +183,8 @@ impl Connection {
             trace: &mut self.trace,
             blocked: false,
         };
-        self.engine.poll_ingress_single(engine_time(now), &mut port, &mut self.sockets);
+        let engine_now = engine_time(now + self.ahead);
+        self.engine.poll_ingress_single(engine_now, &mut port, &mut self.sockets);
     }
 
     /// Sends what is to be sent, [`BURST`] segments at most. True when more is left for the next turn.
@@ -190,8 +199,9 @@ impl Connection {
             trace: &mut self.trace,
             blocked: false,
         };
+        let engine_now = engine_time(now + self.ahead);
         for _ in 0..BURST {
-            let result = self.engine.poll_egress(engine_time(now), &mut port, &mut self.sockets);
+            let result = self.engine.poll_egress(engine_now, &mut port, &mut self.sockets);
             if port.blocked {
                 return true;
             }
@@ -204,17 +214,33 @@ impl Connection {
 
     /// When the engine wants to be polled again.
     pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
-        let at = self.engine.poll_at(engine_time(now), &self.sockets)?;
+        let at = self.engine.poll_at(engine_time(now + self.ahead), &self.sockets)?;
         let micros = u64::try_from(at.total_micros()).unwrap_or(0);
-        Some(Instant::from_nanos(micros.saturating_mul(1000)))
+        let ahead = u64::try_from(self.ahead.as_micros()).unwrap_or(u64::MAX);
+        Some(Instant::from_nanos(micros.saturating_sub(ahead).saturating_mul(1000)))
+    }
+
+    /// Whether the peer owes an acknowledgement: of a SYN, of data, of a FIN.
+    pub fn owes(&self) -> bool {
+        self.is_handshaking() || self.owes_fin() || (self.is_established() && self.send_queue() > 0)
+    }
+
+    fn owes_fin(&self) -> bool {
+        matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck)
+    }
+
+    /// Sends again what was sent and not acknowledged, whatever the back-off of its timer says: that has doubled
+    /// with each attempt while there was no link. The engine has no such call, so its clock is put forward by the
+    /// longest time that it waits, for good: it only ever compares its times with each other.
+    pub fn hurry(&mut self) {
+        self.ahead += LONGEST_BACKOFF;
     }
 
     /// When the connection is to be given up because the peer says nothing although it owes an acknowledgement:
     /// of data, of our FIN, or of a keep-alive probe. A handshake and an idle connection have no such time.
     pub fn gives_up_at(&mut self, now: Instant) -> Instant {
         let Some(timeout) = self.options.timeout else { return Instant::FAR_FUTURE };
-        let finishing = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
-        let owes = finishing || (self.is_established() && self.send_queue() > 0);
+        let owes = self.owes() && !self.is_handshaking();
         self.owed_since = owes.then(|| self.owed_since.unwrap_or(now));
         let probed = self.options.keep_alive.filter(|_| self.is_established());
         match self.owed_since.or(probed.map(|interval| self.heard + interval)) {
@@ -258,8 +284,7 @@ impl Connection {
 
     /// Everything but the FIN was acknowledged.
     pub fn owes_only_fin(&self) -> bool {
-        let finishing = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
-        finishing && self.send_queue() == 0
+        self.owes_fin() && self.send_queue() == 0
     }
 
     pub fn send_queue(&self) -> usize {

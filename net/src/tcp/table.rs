@@ -57,6 +57,8 @@ pub(crate) struct Tcp {
     /// Bytes that all rings together may take, and take now.
     pub ring_limit: usize,
     ring_bytes: usize,
+    /// Connections that may send again as soon as their next hop is known: at most so many.
+    hurrying: usize,
 }
 
 impl Tcp {
@@ -72,6 +74,7 @@ impl Tcp {
             timers: TimerHeap::default(),
             ring_limit: usize::MAX,
             ring_bytes: 0,
+            hurrying: 0,
         }
     }
 
@@ -253,6 +256,50 @@ impl Tcp {
                 self.make_ready(net, slot);
             }
         }
+    }
+
+    /// The link of an interface is back: what its connections sent in vain is sent again, as soon as their next
+    /// hops are known again. Rare: walks over all of them.
+    pub fn link_returned(&mut self, net: &mut Net, now: Instant, nic: usize) {
+        for connection in self.slots.iter_mut().flatten() {
+            let flow = connection.flow;
+            let path = net.path(flow.remote.ip(), Some(flow.local.ip())).filter(|path| path.nic == nic);
+            if let Some(path) = path
+                && connection.owes()
+            {
+                // Not at once: what waits for a next hop is a few packets, and the rest of it would be lost again.
+                net.look_for(now, path);
+                self.hurrying += usize::from(!connection.hurries);
+                connection.hurries = true;
+            }
+        }
+    }
+
+    /// Next hops have been found: whoever waits for one of them sends again.
+    pub fn neighbours_found(&mut self, net: &mut Net) {
+        if self.hurrying == 0 {
+            return;
+        }
+        let mut left = 0;
+        for slot in 0..self.slots.len() {
+            let Some(connection) = self.slots[slot].as_mut().filter(|connection| connection.hurries) else {
+                continue;
+            };
+            let flow = connection.flow;
+            let path = net.path(flow.remote.ip(), Some(flow.local.ip()));
+            if path.is_some_and(|path| !net.nics[path.nic].neighbours.knows(path.next_hop)) {
+                left += 1;
+                continue;
+            }
+            connection.hurries = false;
+            // Its timer may have come first.
+            if connection.owes() {
+                connection.hurry();
+                net.counters.tcp_link_returned += 1;
+                self.queue(slot);
+            }
+        }
+        self.hurrying = left;
     }
 
     /// Moves a connection to its next stage after its state may have changed.

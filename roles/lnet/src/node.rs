@@ -1,23 +1,22 @@
 //! The node as a whole: LNet, its socket LND and its services, on the interfaces of a network stack.
 //!
 //! What the administrator wants (networks on interfaces, routes) is kept apart from what is: an interface gets
-//! its NI when it has an IPv4 address and loses it with the address; a route is there while its gateway's
+//! its NI when it has an address and loses it with the address; a route is there while its gateway's
 //! network is. Whatever happens to interfaces, one function ([`Node::reconcile`]) compares the two, so no
 //! sequence of events is special.
 
+mod address;
 mod control;
 mod wanted;
 
 use crate::admin::Failure;
-use crate::lnet::show::{RoutingState, RoutingStatus};
 use crate::lnet::{AddRouteError, Lnet, NiConfig, Stop};
-use crate::options::{Networks, NodeConfig};
+use crate::options::{Large, Networks, NodeConfig};
 use crate::selftest::{Selftest, SelftestConfig};
 use crate::socklnd::Socklnd;
 use alloc::rc::{Rc, Weak};
 use alloc::string::ToString;
 use core::cell::{Cell, RefCell};
-use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_hal::{Clock, Entropy, Link};
@@ -28,6 +27,8 @@ use wanted::{Wanted, WantedNi};
 
 /// How often the end of the node looks whether the router is empty.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
+/// A router through which nothing has passed for so long is not used any more.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long the connections may take to close in order when the node ends, and how often we look.
 const CLOSING: Duration = Duration::from_secs(1);
 const CLOSING_STEP: Duration = Duration::from_millis(10);
@@ -41,6 +42,8 @@ pub struct Node {
     lnet: Rc<Lnet>,
     lnd: Rc<Socklnd<Lnet>>,
     wanted: RefCell<Wanted>,
+    /// As configured, or all of them since `lnet configure --large`.
+    large: RefCell<Large>,
     up: Cell<bool>,
 }
 
@@ -66,6 +69,7 @@ impl Node {
             me: me.clone(),
             handle: handle.clone(),
             stack,
+            large: RefCell::new(config.large.clone()),
             config,
             lnet,
             lnd,
@@ -122,26 +126,48 @@ impl Node {
         self.lnet.stop(how).await?;
         self.up.set(false);
         *self.wanted.borrow_mut() = Wanted::default();
+        self.large.borrow_mut().clone_from(&self.config.large);
         Ok(())
     }
 
     /// Ends the node before its machine goes: peers that ask are told to use other routers, those that listen
-    /// are told at once, and for as long as `NodeConfig::shutdown_drain` says messages are still forwarded. A
-    /// node that does not forward ends at once.
+    /// are told at once, and messages are still forwarded for as long as `NodeConfig::shutdown_drain` says, or until
+    /// nobody sends any. A node that does not forward ends at once.
     pub async fn shut_down(&self) {
         if self.lnet.is_routing() {
-            let span = self.config.shutdown_drain;
-            log::info!(target: "lnet", "LNet: routing on for {span:?}, then down; peers are told to use other routers");
-            self.lnet.set_routing(false);
-            self.handle.sleep(span).await;
-            let limit = self.handle.now() + span;
-            while !is_empty(&self.lnet.routing()) && self.handle.now() < limit {
-                self.handle.sleep(DRAIN_STEP).await;
-            }
+            self.drain(self.config.shutdown_drain).await;
         }
         // Nothing refuses this.
         let _ = self.bring_down(Stop::Now).await;
         self.closed().await;
+    }
+
+    /// Tells the peers to use other routers and forwards on meanwhile: for `span`, and as long again if messages are
+    /// still under way then. A router that nobody uses (any more) is done as soon as all peers that listen have been
+    /// told: to those that only ask, it makes no difference when they find it gone.
+    async fn drain(&self, span: Duration) {
+        log::info!(
+            target: "lnet",
+            "LNet: routing on for at most {span:?}, then down; peers are told to use other routers"
+        );
+        self.lnet.set_routing(false);
+        let began = self.handle.now();
+        let (mut seen, mut active_at) = (self.lnet.routed(), began);
+        while !span.is_zero() {
+            self.handle.sleep(DRAIN_STEP).await;
+            let (now, routed) = (self.handle.now(), self.lnet.routed());
+            if routed.under_way > 0 || routed != seen {
+                (seen, active_at) = (routed, now);
+            }
+            if now - active_at >= IDLE && self.lnet.everybody_knows() {
+                log::info!(target: "lnet", "LNet: nothing is routed any more, after {:?}", now - began);
+                return;
+            }
+            let limit = if routed.under_way > 0 { 2 * span } else { span };
+            if now - began >= limit {
+                return;
+            }
+        }
     }
 
     /// Waits until the peers have been told that their connections end. One that keeps a connection to a machine
@@ -163,7 +189,7 @@ impl Node {
         // Out of its cell: LNet is called below.
         let mut wanted = self.wanted.take();
         if let Some(networks) = wanted.networks.take() {
-            wanted.want_networks(&networks, &interfaces, self.config.tunables);
+            wanted.want_networks(&networks, &interfaces, &self.large.borrow(), self.config.tunables);
             // Networks chosen by address are chosen anew with every address.
             wanted.networks = Some(networks).filter(|networks| matches!(networks, Networks::ByAddress(_)));
         }
@@ -178,7 +204,10 @@ impl Node {
     /// Gives an NI its place in LNet, takes it away, or tells of its link.
     fn serve(&self, ni: &mut WantedNi, interfaces: &[InterfaceStatus]) {
         let interface = interfaces.iter().find(|status| status.name == ni.interface);
-        let nid = interface.and_then(ipv4).map(|address| Nid::new(ni.net, IpAddr::V4(address)));
+        let in_use = ni.served.and_then(|(_, nid)| nid.ip());
+        let nid = interface
+            .and_then(|status| ni.address.choose(status.into(), in_use))
+            .map(|address| Nid::new(ni.net, address));
         if let Some((_, served)) = ni.served
             && nid != Some(served)
         {
@@ -188,7 +217,9 @@ impl Node {
         }
         match (nid, ni.served) {
             (Some(nid), None) => {
-                let config = NiConfig { nid, interface: ni.interface.clone(), tunables: ni.tunables };
+                let link = interface.map_or(Link::Down, |interface| interface.link);
+                let (interface, tunables) = (ni.interface.clone(), ni.tunables.on_link(link));
+                let config = NiConfig { nid, interface, tunables };
                 match self.lnet.add_net(config) {
                     Ok(id) => ni.served = Some((id, nid)),
                     Err(error) => ni.complain(&error.to_string()),
@@ -215,7 +246,7 @@ impl Node {
             Ok(()) | Err(AddRouteError::Duplicate(..)) => true,
             // As on Linux: a list of routes for all nodes of a site is fine for this one.
             Err(AddRouteError::TargetIsLocal(_)) => false,
-            Err(error @ AddRouteError::GatewayNotLocal(_)) => {
+            Err(error @ (AddRouteError::GatewayNotLocal(_) | AddRouteError::GatewayFamily(_))) => {
                 if complete && !route.complained.replace(true) {
                     log::warn!(target: "lnet", "LNet: no route to {} yet: {error}", route.config.net);
                 }
@@ -234,20 +265,6 @@ impl Node {
         let ours = |ip| interfaces.iter().flat_map(|status| &status.addresses).any(|cidr| cidr.addr == ip);
         self.config.routes.iter().any(|route| route.gateway.ip().is_some_and(ours))
     }
-}
-
-/// The IPv4 address of an interface: the first one.
-fn ipv4(status: &InterfaceStatus) -> Option<Ipv4Addr> {
-    status.addresses.iter().find_map(|cidr| match cidr.addr {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    })
-}
-
-/// Whether nothing is on its way through the router.
-fn is_empty(routing: &RoutingStatus) -> bool {
-    let idle = routing.pools.iter().all(|pool| pool.credits >= i64::from(pool.buffers) && pool.parked == 0);
-    idle || routing.state == RoutingState::Disabled
 }
 
 async fn watch(node: Weak<Node>, mut events: keelson_net::Events) {

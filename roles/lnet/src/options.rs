@@ -8,8 +8,9 @@ mod table;
 
 pub use table::OPTIONS;
 
-use crate::lnet::{LnetConfig, Tunables};
+use crate::lnet::{AddressChoice, LnetConfig, Tunables};
 use crate::socklnd::{Accept, SocklndConfig};
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -33,6 +34,47 @@ impl Default for Networks {
     }
 }
 
+/// The networks whose NIs take their NIDs from IPv6 addresses (`large`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Large {
+    /// All of them.
+    All,
+    /// These.
+    Nets(Vec<NetId>),
+}
+
+impl Default for Large {
+    fn default() -> Large {
+        Large::Nets(Vec::new())
+    }
+}
+
+impl Large {
+    /// Reads `all` or a list of networks.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in words.
+    pub fn parse(text: &str) -> Result<Large, String> {
+        if text == "all" {
+            return Ok(Large::All);
+        }
+        let net = |name: &str| {
+            name.trim().parse().map_err(|_| format!("'{name}' is neither all nor a network such as tcp1"))
+        };
+        text.split(',').map(net).collect::<Result<_, _>>().map(Large::Nets)
+    }
+
+    /// What NIs on `net` take if nobody says otherwise.
+    pub fn address_on(&self, net: NetId) -> AddressChoice {
+        match self {
+            Large::All => AddressChoice::Large,
+            Large::Nets(nets) if nets.contains(&net) => AddressChoice::Large,
+            Large::Nets(_) => AddressChoice::Usual,
+        }
+    }
+}
+
 /// A node as its administrator wants it.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -44,6 +86,8 @@ pub struct NodeConfig {
     pub tunables: Tunables,
     /// Its networks.
     pub networks: Networks,
+    /// Those of them that use IPv6.
+    pub large: Large,
     /// Its routes.
     pub routes: Vec<Route>,
     /// Whether it forwards. Decides instead of `lnet.forwarding`, which follows from it.
@@ -59,8 +103,9 @@ impl Default for NodeConfig {
         NodeConfig {
             lnet: LnetConfig::default(),
             socklnd: SocklndConfig::default(),
-            tunables: Tunables::default(),
+            tunables: Tunables { conns_per_peer: 0, ..Tunables::default() },
             networks: Networks::default(),
+            large: Large::default(),
             routes: Vec::new(),
             forwarding: Forwarding::IfGateway,
             selftest: true,
@@ -92,6 +137,7 @@ impl NodeConfig {
             (None, Some(ip2nets)) => Networks::ByAddress(ip2nets),
             (None, None) => Networks::default(),
         };
+        node.large = config.text("lnet.large").map(Large::parse).transpose()?.unwrap_or_default();
         node.routes = text::routes(config.text("lnet.routes").unwrap_or_default()).map_err(words)?;
         node.forwarding =
             text::forwarding(config.choice("lnet.forwarding").unwrap_or_default()).map_err(words)?;
@@ -184,7 +230,8 @@ mod tests {
         let (read, default) = (read(""), NodeConfig::default());
         assert_eq!((read.lnet, read.tunables), (default.lnet, default.tunables));
         assert_eq!(format!("{:?}", read.socklnd), format!("{:?}", default.socklnd));
-        assert_eq!((read.networks, read.forwarding), (default.networks, default.forwarding));
+        assert_eq!((read.networks, read.large), (default.networks, default.large));
+        assert_eq!(read.forwarding, default.forwarding);
         assert_eq!((read.routes, read.selftest), (default.routes, default.selftest));
         assert_eq!(read.shutdown_drain, default.shutdown_drain);
     }
@@ -194,9 +241,12 @@ mod tests {
         let node = read(
             "lnet.networks=\"tcp0(eth0),tcp1(eth1)\" lnet.forwarding=enabled lnet.routes=\"tcp3 2 10.2.0.9@tcp1\" \
              lnet.large_router_buffers=64 lnet.accept=all lnet.lnet_peer_discovery_disabled=1 \
-             ksocklnd.peer_credits=32 ksocklnd.sock_timeout=16 ksocklnd.rx_buffer_size=1M lnet.memory=1G",
+             lnet.large=tcp1 ksocklnd.peer_credits=32 ksocklnd.sock_timeout=16 ksocklnd.rx_buffer_size=1M lnet.memory=1G",
         );
         assert_eq!(node.networks, Networks::Named(text::networks("tcp(eth0),tcp1(eth1)").unwrap()));
+        assert_eq!(node.large.address_on(NetId::TCP), AddressChoice::Usual);
+        assert_eq!(node.large.address_on("tcp1".parse().unwrap()), AddressChoice::Large);
+        assert_eq!(read("lnet.large=all").large.address_on(NetId::TCP), AddressChoice::Large);
         assert_eq!((node.routes.len(), node.routes[0].hops), (1, Some(2)));
         assert_eq!(node.forwarding, Forwarding::Enabled);
         assert_eq!((node.lnet.large_router_buffers, node.lnet.memory), (64, 1 << 30));
@@ -228,6 +278,7 @@ mod tests {
             ("lnet.networks=o2ib(ib0)", "network o2ib is not of type tcp"),
             ("lnet.networks=eth0", "a network is a type such as tcp"),
             ("lnet.routes=\"tcp3 10.2.0.9@tcp3\"", "tcp3"),
+            ("lnet.large=tcp,yes", "'yes' is neither all nor a network"),
             ("lnet.forwarding=yes", "enabled"),
             ("ksocklnd.peer_credits=0", "from 1"),
             ("lnet.tiny_router_buffer=5", "lnet.tiny_router_buffers"),

@@ -9,5 +9,7 @@ mod common;
 mod exchange;
 #[path = "socklnd/framing.rs"]
 mod framing;
+#[path = "socklnd/large.rs"]
+mod large;
 #[path = "socklnd/passive.rs"]
 mod passive;

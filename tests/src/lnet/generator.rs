@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Spec {
     /// The nodes; each has one NID or several.
     pub nodes: Vec<Vec<Nid>>,
-    /// Bits of a NID's address that the nodes of its network have in common.
+    /// Bits of an IPv4 NID's address that the nodes of its network have in common; of an IPv6 one they are 64.
     pub prefix: u8,
     /// Routes that all nodes have.
     pub routes: Vec<RouteConfig>,
@@ -105,7 +105,7 @@ impl Spec {
 
     fn addresses(&self) -> Vec<Address> {
         let ips = self.nodes.iter().flatten().map(|nid| nid.ip().expect("a NID with an IP address"));
-        ips.map(|ip| Address { ip, prefix: self.prefix }).collect()
+        ips.map(|ip| Address { ip, prefix: if ip.is_ipv4() { self.prefix } else { 64 } }).collect()
     }
 }
 

@@ -44,6 +44,7 @@ mod feature {
     pub const CTRL_VQ: u64 = 1 << 17;
     pub const CTRL_RX: u64 = 1 << 18;
     pub const MQ: u64 = 1 << 22;
+    pub const SPEED_DUPLEX: u64 = 1 << 63;
     pub use crate::virtio::feature::EVENT_IDX;
 }
 
@@ -53,10 +54,13 @@ mod config {
     pub const STATUS: usize = 6;
     pub const MAX_PAIRS: usize = 8;
     pub const MTU: usize = 10;
+    pub const SPEED: usize = 12;
 }
 
 /// Bit of the configuration's status.
 const LINK_UP: u16 = 1;
+/// The largest speed in Mbit/s that the configuration can hold; anything above says that it is not known.
+const MAX_SPEED: u32 = 0x7fff_ffff;
 /// Buffer for a frame of the ordinary MTU.
 const SMALL_BUFFER: usize = 2048;
 /// Receive buffer when the host merges segments: a merged frame of 64 KiB takes 17 of 256.
@@ -93,6 +97,7 @@ pub struct VirtioNet {
 fn choose_features(offer: u64) -> u64 {
     use feature::*;
     let mut wanted = CSUM | GUEST_CSUM | MTU | MAC | MRG_RXBUF | STATUS | CTRL_VQ | CTRL_RX | MQ | EVENT_IDX;
+    wanted |= SPEED_DUPLEX;
     // Dependencies of section 5.1.3.1; and merged frames only into merged buffers.
     if offer & CSUM != 0 {
         wanted |= HOST_TSO4 | HOST_TSO6;
@@ -188,6 +193,13 @@ impl VirtioNet {
         Ok((pair, control, features, mac, mtu))
     }
 
+    fn speed(&self) -> LinkSpeed {
+        match self.has(feature::SPEED_DUPLEX).then(|| self.transport.config32(config::SPEED)) {
+            Some(speed @ 0..=MAX_SPEED) => LinkSpeed(speed),
+            _ => LinkSpeed(0),
+        }
+    }
+
     fn has(&self, bits: u64) -> bool {
         self.features & bits != 0
     }
@@ -248,7 +260,7 @@ impl NetDevice for VirtioNet {
         if self.has(feature::HOST_TSO4 | feature::HOST_TSO6) { tx::MAX_LARGE_FRAME } else { 0 }
     }
 
-    /// Costs one or two register reads: for a call a second, or after an interrupt.
+    /// Costs up to three register reads: for a call a second, or after an interrupt.
     fn link(&mut self) -> Link {
         if !self.gone && self.transport.status() & status::NEEDS_RESET != 0 {
             self.shut_off(QueueFault::Protocol("device asks for a reset"));
@@ -260,7 +272,7 @@ impl NetDevice for VirtioNet {
         self.pair.tx.queue.nudge();
         self.pair.rx.queue.nudge();
         if !self.has(feature::STATUS) || self.transport.config16(config::STATUS) & LINK_UP != 0 {
-            Link::Up(LinkSpeed(0))
+            Link::Up(self.speed())
         } else {
             Link::Down
         }

@@ -98,8 +98,27 @@ fn features_follow_the_offer() {
     let (device, _net) = both(MAC | HOST_TSO4 | GUEST_CSUM | GUEST_TSO4);
     assert_eq!(device.accepted() & !(1 << 32), MAC | GUEST_CSUM);
     // Unknown features are left alone.
-    let (device, _net) = both(MAC | 1 << 63 | 1 << 34);
+    let (device, _net) = both(MAC | 1 << 62 | 1 << 34);
     assert_eq!(device.accepted() & !(1 << 32), MAC);
+}
+
+/// A device may tell the speed of its link, or that it does not know it.
+#[test]
+fn the_link_may_have_a_speed() {
+    let mut config = CONFIG.to_vec();
+    config.extend(25_000u32.to_le_bytes());
+    config.push(1);
+    let device = FakeDevice::new(1, ALL | SPEED_DUPLEX, &config, &[256, 256, 64]);
+    let mut net = net(&device);
+    assert_eq!(net.link(), Link::Up(LinkSpeed(25_000)));
+    for (bytes, speed) in
+        [([0xff; 4], 0), ([0, 0, 0, 0x80], 0), ([0xff, 0xff, 0xff, 0x7f], 0x7fff_ffff), ([0; 4], 0)]
+    {
+        bytes.into_iter().enumerate().for_each(|(at, byte)| device.config_mut(12 + at, byte));
+        assert_eq!(net.link(), Link::Up(LinkSpeed(speed)));
+    }
+    device.config_mut(6, 0);
+    assert_eq!(net.link(), Link::Down);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::lnet::show::{
     FaultStatus, GlobalStatus, NetStatus, PeerStatus, RouteStatus, RouterStatus, RoutingStatus,
     StatisticsStatus,
 };
-use crate::lnet::{FaultRule, RouteConfig, Stop, Tunables};
+use crate::lnet::{AddressChoice, FaultRule, PeerConfig, RouteConfig, Stop, Tunables};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -47,10 +47,21 @@ impl TunableChanges {
 pub struct NetRequest {
     /// The network.
     pub net: NetId,
-    /// Interfaces, each of which gets a NID from its IPv4 address. None: the first one.
+    /// Interfaces, each of which gets a NID from an address of it. None: the first one.
     pub interfaces: Vec<String>,
+    /// Which of its addresses.
+    pub address: AddressChoice,
     /// Tunables of the NIs.
     pub tunables: TunableChanges,
+}
+
+/// How LNet is brought up.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Configure {
+    /// With the networks and routes of the command line.
+    pub all: bool,
+    /// NIs get their NIDs from IPv6 addresses, until LNet is brought down.
+    pub large: bool,
 }
 
 /// Numbers of router buffers; what is not given stays.
@@ -82,8 +93,9 @@ pub trait Control: 'static {
     /// Whether LNet is up.
     fn is_up(&self) -> bool;
 
-    /// Brings LNet up; with `all`, also the networks and routes of the command line. Nothing if it is up.
-    fn configure(&self, all: bool) -> Result<(), Failure>;
+    /// Brings LNet up. If it is up, the networks and routes of the command line that are missing are added where
+    /// they are asked for.
+    fn configure(&self, how: Configure) -> Result<(), Failure>;
 
     /// Brings LNet down.
     async fn unconfigure(&self, how: Stop) -> Result<(), Failure>;
@@ -115,10 +127,16 @@ pub trait Control: 'static {
     fn add_net(&self, request: NetRequest) -> Result<(), Failure>;
     /// Takes a network away, or only what is on these interfaces.
     fn del_net(&self, net: NetId, interfaces: &[String]) -> Result<(), Failure>;
+    /// Takes away the NI with this NID.
+    fn del_nid(&self, nid: Nid) -> Result<(), Failure>;
     /// Adds a route.
     fn add_route(&self, route: RouteConfig) -> Result<(), Failure>;
     /// Takes away the routes to a network, or the one by this gateway.
     fn del_route(&self, net: NetId, gateway: Option<Nid>) -> Result<(), Failure>;
+    /// Adds a peer, or NIDs to it.
+    fn add_peer(&self, peer: PeerConfig) -> Result<(), Failure>;
+    /// Takes a peer away, or some of its NIDs.
+    fn del_peer(&self, primary: Nid, nids: &[Nid]) -> Result<(), Failure>;
     /// Starts or stops forwarding.
     fn set_routing(&self, on: bool) -> Result<(), Failure>;
     /// Changes the numbers of buffers.
@@ -135,8 +153,8 @@ pub trait Control: 'static {
     /// Sets their counters back.
     fn reset_faults(&self);
 
-    /// Asks a node what it is.
-    async fn ping(&self, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure>;
+    /// Asks a node what it is; from this NID of ours and through its NI, if one is given.
+    async fn ping(&self, source: Option<Nid>, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure>;
     /// The same, and remembers it, and tells it what we are.
     async fn discover(&self, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure>;
 

@@ -3,7 +3,9 @@
 use super::control::Control;
 use super::views;
 use super::yaml::Yaml;
-use crate::lnet::show::{GlobalStatus, NetStatus, NiStatus, RouteStatus, RoutingState};
+use crate::lnet::peer_state;
+use crate::lnet::show::{GlobalStatus, NetStatus, NiStatus, PeerStatus, RouteStatus, RoutingState};
+use alloc::vec::Vec;
 
 /// Everything there is to see, or for a backup what `import` needs to make it again.
 pub fn export<C: Control>(control: &C, backup: bool) -> Yaml {
@@ -16,9 +18,12 @@ pub fn export<C: Control>(control: &C, backup: bool) -> Yaml {
             .and(views::global(&control.global()));
     }
     let enable = u32::from(matches!(routing.state, RoutingState::Enabled | RoutingState::Starting));
-    Yaml::map()
-        .with("net", Yaml::seq(nets.iter().filter(|net| net.nis.iter().any(is_real)).map(net)))
-        .with("route", Yaml::seq(routes.iter().map(route)))
+    let peers = control.peers();
+    let peers: Vec<Yaml> = peers.iter().filter(|peer| is_configured(peer.state)).map(peer).collect();
+    let nets = nets.iter().filter(|net| net.nis.iter().any(is_real)).map(net);
+    let yaml = Yaml::map().with("net", Yaml::seq(nets));
+    let yaml = if peers.is_empty() { yaml } else { yaml.with("peer", Yaml::Seq(peers)) };
+    yaml.with("route", Yaml::seq(routes.iter().map(route)))
         .with("routing", Yaml::map().with("enable", enable))
         .and(views::buffers(&routing))
         .with("global", settings(&control.global()))
@@ -32,9 +37,24 @@ fn is_real(ni: &NiStatus) -> bool {
 fn net(net: &NetStatus) -> Yaml {
     let ni = |ni: &NiStatus| {
         let interface = ni.interface.as_deref().unwrap_or_default();
-        Yaml::map().with("interfaces", Yaml::map().with("0", interface)).and(views::tunables(ni))
+        // Without it, `import` would take the IPv4 address of an interface that has both.
+        let nid = if ni.nid.is_large() { Yaml::map().with("nid", ni.nid) } else { Yaml::map() };
+        nid.with("interfaces", Yaml::map().with("0", interface)).and(views::tunables(ni))
     };
     Yaml::map().with("net type", net.net).with("local NI(s)", Yaml::seq(net.nis.iter().map(ni)))
+}
+
+/// Whether a peer was named by an administrator, by its `peer state`: the others are learnt again.
+pub(super) fn is_configured(state: u32) -> bool {
+    state & peer_state::CONFIGURED != 0
+}
+
+fn peer(peer: &PeerStatus) -> Yaml {
+    let nids = peer.nis.iter().map(|ni| Yaml::map().with("nid", ni.nid));
+    Yaml::map()
+        .with("primary nid", peer.primary)
+        .with("Multi-Rail", views::truth(peer.multi_rail))
+        .with("peer ni", Yaml::seq(nids))
 }
 
 fn route(route: &RouteStatus) -> Yaml {

@@ -2,12 +2,14 @@
 
 use super::yaml::Yaml;
 use crate::lnd::SendError;
-use crate::lnet::{AddFaultError, AddNiError, AddRouteError, RequestError, StopError};
+use crate::lnet::{AddFaultError, AddNiError, AddRouteError, PeerError, RequestError, StopError};
 use alloc::string::{String, ToString};
 use core::fmt;
 
 /// Error numbers of Linux that commands here fail with.
 pub mod errno {
+    /// Not permitted.
+    pub const EPERM: i32 = -1;
     /// No such object.
     pub const ENOENT: i32 = -2;
     /// Input/output error.
@@ -26,6 +28,8 @@ pub mod errno {
     pub const ERANGE: i32 = -34;
     /// Protocol error.
     pub const EPROTO: i32 = -71;
+    /// Not unique on its network.
+    pub const ENOTUNIQ: i32 = -76;
     /// Not supported.
     pub const EOPNOTSUPP: i32 = -95;
     /// The address is not there.
@@ -97,10 +101,26 @@ impl From<AddNiError> for Failure {
 impl From<AddRouteError> for Failure {
     fn from(error: AddRouteError) -> Failure {
         let errno = match error {
-            AddRouteError::GatewayNotLocal(_) => EHOSTUNREACH,
+            AddRouteError::GatewayNotLocal(_) | AddRouteError::GatewayFamily(_) => EHOSTUNREACH,
             AddRouteError::TargetIsLocal(_) | AddRouteError::Duplicate(..) => EEXIST,
             AddRouteError::TooManyPeers => ENOMEM,
             _ => EINVAL,
+        };
+        Failure::new(errno, error.to_string())
+    }
+}
+
+impl From<PeerError> for Failure {
+    fn from(error: PeerError) -> Failure {
+        let errno = match error {
+            PeerError::Invalid(_) | PeerError::Own(_) => EINVAL,
+            PeerError::Taken(..) => EEXIST,
+            PeerError::OtherKind(_) => EPERM,
+            PeerError::SecondOnNet(_) => ENOTUNIQ,
+            PeerError::Unknown(_) => ENOENT,
+            PeerError::NotPrimary(..) => ENODEV,
+            PeerError::Gateway(_) => EBUSY,
+            PeerError::TooMany => ENOMEM,
         };
         Failure::new(errno, error.to_string())
     }

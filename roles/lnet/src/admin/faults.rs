@@ -5,9 +5,10 @@ use super::control::Control;
 use super::failure::{Failure, errno};
 use super::yaml::Yaml;
 use crate::lnet::show::FaultStatus;
-use crate::lnet::{FaultAction, FaultRule, NidPattern, Often};
+use crate::lnet::{FaultAction, FaultRule, HealthError, HealthErrors, NidPattern, Often};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt::Write;
 use core::time::Duration;
 use keelson_lnet_wire::message::PORTALS;
@@ -37,7 +38,7 @@ pub enum FaultCommand {
 
 /// How it is said right.
 const USAGE: &str = "expected is drop|delay add -s NID -d NID (-r RATE | -i SECONDS | -x | -n) [-l SECONDS] \
-                     [-p PORTAL] [-m PUT|GET|ACK|REPLY] [-o LOCAL_NID], del (-a | -s NID -d NID), show or reset";
+                     [-p PORTAL] [-m PUT|GET|ACK|REPLY] [-o LOCAL_NID] [-e HEALTH_ERROR], del (-a | -s NID -d NID), show or reset";
 
 impl FaultCommand {
     /// Reads the words behind `lnetctl fault`.
@@ -90,11 +91,18 @@ fn rule(kind: FaultKind, words: &[&str]) -> Result<FaultRule, String> {
     ];
     let args = args::parse(words, &known)?;
     args.no_rest()?;
-    if args.has("health_error") {
-        return Err("health errors cannot be simulated: this node keeps no health values".to_string());
-    }
+    let errors = health_errors(&args)?;
     let action = match (kind, args.read("latency", "seconds")?) {
-        (FaultKind::Drop, None) => FaultAction::Drop,
+        (FaultKind::Drop, None) if errors.is_empty() => FaultAction::Drop,
+        (FaultKind::Drop, None) if args.has("drop_all") => {
+            return Err("--drop_all loses messages as they arrive, --health_error when they are sent: \
+                        give --rate, --interval or --random"
+                .to_string());
+        }
+        (FaultKind::Drop, None) => FaultAction::Fail(errors),
+        (FaultKind::Delay, _) if !errors.is_empty() => {
+            return Err("a delay rule has no health error".to_string());
+        }
         (FaultKind::Drop, Some(_)) => return Err("a drop rule has no latency".to_string()),
         (FaultKind::Delay, Some(seconds @ 1..=3600)) => FaultAction::Delay(Duration::from_secs(seconds)),
         (FaultKind::Delay, _) => return Err("a delay rule needs --latency, 1 to 3600 seconds".to_string()),
@@ -124,6 +132,17 @@ fn often(args: &Args<'_>) -> Result<Often, String> {
             Err("exactly one of --rate N, --interval SECONDS, --drop_all and --random is needed".to_string())
         }
     }
+}
+
+fn health_errors(args: &Args<'_>) -> Result<HealthErrors, String> {
+    let mut errors = HealthErrors::default();
+    for name in args.all("health_error").flat_map(|list| list.split(',')) {
+        if !errors.add(name) {
+            let names: Vec<_> = HealthError::ALL.into_iter().map(HealthError::name).collect();
+            return Err(format!("health_error '{name}': expected is {} or random", names.join(", ")));
+        }
+    }
+    Ok(errors)
 }
 
 fn portals(args: &Args<'_>) -> Result<u64, String> {
@@ -171,7 +190,7 @@ fn pattern_text(pattern: &NidPattern) -> String {
 
 fn kind_of(rule: &FaultRule) -> FaultKind {
     match rule.action {
-        FaultAction::Drop => FaultKind::Drop,
+        FaultAction::Drop | FaultAction::Fail(_) => FaultKind::Drop,
         FaultAction::Delay(_) => FaultKind::Delay,
     }
 }
@@ -253,8 +272,10 @@ fn yaml(fault: &FaultStatus) -> Yaml {
         .with("fa_msg_mask", format!("{:#x}", rule.types))
         .with(&format!("{prefix}_rate"), rate)
         .with(&format!("{prefix}_interval"), interval);
-    if let FaultAction::Delay(latency) = rule.action {
-        yaml = yaml.with("la_latency", latency.as_secs());
+    match rule.action {
+        FaultAction::Drop => {}
+        FaultAction::Fail(errors) => yaml = yaml.with("da_health_error_mask", errors.to_string()),
+        FaultAction::Delay(latency) => yaml = yaml.with("la_latency", latency.as_secs()),
     }
     yaml.with(acted, fault.acted)
         .with("fs_count", fault.matched)
@@ -275,6 +296,7 @@ fn line(fault: &FaultStatus) -> String {
     };
     let what = match rule.action {
         FaultAction::Drop => String::from("dropped"),
+        FaultAction::Fail(errors) => format!("failed with {errors}"),
         FaultAction::Delay(latency) => format!("delayed by {} s", latency.as_secs()),
     };
     format!(
@@ -322,6 +344,12 @@ mod tests {
         let read = add("delay add --source * --dest 255.255.255.255@tcp1 --interval 3 --latency 5").unwrap();
         assert_eq!(read.action, FaultAction::Delay(Duration::from_secs(5)));
         assert_eq!((read.source, read.often), (NidPattern::Any, Often::Interval(Duration::from_secs(3))));
+        let mut errors = HealthErrors::default();
+        assert!(errors.add("local_error") && errors.add("remote_timeout"));
+        let read = add("drop add -s * -d * -r 3 -e local_error -e remote_timeout").unwrap();
+        assert_eq!(read.action, FaultAction::Fail(errors));
+        let random = add("drop add -s * -d * -n -e random").unwrap();
+        assert_eq!(random.action, FaultAction::Fail(HealthErrors::RANDOM));
         assert_eq!(add("drop add -s * -d * -x").unwrap().often, Often::Always);
         assert_eq!(add("drop add -s * -d * --random").unwrap().often, Often::Half);
     }
@@ -338,7 +366,12 @@ mod tests {
             ("drop add -s x@y -d * -r 1", "'x@y': expected is a NID"),
             ("drop add -s * -d * -r 1 -p 64", "portal '64'"),
             ("drop add -s * -d * -r 1 -m HELLO", "message 'HELLO'"),
-            ("drop add -s * -d * -r 1 -e local_error", "health"),
+            (
+                "drop add -s * -d * -r 1 -e local_fault",
+                "health_error 'local_fault': expected is local_interrupt,",
+            ),
+            ("drop add -s * -d * -x -e local_error", "--drop_all loses messages as they arrive"),
+            ("delay add -s * -d * -r 1 -l 1 -e local_error", "no health error"),
             ("drop del", "-a, or -s NID"),
             ("drop", "expected is drop|delay add"),
         ] {

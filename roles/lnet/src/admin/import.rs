@@ -3,16 +3,17 @@
 //! Besides what `export` writes, the form of distributions' route files is taken, a line for each network:
 //! `tcp1: { gateway: 10.1.1.2@tcp0, hop: 2, priority: 3 }`.
 //!
-//! Sections are taken in the order in which they need each other, whatever their order in the text. What Linux
-//! exports and nobody needs to import (statistics, states, peers, which are learnt) is passed over; a key that
+//! Sections are taken in the order in which they need each other (for `--del` the other way round), whatever their
+//! order in the text. What Linux
+//! exports and nobody needs to import (statistics, states, peers that were learnt) is passed over; a key that
 //! is not known at all is an error, as it may be a misspelt one.
 
 use super::control::{Buffers, Control, NetRequest, TunableChanges};
 use super::failure::{Failure, errno};
 use super::lnetctl::{self, Ask, Tunable, grammar};
-use super::views;
 use super::yaml::{self, Yaml};
-use crate::lnet::RouteConfig;
+use super::{export, views};
+use crate::lnet::{AddressChoice, PeerConfig, RouteConfig};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -44,9 +45,9 @@ impl Mode {
 }
 
 /// Sections, in the order in which they need each other.
-const SECTIONS: &[&str] = &["net", "global", "buffers", "route", "routing"];
+const SECTIONS: &[&str] = &["net", "global", "buffers", "peer", "route", "routing"];
 /// Sections of Linux that are passed over.
-const PASSED_OVER: &[&str] = &["peer", "udsp", "ping", "discover", "statistics"];
+const PASSED_OVER: &[&str] = &["udsp", "ping", "discover", "statistics"];
 
 /// Takes a text; returns what `lnetctl` prints. What fails does not keep the rest from being done.
 pub async fn import<C: Control>(control: &C, mode: Mode, text: &str) -> String {
@@ -62,7 +63,12 @@ pub async fn import<C: Control>(control: &C, mode: Mode, text: &str) -> String {
         Ok(text) => printed.push_str(&text),
         Err(failure) => printed.push_str(&report(mode, section, failure)),
     };
-    for section in SECTIONS {
+    let mut sections = SECTIONS.to_vec();
+    if mode == Mode::Del {
+        // A network takes the routes through it along.
+        sections.reverse();
+    }
+    for section in sections {
         if let Some(value) = document.get(section) {
             each(control, mode, section, value, |result| run(section, result));
         }
@@ -108,6 +114,7 @@ fn each<C: Control>(
                 net(control, mode, item, &mut result);
             }
         }
+        "peer" => value.items().iter().for_each(|item| result(peer(control, mode, item))),
         "route" => value.items().iter().for_each(|item| result(route(control, mode, None, item))),
         "routing" => result(routing(control, mode, value)),
         "buffers" if mode == Mode::Add => result(buffers(control, value)),
@@ -124,6 +131,7 @@ fn each<C: Control>(
 fn show<C: Control>(control: &C, section: &str) -> String {
     let yaml = match section {
         "net" => views::net(&control.nets(), 1),
+        "peer" => views::peer(&control.peers(), 1),
         "route" => views::route(&control.routes(), 1),
         "routing" => views::routing(&control.routing()),
         "global" => views::global(&control.global()),
@@ -180,7 +188,8 @@ fn net<C: Control>(control: &C, mode: Mode, item: &Yaml, result: &mut impl FnMut
 }
 
 const NET: &str = "a network such as tcp1";
-/// Keys of an NI, the last ones without meaning for an import.
+const NID: &str = "a NID such as 10.0.0.1@tcp1";
+/// Keys of an NI, those after `nid` without meaning for an import.
 const NI_KEYS: &[&str] = &[
     "interfaces",
     "tunables",
@@ -205,8 +214,15 @@ fn local_ni<C: Control>(control: &C, mode: Mode, net: NetId, ni: &Yaml) -> Resul
     let interfaces = ni.get("interfaces").map(Yaml::entries).unwrap_or_default();
     let name = |(_, value): &(String, Yaml)| value.text().filter(|name| !name.is_empty()).map(String::from);
     let interfaces: Vec<String> = interfaces.iter().filter_map(name).collect();
+    let nid: Option<Nid> = read(ni, "nid", NID)?;
+    if let Some(nid) = nid.filter(|nid| nid.net() != net) {
+        return Err(Failure::new(errno::EINVAL, format!("nid {nid} is not on {net}")));
+    }
     if mode == Mode::Del {
-        return control.del_net(net, &interfaces);
+        return match nid {
+            Some(nid) => control.del_nid(nid),
+            None => control.del_net(net, &interfaces),
+        };
     }
     let nothing = Yaml::map();
     let tunables = ni.get("tunables").unwrap_or(&nothing);
@@ -222,17 +238,22 @@ fn local_ni<C: Control>(control: &C, mode: Mode, net: NetId, ni: &Yaml) -> Resul
         peer_credits: read(tunables, "peer_credits", "a number")?,
         peer_buffer_credits: read(tunables, "peer_buffer_credits", "a number")?,
         peer_timeout: read(tunables, "peer_timeout", "seconds")?,
-        // Linux: 0 is "by the speed of the link".
-        conns_per_peer: read(lnd, "conns_per_peer", "1 to 8")?.filter(|count| *count > 0),
+        conns_per_peer: read(lnd, "conns_per_peer", "0 to 8")?,
     };
     grammar::check_tunables(&tunables).map_err(|text| Failure::new(errno::EINVAL, text))?;
-    control.add_net(NetRequest { net, interfaces, tunables })
+    // A NID tells the interface where there is none, else only the kind of its address: that may have changed.
+    let address = match nid {
+        Some(nid) if interfaces.is_empty() => nid.ip().map_or(AddressChoice::Usual, AddressChoice::Exactly),
+        Some(nid) if nid.is_large() => AddressChoice::Large,
+        _ => AddressChoice::Usual,
+    };
+    control.add_net(NetRequest { net, interfaces, address, tunables })
 }
 
 fn route<C: Control>(control: &C, mode: Mode, net: Option<NetId>, item: &Yaml) -> Result<String, Failure> {
     only(item, "in route", &["net", "gateway", "hop", "priority", "state", "type", "health_sensitivity"])?;
     let net = need(net.or(read(item, "net", NET)?), "net")?;
-    let gateway: Nid = need(read(item, "gateway", "a NID such as 10.0.0.1@tcp1")?, "gateway")?;
+    let gateway: Nid = need(read(item, "gateway", NID)?, "gateway")?;
     if mode == Mode::Del {
         return control.del_route(net, Some(gateway)).map(|()| String::new());
     }
@@ -243,6 +264,28 @@ fn route<C: Control>(control: &C, mode: Mode, net: Option<NetId>, item: &Yaml) -
     };
     let priority = read(item, "priority", "a number")?.unwrap_or(0);
     control.add_route(RouteConfig { net, gateway, hops, priority }).map(|()| String::new())
+}
+
+/// A peer that was named; one that was learnt says so in its state, and is passed over.
+fn peer<C: Control>(control: &C, mode: Mode, item: &Yaml) -> Result<String, Failure> {
+    only(item, "in peer", &["primary nid", "Multi-Rail", "peer state", "peer ni", "peer_ni", "udsp info"])?;
+    if read(item, "peer state", "a number")?.is_some_and(|state| !export::is_configured(state)) {
+        return Ok(String::new());
+    }
+    let primary: Nid = need(read(item, "primary nid", NID)?, "primary nid")?;
+    if mode == Mode::Del {
+        return control.del_peer(primary, &[]).map(|()| String::new());
+    }
+    let multi_rail = match text(item, "Multi-Rail")? {
+        None | Some("True" | "true" | "1") => true,
+        Some("False" | "false" | "0") => false,
+        Some(_) => return Err(Failure::new(errno::EINVAL, "Multi-Rail: expected is True or False")),
+    };
+    let nis = item.get("peer ni").or_else(|| item.get("peer_ni")).map(Yaml::items).unwrap_or_default();
+    let nids = nis.iter().map(|ni| read(ni, "nid", NID).and_then(|nid| need(nid, "nid")));
+    let mut nids = nids.collect::<Result<Vec<Nid>, _>>()?;
+    nids.retain(|nid| *nid != primary);
+    control.add_peer(PeerConfig { primary, nids, multi_rail }).map(|()| String::new())
 }
 
 fn routing<C: Control>(control: &C, mode: Mode, value: &Yaml) -> Result<String, Failure> {
@@ -280,10 +323,9 @@ fn global<C: Control>(control: &C, key: &str, value: &Yaml) -> Result<String, Fa
 
 async fn exec<C: Control>(control: &C, document: &Yaml) -> String {
     let mut printed = String::new();
-    for (section, what) in [("ping", Ask::Ping), ("discover", Ask::Discover)] {
+    for (section, what) in [("ping", Ask::Ping(None)), ("discover", Ask::Discover)] {
         for item in document.get(section).map(Yaml::items).unwrap_or_default() {
-            let nid = read(item, "primary nid", "a NID such as 10.0.0.1@tcp1")
-                .and_then(|nid| need(nid, "primary nid"));
+            let nid = read(item, "primary nid", NID).and_then(|nid| need(nid, "primary nid"));
             match nid {
                 Ok(nid) => printed.push_str(&lnetctl::ask(control, what, &[nid], EXEC_TIMEOUT).await),
                 Err(failure) => printed.push_str(&report(Mode::Exec, section, failure)),
@@ -330,12 +372,68 @@ set_routing true";
         assert_eq!(
             *fake.done.borrow(),
             [
-                "del_net tcp eth0",
-                "del_net tcp1 eth1",
+                "set_routing false",
                 "del_route tcp3 10.2.0.9@tcp1",
                 "del_route o2ib 10.1.0.9@tcp",
-                "set_routing false"
+                "del_net tcp eth0",
+                "del_net tcp1 eth1"
             ]
+        );
+    }
+
+    /// An interface may have addresses of both kinds: the NID says which.
+    #[test]
+    fn nids_choose_addresses() {
+        let ni = |net: &str, nid: &str, interface: &str| {
+            format!("net:\n    - net type: {net}\n      local NI(s):\n        - nid: {nid}\n{interface}")
+        };
+        let eth0 = "          interfaces:\n              0: eth0\n";
+        for (text, done) in [
+            (ni("tcp", "10.1.0.1@tcp", eth0), "add_net tcp eth0"),
+            (ni("tcp", "2001:db8::1@tcp", eth0), "add_net tcp eth0 large"),
+            (ni("tcp", "2001:db8::1@tcp", ""), "add_net tcp 2001:db8::1"),
+        ] {
+            let fake = Fake::up();
+            assert_eq!(import(&fake, "", &text), "");
+            assert_eq!(*fake.done.borrow(), [done]);
+        }
+        let fake = Fake::up();
+        assert_eq!(import(&fake, "--del", &ni("tcp", "2001:db8::1@tcp", eth0)), "");
+        assert_eq!(*fake.done.borrow(), ["del_nid 2001:db8::1@tcp"]);
+        let printed = import(&fake, "", &ni("tcp1", "10.1.0.1@tcp", eth0));
+        assert!(printed.contains("nid 10.1.0.1@tcp is not on tcp1"), "{printed}");
+    }
+
+    /// Peers that were learnt say so in their state, as in the text of `export`; they are learnt again.
+    #[test]
+    fn peers_that_were_named() {
+        let text = "\
+peer:
+    - primary nid: 10.1.0.2@tcp
+      Multi-Rail: True
+      peer state: 281
+      peer ni:
+        - nid: 10.1.0.2@tcp
+          state: up
+        - nid: 2001:db8::2@tcp1
+    - primary nid: 10.1.0.3@tcp
+      peer state: 273
+    - primary nid: 10.1.0.4@tcp
+      Multi-Rail: False
+";
+        let fake = Fake::up();
+        assert_eq!(import(&fake, "", text), "");
+        assert_eq!(
+            *fake.done.borrow(),
+            ["add_peer 10.1.0.2@tcp 2001:db8::2@tcp1", "add_peer 10.1.0.4@tcp non_mr"]
+        );
+        fake.done.borrow_mut().clear();
+        assert_eq!(import(&fake, "--del", text), "");
+        assert_eq!(*fake.done.borrow(), ["del_peer 10.1.0.2@tcp", "del_peer 10.1.0.4@tcp"]);
+        let printed = import(&fake, "", "peer:\n    - primary nid: x\n    - Multi-Rail: maybe\n");
+        assert!(
+            printed.contains("primary nid 'x'") && printed.contains("primary nid is missing"),
+            "{printed}"
         );
     }
 

@@ -1,7 +1,7 @@
 //! `lctl`: the older tool, and its tables (LNet specification section 6.1).
 
 use super::args;
-use super::control::Control;
+use super::control::{Configure, Control};
 use super::faults::{self, FaultCommand, FaultKind};
 use super::lnetctl::grammar::{MOST_SECONDS, PING_TIMEOUT};
 use crate::lnet::Stop;
@@ -67,7 +67,9 @@ fn at_once<C: Control>(control: &C, words: &[&str]) -> Result<String, String> {
 async fn network<C: Control>(control: &C, word: &str, rest: &[&str]) -> Result<String, String> {
     let how = match (word, rest) {
         ("up" | "configure", []) => {
-            control.configure(true).map_err(|failure| format!("LNet configure error: {failure}"))?;
+            control
+                .configure(Configure { all: true, large: false })
+                .map_err(|failure| format!("LNet configure error: {failure}"))?;
             return Ok("LNET configured\n".to_string());
         }
         ("down" | "unconfigure", []) => Stop::IfNotRouting,
@@ -91,7 +93,7 @@ async fn ping<C: Control>(control: &C, words: &[&str]) -> Result<String, String>
     // A process may be named, too: its PID is of no interest.
     let nid = nid.parse().or_else(|_| nid.parse().map(|process: ProcessId| process.nid));
     let nid: Nid = nid.map_err(|error| error.to_string())?;
-    match control.ping(nid, timeout).await {
+    match control.ping(None, nid, timeout).await {
         Ok(info) => {
             let nids = info.entries.iter().map(|entry| entry.nid);
             let line = |nid| format!("{}\n", ProcessId { nid, pid: info.pid });
@@ -223,7 +225,7 @@ net               o2ib hops 2 gw                     10.1.0.9@tcp down pri 1
         assert_eq!(lctl(&fake, "network up"), "LNET configured\n");
         assert!(lctl(&fake, "network down").starts_with("lctl: LNet unconfigure error: this node routes"));
         assert_eq!(lctl(&fake, "network down force"), "LNET ready to unload\n");
-        assert_eq!(*fake.done.borrow(), ["configure true", "unconfigure Now"]);
+        assert_eq!(*fake.done.borrow(), ["configure all", "unconfigure Now"]);
         assert!(lctl(&fake, "network sideways").contains("network up"));
         assert!(lctl(&Fake::down(), "list_nids").contains("not up"));
         assert!(lctl(&fake, "dance").contains("'dance' is no command"));

@@ -13,6 +13,7 @@ use crate::lnet::show::{GlobalStatus, NetStatus, PeerStatus, RouteStatus};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use keelson_lnet_wire::nid::Nid;
 
 /// Does what a command says; returns what `lnetctl` prints: nothing where all went well and nothing was asked.
 pub async fn run<C: Control>(control: &C, command: Command) -> String {
@@ -33,18 +34,27 @@ async fn execute<C: Control>(control: &C, command: Command) -> Result<String, Ya
     let done = Ok(String::new());
     match command {
         Command::Help(text) => return Ok(text.to_string()),
-        Command::Configure { all } => {
-            control.configure(all).map_err(failed("configure", "lnet", "LNet configure error"))?;
+        Command::Configure(how) => {
+            control.configure(how).map_err(failed("configure", "lnet", "LNet configure error"))?;
         }
         Command::Unconfigure(how) => {
             let failed = failed("unconfigure", "lnet", "LNet unconfigure error");
             control.unconfigure(how).await.map_err(failed)?;
         }
-        Command::NetAdd(request) => {
-            control.add_net(request).map_err(failed("add", "net", "cannot add network"))?;
+        Command::NetAdd(requests) => {
+            let failed = failed("add", "net", "cannot add network");
+            for request in requests {
+                control.add_net(request).map_err(&failed)?;
+            }
         }
         Command::NetDel { net, interfaces } => {
             control.del_net(net, &interfaces).map_err(failed("del", "net", "cannot del network"))?;
+        }
+        Command::NidDel(nids) => {
+            let failed = failed("del", "net", "cannot del network");
+            for nid in nids {
+                control.del_nid(nid).map_err(&failed)?;
+            }
         }
         Command::NetShow { net, detail } => {
             shown("net", "cannot get networks")?;
@@ -85,6 +95,12 @@ async fn execute<C: Control>(control: &C, command: Command) -> Result<String, Ya
             }
             return Ok(some(views::peer(&peers, detail)));
         }
+        Command::PeerAdd(peer) => {
+            control.add_peer(peer).map_err(failed("add", "peer", "cannot add peer"))?;
+        }
+        Command::PeerDel { primary, nids } => {
+            control.del_peer(primary, &nids).map_err(failed("del", "peer", "cannot del peer"))?;
+        }
         Command::RoutingShow => {
             shown("routing", "cannot get routing information")?;
             return Ok(views::routing(&control.routing()).to_string());
@@ -99,7 +115,9 @@ async fn execute<C: Control>(control: &C, command: Command) -> Result<String, Ya
             shown("global", "cannot get global information")?;
             return Ok(views::global(&control.global()).to_string());
         }
-        Command::Ping { nids, timeout } => return Ok(ask(control, Ask::Ping, &nids, timeout).await),
+        Command::Ping { source, nids, timeout } => {
+            return Ok(ask(control, Ask::Ping(source), &nids, timeout).await);
+        }
         Command::Discover { nids, timeout } => return Ok(ask(control, Ask::Discover, &nids, timeout).await),
         Command::Fault(command) => return faults::lnetctl(control, command),
         Command::Export { backup } => {
@@ -129,14 +147,15 @@ impl RouteFilter {
 /// The two questions to other nodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
-    Ping,
+    /// From this NID, if one is given.
+    Ping(Option<Nid>),
     Discover,
 }
 
 impl Ask {
     const fn name(self) -> &'static str {
         match self {
-            Ask::Ping => "ping",
+            Ask::Ping(_) => "ping",
             Ask::Discover => "discover",
         }
     }
@@ -146,17 +165,17 @@ impl Ask {
 pub(super) async fn ask<C: Control>(
     control: &C,
     what: Ask,
-    nids: &[keelson_lnet_wire::nid::Nid],
+    nids: &[Nid],
     timeout: core::time::Duration,
 ) -> String {
     let (mut answers, mut failures) = (Vec::new(), String::new());
     for nid in nids {
         let answer = match what {
-            Ask::Ping => control.ping(*nid, timeout).await,
+            Ask::Ping(source) => control.ping(source, *nid, timeout).await,
             Ask::Discover => control.discover(*nid, timeout).await,
         };
         match answer {
-            Ok(info) => answers.push(views::ping_info(*nid, &info, what == Ask::Ping)),
+            Ok(info) => answers.push(views::ping_info(*nid, &info, what != Ask::Discover)),
             Err(failure) => {
                 let context = format!("failed to {} {nid}", what.name());
                 failures.push_str(&failure.yaml("manage", what.name(), &context).to_string());
@@ -216,8 +235,16 @@ mod tests {
         for line in [
             "net add --net tcp7 --if eth3 --peer-credits 32",
             "net del --net tcp7",
+            "net add --net tcp8 --if eth1 --large",
+            "net add --nid 2001:db8::1@tcp8,10.0.0.1@tcp9 --credits 64",
+            "net del --nid 2001:db8::1@tcp8",
+            "lnet configure --all --large",
             "route add --net tcp3 --gateway 10.1.0.9@tcp --hop 2 --priority 1",
             "route del --net tcp3 --gateway 10.1.0.9@tcp",
+            "peer add --prim_nid 10.1.0.7@tcp --nid 10.2.0.7@tcp1,2001:db8::7@tcp1",
+            "peer add --prim_nid 10.1.0.8@tcp --non_mr",
+            "peer del --prim_nid 10.1.0.7@tcp --nid 10.2.0.7@tcp1",
+            "peer del --prim_nid 10.1.0.8@tcp --force",
             "set routing 0",
             "set tiny_buffers 512",
             "set discovery 0",
@@ -229,8 +256,12 @@ mod tests {
         let done = fake.done.borrow();
         assert_eq!(
             done.join("\n"),
-            "add_net tcp7 eth3 peer_credits 32\ndel_net tcp7\nadd_route tcp3 10.1.0.9@tcp hops 2 priority 1\n\
-             del_route tcp3 10.1.0.9@tcp\nset_routing false\nset_buffers tiny 512\nset Discovery 0\nreset"
+            "add_net tcp7 eth3 peer_credits 32\ndel_net tcp7\nadd_net tcp8 eth1 large\n\
+             add_net tcp8 2001:db8::1 credits 64\nadd_net tcp9 10.0.0.1 credits 64\ndel_nid 2001:db8::1@tcp8\n\
+             configure all large\nadd_route tcp3 10.1.0.9@tcp hops 2 priority 1\n\
+             del_route tcp3 10.1.0.9@tcp\n\
+             add_peer 10.1.0.7@tcp 10.2.0.7@tcp1 2001:db8::7@tcp1\nadd_peer 10.1.0.8@tcp non_mr\n\
+             del_peer 10.1.0.7@tcp 10.2.0.7@tcp1\ndel_peer 10.1.0.8@tcp\nset_routing false\nset_buffers tiny 512\nset Discovery 0\nreset"
         );
     }
 
@@ -281,6 +312,8 @@ ping:
             lnetctl(&fake, "ping 10.9.0.9@tcp"),
             "manage:\n    - ping:\n          errno: -110\n          descr: failed to ping 10.9.0.9@tcp: timed out\n"
         );
+        lnetctl(&fake, "ping --source 10.1.0.1@tcp 10.1.0.2@tcp");
+        assert_eq!(*fake.done.borrow(), ["ping 10.1.0.1@tcp 10.1.0.2@tcp"]);
         let text = lnetctl(&fake, "discover 10.1.0.2@tcp 10.9.0.9@tcp");
         assert!(text.starts_with("discover:\n    - primary nid: 10.1.0.2@tcp\n"), "{text}");
         assert!(!text.contains("0@lo") && text.contains("failed to discover 10.9.0.9@tcp"), "{text}");

@@ -15,8 +15,8 @@
 //!    what to change.
 //! 3. **What has no effect here is refused**, with the reason, unless it asks for what is the case anyway.
 //!
-//! Not here: selection policies (`udsp`), manual peers (`peer add`: peers are learnt), CPU partitions, health
-//! values (always 1000), `lnetctl debug`, `cpt-of-nid`, `lnetctl ping --source`.
+//! Not here: selection policies (`udsp`), CPU partitions, health values (always 1000), `lnetctl debug`,
+//! `cpt-of-nid`.
 
 mod args;
 mod control;
@@ -33,7 +33,7 @@ mod testing;
 mod views;
 pub mod yaml;
 
-pub use control::{Buffers, Control, NetRequest, Setting, TunableChanges};
+pub use control::{Buffers, Configure, Control, NetRequest, Setting, TunableChanges};
 pub use failure::{Failure, errno};
 
 use alloc::rc::Rc;

@@ -1,10 +1,10 @@
 //! A node made of constants, for the tests of the tools.
 
-use super::control::{Buffers, Control, NetRequest, Setting};
+use super::control::{Buffers, Configure, Control, NetRequest, Setting};
 use super::{Admin, Failure, errno};
 use crate::lnd::{LndConnectionStatus, LndPeerStatus, NiId};
 use crate::lnet::show::*;
-use crate::lnet::{FaultAction, FaultRule, NidPattern, Often, RouteConfig, Stop};
+use crate::lnet::{AddressChoice, FaultAction, FaultRule, NidPattern, Often, PeerConfig, RouteConfig, Stop};
 use core::cell::{Cell, RefCell};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -271,8 +271,9 @@ impl Control for Fake {
         self.up.get()
     }
 
-    fn configure(&self, all: bool) -> Result<(), Failure> {
-        self.does(format!("configure {all}"))
+    fn configure(&self, how: Configure) -> Result<(), Failure> {
+        let Configure { all, large } = how;
+        self.does(format!("configure{}{}", if all { " all" } else { "" }, if large { " large" } else { "" }))
     }
 
     async fn unconfigure(&self, how: Stop) -> Result<(), Failure> {
@@ -338,8 +339,13 @@ impl Control for Fake {
     }
 
     fn add_net(&self, request: NetRequest) -> Result<(), Failure> {
-        let NetRequest { net, interfaces, tunables } = request;
-        let mut text = format!("add_net {net} {}", interfaces.join(","));
+        let NetRequest { net, interfaces, address, tunables } = request;
+        let mut text = format!("add_net {net} {}", interfaces.join(",")).trim_end().to_string();
+        match address {
+            AddressChoice::Usual => {}
+            AddressChoice::Large => text += " large",
+            AddressChoice::Exactly(address) => text += &format!(" {address}"),
+        }
         for (name, value) in [
             ("credits", tunables.credits),
             ("peer_credits", tunables.peer_credits),
@@ -358,6 +364,10 @@ impl Control for Fake {
         self.does(format!("del_net {net} {}", interfaces.join(",")).trim_end().into())
     }
 
+    fn del_nid(&self, nid: Nid) -> Result<(), Failure> {
+        self.does(format!("del_nid {nid}"))
+    }
+
     fn add_route(&self, route: RouteConfig) -> Result<(), Failure> {
         let RouteConfig { net, gateway, hops, priority } = route;
         self.does(format!(
@@ -369,6 +379,17 @@ impl Control for Fake {
     fn del_route(&self, net: NetId, gateway: Option<Nid>) -> Result<(), Failure> {
         let gateway = gateway.map(|nid| nid.to_string()).unwrap_or_default();
         self.does(format!("del_route {net} {gateway}").trim_end().into())
+    }
+
+    fn add_peer(&self, peer: PeerConfig) -> Result<(), Failure> {
+        let PeerConfig { primary, nids, multi_rail } = peer;
+        let nids: String = nids.iter().map(|nid| format!(" {nid}")).collect();
+        self.does(format!("add_peer {primary}{nids}{}", if multi_rail { "" } else { " non_mr" }))
+    }
+
+    fn del_peer(&self, primary: Nid, nids: &[Nid]) -> Result<(), Failure> {
+        let nids: String = nids.iter().map(|nid| format!(" {nid}")).collect();
+        self.does(format!("del_peer {primary}{nids}"))
     }
 
     fn set_routing(&self, on: bool) -> Result<(), Failure> {
@@ -409,7 +430,10 @@ impl Control for Fake {
         988
     }
 
-    async fn ping(&self, nid: Nid, _: Duration) -> Result<PingInfo, Failure> {
+    async fn ping(&self, source: Option<Nid>, nid: Nid, _: Duration) -> Result<PingInfo, Failure> {
+        if let Some(source) = source {
+            self.does(format!("ping {source} {nid}"))?;
+        }
         self.info(nid)
     }
 

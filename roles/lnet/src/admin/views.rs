@@ -42,6 +42,6 @@ fn by_type(counts: &ByType) -> Yaml {
 }
 
 /// As Python writes it, which is how Linux writes it here.
-fn truth(is: bool) -> &'static str {
+pub fn truth(is: bool) -> &'static str {
     if is { "True" } else { "False" }
 }

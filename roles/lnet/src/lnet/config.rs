@@ -2,7 +2,9 @@
 //! appendix C).
 
 use alloc::string::String;
+use core::net::IpAddr;
 use core::time::Duration;
+use keelson_hal::{Link, LinkSpeed};
 use keelson_lnet_wire::nid::{NetId, Nid};
 
 /// Settings of the node.
@@ -90,7 +92,8 @@ pub struct Tunables {
     pub peer_buffer_credits: u32,
     /// Seconds after which a silent peer may be taken for dead; 0: no peer ever is.
     pub peer_timeout: u32,
-    /// Connections of each bulk type opened to a peer.
+    /// Connections of each bulk type opened to a peer. 0, by the speed of the link, is for [`Tunables::on_link`] to
+    /// resolve.
     pub conns_per_peer: u8,
 }
 
@@ -101,9 +104,40 @@ impl Default for Tunables {
             peer_credits: 8,
             peer_buffer_credits: 0,
             peer_timeout: 180,
-            conns_per_peer: 2,
+            conns_per_peer: USUAL_CONNECTIONS,
         }
     }
+}
+
+/// Connections to a peer over a link whose speed is not known.
+const USUAL_CONNECTIONS: u8 = 2;
+
+impl Tunables {
+    /// What they come to on a link of this speed (LNet specification section 3.7): one connection of each bulk type up
+    /// to 3 Gbit/s, and one more whenever it is four times as fast.
+    pub fn on_link(self, link: Link) -> Tunables {
+        let conns_per_peer = match (self.conns_per_peer, link) {
+            (0, Link::Up(LinkSpeed(0)) | Link::Down) => USUAL_CONNECTIONS,
+            (0, Link::Up(LinkSpeed(speed))) => (speed / 1000).max(1).ilog2() as u8 / 2 + 1,
+            (count, _) => count,
+        };
+        Tunables { conns_per_peer: conns_per_peer.min(MOST_CONNECTIONS), ..self }
+    }
+}
+
+/// Most connections of a type.
+const MOST_CONNECTIONS: u8 = 8;
+
+/// Which of its interface's addresses an NI takes into its NID. Link-local ones never are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum AddressChoice {
+    /// IPv4 where there is one or DHCP may give one, else IPv6.
+    #[default]
+    Usual,
+    /// IPv6: what `lnetctl lnet configure --large` asks for.
+    Large,
+    /// This very one: `lnetctl net add --nid`.
+    Exactly(IpAddr),
 }
 
 /// An NI to be added.
@@ -128,4 +162,21 @@ pub struct RouteConfig {
     pub hops: Option<u8>,
     /// Lower is preferred.
     pub priority: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_follow_the_speed_of_the_link() {
+        let automatic = Tunables { conns_per_peer: 0, ..Tunables::default() };
+        let on = |link| automatic.on_link(link).conns_per_peer;
+        let speeds = [10, 1000, 3999, 4000, 10_000, 15_999, 16_000, 40_000, 100_000, 400_000, u32::MAX];
+        let counts = speeds.map(|speed| on(Link::Up(LinkSpeed(speed))));
+        assert_eq!(counts, [1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 8]);
+        assert_eq!((on(Link::Down), on(Link::Up(LinkSpeed(0)))), (2, 2));
+        let four = Tunables { conns_per_peer: 4, ..automatic };
+        assert_eq!(four.on_link(Link::Up(LinkSpeed(1000))).conns_per_peer, 4);
+    }
 }

@@ -1,6 +1,7 @@
 //! Counters: cells that one core adds to.
 
-use super::show::{ByType, DropReasons, StatisticsStatus, TrafficStatus};
+use super::health::HealthError;
+use super::show::{ByType, ContactStatus, DropReasons, StatisticsStatus, TrafficStatus};
 use core::cell::Cell;
 use keelson_lnet_wire::message::Kind;
 
@@ -103,6 +104,18 @@ pub(crate) struct Drops {
     pub not_expressible: Count,
 }
 
+/// What became of neighbours that made contact; see [`ContactStatus`].
+#[derive(Default)]
+pub(crate) struct ContactCounts {
+    pub made: Count,
+    pub spoke_first: Count,
+    pub told: Count,
+    pub without_discovery: Count,
+    pub failed: Count,
+    pub gone: Count,
+    pub left_out: Count,
+}
+
 /// Counters of the node (LNet specification section 6.6).
 #[derive(Default)]
 pub(crate) struct Statistics {
@@ -115,16 +128,37 @@ pub(crate) struct Statistics {
     pub routed: Volume,
     pub dropped: Volume,
     pub drops: Drops,
+    pub contacts: ContactCounts,
     pub response_timeout: Count,
+    pub local_interrupt: Count,
     pub local_dropped: Count,
+    pub local_aborted: Count,
     pub local_no_route: Count,
+    pub local_timeout: Count,
     pub local_error: Count,
     pub remote_dropped: Count,
     pub remote_error: Count,
+    pub remote_timeout: Count,
     pub network_timeout: Count,
 }
 
 impl Statistics {
+    /// The counter of a failure.
+    pub fn of(&self, error: HealthError) -> &Count {
+        match error {
+            HealthError::LocalInterrupt => &self.local_interrupt,
+            HealthError::LocalDropped => &self.local_dropped,
+            HealthError::LocalAborted => &self.local_aborted,
+            HealthError::LocalNoRoute => &self.local_no_route,
+            HealthError::LocalError => &self.local_error,
+            HealthError::LocalTimeout => &self.local_timeout,
+            HealthError::RemoteError => &self.remote_error,
+            HealthError::RemoteDropped => &self.remote_dropped,
+            HealthError::RemoteTimeout => &self.remote_timeout,
+            HealthError::NetworkTimeout => &self.network_timeout,
+        }
+    }
+
     pub fn status(&self, waiting: usize) -> StatisticsStatus {
         StatisticsStatus {
             msgs_alloc: self.in_memory.get(),
@@ -132,11 +166,15 @@ impl Statistics {
             rst_alloc: waiting as u64,
             send_count: self.sent.count.get(),
             response_timeout_count: self.response_timeout.get(),
+            local_interrupt_count: self.local_interrupt.get(),
             local_dropped_count: self.local_dropped.get(),
+            local_aborted_count: self.local_aborted.get(),
             local_no_route_count: self.local_no_route.get(),
+            local_timeout_count: self.local_timeout.get(),
             local_error_count: self.local_error.get(),
             remote_dropped_count: self.remote_dropped.get(),
             remote_error_count: self.remote_error.get(),
+            remote_timeout_count: self.remote_timeout.get(),
             network_timeout_count: self.network_timeout.get(),
             recv_count: self.received.count.get(),
             route_count: self.routed.count.get(),
@@ -166,6 +204,19 @@ impl Statistics {
         }
     }
 
+    pub fn contact_status(&self) -> ContactStatus {
+        let contacts = &self.contacts;
+        ContactStatus {
+            made: contacts.made.get(),
+            spoke_first: contacts.spoke_first.get(),
+            told: contacts.told.get(),
+            without_discovery: contacts.without_discovery.get(),
+            failed: contacts.failed.get(),
+            gone: contacts.gone.get(),
+            left_out: contacts.left_out.get(),
+        }
+    }
+
     /// Back to zero, but for what is in memory: writing to the file `stats` does this.
     pub fn clear(&self) {
         self.in_memory_max.set(self.in_memory.get());
@@ -173,7 +224,7 @@ impl Statistics {
             volume.count.clear();
             volume.length.clear();
         }
-        let drops = &self.drops;
+        let (drops, contacts) = (&self.drops, &self.contacts);
         for count in [
             &drops.misdirected,
             &drops.not_routing,
@@ -186,15 +237,17 @@ impl Statistics {
             &drops.next_hop_dead,
             &drops.send_failed,
             &drops.not_expressible,
+            &contacts.made,
+            &contacts.spoke_first,
+            &contacts.told,
+            &contacts.without_discovery,
+            &contacts.failed,
+            &contacts.gone,
+            &contacts.left_out,
             &self.response_timeout,
-            &self.local_dropped,
-            &self.local_no_route,
-            &self.local_error,
-            &self.remote_dropped,
-            &self.remote_error,
-            &self.network_timeout,
         ] {
             count.clear();
         }
+        HealthError::ALL.into_iter().for_each(|error| self.of(error).clear());
     }
 }

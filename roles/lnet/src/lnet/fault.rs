@@ -1,8 +1,9 @@
 //! Fault rules: messages that are dropped or held back on purpose (LNet specification section 8.3).
 
+use super::health::{HealthError, HealthErrors};
 use super::show::{ByType, FaultStatus};
 use crate::message::Message;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
@@ -42,6 +43,9 @@ pub enum FaultAction {
     Drop,
     /// Holds the message back for so long.
     Delay(Duration),
+    /// Lets its sending fail, with one of these errors: unlike the others it acts when a message would be handed to the
+    /// network driver, on those of this node too.
+    Fail(HealthErrors),
 }
 
 /// A rule.
@@ -53,7 +57,7 @@ pub struct FaultRule {
     pub source: NidPattern,
     /// Whom it is for (`fa_dst`).
     pub destination: NidPattern,
-    /// The NI of ours that it came in at; `None` for all.
+    /// The NI of ours that it came in at, or would leave by; `None` for all.
     pub local: Option<Nid>,
     /// Portals of PUTs and GETs, a bit each (`fa_ptl_mask`); 0 for all messages.
     pub portals: u64,
@@ -103,6 +107,10 @@ impl NidPattern {
 }
 
 impl FaultRule {
+    fn acts_on_sending(&self) -> bool {
+        matches!(self.action, FaultAction::Fail(_))
+    }
+
     fn matches(&self, header: &Header, local: &Nid) -> bool {
         let portal = match header.kind {
             Kind::Put => Some(header.put().portal),
@@ -215,11 +223,15 @@ impl Dice {
 /// All rules, and what they hold back.
 pub(crate) struct Faults {
     rules: RefCell<Vec<Active>>,
+    /// Whether there are any for what arrives, and for what is sent.
     any: Cell<bool>,
+    any_for_sending: Cell<bool>,
     dice: RefCell<Dice>,
     /// By the moment at which they go on; the number keeps the order of those of one moment.
     held: RefCell<BTreeMap<(Instant, u64), Message>>,
     held_ever: Cell<u64>,
+    /// Messages whose sending has failed, and nobody has been told.
+    failed: RefCell<VecDeque<(Message, HealthError)>>,
     pub changed: Notify,
 }
 
@@ -228,16 +240,28 @@ impl Faults {
         Faults {
             rules: RefCell::new(Vec::new()),
             any: Cell::new(false),
+            any_for_sending: Cell::new(false),
             dice: RefCell::new(Dice(seed | 1)),
             held: RefCell::new(BTreeMap::new()),
             held_ever: Cell::new(0),
+            failed: RefCell::new(VecDeque::new()),
             changed: Notify::new(),
         }
     }
 
-    /// Whether there are rules: asked for every message.
+    /// Whether there are rules: asked for every message that arrives.
     pub fn any(&self) -> bool {
         self.any.get()
+    }
+
+    /// The same for every message that is sent.
+    pub fn any_for_sending(&self) -> bool {
+        self.any_for_sending.get()
+    }
+
+    fn note(&self, rules: &[Active]) {
+        self.any_for_sending.set(rules.iter().any(|active| active.rule.acts_on_sending()));
+        self.any.set(rules.iter().any(|active| !active.rule.acts_on_sending()));
     }
 
     pub fn add(&self, rule: FaultRule, now: Instant) -> Result<(), AddFaultError> {
@@ -249,7 +273,7 @@ impl Faults {
             return Err(AddFaultError::TooMany);
         }
         rules.push(Active::new(rule, now, &mut self.dice.borrow_mut()));
-        self.any.set(true);
+        self.note(&rules);
         Ok(())
     }
 
@@ -257,7 +281,7 @@ impl Faults {
         let mut rules = self.rules.borrow_mut();
         let before = rules.len();
         rules.retain(|active| !which(&active.rule));
-        self.any.set(!rules.is_empty());
+        self.note(&rules);
         before - rules.len()
     }
 
@@ -272,14 +296,43 @@ impl Faults {
     pub fn judge(&self, header: &Header, local: Nid, now: Instant) -> Fate {
         let mut dice = self.dice.borrow_mut();
         for active in self.rules.borrow_mut().iter_mut() {
-            if active.rule.matches(header, &local) && active.acts_on(header.kind, now, &mut dice) {
-                return match active.rule.action {
-                    FaultAction::Drop => Fate::Drop,
-                    FaultAction::Delay(span) => Fate::Delay(span),
-                };
+            if !active.rule.acts_on_sending()
+                && active.rule.matches(header, &local)
+                && active.acts_on(header.kind, now, &mut dice)
+            {
+                match active.rule.action {
+                    FaultAction::Drop => return Fate::Drop,
+                    FaultAction::Delay(span) => return Fate::Delay(span),
+                    FaultAction::Fail(_) => {}
+                }
             }
         }
         Fate::Pass
+    }
+
+    /// How the sending of a message fails, if a rule says so.
+    pub fn judge_sending(&self, header: &Header, local: Nid, now: Instant) -> Option<HealthError> {
+        let mut dice = self.dice.borrow_mut();
+        for active in self.rules.borrow_mut().iter_mut() {
+            if let FaultAction::Fail(errors) = active.rule.action
+                && active.rule.matches(header, &local)
+                && active.acts_on(header.kind, now, &mut dice)
+            {
+                return errors.choose(|bound| dice.below(bound));
+            }
+        }
+        None
+    }
+
+    /// Keeps a message whose sending has failed until somebody is told: not from within the call that sends it.
+    pub fn fail(&self, message: Message, error: HealthError) {
+        self.failed.borrow_mut().push_back((message, error));
+        self.changed.notify();
+    }
+
+    /// The next of these.
+    pub fn next_failed(&self) -> Option<(Message, HealthError)> {
+        self.failed.borrow_mut().pop_front()
     }
 
     /// Keeps a message until `until`; gives it back when too many are kept.
@@ -311,7 +364,8 @@ impl Faults {
     /// Loses what is held back: LNet goes down.
     pub fn clear_held(&self) {
         let held = core::mem::take(&mut *self.held.borrow_mut());
-        drop(held);
+        let failed = core::mem::take(&mut *self.failed.borrow_mut());
+        drop((held, failed));
     }
 
     pub fn status(&self) -> Vec<FaultStatus> {

@@ -19,7 +19,22 @@ use core::time::Duration;
 /// How often a drain looks whether the buffers are empty.
 pub(super) const DRAIN_STEP: Duration = Duration::from_secs(1);
 
+/// What has passed through the router.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Routed {
+    /// Messages that have been sent on.
+    pub messages: u64,
+    /// Messages that have come and are still here.
+    pub under_way: u64,
+}
+
 impl Lnet {
+    /// What has passed through the router so far.
+    pub fn routed(&self) -> Routed {
+        let statistics = &self.books.statistics;
+        Routed { messages: statistics.routed.count.get(), under_way: statistics.routed_now.get() }
+    }
+
     /// Whether messages for others are taken.
     pub(super) fn forwards(&self) -> bool {
         self.life.get() == Life::Running && self.routing.get() != RoutingState::Disabled
@@ -72,6 +87,7 @@ impl Lnet {
             RoutingState::Stopping => "routing is stopping: peers turn to other routers as they learn of it",
         });
         self.info_changed(Change::Contents);
+        self.queue_contacts();
         if state == RoutingState::Disabled {
             self.books.pools.stir();
         }

@@ -3,6 +3,7 @@
 use super::nodes::Node;
 use super::peer::PeerNi;
 use super::routes::{AddRouteError, Gateway, Route};
+use super::send::NoHop;
 use super::{Lnet, RouteConfig};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -44,7 +45,10 @@ impl Lnet {
         if self.routes.borrow().contains(net, gateway) {
             return Err(AddRouteError::Duplicate(net, gateway));
         }
-        let hop = self.next_hop(&gateway, None).map_err(|_| AddRouteError::TooManyPeers)?;
+        let hop = self.next_hop(&gateway, None).map_err(|error| match error {
+            NoHop::TableFull => AddRouteError::TooManyPeers,
+            NoHop::NoFamily | NoHop::NoRoute | NoHop::Loop => AddRouteError::GatewayFamily(gateway),
+        })?;
         let (alive, avoid) = {
             let config = self.config.borrow();
             (!config.check_routers_before_use, config.avoid_asym_router_failure)

@@ -1,8 +1,9 @@
 //! Messages of this node itself: what it asks, what it is asked (LNet specification section 4.9).
 
+use super::ni::Ni;
 use super::peer::PeerNi;
 use super::requests::{Answer, Awaited, RequestError};
-use super::send::NoHop;
+use super::send::{NoHop, carries};
 use super::tag::Tag;
 use super::{Life, Lnet};
 use crate::buffers::Payload;
@@ -29,6 +30,32 @@ pub struct PutArgs {
     pub hdr_data: u64,
     /// Offset into the receiver's memory.
     pub offset: u32,
+}
+
+/// The NID of ours that a message of this node comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    /// That of the NI it leaves through.
+    Leaving,
+    /// This one, whatever NI it leaves through.
+    Named(Nid),
+    /// This one, and it leaves through its NI.
+    Through(Nid),
+}
+
+impl From<Option<Nid>> for Source {
+    fn from(nid: Option<Nid>) -> Source {
+        nid.map_or(Source::Leaving, Source::Named)
+    }
+}
+
+impl Source {
+    fn nid(self) -> Option<Nid> {
+        match self {
+            Source::Leaving => None,
+            Source::Named(nid) | Source::Through(nid) => Some(nid),
+        }
+    }
 }
 
 impl PutArgs {
@@ -158,7 +185,7 @@ impl Lnet {
     /// Sends a message of this node; `header` is given the NID that it comes from.
     fn send_own(
         &self,
-        source: Option<Nid>,
+        source: Source,
         to: ProcessId,
         request: u64,
         payload: Payload,
@@ -170,17 +197,35 @@ impl Lnet {
         let mut tag = Tag::own(&self.books);
         tag.request = request;
         if to.nid == Nid::LOOPBACK || self.is_own(&to.nid) {
-            let header = header(ProcessId::lustre(source.unwrap_or(to.nid)));
+            let header = header(ProcessId::lustre(source.nid().unwrap_or(to.nid)));
             self.send_to_self(Message { header, payload, tag });
             return Ok(());
         }
-        let next = self.next_hop(&to.nid, None).map_err(|error| match error {
-            NoHop::NoRoute | NoHop::Loop => RequestError::NoRoute,
+        let next = match source {
+            Source::Through(nid) => self.next_hop_through(&nid, &to.nid),
+            _ => self.next_hop(&to.nid, None),
+        };
+        let next = next.map_err(|error| match error {
+            NoHop::NoRoute | NoHop::NoFamily | NoHop::Loop => RequestError::NoRoute,
             NoHop::TableFull => RequestError::TooMany,
         })?;
-        let header = header(ProcessId::lustre(source.unwrap_or(next.ni.nid)));
+        let source = source.nid().unwrap_or_else(|| self.source_for(&to.nid, &next.ni));
+        let header = header(ProcessId::lustre(source));
+        if !carries(&next, &header) {
+            return Err(RequestError::NoRoute);
+        }
         self.launch(&next, Message { header, payload, tag });
         Ok(())
+    }
+
+    /// The NID to write as the sender of what goes to `to` through `ni`: that of `ni`, unless it has an IPv6
+    /// address and `to` is an IPv4 one behind routers, whose answer could not come back to it. Another NID of ours
+    /// can stand in then.
+    fn source_for(&self, to: &Nid, ni: &Ni) -> Nid {
+        if to.is_large() || !ni.nid.is_large() {
+            return ni.nid;
+        }
+        self.nis.borrow().iter().map(|ni| ni.nid).find(|nid| !nid.is_large()).unwrap_or(ni.nid)
     }
 
     /// A message of this node to itself is delivered by a task of its own, so that no service is called from
@@ -210,7 +255,7 @@ impl Lnet {
         payload: Payload,
     ) -> Result<(), SendError> {
         let len = payload.len() as u32;
-        let sent = self.send_own(source, to, 0, payload, |source| {
+        let sent = self.send_own(source.into(), to, 0, payload, |source| {
             Header::new_put(source, to, &args.put(Wmd::NONE), len)
         });
         sent.map_err(|error| match error {
@@ -230,7 +275,7 @@ impl Lnet {
     ) -> Result<(), RequestError> {
         let len = payload.len() as u32;
         self.request(Awaited::Sent, timeout, |cookie, _| {
-            self.send_own(source, to, cookie, payload, |source| {
+            self.send_own(source.into(), to, cookie, payload, |source| {
                 Header::new_put(source, to, &args.put(Wmd::NONE), len)
             })
         })
@@ -250,7 +295,7 @@ impl Lnet {
         let len = payload.len() as u32;
         let answer = self
             .request(Awaited::Ack, timeout, |cookie, handle| {
-                self.send_own(source, to, cookie, payload, |source| {
+                self.send_own(source.into(), to, cookie, payload, |source| {
                     Header::new_put(source, to, &args.put(handle), len)
                 })
             })
@@ -272,6 +317,17 @@ impl Lnet {
         sink_length: u32,
         timeout: Duration,
     ) -> Result<(Payload, Nid), RequestError> {
+        self.get_from(source.into(), to, (portal, match_bits), sink_length, timeout).await
+    }
+
+    async fn get_from(
+        &self,
+        source: Source,
+        to: ProcessId,
+        (portal, match_bits): (u32, u64),
+        sink_length: u32,
+        timeout: Duration,
+    ) -> Result<(Payload, Nid), RequestError> {
         let answer = self
             .request(Awaited::Reply(sink_length), timeout, |cookie, return_wmd| {
                 let get = Get { return_wmd, match_bits, portal, src_offset: 0, sink_length };
@@ -288,12 +344,22 @@ impl Lnet {
 
     /// What a node says of itself; asks again with more room if it says more than usual.
     pub async fn ping(&self, to: ProcessId, timeout: Duration) -> Result<PingInfo, RequestError> {
-        self.ping_from(None, to, timeout).await.map(|(info, _)| info)
+        self.ping_from(Source::Leaving, to, timeout).await.map(|(info, _)| info)
+    }
+
+    /// The same, asked by this NID of ours through its NI.
+    pub async fn ping_through(
+        &self,
+        own: Nid,
+        to: ProcessId,
+        timeout: Duration,
+    ) -> Result<PingInfo, RequestError> {
+        self.ping_from(Source::Through(own), to, timeout).await.map(|(info, _)| info)
     }
 
     pub(super) async fn ping_from(
         &self,
-        source: Option<Nid>,
+        source: Source,
         to: ProcessId,
         timeout: Duration,
     ) -> Result<(PingInfo, Nid), RequestError> {
@@ -303,7 +369,7 @@ impl Lnet {
         loop {
             let left = deadline - self.handle.now();
             let Get { portal, match_bits, .. } = Get::ping(Wmd::NONE, room);
-            let (payload, nid) = self.get(source, to, portal, match_bits, room, left).await?;
+            let (payload, nid) = self.get_from(source, to, (portal, match_bits), room, left).await?;
             match super::ping::decode(&payload, most) {
                 Ok(info) => return Ok((info, nid)),
                 Err(PingError::Truncated { needed })

@@ -10,6 +10,8 @@
 //!           `-- requests               what waits for an answer
 //!   credits, pools, tag    what a message may occupy, and gives back when it is dropped
 //!   ni, peer               interfaces and neighbours
+//!   configured             peers by name
+//!   contact                telling neighbours what this router is
 //!   fault                  messages lost or delayed on purpose
 //!   lifecycle, forwarding  up, down, interfaces, drain
 //!   show, snapshot         all of it as plain data
@@ -28,11 +30,14 @@
 //! policies, multi-rail forwarding (the header is never changed), network types other than TCP.
 
 mod config;
+mod configured;
+mod contact;
 mod counters;
 mod credits;
 mod fault;
 mod forwarding;
 mod gateways;
+mod health;
 mod lifecycle;
 mod local;
 mod ni;
@@ -53,8 +58,11 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::{LnetConfig, NiConfig, RouteConfig, Tunables};
+pub use config::{AddressChoice, LnetConfig, NiConfig, RouteConfig, Tunables};
+pub use configured::{PeerConfig, PeerError};
 pub use fault::{AddFaultError, FaultAction, FaultRule, NidPattern, Often};
+pub use forwarding::Routed;
+pub use health::{HealthError, HealthErrors};
 pub use lifecycle::{AddNiError, Stop, StopError};
 pub use local::PutArgs;
 pub use peer::PeerNi;
@@ -141,6 +149,7 @@ pub struct Lnet {
     to_self: RefCell<VecDeque<Message>>,
     to_self_ready: Notify,
     push_wanted: Notify,
+    contacts: contact::Contacts,
     check_gateways: Notify,
     tasks: RefCell<Vec<TaskHandle>>,
 }
@@ -181,6 +190,7 @@ impl Lnet {
             to_self: RefCell::new(VecDeque::new()),
             to_self_ready: Notify::new(),
             push_wanted: Notify::new(),
+            contacts: contact::Contacts::default(),
             check_gateways: Notify::new(),
             tasks: RefCell::new(Vec::new()),
             lnd: OnceCell::new(),

@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use keelson_hal::Entropy;
+use keelson_hal::{Entropy, Instant};
 use keelson_lnet_wire::nid::Nid;
 use keelson_net::hash::{Key, KeyedMap};
 
@@ -18,6 +18,8 @@ pub(crate) struct Node {
     pub state: Cell<u32>,
     /// Generation of our own information that it was pushed last; 0: none.
     pub pushed: Cell<u64>,
+    /// When it last said what it is.
+    pub learnt: Cell<Instant>,
 }
 
 impl Node {
@@ -28,6 +30,17 @@ impl Node {
     /// Our information is on its way to it, and not acknowledged yet.
     pub fn is_being_pushed(&self) -> bool {
         self.state.get() & peer_state::PUSH_SENT != 0
+    }
+
+    /// An administrator named it: its NIDs are not for it to say.
+    pub fn is_configured(&self) -> bool {
+        self.state.get() & peer_state::CONFIGURED != 0
+    }
+
+    /// It wants to hear of our changes.
+    pub fn listens(&self) -> bool {
+        let state = self.state.get();
+        self.is_multi_rail() && state & peer_state::DISCOVERED != 0 && state & peer_state::NO_DISCOVERY == 0
     }
 
     pub fn has(&self, nid: &Nid) -> bool {
@@ -63,6 +76,11 @@ impl Nodes {
     /// that another node has claimed stay there. `None` when the table is full.
     pub fn update(&mut self, source: Nid, primary: Nid, nids: &[Nid], state: u32) -> Option<Rc<Node>> {
         let known = self.table.get(&source).cloned();
+        if let Some(node) = known.as_ref().filter(|node| node.is_configured()) {
+            const KEPT: u32 = peer_state::CONFIGURED | peer_state::MULTI_RAIL | peer_state::PUSH_SENT;
+            node.state.set(node.state.get() & KEPT | state & !KEPT);
+            return known;
+        }
         // Who was listed by another node, and now speaks for itself without it, is no part of that one.
         let node = match known {
             Some(node) if source == node.primary.get() || nids.contains(&node.primary.get()) => node,
@@ -80,12 +98,13 @@ impl Nodes {
                     nids: RefCell::new(vec![source]),
                     state: Cell::new(0),
                     pushed: Cell::new(0),
+                    learnt: Cell::new(Instant::ZERO),
                 });
                 self.table.insert(source, node.clone());
                 node
             }
         };
-        node.state.set(state | node.state.get() & (peer_state::CONFIGURED | peer_state::PUSH_SENT));
+        node.state.set(state | node.state.get() & peer_state::PUSH_SENT);
         let mut kept = vec![source];
         for nid in nids {
             let owner = self.table.get(nid);
@@ -109,11 +128,37 @@ impl Nodes {
         Some(node)
     }
 
-    /// Forgets a node.
-    pub fn remove(&mut self, nid: &Nid) {
-        if let Some(node) = self.table.get(nid).cloned() {
-            self.table.retain(|_, known| !Rc::ptr_eq(known, &node));
-        }
+    /// Enters a node with these NIDs, none of which any other has.
+    pub fn enter(&mut self, primary: Nid, nids: Vec<Nid>, state: u32) {
+        let node = Rc::new(Node {
+            primary: Cell::new(primary),
+            nids: RefCell::default(),
+            state: Cell::new(state),
+            pushed: Cell::new(0),
+            learnt: Cell::new(Instant::ZERO),
+        });
+        self.extend(&node, &nids);
+    }
+
+    /// Gives a node more NIDs, none of which any other has.
+    pub fn extend(&mut self, node: &Rc<Node>, nids: &[Nid]) {
+        node.nids.borrow_mut().extend(nids);
+        self.table.extend(nids.iter().map(|nid| (*nid, node.clone())));
+    }
+
+    /// Whether so many NIDs more can be remembered.
+    pub fn has_room_for(&self, nids: usize) -> bool {
+        self.table.len() + nids <= self.max
+    }
+
+    /// Forgets some nodes.
+    pub fn retain(&mut self, keep: impl Fn(&Rc<Node>) -> bool) {
+        self.table.retain(|_, node| keep(node));
+    }
+
+    /// Forgets whose a NID is.
+    pub fn drop_nid(&mut self, nid: &Nid) {
+        self.table.remove(nid);
     }
 
     pub fn clear(&mut self) {

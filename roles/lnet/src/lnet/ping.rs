@@ -1,6 +1,7 @@
 //! What this node says of itself, and what others say of themselves: pings, discovery, pushes (LNet
 //! specification sections 5.6 to 5.8).
 
+use super::local::Source;
 use super::nodes::Node;
 use super::peer::PeerNi;
 use super::requests::RequestError;
@@ -62,7 +63,13 @@ impl Lnet {
         let status = |up: bool| if up { Status::Up } else { Status::Down };
         let nis = self.nis.borrow();
         let entries = nis.iter().map(|ni| Entry { nid: ni.nid, status: status(ni.up.get()) }).collect();
-        own.bytes = PingInfo::new(self.features(), own.sequence, entries).encode();
+        let mut features = self.features();
+        // As on Linux, the node is known by its first NID. Peers that know no IPv6 NIDs (before 2.16) take the
+        // first one that they can read.
+        if nis.first().is_some_and(|ni| ni.nid.is_large()) {
+            features |= Features::PRIMARY_LARGE;
+        }
+        own.bytes = PingInfo::new(features, own.sequence, entries).encode();
         own.generation += 1;
         self.push_wanted.notify();
     }
@@ -143,8 +150,9 @@ impl Lnet {
         };
         let primary = info.primary().filter(|nid| multi_rail && nids.contains(nid)).unwrap_or(source);
         let node = self.nodes.borrow_mut().update(source, primary, &nids, state)?;
+        node.learnt.set(self.handle.now());
         self.gateway_says(source, &node, info);
-        if multi_rail && node.pushed.get() != self.own.borrow().generation {
+        if node.listens() && node.pushed.get() != self.own.borrow().generation {
             self.push_wanted.notify();
         }
         Some(node)
@@ -155,7 +163,7 @@ impl Lnet {
     pub async fn discover(&self, to: ProcessId, timeout: Duration) -> Result<PingInfo, RequestError> {
         let deadline = self.handle.now() + timeout;
         let generation = self.own.borrow().generation;
-        let (info, source) = match self.ping_from(None, to, timeout).await {
+        let (info, source) = match self.ping_from(Source::Leaving, to, timeout).await {
             Ok(answer) => answer,
             Err(error) => {
                 if let Some(node) = self.nodes.borrow().find(&to.nid) {
@@ -171,7 +179,7 @@ impl Lnet {
         }
         let Some(node) = self.learn(source, &info) else { return Ok(info) };
         // What is being pushed right now is followed by another push, if it is out of date.
-        if node.is_multi_rail() && !node.is_being_pushed() {
+        if node.listens() && !node.is_being_pushed() {
             node.pushed.set(generation);
             self.push_to(&node, to, deadline - self.handle.now()).await?;
         }
@@ -203,7 +211,7 @@ impl Lnet {
             let outdated: Vec<Rc<Node>> = {
                 let nodes = self.nodes.borrow();
                 let wants = |node: &&Rc<Node>| {
-                    node.is_multi_rail() && node.pushed.get() != generation && !node.is_being_pushed()
+                    node.listens() && node.pushed.get() != generation && !node.is_being_pushed()
                 };
                 nodes.iter().filter(wants).cloned().collect()
             };
@@ -223,6 +231,16 @@ impl Lnet {
             }
             wanted.await;
         }
+    }
+
+    /// Whether all nodes that want to hear of changes, and can be reached, have acknowledged the last one.
+    pub fn everybody_knows(&self) -> bool {
+        let generation = self.own.borrow().generation;
+        let waits = |node: &Rc<Node>| {
+            let outdated = node.listens() && node.pushed.get() != generation;
+            node.is_being_pushed() || (outdated && self.way_to(node).is_some())
+        };
+        !self.nodes.borrow().iter().any(waits)
     }
 
     /// The NID by which a node is reached best: that of a neighbour we are connected to, else any on a network

@@ -5,14 +5,14 @@ use super::credits::Class;
 use super::fault::Fate;
 use super::peer::{Charge, PeerNi};
 use super::requests::Awaited;
-use super::send::NoHop;
+use super::send::{NoHop, carries};
 use super::{Life, Lnet, ping};
 use crate::lnd::{Disposition, LndUpper, NiId, SendError};
 use crate::message::Message;
 use crate::portal::Delivery;
 use alloc::rc::Rc;
 use keelson_lnet_wire::message::{Header, Kind, LNET_MTU};
-use keelson_lnet_wire::nid::{NetId, Nid};
+use keelson_lnet_wire::nid::{LUSTRE_PID, NetId, Nid, ProcessId};
 
 /// What is done with a message.
 enum Verdict {
@@ -114,12 +114,15 @@ impl LndUpper for Lnet {
         self.sent(message, result);
     }
 
-    fn peer_up(&self, ni: NiId, nid: Nid) {
-        let Some(peer) = self.peer_at(ni, &nid) else { return };
+    fn peer_up(&self, ni: NiId, who: ProcessId) {
+        let Some(peer) = self.peer_at(ni, &who.nid) else { return };
         peer.connected.set(true);
         peer.revive();
         if peer.routes.get() > 0 {
             self.check_gateways.notify();
+        }
+        if who.pid == LUSTRE_PID {
+            self.made_contact(&peer);
         }
     }
 
@@ -156,11 +159,13 @@ impl Lnet {
             return Verdict::Drop(|drops| &drops.not_routing);
         }
         match self.next_hop(&header.dest_nid, Some(from)) {
+            // Now rather than when it would be sent: its payload shall not take a buffer for nothing.
+            Ok(next) if !carries(&next, header) => Verdict::Drop(|drops| &drops.not_expressible),
             Ok(next) if !next.is_given_up() || next.takes_probe(self.handle.now()) => Verdict::Forward(next),
             Ok(_) => Verdict::Drop(|drops| &drops.next_hop_dead),
             Err(NoHop::Loop) => Verdict::Drop(|drops| &drops.loops),
             Err(NoHop::TableFull) => Verdict::Drop(|drops| &drops.no_peer),
-            Err(NoHop::NoRoute) => {
+            Err(NoHop::NoRoute | NoHop::NoFamily) => {
                 self.books.statistics.local_no_route.one();
                 Verdict::Drop(|drops| &drops.no_route)
             }

@@ -82,6 +82,8 @@ pub enum AddRouteError {
     TargetIsLocal(NetId),
     /// The gateway is on no network of this node.
     GatewayNotLocal(Nid),
+    /// Our NIs on the gateway's network have addresses of the other kind only (IPv4, IPv6).
+    GatewayFamily(Nid),
     /// The gateway is this node.
     GatewayIsSelf(Nid),
     /// There is this route already.
@@ -105,6 +107,14 @@ impl core::fmt::Display for AddRouteError {
             AddRouteError::TargetIsLocal(net) => write!(f, "network {net} is local, it needs no route"),
             AddRouteError::GatewayNotLocal(nid) => {
                 write!(f, "gateway {nid} is on no network of this node: add network {} first", nid.net())
+            }
+            AddRouteError::GatewayFamily(nid) => {
+                let family = if nid.is_large() { "IPv6" } else { "IPv4" };
+                write!(
+                    f,
+                    "gateway {nid} cannot be reached: no NI of this node on {} has an {family} NID",
+                    nid.net()
+                )
             }
             AddRouteError::GatewayIsSelf(nid) => write!(f, "gateway {nid} is this node"),
             AddRouteError::Duplicate(net, nid) => {
@@ -186,13 +196,18 @@ impl Routes {
     /// The best way to `net` that is up (section 5.2): lower priority, fewer hops, fewer bytes that wait, more
     /// credits, least recently used.
     pub fn select(&self, net: NetId) -> Option<&Rc<PeerNi>> {
+        self.select_if(net, |_| true)
+    }
+
+    /// The same among some gateways.
+    pub fn select_if(&self, net: NetId, fits: impl Fn(&PeerNi) -> bool) -> Option<&Rc<PeerNi>> {
         let routes = self.table.get(&net)?;
         let rank = |route: &&Rc<Route>| {
             let credits: i64 = route.hop.tx.all().map(|sending| sending.credits.available()).sum();
             let bytes = route.hop.tx_bytes.get();
             (route.config.priority, route.hops(), bytes, Reverse(credits), route.sequence.get())
         };
-        let mut up = routes.iter().filter(|route| route.is_up());
+        let mut up = routes.iter().filter(|route| route.is_up() && fits(&route.hop));
         let first = up.next()?;
         let best = match up.next() {
             None => first,

@@ -1,15 +1,15 @@
 //! Takes the snapshots of `show`, and does what an administrator may do to counters, peers and fault rules.
 
+use super::Lnet;
 use super::counters::Traffic;
 use super::fault::{AddFaultError, FaultRule};
 use super::ni::{Budgets, Ni};
 use super::peer::PeerNi;
 use super::show::{
-    CreditStatus, DropReasons, FaultStatus, GlobalStatus, ModuleStatus, NetStatus, NiStatus, PeerNiState,
-    PeerNiStatus, PeerStatus, RouteStatus, RouterStatus, RoutingState, RoutingStatus, StatisticsStatus,
-    TrafficStatus, TunablesStatus,
+    ContactStatus, CreditStatus, DropReasons, FaultStatus, GlobalStatus, ModuleStatus, NetStatus, NiStatus,
+    PeerNiState, PeerNiStatus, PeerStatus, RouteStatus, RouterStatus, RoutingState, RoutingStatus,
+    StatisticsStatus, TrafficStatus, TunablesStatus,
 };
-use super::{Lnet, peer_state};
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -186,6 +186,11 @@ impl Lnet {
         self.books.statistics.drop_reasons()
     }
 
+    /// What became of the neighbours that made contact.
+    pub fn contacts(&self) -> ContactStatus {
+        self.books.statistics.contact_status()
+    }
+
     /// Sets the node's counters to zero: writing to the file `stats`.
     pub fn clear_statistics(&self) {
         self.books.statistics.clear();
@@ -262,35 +267,6 @@ impl Lnet {
     /// All fault rules.
     pub fn faults(&self) -> Vec<FaultStatus> {
         self.faults.status()
-    }
-
-    /// Names a node by the NIDs it has: `lnetctl peer add`. What it says of itself takes precedence.
-    pub fn add_peer_nids(&self, primary: Nid, nids: &[Nid], multi_rail: bool) -> bool {
-        let rail = if multi_rail { peer_state::MULTI_RAIL } else { 0 };
-        let node = self.nodes.borrow_mut().update(primary, primary, nids, peer_state::CONFIGURED | rail);
-        if let Some(node) = &node {
-            // It asked for nothing: it is pushed with the next change.
-            node.pushed.set(self.own.borrow().generation);
-        }
-        node.is_some()
-    }
-
-    /// Forgets a node, and closes the connections to it: `lnetctl peer del`. False if it is not known.
-    pub fn del_peer(&self, nid: Nid) -> bool {
-        let node = self.nodes.borrow().find(&nid).cloned();
-        let nids = node.as_ref().map_or_else(|| vec![nid], |node| node.nids.borrow().clone());
-        self.nodes.borrow_mut().remove(&nid);
-        let mut known = node.is_some();
-        for nid in nids {
-            let peer = self.peers.borrow().find(&nid).cloned();
-            if let (Some(peer), Some(lnd)) = (peer, self.lnd.get()) {
-                known = true;
-                if let Some(id) = peer.ni.id {
-                    lnd.disconnect(id, nid);
-                }
-            }
-        }
-        known
     }
 }
 

@@ -1,17 +1,18 @@
 //! What the administrator's tools do to the node.
 
-use super::{Node, ipv4};
-use crate::admin::{Buffers, Control, Failure, NetRequest, Setting, errno};
+use super::Node;
+use super::wanted::WantedNi;
+use crate::admin::{Buffers, Configure, Control, Failure, NetRequest, Setting, errno};
 use crate::lnd::{Lnd, LndConnectionStatus, LndPeerStatus};
 use crate::lnet::show::{
     FaultStatus, GlobalStatus, NetStatus, PeerStatus, RouteStatus, RouterStatus, RoutingStatus,
     StatisticsStatus,
 };
-use crate::lnet::{FaultRule, NiConfig, RouteConfig, Stop};
+use crate::lnet::{AddressChoice, FaultRule, NiConfig, PeerConfig, RouteConfig, Stop};
+use crate::options::Large;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 use core::time::Duration;
 use keelson_hal::Instant;
 use keelson_lnet_wire::nid::{NetId, Nid, ProcessId};
@@ -26,21 +27,65 @@ impl Node {
     }
 
     /// An interface that can have an NI now, and what the NI will be.
-    fn new_ni(&self, request: &NetRequest, interface: &str) -> Result<NiConfig, Failure> {
+    fn new_ni(
+        &self,
+        request: &NetRequest,
+        choice: AddressChoice,
+        interface: &str,
+    ) -> Result<NiConfig, Failure> {
         let interfaces = self.stack.interfaces();
         let Some(status) = interfaces.iter().find(|status| status.name == interface) else {
             let names: Vec<_> = interfaces.iter().map(|status| status.name.as_str()).collect();
             let text = format!("there is no interface {interface}; there is {}", names.join(", "));
             return Err(Failure::new(errno::ENODEV, text));
         };
-        let Some(address) = ipv4(status) else {
-            return Err(Failure::new(errno::EADDRNOTAVAIL, format!("{interface} has no IPv4 address")));
+        let Some(address) = choice.choose(status.into(), None) else {
+            let text = format!("{interface} lacks {}", choice.lack(status.into()));
+            return Err(Failure::new(errno::EADDRNOTAVAIL, text));
         };
         Ok(NiConfig {
-            nid: Nid::new(request.net, IpAddr::V4(address)),
+            nid: Nid::new(request.net, address),
             interface: String::from(interface),
-            tunables: request.tunables.apply(self.config.tunables),
+            tunables: request.tunables.apply(self.config.tunables).on_link(status.link),
         })
+    }
+
+    /// The interface to take when none is named: the one with that very address, else the first.
+    fn default_interface(&self, choice: AddressChoice) -> Result<String, Failure> {
+        let mut interfaces = self.stack.interfaces().into_iter();
+        let (found, lack) = match choice {
+            AddressChoice::Exactly(_) => (
+                interfaces.find(|status| choice.choose(status.into(), None).is_some()),
+                Failure::new(errno::EADDRNOTAVAIL, "no interface has that address"),
+            ),
+            _ => (interfaces.next(), Failure::new(errno::ENODEV, "there is no interface")),
+        };
+        found.map(|status| status.name).ok_or(lack)
+    }
+
+    /// Takes NIs of a network away, and what needs them.
+    fn del_nis(&self, net: NetId, which: &dyn Fn(&WantedNi) -> bool) -> Result<(), Failure> {
+        self.need_up()?;
+        let mut wanted = self.wanted.take();
+        let before = wanted.nis.len();
+        wanted.nis.retain(|ni| {
+            let goes = which(ni);
+            if let Some((_, nid)) = ni.served.filter(|_| goes) {
+                self.lnet.del_ni(nid);
+            }
+            !goes
+        });
+        let gone = before - wanted.nis.len();
+        if !wanted.nis.iter().any(|ni| ni.net == net) {
+            wanted.routes.retain(|route| route.config.gateway.net() != net);
+        }
+        // An administrator who takes networks away has other plans than `ip2nets`.
+        wanted.networks = None;
+        *self.wanted.borrow_mut() = wanted;
+        match gone {
+            0 => Err(Failure::new(errno::ENOENT, format!("there is no such NI on {net}"))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -49,8 +94,11 @@ impl Control for Node {
         self.up.get()
     }
 
-    fn configure(&self, all: bool) -> Result<(), Failure> {
-        self.bring_up(all);
+    fn configure(&self, how: Configure) -> Result<(), Failure> {
+        if how.large {
+            *self.large.borrow_mut() = Large::All;
+        }
+        self.bring_up(how.all);
         Ok(())
     }
 
@@ -104,46 +152,34 @@ impl Control for Node {
 
     fn add_net(&self, request: NetRequest) -> Result<(), Failure> {
         self.need_up()?;
+        let choice = match request.address {
+            AddressChoice::Usual => self.large.borrow().address_on(request.net),
+            choice => choice,
+        };
         let mut interfaces = request.interfaces.clone();
         if interfaces.is_empty() {
-            interfaces.extend(self.stack.interfaces().into_iter().map(|status| status.name).take(1));
-        }
-        if interfaces.is_empty() {
-            return Err(Failure::new(errno::ENODEV, "there is no interface"));
+            interfaces.push(self.default_interface(choice)?);
         }
         // All or nothing, as far as that can be known.
-        let nis = interfaces.iter().map(|interface| self.new_ni(&request, interface));
+        let nis = interfaces.iter().map(|interface| self.new_ni(&request, choice, interface));
         for config in nis.collect::<Result<Vec<_>, _>>()? {
             let NiConfig { nid, tunables, interface } = config.clone();
             let id = self.lnet.add_net(config)?;
-            self.wanted.borrow_mut().want_ni(request.net, &interface, tunables, Some((id, nid)));
+            let mut ni = WantedNi::new(request.net, &interface, choice, tunables);
+            ni.served = Some((id, nid));
+            self.wanted.borrow_mut().want_ni(ni);
         }
         self.reconcile();
         Ok(())
     }
 
     fn del_net(&self, net: NetId, interfaces: &[String]) -> Result<(), Failure> {
-        self.need_up()?;
-        let mut wanted = self.wanted.take();
-        let before = wanted.nis.len();
-        wanted.nis.retain(|ni| {
-            let goes = ni.net == net && (interfaces.is_empty() || interfaces.contains(&ni.interface));
-            if let Some((_, nid)) = ni.served.filter(|_| goes) {
-                self.lnet.del_ni(nid);
-            }
-            !goes
-        });
-        let gone = before - wanted.nis.len();
-        if !wanted.nis.iter().any(|ni| ni.net == net) {
-            wanted.routes.retain(|route| route.config.gateway.net() != net);
-        }
-        // An administrator who takes networks away has other plans than `ip2nets`.
-        wanted.networks = None;
-        *self.wanted.borrow_mut() = wanted;
-        match gone {
-            0 => Err(Failure::new(errno::ENOENT, format!("there is no such NI on {net}"))),
-            _ => Ok(()),
-        }
+        let named = |ni: &WantedNi| interfaces.is_empty() || interfaces.contains(&ni.interface);
+        self.del_nis(net, &|ni| ni.net == net && named(ni))
+    }
+
+    fn del_nid(&self, nid: Nid) -> Result<(), Failure> {
+        self.del_nis(nid.net(), &|ni| ni.served.is_some_and(|(_, served)| served == nid))
     }
 
     fn add_route(&self, route: RouteConfig) -> Result<(), Failure> {
@@ -165,6 +201,16 @@ impl Control for Node {
             0 => Err(Failure::new(errno::ENOENT, format!("there is no such route to {net}"))),
             _ => Ok(()),
         }
+    }
+
+    fn add_peer(&self, peer: PeerConfig) -> Result<(), Failure> {
+        self.need_up()?;
+        Ok(self.lnet.add_peer_config(&peer)?)
+    }
+
+    fn del_peer(&self, primary: Nid, nids: &[Nid]) -> Result<(), Failure> {
+        self.need_up()?;
+        Ok(self.lnet.del_peer(primary, nids)?)
     }
 
     fn set_routing(&self, on: bool) -> Result<(), Failure> {
@@ -218,8 +264,16 @@ impl Control for Node {
         self.lnet.reset_faults();
     }
 
-    async fn ping(&self, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure> {
-        Ok(self.lnet.ping(ProcessId::lustre(nid), timeout).await?)
+    async fn ping(&self, source: Option<Nid>, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure> {
+        let to = ProcessId::lustre(nid);
+        let info = match source {
+            None => self.lnet.ping(to, timeout).await,
+            Some(own) if self.lnet.is_own(&own) => self.lnet.ping_through(own, to, timeout).await,
+            Some(other) => {
+                return Err(Failure::new(errno::EINVAL, format!("{other} is no NID of this node")));
+            }
+        };
+        Ok(info?)
     }
 
     async fn discover(&self, nid: Nid, timeout: Duration) -> Result<PingInfo, Failure> {

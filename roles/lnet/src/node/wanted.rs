@@ -1,9 +1,9 @@
 //! What the administrator wants of the node.
 
-use super::ipv4;
+use super::address::Offer;
 use crate::lnd::NiId;
-use crate::lnet::{RouteConfig, Tunables};
-use crate::options::Networks;
+use crate::lnet::{AddressChoice, RouteConfig, Tunables};
+use crate::options::{Large, Networks};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,6 +29,8 @@ pub struct WantedNi {
     pub net: NetId,
     /// The interface.
     pub interface: String,
+    /// Which of its addresses.
+    pub address: AddressChoice,
     /// Its tunables.
     pub tunables: Tunables,
     /// Its name and NID while LNet has it.
@@ -53,14 +55,21 @@ impl From<&Route> for RouteConfig {
 }
 
 impl WantedNi {
+    /// One that LNet does not have yet.
+    pub fn new(net: NetId, interface: &str, address: AddressChoice, tunables: Tunables) -> WantedNi {
+        let interface = String::from(interface);
+        WantedNi { net, interface, address, tunables, served: None, complained: Cell::new(false) }
+    }
+
     /// Says once what it waits for.
     pub fn wait(&self, interfaces: &[InterfaceStatus]) {
         let (net, interface) = (self.net, &self.interface);
-        if !interfaces.iter().any(|status| status.name == *interface) {
+        let Some(status) = interfaces.iter().find(|status| status.name == *interface) else {
             let names: Vec<_> = interfaces.iter().map(|status| status.name.as_str()).collect();
-            self.complain(&format!("there is no {interface}; there is {}", names.join(", ")));
-        } else if !self.complained.replace(true) {
-            log::info!(target: "lnet", "LNet: {net} waits for an IPv4 address of {interface}");
+            return self.complain(&format!("there is no {interface}; there is {}", names.join(", ")));
+        };
+        if !self.complained.replace(true) {
+            log::info!(target: "lnet", "LNet: {net} waits for {} of {interface}", self.address.lack(status.into()));
         }
     }
 
@@ -83,29 +92,38 @@ impl Wanted {
     }
 
     /// One NI more, unless it is wanted already.
-    pub fn want_ni(&mut self, net: NetId, interface: &str, tunables: Tunables, served: Option<(NiId, Nid)>) {
-        if !self.nis.iter().any(|ni| ni.net == net && ni.interface == interface) {
-            let (interface, complained) = (String::from(interface), Cell::new(false));
-            self.nis.push(WantedNi { net, interface, tunables, served, complained });
+    pub fn want_ni(&mut self, wanted: WantedNi) {
+        let same = |ni: &WantedNi| {
+            (ni.net, &ni.interface, ni.address) == (wanted.net, &wanted.interface, wanted.address)
+        };
+        if !self.nis.iter().any(same) {
+            self.nis.push(wanted);
         }
     }
 
     /// The NIs that networks mean, on these interfaces.
-    pub fn want_networks(&mut self, networks: &Networks, interfaces: &[InterfaceStatus], tunables: Tunables) {
+    pub fn want_networks(
+        &mut self,
+        networks: &Networks,
+        interfaces: &[InterfaceStatus],
+        large: &Large,
+        tunables: Tunables,
+    ) {
         match networks {
             Networks::Named(specs) => {
                 let first = interfaces.first().map_or("eth0", |status| status.name.as_str());
-                specs.iter().for_each(|spec| self.want_network(spec, first, tunables));
+                specs.iter().for_each(|spec| self.want_network(spec, first, large, tunables));
             }
             Networks::ByAddress(ip2nets) => {
                 for entry in &ip2nets.entries {
-                    let matches =
-                        |status: &&InterfaceStatus| ipv4(status).is_some_and(|ip| entry.matches(&[ip]));
+                    let matches = |status: &&InterfaceStatus| {
+                        Offer::from(*status).ipv4().is_some_and(|ip| entry.matches(&[ip]))
+                    };
                     let Some(interface) = interfaces.iter().find(matches) else { continue };
                     for spec in &entry.networks {
                         // Entries are tested in order: a network that an earlier one gave is had.
                         if !self.nis.iter().any(|ni| ni.net == spec.net) {
-                            self.want_network(spec, &interface.name, tunables);
+                            self.want_network(spec, &interface.name, large, tunables);
                         }
                     }
                 }
@@ -114,12 +132,13 @@ impl Wanted {
     }
 
     /// The interfaces of a network, or `otherwise` when it names none.
-    fn want_network(&mut self, spec: &NetworkSpec, otherwise: &str, tunables: Tunables) {
+    fn want_network(&mut self, spec: &NetworkSpec, otherwise: &str, large: &Large, tunables: Tunables) {
+        let address = large.address_on(spec.net);
         if spec.interfaces.is_empty() {
-            self.want_ni(spec.net, otherwise, tunables, None);
+            self.want_ni(WantedNi::new(spec.net, otherwise, address, tunables));
         }
         for interface in &spec.interfaces {
-            self.want_ni(spec.net, &interface.name, tunables, None);
+            self.want_ni(WantedNi::new(spec.net, &interface.name, address, tunables));
         }
     }
 }

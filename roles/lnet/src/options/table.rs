@@ -1,5 +1,6 @@
 //! The options themselves: names, what is accepted, defaults, help.
 
+use super::Large;
 use alloc::string::{String, ToString};
 use keelson_config::{Kind, OptionSpec};
 use keelson_lnet_wire::nid::kind;
@@ -24,7 +25,8 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "lnet.networks",
         Kind::Custom { form: "NET[(INTERFACE,...)],...", check: check_networks },
-        "Networks of this node and their interfaces, each of which gets a NID of its own from its IPv4 address: \
+        "Networks of this node and their interfaces, each of which gets a NID of its own from its IPv4 address, \
+         or its IPv6 address if it has no other and does not ask for one by DHCP: \
          lnet.networks=\"tcp0(eth0),tcp1(eth1)\". Without interfaces: the first one. Lists of CPU partitions are \
          accepted and without effect.",
     )
@@ -34,6 +36,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         Kind::Custom { form: "\"NET[(INTERFACE)] PATTERN ...; ...\"", check: check_ip2nets },
         "The same for many nodes at once: networks of those that have an address like 10.1.*.* or \
          10.1.[2-4/2].*. Not together with lnet.networks. With neither the network is tcp, on eth0.",
+    )
+    .owner(LNET),
+    OptionSpec::new(
+        "lnet.large",
+        Kind::Custom { form: "all or NET,...", check: check_large },
+        "Networks whose interfaces get their NIDs from IPv6 addresses even if they have IPv4 addresses, as lnetctl \
+         lnet configure --large asks for all of them; one without waits: lnet.large=tcp1. Peers need Lustre 2.16. \
+         Keelson's own.",
     )
     .owner(LNET),
     OptionSpec::new(
@@ -179,8 +189,10 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "lnet.shutdown_drain",
         Kind::Integer { min: 0, max: 600 },
-        "Seconds for which a router that is shut down forwards on, while it tells its peers to use others. \
-         Keelson's own; peers that only ask now and then need 120.",
+        "Most seconds for which a router that is shut down forwards on, while it tells its peers to use others. It \
+         ends sooner when all peers that listen have been told and nothing has been routed for a second. Keelson's \
+         own; peers that only ask now and then need 120 while they use it."
+        ,
     )
     .default("10")
     .owner(LNET),
@@ -215,10 +227,11 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner(KSOCKLND),
     OptionSpec::new(
         "ksocklnd.conns_per_peer",
-        Kind::Integer { min: 1, max: 8 },
-        "Connections of each bulk type that are opened to a peer.",
+        Kind::Integer { min: 0, max: 8 },
+        "Connections of each bulk type that are opened to a peer; 0: by the speed of the link, 1 up to 3 Gbit/s, 2 \
+         up to 15, 3 up to 63, 4 up to 255; 2 where the device does not tell its speed.",
     )
-    .default("2")
+    .default("0")
     .owner(KSOCKLND),
     OptionSpec::new(
         "ksocklnd.sock_timeout",
@@ -286,6 +299,10 @@ fn check_ip2nets(value: &str) -> Result<(), String> {
         .entries
         .iter()
         .try_for_each(|entry| driven(&entry.networks))
+}
+
+fn check_large(value: &str) -> Result<(), String> {
+    Large::parse(value).map(|_| ())
 }
 
 fn check_routes(value: &str) -> Result<(), String> {

@@ -51,6 +51,8 @@ enum Refusal {
     Address(Nid),
     /// With the answer to a version that is not known.
     Hello(HelloError, Hello),
+    /// Our NID does not fit this version. With the answer, in one that it fits.
+    SmallVersion(Version, Hello),
     /// Type "none".
     NoType,
     Own(Nid),
@@ -169,6 +171,11 @@ impl<U: LndUpper> Socklnd<U> {
             }
         };
         let hello = &received.hello;
+        if ni.nid.is_large() && hello.version < Version::V4 {
+            // There is no room for our NID in an answer of its version.
+            let ours = handshake::hello(&ni, Version::V4, sender(hello), ConnType::None);
+            return Err(Refusal::SmallVersion(hello.version, ours));
+        }
         if hello.ctype == ConnType::None {
             return Err(Refusal::NoType);
         }
@@ -272,7 +279,9 @@ impl Refusal {
     fn answer<'a>(&self, room: &'a mut [u8; Hello::MAX_LEN]) -> &'a [u8] {
         let hello = match self {
             Refusal::Request(refused) => return refused.answer().map_or(&[], |answer| answer),
-            Refusal::Hello(HelloError::Version(_), ours) | Refusal::Judged(_, ours) => ours,
+            Refusal::Hello(HelloError::Version(_), ours)
+            | Refusal::SmallVersion(_, ours)
+            | Refusal::Judged(_, ours) => ours,
             _ => return &[],
         };
         hello.encode(room).unwrap_or_default()
@@ -292,7 +301,7 @@ impl Refusal {
                 &counters.refused_magic
             }
             Refusal::Address(_) => &counters.refused_address,
-            Refusal::Hello(HelloError::Version(_), _) => &counters.hello_version,
+            Refusal::Hello(HelloError::Version(_), _) | Refusal::SmallVersion(..) => &counters.hello_version,
             Refusal::Hello(HelloError::ConnType(_), _) | Refusal::NoType => &counters.hello_type,
             Refusal::Hello(HelloError::SourceNid, _) => &counters.hello_source,
             Refusal::Hello(..) => &counters.hello_malformed,
@@ -313,6 +322,9 @@ impl fmt::Display for Refusal {
             Refusal::Request(refused) => write!(f, "{refused}"),
             Refusal::Address(nid) => write!(f, "request for {nid} at another address of this node"),
             Refusal::Hello(error, _) => write!(f, "{error}"),
+            Refusal::SmallVersion(version, ours) => {
+                write!(f, "HELLO of version {}, which has no room for {}", version.number(), ours.src_nid)
+            }
             Refusal::NoType => f.write_str("HELLO of type none, expected control, bulk-in or bulk-out"),
             Refusal::Own(nid) => write!(f, "HELLO from {nid}, which is a NID of this node"),
             Refusal::OtherNet(nid, own) => {

@@ -196,11 +196,16 @@ impl<U: LndUpper> Socklnd<U> {
         kind: ConnType,
         deadline: Instant,
     ) -> Result<(TcpStream, (usize, usize)), Failure> {
-        let to = SocketAddr::new(peer.key.nid.ip().ok_or(Failure::NoAddress)?, self.config.accept_port);
+        let (own, other) = (peer.ni.nid.ip(), peer.key.nid.ip().ok_or(Failure::NoAddress)?);
+        // A peer that came to us over the other kind of address can only come again.
+        if own.is_none_or(|own| own.is_ipv4() != other.is_ipv4()) {
+            return Err(Failure::NoAddress);
+        }
+        let to = SocketAddr::new(other, self.config.accept_port);
         // Without a bulk connection the control connection carries everything.
         let tcp = self.config.outgoing(kind == ConnType::BulkIn, kind == ConnType::BulkOut);
         let mut options = ConnectOptions {
-            local_address: peer.ni.nid.ip(),
+            local_address: own,
             timeout: deadline - self.handle.now(),
             tcp,
             ..ConnectOptions::default()

@@ -12,10 +12,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Memory of both routers; what either uses of it is measured.
+/// Memory of the appliance; what it uses of it is measured.
 const MEMORY_MIB: u32 = 448;
-/// Buffers of the Linux router that fit its memory: the large ones take 128 MiB. By default it takes more than 1 GiB.
-const LINUX_BUFFERS: &str = "tiny_router_buffers=512 small_router_buffers=2048 large_router_buffers=128";
+/// Memory of the Linux router, whose buffers have their default number and take more than 1 GiB.
+const LINUX_MEMORY_MIB: u32 = 2048;
 /// Names the folder with what a Linux node needs.
 const PEER_FOLDER: &str = "KEELSON_LNET_PEER";
 
@@ -85,18 +85,16 @@ impl Side {
         let bench = Bench::new("bench linux");
         let lans = [bench.lan("tcp")?, bench.lan("tcp1")?];
         let spec = LinuxSpec::new("linux")
-            .memory_mib(MEMORY_MIB)
+            .memory_mib(LINUX_MEMORY_MIB)
             .on_port(&port(&lans[0], "linux")?, &["10.1.0.1/16"])
             .on_port(&port(&lans[1], "linux")?, &["10.2.0.1/16"])
             .overlay(folder);
         let (kernel, initramfs) = spec.files()?;
         let guest = LinuxGuest::boot(&bench, spec)?;
         guest.ok(
-            &format!(
-                "cd /usr/lib/lnet && modprobe sunrpc && insmod ./libcfs.ko \
-                 && insmod ./lnet.ko 'networks=tcp(eth0),tcp1(eth1)' forwarding=enabled {LINUX_BUFFERS} \
-                 && insmod ./ksocklnd.ko && lctl network up"
-            ),
+            "cd /usr/lib/lnet && modprobe sunrpc && insmod ./libcfs.ko \
+             && insmod ./lnet.ko 'networks=tcp(eth0),tcp1(eth1)' forwarding=enabled \
+             && insmod ./ksocklnd.ko && lctl network up",
             LONG,
         )?;
         Side::around(Router::Linux(guest), bench, &lans, vec![kernel, initramfs])

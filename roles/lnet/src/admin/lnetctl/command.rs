@@ -1,10 +1,10 @@
 //! A command of `lnetctl`, understood.
 
-use super::super::control::{Buffers, NetRequest, Setting};
+use super::super::control::{Buffers, Configure, NetRequest, Setting};
 use super::super::faults::FaultCommand;
 use super::super::import::Mode;
 use super::Current;
-use crate::lnet::{RouteConfig, Stop};
+use crate::lnet::{PeerConfig, RouteConfig, Stop};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -15,14 +15,11 @@ pub enum Command {
     /// Shows a text.
     Help(&'static str),
     /// `lnet configure`.
-    Configure {
-        /// With the networks and routes of the command line.
-        all: bool,
-    },
+    Configure(Configure),
     /// `lnet unconfigure`.
     Unconfigure(Stop),
-    /// `net add`.
-    NetAdd(NetRequest),
+    /// `net add`: one, or one for each NID.
+    NetAdd(Vec<NetRequest>),
     /// `net del`.
     NetDel {
         /// The network.
@@ -30,6 +27,8 @@ pub enum Command {
         /// Only on these; all when empty.
         interfaces: Vec<String>,
     },
+    /// `net del --nid`.
+    NidDel(Vec<Nid>),
     /// `net show`.
     NetShow {
         /// Only this one.
@@ -62,6 +61,15 @@ pub enum Command {
         /// `-v` level.
         detail: u32,
     },
+    /// `peer add`.
+    PeerAdd(PeerConfig),
+    /// `peer del`.
+    PeerDel {
+        /// Its primary NID.
+        primary: Nid,
+        /// Only these; all of it when empty.
+        nids: Vec<Nid>,
+    },
     /// `routing show`.
     RoutingShow,
     /// `set`.
@@ -74,6 +82,8 @@ pub enum Command {
     GlobalShow,
     /// `ping`.
     Ping {
+        /// From this NID of ours, and through its NI.
+        source: Option<Nid>,
         /// Whom.
         nids: Vec<Nid>,
         /// For each.

@@ -1,11 +1,11 @@
 //! What can be said to `lnetctl` (LNet specification section 1.9).
 
 use super::super::args::{self, Args, Opt};
-use super::super::control::{NetRequest, TunableChanges};
+use super::super::control::{Configure, NetRequest, TunableChanges};
 use super::super::faults::FaultCommand;
 use super::super::import::Mode;
 use super::command::{Command, RouteFilter, Tunable};
-use crate::lnet::{RouteConfig, Stop};
+use crate::lnet::{AddressChoice, PeerConfig, RouteConfig, Stop};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -21,22 +21,26 @@ pub const MOST_SECONDS: u64 = 120;
 
 /// What [`parse`] says to `help` or nothing.
 pub const HELP: &str = "\
-lnetctl lnet configure [--all]          bring LNet up; --all: with what the command line says
+lnetctl lnet configure [--all] [--large]    bring LNet up; --all: with what the command line says; --large: with IPv6
 lnetctl lnet unconfigure [--drain|--force]  bring LNet down; a router only when drained, or by force
 lnetctl net show [--net NET] [-v LEVEL]
-lnetctl net add --net NET [--if IF,...] [--peer-timeout S] [--peer-credits N] [--peer-buffer-credits N]
-                [--credits N] [--conns-per-peer N]
-lnetctl net del --net NET [--if IF,...]
+lnetctl net add --net NET [--if IF,...] [--large] [--peer-timeout S] [--peer-credits N]
+                [--peer-buffer-credits N] [--credits N] [--conns-per-peer N]
+lnetctl net add --nid NID,... [...]
+lnetctl net del --net NET [--if IF,...] | --nid NID,...
 lnetctl route show [--net NET] [--gateway NID] [--hop N] [--priority N] [-v]
 lnetctl route add --net NET --gateway NID[,...] [--hop N] [--priority N]
 lnetctl route del --net NET [--gateway NID]
 lnetctl peer list | peer show [--nid NID] [-v LEVEL]
+lnetctl peer add --prim_nid NID [--nid NID,...] [--non_mr]
+lnetctl peer del --prim_nid NID [--nid NID,...]
 lnetctl routing show
 lnetctl set routing|tiny_buffers|small_buffers|large_buffers|discovery|drop_asym_route|transaction_timeout|
             max_interfaces N
 lnetctl stats show | stats reset
 lnetctl global show
-lnetctl ping|discover [--timeout SECONDS] NID...
+lnetctl ping [--source NID] [--timeout SECONDS] NID...
+lnetctl discover [--timeout SECONDS] NID...
 lnetctl fault drop|delay add|del|show|reset ...
 lnetctl export [--backup]
 lnetctl import [--add|--del|--show|--exec] <<END     then YAML, then END
@@ -84,14 +88,18 @@ fn command(words: &[&str]) -> Result<Command, String> {
         ("lnet", "configure") => {
             let args = args::parse(rest, &[Opt::flag("all", 'a'), Opt::flag("large", 'l')])?;
             args.no_rest()?;
-            Ok(Command::Configure { all: args.has("all") })
+            Ok(Command::Configure(Configure { all: args.has("all"), large: args.has("large") }))
         }
         ("lnet", "unconfigure") => unconfigure(rest),
         ("net", "add") => net_add(rest),
         ("net", "del") => {
-            let args = args::parse(rest, &[NET, INTERFACE])?;
+            let args = args::parse(rest, &[NET, INTERFACE, OWN_NID])?;
             args.no_rest()?;
-            Ok(Command::NetDel { net: net(&args)?, interfaces: interfaces(&args) })
+            match own_nids(&args)? {
+                None => Ok(Command::NetDel { net: net(&args)?, interfaces: interfaces(&args) }),
+                Some(_) if args.has("if") => Err("--if is invalid with --nid option".to_string()),
+                Some(nids) => Ok(Command::NidDel(nids)),
+            }
         }
         ("net", "show") => {
             let args = args::parse(rest, &[NET, Opt::VERBOSE])?;
@@ -121,18 +129,26 @@ fn command(words: &[&str]) -> Result<Command, String> {
             args.no_rest()?;
             Ok(Command::PeerShow { nid: args.read("nid", NID_FORM)?, detail: args.detail()? })
         }
-        ("peer", "add" | "del") => Err("peers are learnt here, not configured".to_string()),
+        ("peer", "add") => peer_add(rest),
+        ("peer", "del") => {
+            // Nothing that force would be needed for: no primary NID is locked here.
+            let args = args::parse(rest, &[PRIMARY, PEER_NIDS, Opt::flag("force", 'f')])?;
+            let (primary, nids) = peer_nids(&args)?;
+            Ok(Command::PeerDel { primary, nids })
+        }
         ("routing", "show") => nothing_more(rest, Command::RoutingShow),
         ("stats", "show") => nothing_more(rest, Command::StatsShow),
         ("stats", "reset") => nothing_more(rest, Command::StatsReset),
         ("global", "show") => nothing_more(rest, Command::GlobalShow),
         ("set", _) => set(rest),
         ("ping", _) => {
-            let (nids, timeout) = whom(rest, PING_TIMEOUT)?;
-            Ok(Command::Ping { nids, timeout })
+            let args = args::parse(rest, &[TIMEOUT, Opt::value("source", 's')])?;
+            let (nids, timeout) = whom(&args, PING_TIMEOUT)?;
+            Ok(Command::Ping { source: args.read("source", NID_FORM)?, nids, timeout })
         }
         ("discover", _) => {
-            let (nids, timeout) = whom(rest, DISCOVER_TIMEOUT)?;
+            let args = args::parse(rest, &[TIMEOUT])?;
+            let (nids, timeout) = whom(&args, DISCOVER_TIMEOUT)?;
             Ok(Command::Discover { nids, timeout })
         }
         ("fault", _) => FaultCommand::from_lnetctl(rest).map(Command::Fault),
@@ -149,6 +165,11 @@ fn command(words: &[&str]) -> Result<Command, String> {
 
 const NET: Opt = Opt::value("net", 'n');
 const INTERFACE: Opt = Opt::value("if", 'i');
+/// In place of network and interface, as with Lustre: it has no letter there either.
+const OWN_NID: Opt = Opt::value("nid", ' ');
+const PRIMARY: Opt = Opt::value("prim_nid", 'k');
+const PEER_NIDS: Opt = Opt::value("nid", 'n');
+const TIMEOUT: Opt = Opt::value("timeout", 't');
 const GATEWAY: Opt = Opt::value("gateway", 'g');
 const HOP: Opt = Opt::value("hop", 'c');
 const PRIORITY: Opt = Opt::value("priority", 'p');
@@ -177,6 +198,18 @@ fn interfaces(args: &Args<'_>) -> Vec<String> {
         .collect()
 }
 
+/// NIDs that NIs of this node have or shall have.
+fn own_nids(args: &Args<'_>) -> Result<Option<Vec<Nid>>, String> {
+    if !args.has("nid") {
+        return Ok(None);
+    }
+    if args.has("net") {
+        return Err("--net is invalid with --nid option".to_string());
+    }
+    let nids = args.all("nid").flat_map(|list| list.split(','));
+    nids.map(|nid| args::read("nid", nid, NID_FORM)).collect::<Result<_, _>>().map(Some)
+}
+
 fn unconfigure(words: &[&str]) -> Result<Command, String> {
     let args = args::parse(words, &[Opt::flag("drain", 'd'), Opt::flag("force", 'f')])?;
     args.no_rest()?;
@@ -192,6 +225,9 @@ fn net_add(words: &[&str]) -> Result<Command, String> {
     let known = [
         NET,
         INTERFACE,
+        OWN_NID,
+        // Lustre has it with `lnet configure` only; 'l' is free here.
+        Opt::flag("large", 'l'),
         Opt::value("peer-timeout", 't'),
         Opt::value("peer-credits", 'c'),
         Opt::value("peer-buffer-credits", 'b'),
@@ -207,10 +243,28 @@ fn net_add(words: &[&str]) -> Result<Command, String> {
         peer_credits: args.read("peer-credits", COUNT_FORM)?,
         peer_buffer_credits: args.read("peer-buffer-credits", COUNT_FORM)?,
         peer_timeout: args.read("peer-timeout", "seconds")?,
-        conns_per_peer: args.read("conns-per-peer", "1 to 8")?,
+        conns_per_peer: args.read("conns-per-peer", "0 to 8")?,
     };
     check_tunables(&tunables)?;
-    Ok(Command::NetAdd(NetRequest { net: net(&args)?, interfaces: interfaces(&args), tunables }))
+    let interfaces = interfaces(&args);
+    let Some(nids) = own_nids(&args)? else {
+        let address = if args.has("large") { AddressChoice::Large } else { AddressChoice::Usual };
+        return Ok(Command::NetAdd(Vec::from([NetRequest {
+            net: net(&args)?,
+            interfaces,
+            address,
+            tunables,
+        }])));
+    };
+    if args.has("large") {
+        return Err("--large is invalid with --nid option".to_string());
+    }
+    let request = |nid: Nid| {
+        let address = nid.ip().ok_or_else(|| format!("nid '{nid}' has no address"))?;
+        let (interfaces, address) = (interfaces.clone(), AddressChoice::Exactly(address));
+        Ok(NetRequest { net: nid.net(), interfaces, address, tunables })
+    };
+    nids.into_iter().map(request).collect::<Result<_, String>>().map(Command::NetAdd)
 }
 
 /// Zero credits would stop all traffic; what is too much is what an option refuses, too.
@@ -225,7 +279,7 @@ pub(in crate::admin) fn check_tunables(tunables: &TunableChanges) -> Result<(), 
     within("peer_credits", tunables.peer_credits, 1, 65_536)?;
     within("peer_buffer_credits", tunables.peer_buffer_credits, 0, 65_536)?;
     within("peer_timeout", tunables.peer_timeout, 0, 86_400)?;
-    within("conns_per_peer", tunables.conns_per_peer.map(u32::from), 1, 8)
+    within("conns_per_peer", tunables.conns_per_peer.map(u32::from), 0, 8)
 }
 
 fn route_add(words: &[&str]) -> Result<Command, String> {
@@ -250,6 +304,26 @@ fn route_add(words: &[&str]) -> Result<Command, String> {
     Ok(Command::RouteAdd(routes))
 }
 
+fn peer_add(words: &[&str]) -> Result<Command, String> {
+    let known = [PRIMARY, PEER_NIDS, Opt::flag("non_mr", 'm'), Opt::flag("lock_prim", 'l')];
+    let args = args::parse(words, &known)?;
+    if args.has("lock_prim") {
+        return Err("--lock_prim is not needed: a peer that is added keeps its primary NID".to_string());
+    }
+    let (primary, nids) = peer_nids(&args)?;
+    Ok(Command::PeerAdd(PeerConfig { primary, nids, multi_rail: !args.has("non_mr") }))
+}
+
+/// The NIDs of a peer.
+fn peer_nids(args: &Args<'_>) -> Result<(Nid, Vec<Nid>), String> {
+    args.no_rest()?;
+    let primary = args.get("prim_nid").ok_or("--prim_nid must be specified")?;
+    let primary = primary.parse().map_err(|_| format!("badly formatted primary NID: {primary}"))?;
+    let nids = args.all("nid").flat_map(|list| list.split(','));
+    let nids = nids.map(|nid| args::read("nid", nid, NID_FORM)).collect::<Result<_, _>>()?;
+    Ok((primary, nids))
+}
+
 fn set(words: &[&str]) -> Result<Command, String> {
     let [name, value] = words else {
         return Err("set what, to what?".to_string());
@@ -262,8 +336,7 @@ fn set(words: &[&str]) -> Result<Command, String> {
     }
 }
 
-fn whom(words: &[&str], timeout: Duration) -> Result<(Vec<Nid>, Duration), String> {
-    let args = args::parse(words, &[Opt::value("timeout", 't')])?;
+fn whom(args: &Args<'_>, timeout: Duration) -> Result<(Vec<Nid>, Duration), String> {
     let timeout = match args.read::<u64>("timeout", "seconds, up to 120")? {
         None => timeout,
         Some(seconds @ 1..=MOST_SECONDS) => Duration::from_secs(seconds),
@@ -317,6 +390,10 @@ mod tests {
             ("nets", "'nets' is no command here\nlnetctl help"),
             ("net add --if eth0", "--net is missing: a network such as tcp1"),
             ("net add --net eth0", "net 'eth0': expected is a network"),
+            ("net add --net tcp --nid 10.0.0.1@tcp", "--net is invalid with --nid option"),
+            ("net add --nid 10.0.0.1@tcp --large", "--large is invalid with --nid"),
+            ("net add --nid 0@lo", "has no address"),
+            ("net del --nid 10.0.0.1@tcp --if eth0", "--if is invalid with --nid"),
             ("net add --net tcp --peer-credits 0", "peer_credits '0': expected is 1 to 65536"),
             ("route add --net tcp3", "--gateway is missing"),
             ("route add --net tcp3 --gateway x@y --hop 1", "gateway 'x@y'"),
@@ -326,6 +403,13 @@ mod tests {
             ("set routing", "set what, to what?"),
             ("ping", "whom?"),
             ("ping --timeout 1000 10.0.0.1@tcp", "1 to 120"),
+            ("peer add --nid 10.0.0.1@tcp", "--prim_nid must be specified\nlnetctl peer list"),
+            ("peer add --prim_nid x", "badly formatted primary NID: x"),
+            ("peer add --prim_nid 10.0.0.1@tcp --lock_prim", "keeps its primary NID"),
+            ("peer add --prim_nid 10.0.0.1@tcp --force", "--force is no option"),
+            ("peer del --prim_nid 10.0.0.1@tcp --non_mr", "--non_mr is no option"),
+            ("discover --source 10.0.0.1@tcp 10.0.0.2@tcp", "--source is no option"),
+            ("ping --source x@y 10.0.0.2@tcp", "source 'x@y'"),
             ("peer show 10.0.0.1@tcp", "'10.0.0.1@tcp' was not expected"),
             ("export /root/lnet.yaml", "no files here"),
             ("import", "<<END"),

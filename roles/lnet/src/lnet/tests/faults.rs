@@ -1,9 +1,13 @@
 //! Fault rules (LNet specification section 8.3).
 
+use crate::lnd::SendError;
 use crate::lnet::testing::{Bench, ack, nid, ping, put};
-use crate::lnet::{AddFaultError, FaultAction, FaultRule, NidPattern, Often};
+use crate::lnet::{
+    AddFaultError, FaultAction, FaultRule, HealthError, HealthErrors, NidPattern, Often, RequestError,
+};
 use core::time::Duration;
 use keelson_lnet_wire::message::Header;
+use keelson_lnet_wire::nid::ProcessId;
 
 const A: &str = "10.0.0.2@tcp1";
 const B: &str = "10.1.0.2@tcp2";
@@ -124,4 +128,85 @@ fn a_rule_that_can_never_match_is_refused() {
         bench.lnet.add_fault(rule(FaultAction::Drop, Often::Half)).unwrap();
     }
     assert_eq!(bench.lnet.add_fault(rule(FaultAction::Drop, Often::Half)), Err(AddFaultError::TooMany));
+}
+
+fn failing(names: &[&str], often: Often) -> FaultRule {
+    let mut errors = HealthErrors::default();
+    assert!(names.iter().all(|name| errors.add(name)));
+    rule(FaultAction::Fail(errors), often)
+}
+
+/// What is to be sent fails, of whoever it is, and only that is counted; nothing reaches the driver.
+#[test]
+fn health_errors_strike_when_a_message_is_sent() {
+    let bench = Bench::router(|_| {});
+    bench.lnd.default_takes.set(true);
+    bench.lnet.add_fault(failing(&["remote_dropped"], Often::Rate(1))).expect("added");
+    let client = bench.connect(A);
+    (0..1000).for_each(|_| client.send(put(A, B, 10)));
+    bench.settle();
+    let statistics = bench.lnet.statistics();
+    assert_eq!((client.taken.get(), statistics.route_count, statistics.drop_count), (1000, 0, 1000));
+    assert_eq!((statistics.remote_dropped_count, bench.lnet.drops().fault_rule), (1000, 1000));
+    assert_eq!((bench.lnet.faults()[0].acted, bench.lnd.taken.get()), (1000, 0));
+    let peers = bench.lnet.peers();
+    assert_eq!(peers.iter().find(|peer| peer.primary == nid(B)).unwrap().nis[0].lost_dropped, 1000);
+    // Answers and requests of this node, too; the latter are told.
+    client.send(ping(A, "10.0.0.1@tcp1", 272));
+    bench.settle();
+    assert_eq!(bench.lnd.taken.get(), 0);
+    let lnet = bench.lnet.clone();
+    let error = bench.wait(async move { lnet.ping(ProcessId::lustre(nid(A)), Duration::from_secs(9)).await });
+    assert_eq!(error, Err(RequestError::NotSent(SendError::Unreachable)));
+    bench.assert_idle();
+    // A connection is not to blame: when the rule has gone, all is well.
+    bench.lnet.del_faults(|_| true);
+    client.send(put(A, B, 10));
+    bench.settle();
+    assert_eq!((bench.lnet.statistics().route_count, bench.lnd.taken.get()), (1, 1));
+}
+
+/// Every error has its counter; a rule of one kind leaves the messages of the other alone.
+#[test]
+fn every_health_error_is_counted_as_itself() {
+    for error in HealthError::ALL {
+        let bench = Bench::router(|_| {});
+        bench.lnd.default_takes.set(true);
+        bench.lnet.add_fault(failing(&[error.name()], Often::Rate(1))).expect("added");
+        let client = bench.connect(A);
+        client.send(put(A, B, 10));
+        client.send(put(A, "10.0.0.1@tcp1", 10));
+        bench.settle();
+        let shown = format!("{:?}", bench.lnet.statistics());
+        assert!(shown.contains(&format!("{}_count: 1,", error.name())), "{shown}");
+        assert_eq!((bench.lnet.drops().fault_rule, bench.lnet.faults()[0].acted), (1, 1));
+        bench.assert_idle();
+    }
+    let bench = Bench::router(|_| {});
+    bench.lnd.default_takes.set(true);
+    bench.lnet.add_fault(failing(&["random"], Often::Half)).expect("added");
+    let client = bench.connect(A);
+    (0..1000).for_each(|_| client.send(put(A, B, 10)));
+    bench.settle();
+    let lost = bench.lnet.drops().fault_rule;
+    assert!((400..600).contains(&lost), "{lost}");
+    assert!(bench.lnet.statistics().remote_timeout_count > 10);
+}
+
+/// LNet goes down while somebody is still to be told.
+#[test]
+fn failures_do_not_outlive_lnet() {
+    let bench = Bench::router(|_| {});
+    bench.lnet.add_fault(failing(&["local_error"], Often::Rate(1))).expect("added");
+    bench.connect(A);
+    let lnet = bench.lnet.clone();
+    bench.wait(async move {
+        let mut ping = core::pin::pin!(lnet.ping(ProcessId::lustre(nid(A)), Duration::from_secs(9)));
+        let first =
+            core::future::poll_fn(|cx| core::task::Poll::Ready(ping.as_mut().poll(cx).is_ready())).await;
+        assert!(!first);
+        lnet.stop(crate::lnet::Stop::Now).await.unwrap();
+        assert_eq!(ping.await, Err(RequestError::Down));
+    });
+    bench.assert_idle();
 }

@@ -95,7 +95,8 @@ fn hops(word: &str) -> Option<u8> {
 }
 
 /// Splits a priority off. Colons of an IPv6 address stand before its `@`; a bare address has one colon at
-/// most.
+/// most. Linux takes the first colon of all for the priority's, so that its module parameter cannot name IPv6
+/// gateways (`lnetctl route add` can): what it takes means the same here.
 fn split_priority(word: &str) -> (&str, Option<&str>) {
     let start = match word.find('@') {
         Some(at) => at,
