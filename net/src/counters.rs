@@ -99,8 +99,12 @@ counters! {
     tcp_active_opens,
     /// SYNs dropped because the listener's backlog or the connection table was full.
     tcp_syn_dropped,
-    /// Half-open connections evicted for a newer SYN.
+    /// Half-open connections that made way for a newer SYN.
     tcp_half_open_evicted,
+    /// Half-open connections that had made way and were made again when their client answered.
+    tcp_half_open_revived,
+    /// Ends of handshakes dropped because nobody accepts as fast as clients come, or memory is short.
+    tcp_listen_overflows,
     /// Half-open or closing connections replaced by a new SYN on their 4-tuple.
     tcp_replaced,
     /// Challenge ACKs sent for a SYN on the 4-tuple of a live connection.

@@ -114,6 +114,19 @@ impl Neighbours {
         }
     }
 
+    /// Whether a packet to `addr` would be lost: enough wait for it already, or for too many others.
+    pub fn is_full(&self, addr: IpAddr) -> bool {
+        // The rule: nobody is being looked for.
+        if self.incomplete == 0 {
+            return false;
+        }
+        match self.table.get(&addr).map(|entry| &entry.state) {
+            Some(State::Incomplete { queue }) => queue.len() >= QUEUE,
+            Some(State::Known { .. }) => false,
+            None => self.incomplete >= MAX_INCOMPLETE,
+        }
+    }
+
     /// Notes that `addr` is at `mac` and returns the packets that waited for this. An address that is not
     /// in the table is added only when `create` is set: gratuitous announcements must not fill it.
     pub fn learn(&mut self, addr: IpAddr, mac: MacAddress, now: Instant, create: bool) -> Vec<Pending> {
@@ -230,8 +243,10 @@ mod tests {
         assert_eq!(table.resolve(ip(1), now), Resolution::Unknown { solicit: true });
         assert_eq!(table.resolve(ip(1), now), Resolution::Unknown { solicit: false });
         for _ in 0..QUEUE {
+            assert!(!table.is_full(ip(1)));
             assert!(table.enqueue(ip(1), pending()));
         }
+        assert!(table.is_full(ip(1)) && !table.is_full(ip(2)));
         assert!(!table.enqueue(ip(1), pending()));
         let mac = MacAddress([2; 6]);
         assert_eq!(table.learn(ip(1), mac, now, false).len(), QUEUE);
@@ -273,5 +288,6 @@ mod tests {
         let refused =
             (10_000..11_000).filter(|n| table.resolve(ip(*n), Instant::ZERO) == Resolution::Refused);
         assert_eq!(refused.count(), 1000 - MAX_INCOMPLETE);
+        assert!(table.is_full(ip(10_999)) && !table.is_full(ip(10_000)) && !table.is_full(ip(4999)));
     }
 }

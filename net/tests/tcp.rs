@@ -236,6 +236,102 @@ fn ipv6_carries_tcp_over_addresses_and_link_local_ones() {
     });
 }
 
+/// Many connections to one neighbour that is not known yet: each of them waits for it, and nothing is lost.
+#[test]
+fn a_crowd_waits_for_its_neighbour_without_loss() {
+    let lab = Lab::new(17, Faults::default());
+    let (server, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
+    let (client, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    let listener = server.listen(2049, TcpOptions { backlog: 256, ..TcpOptions::default() }).unwrap();
+    let handle = lab.handle();
+    let began = handle.now();
+    let done = Rc::new(Cell::new(0));
+    for _ in 0..200 {
+        let (client, done) = (client.clone(), done.clone());
+        handle.spawn("client", async move {
+            let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
+            let mut stream = client.connect(peer, ConnectOptions::default()).await.unwrap();
+            stream.write_all(&[7]).await.unwrap();
+            done.set(done.get() + 1);
+        });
+    }
+    assert!(lab.run_until(Duration::from_secs(10), || done.get() == 200));
+    let took = handle.now() - began;
+    assert!(took < Duration::from_millis(100), "nobody has to wait for a repetition: {took:?}");
+    let counters = client.counters();
+    assert_eq!((counters.neighbour_queue_dropped, counters.tcp_retransmitted), (0, 0), "{counters:?}");
+    // One that never answers ends all that wait for it.
+    let unreachable = Rc::new(Cell::new(0));
+    for port in 1..=20 {
+        let (client, unreachable) = (client.clone(), unreachable.clone());
+        handle.spawn("client", async move {
+            let absent = SocketAddr::new("10.0.0.77".parse().unwrap(), port);
+            let options = ConnectOptions { timeout: Duration::from_secs(60), ..Default::default() };
+            let result = client.connect(absent, options).await;
+            assert!(matches!(result, Err(ConnectError::Unreachable(_))));
+            unreachable.set(unreachable.get() + 1);
+        });
+    }
+    assert!(lab.run_until(Duration::from_secs(5), || unreachable.get() == 20));
+    drop(listener);
+}
+
+/// More clients than the backlog has room for, over a way so long that each makes way for the next: nobody who was
+/// answered is turned away, and what they say arrives.
+#[test]
+fn a_crowd_larger_than_the_backlog_gets_in() {
+    for (seed, loss) in [(18, 0), (19, 10)] {
+        let lab = Lab::new(seed, Faults { delay: Duration::from_millis(200), loss, ..Faults::default() });
+        let (server, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
+        let (client, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
+        let listener = server.listen(2049, TcpOptions { backlog: 16, ..TcpOptions::default() }).unwrap();
+        let handle = lab.handle();
+        let (served, failed) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (spawner, count) = (handle.clone(), served.clone());
+        handle.spawn("server", async move {
+            loop {
+                let mut stream = listener.accept().await;
+                let count = count.clone();
+                spawner.spawn("echo", async move {
+                    expect_pattern(&mut stream, 3000).await;
+                    send_pattern(stream, 5000).await;
+                    count.set(count.get() + 1);
+                });
+            }
+        });
+        for n in 0..60 {
+            let (client, failed, clock) = (client.clone(), failed.clone(), handle.clone());
+            handle.spawn("client", async move {
+                // Not all at once: the later ones come while the first are half open.
+                clock.sleep(Duration::from_millis(20 * n)).await;
+                let peer: SocketAddr = "10.0.0.1:2049".parse().unwrap();
+                let options = ConnectOptions { timeout: Duration::from_secs(60), ..Default::default() };
+                let Ok(stream) = client.connect(peer, options).await else {
+                    failed.set(failed.get() + 1);
+                    return;
+                };
+                let (mut reader, mut writer) = stream.into_split();
+                let bytes: Vec<u8> = (0..3000).map(pattern).collect();
+                writer.write_all(&bytes).await.unwrap();
+                writer.shutdown();
+                let mut answer = Vec::new();
+                let mut buffer = [0; 1000];
+                while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+                    answer.extend_from_slice(&buffer[..count]);
+                }
+                let expected: Vec<u8> = (0..5000).map(pattern).collect();
+                failed.set(failed.get() + u32::from(answer != expected));
+            });
+        }
+        assert!(lab.run_until(Duration::from_secs(120), || served.get() == 60 || failed.get() > 0));
+        let counters = server.counters();
+        assert!(counters.tcp_half_open_revived > 10, "there was no crowd: {counters:?}");
+        assert_eq!(failed.get(), 0, "{counters:?}");
+        // With loss, a repetition may come when the server has forgotten a connection that ended well.
+        assert!(counters.tcp_resets_sent == 0 || loss > 0, "{counters:?}");
+    }
+}
+
 #[test]
 fn an_idle_connection_lives_and_a_silent_peer_does_not() {
     let lab = Lab::new(11, Faults::default());

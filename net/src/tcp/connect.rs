@@ -68,8 +68,8 @@ fn start(shared: &Rc<Shared>, peer: SocketAddr, options: &ConnectOptions) -> Res
     let port = free_port(tcp, source, peer, options.local_port, shared.entropy.next_u64() as u16)
         .ok_or(ConnectError::PortInUse)?;
     let flow = Flow { local: SocketAddr::new(source, port), remote: peer };
-    let id =
-        tcp.create(net, now, path, flow, Stage::Owned, options.tcp.clamped()).ok_or(ConnectError::TooMany)?;
+    let birth = tcp.birth(options.tcp.clamped());
+    let id = tcp.create(net, now, path, flow, Stage::Owned, birth).ok_or(ConnectError::TooMany)?;
     if let Some(connection) = tcp.get(id) {
         connection.deadline = now + options.timeout;
         connection.connect();

@@ -2,13 +2,14 @@
 //! touches the engine's types, so that it can be exchanged here.
 
 use super::options::TcpOptions;
-use super::port::{Port, Trace, capabilities};
+use super::parking::Opening;
+use super::port::{Blocked, Port, Trace, capabilities};
 use crate::ip::{Net, Path};
 use alloc::vec;
 use core::net::{IpAddr, SocketAddr};
 use core::task::Waker;
 use core::time::Duration;
-use keelson_hal::{Entropy, Instant};
+use keelson_hal::Instant;
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::DeviceCapabilities;
 use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket, SocketBuffer, State};
@@ -39,6 +40,35 @@ pub(crate) enum Stage {
     Orphaned,
 }
 
+/// What a connection does as soon as its next hop is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Awaits {
+    /// Sends what the engine kept because too much waited for the next hop already.
+    Sending,
+    /// Sends again what was lost while there was no link: see [`Connection::hurry`].
+    Repeating,
+}
+
+/// Where a turn of sending has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sent {
+    /// Everything that was to be sent now.
+    All,
+    /// More is left for the next turn: there was no room in the ring, or others are to have their turn.
+    Part,
+    /// More is left, and waits until the next hop is known.
+    Held,
+}
+
+/// What makes one connection differ from another of the same flow, as seen by the peer.
+#[derive(Clone, Copy)]
+pub(crate) struct Birth {
+    /// Initial sequence numbers come from it.
+    pub seed: u64,
+    /// The window scale that is announced depends on the size of the ring.
+    pub options: TcpOptions,
+}
+
 /// What can be read.
 pub(crate) enum Readable<R> {
     Data(R),
@@ -59,6 +89,8 @@ pub(crate) struct Connection {
     pub queued: bool,
     pub trace: Trace,
     pub born: Instant,
+    /// What it began with, while it is half open.
+    pub opening: Option<Opening>,
     /// When a half-open or orphaned connection is given up.
     pub deadline: Instant,
     pub next_challenge: Instant,
@@ -70,8 +102,8 @@ pub(crate) struct Connection {
     pub routed: bool,
     /// The handshake ended because the neighbour on the way did not answer.
     pub unreachable: bool,
-    /// The link came back and the next hop is not known yet: see [`Connection::hurry`].
-    pub hurries: bool,
+    /// What it does as soon as its next hop is known.
+    pub awaits: Option<Awaits>,
     /// How far the engine's clock is ahead of ours.
     ahead: Duration,
 }
@@ -80,18 +112,17 @@ impl Connection {
     /// A closed connection over the interface of `path`.
     pub fn new(
         net: &mut Net,
-        entropy: &dyn Entropy,
         now: Instant,
         path: Path,
         flow: Flow,
         stage: Stage,
-        options: TcpOptions,
+        birth: Birth,
     ) -> Connection {
+        let Birth { seed, options } = birth;
         let nic = &net.nics[path.nic];
         let capabilities = capabilities(nic.features, nic.mtu, nic.max_tso_frame);
-        // Its own seed: the engine takes initial sequence numbers from it.
         let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = entropy.next_u64();
+        config.random_seed = seed;
         let mut trace = Trace::default();
         let mut port = Port {
             net,
@@ -101,7 +132,7 @@ impl Connection {
             capabilities: &capabilities,
             received: None,
             trace: &mut trace,
-            blocked: false,
+            blocked: None,
         };
         let mut engine = Interface::new(config, &mut port, engine_time(now));
         engine.update_ip_addrs(|addresses| {
@@ -137,6 +168,7 @@ impl Connection {
             queued: false,
             trace,
             born: now,
+            opening: None,
             deadline: Instant::FAR_FUTURE,
             next_challenge: Instant::ZERO,
             heard: now,
@@ -144,7 +176,7 @@ impl Connection {
             options,
             routed: true,
             unreachable: false,
-            hurries: false,
+            awaits: None,
             ahead: Duration::ZERO,
         }
     }
@@ -181,14 +213,14 @@ impl Connection {
             capabilities: &self.capabilities,
             received: Some(packet),
             trace: &mut self.trace,
-            blocked: false,
+            blocked: None,
         };
         let engine_now = engine_time(now + self.ahead);
         self.engine.poll_ingress_single(engine_now, &mut port, &mut self.sockets);
     }
 
-    /// Sends what is to be sent, [`BURST`] segments at most. True when more is left for the next turn.
-    pub fn transmit(&mut self, net: &mut Net, now: Instant) -> bool {
+    /// Sends what is to be sent, [`BURST`] segments at most.
+    pub fn transmit(&mut self, net: &mut Net, now: Instant) -> Sent {
         let mut port = Port {
             net,
             now,
@@ -197,19 +229,19 @@ impl Connection {
             capabilities: &self.capabilities,
             received: None,
             trace: &mut self.trace,
-            blocked: false,
+            blocked: None,
         };
         let engine_now = engine_time(now + self.ahead);
         for _ in 0..BURST {
             let result = self.engine.poll_egress(engine_now, &mut port, &mut self.sockets);
-            if port.blocked {
-                return true;
-            }
-            if result == PollResult::None {
-                return false;
+            match port.blocked {
+                Some(Blocked::Ring) => return Sent::Part,
+                Some(Blocked::NextHop) => return Sent::Held,
+                None if result == PollResult::None => return Sent::All,
+                None => {}
             }
         }
-        true
+        Sent::Part
     }
 
     /// When the engine wants to be polled again.

@@ -1,7 +1,8 @@
 //! Segments find their connection, or their listener, or a reset.
 
-use super::connection::{Flow, Stage};
-use super::table::Tcp;
+use super::connection::{Birth, Flow, Stage};
+use super::parking::Opening;
+use super::table::{ConnectionId, Tcp};
 use crate::ip::Net;
 use crate::ip::header::{
     IPV4_HEADER, IPV6_HEADER, Packet, be16, protocol, transport_sum, transport_sum_ok, write_v4, write_v6,
@@ -16,8 +17,9 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 /// Bytes of a TCP header without options.
 const HEADER: usize = 20;
-/// A half-open connection younger than this is not evicted for a newer SYN: an honest handshake on a LAN is
-/// done long before, so a flood cannot lock honest clients out.
+/// A half-open connection younger than this does not make way for a newer SYN: an honest handshake on a LAN is done
+/// before, so a flood cannot lock honest clients out. One that takes longer is not lost either, see
+/// [`parking`](super::parking).
 const EVICTION_AGE: Duration = Duration::from_millis(250);
 /// Challenge ACKs of one connection are at least this far apart (RFC 5961 section 7).
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(100);
@@ -56,6 +58,8 @@ impl Tcp {
         }
         if opening && self.listeners.contains_key(&segment.flow.local.port()) {
             self.open(net, now, packet, &segment);
+        } else if self.revive(net, now, packet, &segment) {
+            // Its handshake has ended after all.
         } else if segment.flags & RST == 0 {
             self.reset(net, now, &segment);
         }
@@ -126,24 +130,75 @@ impl Tcp {
         let Some(listener) = self.listeners.get(&port) else { return };
         let (options, busy) =
             (listener.options, listener.half_open_count + listener.queue.len() >= listener.options.backlog);
-        let path = net.path(segment.flow.remote.ip(), Some(segment.flow.local.ip()));
-        let id = match path {
-            Some(path) if !busy => self.create(net, now, path, segment.flow, Stage::HalfOpen(port), options),
-            _ => None,
-        };
-        let (Some(id), Some(listener)) = (id, self.listeners.get_mut(&port)) else {
+        // The same SYN again gets the same answer: the first one may have arrived.
+        let known = self.parking.get(&segment.flow, now);
+        let known = known.filter(|parked| parked.trace.ack == segment.seq.wrapping_add(1));
+        let birth = known.map_or_else(|| self.birth(options), |parked| parked.opening.birth);
+        let id = if busy { None } else { self.begin(net, now, segment.flow, port, birth) };
+        let Some(id) = id else {
             net.counters.tcp_syn_dropped += 1;
             return;
         };
-        listener.half_open_count += 1;
-        listener.half_open.push_back(id);
+        self.parking.take(&segment.flow);
         if let Some(connection) = self.at(id.slot) {
-            connection.listen();
+            connection.opening = Some(Opening { birth, syn: packet.whole.into() });
         }
         self.deliver(net, now, id.slot, packet, segment);
     }
 
-    /// Evicts the oldest half-open connection of a listener whose backlog is full, if it is old enough.
+    /// Makes a connection that waits for its SYN, one of the listener at `port`.
+    fn begin(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        flow: Flow,
+        port: u16,
+        birth: Birth,
+    ) -> Option<ConnectionId> {
+        let path = net.path(flow.remote.ip(), Some(flow.local.ip()))?;
+        let id = self.create(net, now, path, flow, Stage::HalfOpen(port), birth)?;
+        if let Some(listener) = self.listeners.get_mut(&port) {
+            listener.half_open_count += 1;
+            listener.half_open.push_back(id);
+        }
+        if let Some(connection) = self.at(id.slot) {
+            connection.listen();
+        }
+        Some(id)
+    }
+
+    /// The end of the handshake of a connection that had made way: makes it again. False when it is none.
+    fn revive(&mut self, net: &mut Net, now: Instant, packet: &Packet<'_>, segment: &Segment) -> bool {
+        let port = segment.flow.local.port();
+        let (Some(parked), Some(listener)) =
+            (self.parking.get(&segment.flow, now), self.listeners.get(&port))
+        else {
+            return false;
+        };
+        if segment.flags & (SYN | ACK | RST) != ACK || segment.ack != parked.trace.next {
+            return false;
+        }
+        // Its client repeats what it has to say, and finds room later.
+        if listener.queue.len() >= listener.options.backlog {
+            net.counters.tcp_listen_overflows += 1;
+            return true;
+        }
+        let (birth, trace) = (parked.opening.birth, parked.trace);
+        let Some(id) = self.begin(net, now, segment.flow, port, birth) else {
+            net.counters.tcp_listen_overflows += 1;
+            return true;
+        };
+        let parked = self.parking.take(&segment.flow);
+        if let (Some(connection), Some(parked)) = (self.at(id.slot), parked) {
+            connection.receive(net, now, &parked.opening.syn);
+            connection.trace = trace;
+            net.counters.tcp_half_open_revived += 1;
+        }
+        self.deliver(net, now, id.slot, packet, segment);
+        true
+    }
+
+    /// Parks the oldest half-open connection of a listener whose backlog is full, if it is old enough.
     fn make_room(&mut self, net: &mut Net, now: Instant, port: u16) {
         loop {
             let Some(listener) = self.listeners.get_mut(&port) else { return };
@@ -159,7 +214,7 @@ impl Tcp {
                     return;
                 }
                 net.counters.tcp_half_open_evicted += 1;
-                self.remove(oldest.slot);
+                self.park(oldest.slot);
             }
             if let Some(listener) = self.listeners.get_mut(&port) {
                 listener.half_open.pop_front();

@@ -14,6 +14,7 @@ mod connection;
 mod demux;
 mod listener;
 mod options;
+mod parking;
 mod port;
 mod stream;
 mod table;

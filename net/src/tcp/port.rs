@@ -38,8 +38,17 @@ pub(crate) struct Port<'a> {
     pub capabilities: &'a DeviceCapabilities,
     pub received: Option<&'a [u8]>,
     pub trace: &'a mut Trace,
-    /// Set when the engine had something to send and there was no room.
-    pub blocked: bool,
+    /// Set when the engine had something to send and had to keep it.
+    pub blocked: Option<Blocked>,
+}
+
+/// Why the engine keeps what it has to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Blocked {
+    /// The interface's ring is full.
+    Ring,
+    /// The next hop is being looked for, and as much waits for it as may.
+    NextHop,
 }
 
 /// What the engine must know of an interface for a connection over it.
@@ -96,13 +105,18 @@ impl Device for Port<'_> {
     }
 
     fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Transmit<'_>> {
-        if let Some(path) = self.path()
-            && !self.net.nics[path.nic].has_room()
-        {
-            self.blocked = true;
-            return None;
+        if let Some(path) = self.path() {
+            let nic = &mut self.net.nics[path.nic];
+            if !nic.has_room() {
+                self.blocked = Some(Blocked::Ring);
+            } else if nic.neighbours.is_full(path.next_hop) {
+                self.blocked = Some(Blocked::NextHop);
+            }
         }
-        Some(self.token())
+        match self.blocked {
+            Some(_) => None,
+            None => Some(self.token()),
+        }
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -1,6 +1,7 @@
 //! All connections: slots, the flow hash, the ready list, the deadlines.
 
-use super::connection::{Connection, Flow, Stage};
+use super::connection::{Awaits, Birth, Connection, Flow, Sent, Stage};
+use super::parking::{Parked, Parking};
 use super::timers::TimerHeap;
 use crate::hash::{Key, KeyedMap};
 use crate::ip::{Net, Path};
@@ -20,6 +21,8 @@ pub(crate) const MAX_CONNECTIONS: usize = 16_384;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A connection that is ready but cannot make progress looks again after this.
 const STALLED: Duration = Duration::from_millis(10);
+/// A connection whose next hop is being looked for looks again after this, in case it is looked for no longer.
+const HELD: Duration = Duration::from_secs(1);
 
 /// Smallest ring a connection gets when memory is short: a few segments.
 const RING_MIN: usize = 8 << 10;
@@ -52,13 +55,15 @@ pub(crate) struct Tcp {
     next_generation: u64,
     pub flows: KeyedMap<Flow, usize>,
     pub listeners: KeyedMap<u16, Listener>,
+    /// Half-open connections that made way.
+    pub parking: Parking,
     ready: VecDeque<usize>,
     timers: TimerHeap,
     /// Bytes that all rings together may take, and take now.
     pub ring_limit: usize,
     ring_bytes: usize,
-    /// Connections that may send again as soon as their next hop is known: at most so many.
-    hurrying: usize,
+    /// Connections that wait for their next hop to be known: at most so many.
+    awaiting: usize,
 }
 
 impl Tcp {
@@ -70,11 +75,12 @@ impl Tcp {
             next_generation: 0,
             flows: KeyedMap::with_hasher(key),
             listeners: KeyedMap::with_hasher(key),
+            parking: Parking::new(key),
             ready: VecDeque::new(),
             timers: TimerHeap::default(),
             ring_limit: usize::MAX,
             ring_bytes: 0,
-            hurrying: 0,
+            awaiting: 0,
         }
     }
 
@@ -83,13 +89,12 @@ impl Tcp {
         self.slots.len() - self.free.len()
     }
 
-    /// Rings for one more connection: as asked for, or its share where that is less; `None` when the limit is
-    /// reached.
-    fn fit(&self, mut options: TcpOptions) -> Option<TcpOptions> {
+    /// One more connection: rings as asked for, or its share where that is less.
+    pub fn birth(&self, mut options: TcpOptions) -> Birth {
         let share = (self.ring_limit / RING_SHARE / (self.len() + 1)).max(2 * RING_MIN);
         options.receive_buffer = options.receive_buffer.min(share / 2);
         options.send_buffer = options.send_buffer.min(share / 2);
-        (self.ring_bytes.saturating_add(options.rings()) <= self.ring_limit).then_some(options)
+        Birth { seed: self.entropy.next_u64(), options }
     }
 
     /// Makes a connection and enters it in the flow table; `None` when there are too many.
@@ -100,14 +105,14 @@ impl Tcp {
         path: Path,
         flow: Flow,
         stage: Stage,
-        options: TcpOptions,
+        birth: Birth,
     ) -> Option<ConnectionId> {
-        if self.len() >= MAX_CONNECTIONS {
+        let rings = birth.options.rings();
+        if self.len() >= MAX_CONNECTIONS || self.ring_bytes.saturating_add(rings) > self.ring_limit {
             return None;
         }
-        let options = self.fit(options)?;
-        self.ring_bytes += options.rings();
-        let mut connection = Connection::new(net, &*self.entropy, now, path, flow, stage, options);
+        self.ring_bytes += rings;
+        let mut connection = Connection::new(net, now, path, flow, stage, birth);
         connection.deadline = now + HANDSHAKE;
         let generation = self.next_generation;
         self.next_generation += 1;
@@ -146,6 +151,17 @@ impl Tcp {
         {
             listener.half_open_count -= 1;
         }
+    }
+
+    /// Frees a half-open connection, but keeps what it takes to make it again when its client answers.
+    pub fn park(&mut self, slot: usize) {
+        let Some(connection) = self.at(slot) else { return };
+        let (flow, trace, until) = (connection.flow, connection.trace, connection.deadline);
+        // What was not answered cannot be acknowledged.
+        if let Some(opening) = connection.opening.take().filter(|_| trace.started) {
+            self.parking.put(flow, Parked { opening, trace, until });
+        }
+        self.remove(slot);
     }
 
     /// Takes the connection out of the flow table, so that its 4-tuple is free.
@@ -218,22 +234,31 @@ impl Tcp {
             connection.abort();
         }
         let sent = connection.trace.next;
-        let more = connection.transmit(net, now);
+        let result = connection.transmit(net, now);
         let progress = connection.trace.next != sent;
         self.settle(net, slot);
         let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return false };
-        if more {
-            self.queue(slot);
-            return progress;
+        match result {
+            Sent::All => {}
+            Sent::Part => {
+                self.queue(slot);
+                return progress;
+            }
+            Sent::Held => {
+                self.awaiting += usize::from(connection.awaits.is_none());
+                connection.awaits = connection.awaits.or(Some(Awaits::Sending));
+            }
         }
         let deadline = if connection.is_closed() {
             Instant::FAR_FUTURE
         } else {
             connection.deadline.min(connection.gives_up_at(now))
         };
-        let wanted = connection.poll_at(now);
-        // "At once" after everything was sent means that the engine waits for something it cannot name.
-        let wanted = wanted.map(|at| if at <= now { now + STALLED } else { at });
+        let wanted = match result {
+            Sent::Held => Some(now + HELD),
+            // "At once" after everything was sent means that the engine waits for something it cannot name.
+            _ => connection.poll_at(now).map(|at| if at <= now { now + STALLED } else { at }),
+        };
         let next = wanted.unwrap_or(Instant::FAR_FUTURE).min(deadline);
         self.timers.set(slot, (next != Instant::FAR_FUTURE).then_some(next));
         false
@@ -269,37 +294,40 @@ impl Tcp {
             {
                 // Not at once: what waits for a next hop is a few packets, and the rest of it would be lost again.
                 net.look_for(now, path);
-                self.hurrying += usize::from(!connection.hurries);
-                connection.hurries = true;
+                self.awaiting += usize::from(connection.awaits.is_none());
+                connection.awaits = Some(Awaits::Repeating);
             }
         }
     }
 
-    /// Next hops have been found: whoever waits for one of them sends again.
+    /// Next hops have been found: whoever waits for one of them sends.
     pub fn neighbours_found(&mut self, net: &mut Net) {
-        if self.hurrying == 0 {
+        if self.awaiting == 0 {
             return;
         }
         let mut left = 0;
         for slot in 0..self.slots.len() {
-            let Some(connection) = self.slots[slot].as_mut().filter(|connection| connection.hurries) else {
-                continue;
-            };
+            let Some(connection) = self.slots[slot].as_mut() else { continue };
+            let Some(awaits) = connection.awaits else { continue };
             let flow = connection.flow;
             let path = net.path(flow.remote.ip(), Some(flow.local.ip()));
             if path.is_some_and(|path| !net.nics[path.nic].neighbours.knows(path.next_hop)) {
                 left += 1;
                 continue;
             }
-            connection.hurries = false;
-            // Its timer may have come first.
-            if connection.owes() {
-                connection.hurry();
-                net.counters.tcp_link_returned += 1;
-                self.queue(slot);
+            connection.awaits = None;
+            match awaits {
+                Awaits::Sending => self.queue(slot),
+                Awaits::Repeating if connection.owes() => {
+                    connection.hurry();
+                    net.counters.tcp_link_returned += 1;
+                    self.queue(slot);
+                }
+                // Its timer came first.
+                Awaits::Repeating => {}
             }
         }
-        self.hurrying = left;
+        self.awaiting = left;
     }
 
     /// Moves a connection to its next stage after its state may have changed.
@@ -309,6 +337,7 @@ impl Tcp {
         match connection.stage {
             Stage::HalfOpen(port) if connection.is_established() => {
                 connection.stage = Stage::Waiting(port);
+                connection.opening = None;
                 connection.deadline = Instant::FAR_FUTURE;
                 net.counters.tcp_passive_opens += 1;
                 if let Some(listener) = self.listeners.get_mut(&port) {
