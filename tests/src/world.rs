@@ -132,9 +132,38 @@ pub fn shell(machine: &Machine, command: &str) -> Vec<String> {
     machine.console().send_line(&mark).unwrap();
     machine.expect(&format!("{mark}: no such command"), SOON).unwrap();
     let lines = machine.console().lines();
-    let new = lines.iter().skip(before).map(|line| line.text.clone());
-    let output = new.skip_while(|text| !text.ends_with(command)).skip(1);
+    let new = mended(lines.iter().skip(before).map(|line| line.text.as_str()));
+    let output = new.into_iter().skip_while(|text| !text.ends_with(command)).skip(1);
     output.take_while(|text| !text.ends_with(&mark)).collect()
+}
+
+/// Lines of a console in which what is logged begins a line of its own, also where it came in the middle of what
+/// was being typed.
+fn mended<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let (mut whole, mut typed) = (Vec::new(), String::new());
+    for line in lines {
+        let record = line.find('[').filter(|at| is_record(&line[*at..]));
+        match record {
+            Some(at) => {
+                typed.push_str(&line[..at]);
+                whole.push(line[at..].to_string());
+            }
+            None => whole.push(std::mem::take(&mut typed) + line),
+        }
+    }
+    whole
+}
+
+/// `[    0.123456] 0 INFO  target: text`.
+fn is_record(text: &str) -> bool {
+    let words = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    words.is_some_and(|(time, rest)| {
+        let mut rest = rest.split_whitespace();
+        let core = rest.next().is_some_and(|core| core.bytes().all(|byte| byte.is_ascii_digit()));
+        let level =
+            rest.next().is_some_and(|level| ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level));
+        time.trim().parse::<f64>().is_ok() && core && level
+    })
 }
 
 /// The handle of the exported root.
@@ -200,5 +229,19 @@ impl NicCounters {
             doorbells: self.doorbells - before.doorbells,
             interrupts: self.interrupts - before.interrupts,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_logged_does_not_cut_what_is_typed() {
+        let log = "[    0.253459] 0 INFO  lnet: LNet: Accept secure, port 988";
+        let lines =
+            [&format!("> lctl {log}"), "list_nids", "[1] 2 WARNINGS", log, &format!("> end{log}"), "-7"];
+        let mended = mended(lines);
+        assert_eq!(mended, [log, "> lctl list_nids", "[1] 2 WARNINGS", log, log, "> end-7"]);
     }
 }
