@@ -464,7 +464,15 @@ impl Context {
 
     /// Leaves the sums for the next mount.
     async fn store_usage(&self) {
-        // Writing them changes them: by the file itself, which is there already when they are taken.
+        if !self.shared.engine.borrow().is_usage_known() {
+            return;
+        }
+        // Writing them changes them. So the file is there, empty, when they are taken, as it is again after the next
+        // mount has read it.
+        if let Err(error) = self.write_state(USAGE, b"").await {
+            log::warn!(target: "ext4", "space by owner could not be stored: {error}");
+            return;
+        }
         let encoded = self.shared.look(|engine| engine.encode_usage(state::LIMIT)).await;
         let Ok(Some(raw)) = encoded else { return };
         if let Err(error) = self.write_state(USAGE, &raw).await {
