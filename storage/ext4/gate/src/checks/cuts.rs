@@ -57,8 +57,10 @@ impl Cuts {
         let image = Image::make(32, &["-b", block_size]);
         let world = World::new(self.seed);
         let disk = sim_disk(Pages::load(image.path()), &world, setting, self.seed);
-        disk.start_record();
         let mut own = own::mount(&world, disk.clone(), setting.memory)?;
+        // What mounting does is cut in recoveries.
+        own.sync().map_err(|error| format!("sync: {error}"))?;
+        disk.start_record();
         let mut course = Course::begin(&mut own)?;
         let mut random = Random::new(self.seed);
         let limits = Limits {
