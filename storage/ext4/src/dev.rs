@@ -8,7 +8,7 @@ mod mounted;
 mod slow;
 
 pub use disk::{DiskEvent, FileDisk, Kept, SimDisk};
-pub use e2fsprogs::{Scratch, debugfs, e2fsck, mke2fs};
+pub use e2fsprogs::{Scratch, debugfs, e2fsck, e2fsck_repair, mke2fs};
 pub use host::Host;
 pub use mounted::Mounted;
 pub use slow::SlowDisk;

@@ -45,6 +45,9 @@ pub const ROOT: Ino = 2;
 /// Most metadata blocks that one operation may change: what the journal keeps room for before it lets one begin.
 pub const OPERATION_BLOCKS: usize = 48;
 
+/// Most metadata blocks that one operation may give up: the journal keeps room for their revocations as well.
+pub const OPERATION_FORGOTTEN: usize = 600;
+
 /// What a metadata block holds: how to check it when it comes from the disk and what to do before it goes there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -97,6 +100,8 @@ pub struct Engine {
     /// By how much the next inode's generation is later than that of the number's last owner: changes with every
     /// inode that is made, seeded by entropy at mount.
     pub next_generation: u32,
+    /// The filesystem was cleanly unmounted, or checked, before it was mounted.
+    pub was_clean: bool,
     /// Nothing can be changed any more, or ever.
     pub read_only: bool,
     /// Used blocks of the inode table that was looked into last: a hint for reading some together.
@@ -114,6 +119,7 @@ impl Engine {
             counters: Counters::default(),
             now: Time::default(),
             next_generation: generation,
+            was_clean: true,
             read_only: false,
             inode_table: 0..0,
             operation: Operation::default(),

@@ -18,7 +18,7 @@ pub enum MountError {
     },
     /// Feature bits without a name.
     UnknownFeature {
-        /// `incompat` or `ro_compat`.
+        /// `incompat` or `ro_compat`, of the filesystem or of its journal.
         word: &'static str,
         /// The bits that are not known.
         bits: u32,
@@ -60,6 +60,19 @@ impl fmt::Display for MountError {
             ),
             MountError::Feature { name: "orphan_present", .. } => f.write_str(
                 "deleted files still wait to be freed (orphan_file feature): run e2fsck -f DEVICE first",
+            ),
+            MountError::Feature { name: "fast_commit", .. } => f.write_str(
+                "unsupported ext4 feature fast_commit: commits of that kind wait in the journal (mount and unmount the \
+                 filesystem with Linux once; not e2fsck, which in version 1.47.0 leaves a bad superblock)",
+            ),
+            MountError::Feature { name: "journal_async_commit", .. } => f.write_str(
+                "unsupported ext4 feature journal_async_commit (mount and unmount the filesystem with Linux once, \
+                 without that option)",
+            ),
+            MountError::UnknownFeature { word, bits } if word.starts_with("journal") => write!(
+                f,
+                "unknown ext4 {word} features {bits:#x} (make the journal anew with: e2fsck -f DEVICE, then tune2fs -O \
+                 ^has_journal DEVICE, then tune2fs -j DEVICE)"
             ),
             MountError::Feature { name, removable: true } => write!(
                 f,

@@ -257,3 +257,6 @@ impl Drop for Flight<'_> {
         self.tickets.drain(..).for_each(|ticket| self.device.abandon(ticket));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@
 //! 3. **Home is written lazily**, when the log gets full, and only with what is committed. A block that was
 //!    logged again since needs no write for the older transaction.
 //! 4. **The log's tail moves after the fact**: home writes are made safe by the next transaction's first flush, and
-//!    the superblock that says so by that of the one after. Only a log without room flushes for itself.
+//!    the superblock that says so by that of the one after. Only a log without room flushes for itself, a quarter of
+//!    it at a time.
 
 mod checkpoint;
 pub mod commit;
@@ -21,7 +22,7 @@ pub mod task;
 #[cfg(test)]
 mod tests;
 
-use crate::engine::{BlockNr, OPERATION_BLOCKS};
+use crate::engine::{BlockNr, OPERATION_BLOCKS, OPERATION_FORGOTTEN};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 pub use log::{Log, Place};
@@ -118,7 +119,13 @@ impl Journal {
     /// True when the running transaction and the log have room for an operation.
     pub fn has_room(&self) -> bool {
         let count = self.running.count + OPERATION_BLOCKS;
-        count <= self.largest() && self.fits(count, self.running.revoked.len())
+        count <= self.largest() && self.fits(count, self.running.revoked.len() + OPERATION_FORGOTTEN)
+    }
+
+    /// True when the log has room for the running transaction as it is, all of it sealed.
+    fn has_room_for_running(&self) -> bool {
+        let Transaction { count, revoked, .. } = &self.running;
+        self.log.as_ref().is_none_or(|log| log.needed(*count, revoked.len()) <= log.room())
     }
 
     /// True when the log has room for a transaction, to which the superblock comes when it is frozen.
@@ -126,9 +133,14 @@ impl Journal {
         self.log.as_ref().is_none_or(|log| log.needed(blocks + 1, revoked) <= log.room())
     }
 
-    /// True when the log should be emptied somewhat: less than half of it is free.
+    /// True when transactions should go home: they take more than half of the log.
     pub fn is_crowded(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.used() > log.length() / 2)
+        self.log.as_ref().is_some_and(|log| log.pending() > log.length() / 2)
+    }
+
+    /// True when operations wait for room, and a flush makes enough of it to be worth while.
+    fn is_flush_worth_while(&self) -> bool {
+        !self.has_room() && self.log.as_ref().is_some_and(|log| log.awaiting() >= log.length() / 4)
     }
 
     /// The transaction that holds the last change: the running one, if anything is in it.

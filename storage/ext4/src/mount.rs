@@ -85,9 +85,6 @@ pub async fn mount(
             if read_only {
                 return Err(MountError::RecoveryNeedsWriting);
             }
-            if journal.has_fast_commits() {
-                return Err(MountError::Feature { name: "fast_commit", removable: true });
-            }
             let recovered = recover::replay(&io, &superblock.geometry, &mut journal, &places).await?;
             log::info!(
                 target: "ext4",
@@ -95,18 +92,28 @@ pub async fn mount(
             );
             next = recovered.next;
             superblock = read_superblock(&device, bytes).await?;
+        } else if journal.start() != 0 && !read_only {
+            // As for Linux: void. Here and now, before the superblock says that there is something to recover.
+            next = recover::discard(&io, &superblock.geometry, &mut journal, &places).await?;
         }
         let wide = superblock.geometry.descriptor_size >= 64;
         journal.choose(wide, superblock.geometry.checksum_seed.is_some());
         log = Some(Log::new(journal, places, superblock.geometry.block_size, next.max(1)));
     }
     let next = log.as_ref().map_or(1, |log: &Log| log.tail.1);
+    let journal_runs: Vec<_> =
+        log.iter().flat_map(Log::places).map(|place| (place.block, place.count)).collect();
     let mut engine = new_engine(&superblock, Journal::new(log, next));
     engine.read_only = read_only;
+    for (block, count) in journal_runs {
+        engine.allocator.add_system(block, count);
+    }
+    engine.was_clean = superblock.was_clean;
     run(&io, &mut engine, "group descriptors", Engine::count_descriptors).await?;
     run(&io, &mut engine, "superblock", |engine| {
         let (block, _) = engine.geometry.superblock_place();
-        engine.read(block, Kind::Superblock).map(|_| ())
+        engine.read(block, Kind::Superblock)?;
+        engine.note_stamp()
     })
     .await?;
     let shared = Shared::new(engine, io, handle.clone());
@@ -140,6 +147,12 @@ async fn read_journal_superblock(
     format::Superblock::parse(&raw, block_size, blocks).map_err(|error| match error {
         FormatError::Corrupt(what) => MountError::Damaged(what),
         FormatError::Feature(name) => MountError::Feature { name, removable: false },
+        FormatError::Unknown { ro_compat: 0, incompat } => {
+            MountError::UnknownFeature { word: "journal incompat", bits: incompat }
+        }
+        FormatError::Unknown { ro_compat, .. } => {
+            MountError::UnknownFeature { word: "journal ro_compat", bits: ro_compat }
+        }
     })
 }
 
@@ -197,8 +210,9 @@ impl Engine {
         let incompat = u32_at(raw, 0x60) & !RECOVER;
         put_u32(raw, 0x60, if in_use && has_journal { incompat | RECOVER } else { incompat });
         let state = u16_at(raw, 0x3a);
-        // With a journal the state stays valid: a replay makes it so.
-        put_u16(raw, 0x3a, if in_use && !has_journal { state & !VALID } else { state | VALID });
+        // With a journal the state stays as it is: a replay makes it so. Without, only e2fsck makes it good again.
+        let is_valid = self.was_clean && (has_journal || !in_use);
+        put_u16(raw, 0x3a, if is_valid { state | VALID } else { state & !VALID });
         let now = wall.as_secs();
         // `s_mtime` and `s_wtime`, with their upper bytes.
         if in_use {

@@ -45,6 +45,8 @@ pub struct Shared {
     pub room_made: Notify,
     /// The filesystem is to be closed by the journal's task.
     pub(crate) is_stopping: Cell<bool>,
+    /// Nobody uses the filesystem any more.
+    pub(crate) is_abandoned: Cell<bool>,
     /// It was closed, and whether all went well.
     pub(crate) closed: Cell<Option<bool>>,
 }
@@ -65,6 +67,7 @@ impl Shared {
             data_work: Notify::new(),
             room_made: Notify::new(),
             is_stopping: Cell::new(false),
+            is_abandoned: Cell::new(false),
             closed: Cell::new(None),
         })
     }
@@ -164,7 +167,7 @@ impl Shared {
                 if engine.journal.is_committed(if is_after(sequence, last) { last } else { sequence }) {
                     return Ok(());
                 }
-                if engine.journal.is_aborted() {
+                if engine.journal.is_aborted() || self.is_abandoned.get() {
                     return Err(VolumeError::Io);
                 }
             }
@@ -212,7 +215,14 @@ impl Shared {
             let data = match self.io.read(blocks.start, (blocks.end - blocks.start) as usize).await {
                 Ok(data) => data,
                 Err(error) => {
-                    self.engine.borrow_mut().counters.read_errors += 1;
+                    let mut engine = self.engine.borrow_mut();
+                    engine.counters.read_errors += 1;
+                    // A bad sector costs its group only.
+                    match kind {
+                        Kind::BlockBitmap(group) => engine.allocator.avoid_blocks(group),
+                        Kind::InodeBitmap(group) => engine.allocator.avoid_inodes(group),
+                        _ => {}
+                    }
                     log::error!(target: "ext4", "{}: reading {kind:?} in block {block}: {error}", self.io.name());
                     return Err(VolumeError::Io);
                 }
@@ -259,6 +269,23 @@ impl Shared {
             }
             self.journal_work.notify();
             progress.await;
+        }
+    }
+
+    /// Ends the journal's task after what it is doing, and whatever waits for it.
+    pub fn abandon(&self) {
+        self.is_abandoned.set(true);
+        if let Ok(mut engine) = self.engine.try_borrow_mut() {
+            engine.read_only = true;
+        }
+        for notify in [
+            &self.journal_work,
+            &self.journal_progress,
+            &self.data_progress,
+            &self.data_work,
+            &self.room_made,
+        ] {
+            notify.notify();
         }
     }
 

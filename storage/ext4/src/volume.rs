@@ -9,7 +9,7 @@ use crate::operations::{Context, Let, Set, max_file_size};
 use crate::orphans::Reaper;
 use crate::state;
 use crate::stats::{CacheCounters, Counters};
-use crate::usage::{Amount, Usage};
+use crate::usage::Amount;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -46,6 +46,9 @@ impl Ext4Volume {
         if superblock.has_errors {
             log::warn!(target: "ext4", "{name}: errors are recorded on this filesystem; run e2fsck -f");
         }
+        if !superblock.was_clean {
+            log::warn!(target: "ext4", "{name}: not cleanly unmounted, and without a journal to replay; run e2fsck -f");
+        }
         let data = Data::new(shared.clone(), options.cache_bytes / 4 * 3);
         let reaper = Rc::new(Reaper::default());
         let context = Rc::new(Context {
@@ -56,6 +59,13 @@ impl Ext4Volume {
             state_dir: Cell::new(None),
             state_turn: Semaphore::new(1),
         });
+        // Dropped, it ends its tasks: also when something fails from here on.
+        let mut volume = Ext4Volume {
+            context: context.clone(),
+            root: FileId { inode: u64::from(ROOT), discriminator: 0 },
+            verifier: [0; 8],
+            is_unmounted: Cell::new(false),
+        };
         let failed = |_| MountError::Device("root directory");
         let root = shared.look(|engine| engine.inode(ROOT)).await.map_err(failed)?;
         if !root.is_directory() {
@@ -73,9 +83,8 @@ impl Ext4Volume {
             handle.spawn("reap", reaper.run(context.clone()));
         }
         let boots = context.count_boot().await;
-        let mut verifier = [0; 8];
-        entropy.fill(&mut verifier);
-        verifier[..4].copy_from_slice(&boots.to_le_bytes());
+        entropy.fill(&mut volume.verifier);
+        volume.verifier[..4].copy_from_slice(&boots.to_le_bytes());
         context.restore_usage().await;
         handle.spawn("usage", count_usage(context.clone()));
         log::info!(
@@ -85,8 +94,8 @@ impl Ext4Volume {
             (superblock.geometry.blocks * superblock.geometry.block_size as u64) >> 20,
             if superblock.needs_recovery { ", journal replayed" } else { "" }
         );
-        let root = FileId { inode: u64::from(ROOT), discriminator: u64::from(root.generation) };
-        Ok(Ext4Volume { context, root, verifier, is_unmounted: Cell::new(false) })
+        volume.root.discriminator = u64::from(root.generation);
+        Ok(volume)
     }
 
     /// What happened since the mount.
@@ -213,6 +222,16 @@ impl Ext4Volume {
             // Reading works also where nothing can be written.
             let _ = self.operate(|context, engine| context.note_access(engine, id)).await;
         }
+    }
+}
+
+/// Without having been unmounted it ends as in a power cut: what was committed is on the disk.
+impl Drop for Ext4Volume {
+    fn drop(&mut self) {
+        let Context { shared, data, reaper, .. } = &*self.context;
+        data.stop();
+        reaper.stop();
+        shared.abandon();
     }
 }
 
@@ -432,9 +451,9 @@ impl Volume for Ext4Volume {
 impl Context {
     /// Takes over the sums that the last unmounting left.
     async fn restore_usage(&self) {
-        let inodes = self.shared.engine.borrow().geometry.inodes;
         let Ok(Some(raw)) = self.read_state(USAGE).await else { return };
-        let Some(usage) = Usage::decode(&raw, inodes) else { return };
+        let decoded = self.shared.engine.borrow().decode_usage(&raw);
+        let Some(usage) = decoded else { return };
         // From here on they are wrong on the disk: changes go on.
         match self.write_state(USAGE, b"").await {
             Ok(()) => self.shared.engine.borrow_mut().usage = usage,
@@ -446,9 +465,8 @@ impl Context {
     /// Leaves the sums for the next mount.
     async fn store_usage(&self) {
         // Writing them changes them: by the file itself, which is there already when they are taken.
-        let inodes = self.shared.engine.borrow().geometry.inodes;
-        let encoded = self.shared.engine.borrow().usage.encode(inodes, state::LIMIT);
-        let Some(raw) = encoded else { return };
+        let encoded = self.shared.look(|engine| engine.encode_usage(state::LIMIT)).await;
+        let Ok(Some(raw)) = encoded else { return };
         if let Err(error) = self.write_state(USAGE, &raw).await {
             log::warn!(target: "ext4", "space by owner could not be stored: {error}");
         }

@@ -6,9 +6,7 @@ use common::{Mounted, check_listing, mount, mount_on, new, run};
 use keelson_ext4::Options;
 use keelson_ext4::dev::{Host, Scratch, Seed, SimDisk, SlowDisk, e2fsck, log_to_stderr, mke2fs};
 use keelson_hal::{BlockOp, Entropy};
-use keelson_volume::{
-    ClearSetid, FileId, ObjectKind, SetAttributes, Volume, VolumeError,
-};
+use keelson_volume::{ClearSetid, FileId, ObjectKind, SetAttributes, Volume, VolumeError};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
@@ -118,10 +116,7 @@ impl Own {
     async fn rename(&mut self, volume: &Mounted) {
         let Some((name, _)) = self.any() else { return };
         let other = format!("file {}", self.below(30));
-        volume
-            .rename(self.dir, name.as_bytes(), self.dir, other.as_bytes())
-            .await
-            .expect("rename");
+        volume.rename(self.dir, name.as_bytes(), self.dir, other.as_bytes()).await.expect("rename");
         if name != other {
             let moved = self.files.remove(&name).expect("a known file");
             self.files.insert(other, moved);
@@ -353,7 +348,8 @@ fn failing_writes_are_told_to_whom_they_concern() {
     let mut lost = 0;
     for round in 0..60 {
         let name = format!("file {round}");
-        let id = run(volume.create(root, name.as_bytes(), new(ObjectKind::Regular))).expect("create").object.id;
+        let id =
+            run(volume.create(root, name.as_bytes(), new(ObjectKind::Regular))).expect("create").object.id;
         run(volume.commit(root)).expect("commit");
         let content: Vec<u8> = (0..1 + random.below(300_000)).map(|n| (n ^ round) as u8).collect();
         run(volume.write(id, 0, &content, ClearSetid::No)).expect("write");

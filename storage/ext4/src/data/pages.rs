@@ -199,7 +199,9 @@ impl Pages {
         let index = (offset / CHUNK as u64) as u32;
         let block = within / self.block_size;
         let end = (block + 1) * self.block_size;
-        if self.is_valid(ino, self.blocks_of(offset..offset + 1).start) && !within.is_multiple_of(self.block_size) {
+        if self.is_valid(ino, self.blocks_of(offset..offset + 1).start)
+            && !within.is_multiple_of(self.block_size)
+        {
             self.with_chunk(ino, index, |chunk| chunk.zero(within..end));
             self.settle(ino, index, 1 << block, &[], now);
         }

@@ -43,7 +43,8 @@ impl Data {
     /// Starts writing back a file, unless it is being written back. True when it was started.
     pub(super) fn start_write_back(self: &Rc<Data>, ino: Ino) -> bool {
         let mut pages = self.pages.borrow_mut();
-        let Some(file) = pages.existing(ino).filter(|file| !file.is_flushing && !file.dirty.is_empty()) else {
+        let Some(file) = pages.existing(ino).filter(|file| !file.is_flushing && !file.dirty.is_empty())
+        else {
             return false;
         };
         file.is_flushing = true;
@@ -175,9 +176,7 @@ impl Data {
         let (mut pieces, mut is_changed) = (Vec::new(), false);
         for run in runs {
             let mut start = run.start;
-            while let Some(dirty) =
-                file.run(start..run.end, pages.per_chunk(), |chunk| chunk.dirty, true)
-            {
+            while let Some(dirty) = file.run(start..run.end, pages.per_chunk(), |chunk| chunk.dirty, true) {
                 start = dirty.end;
                 let mut at = dirty.start;
                 while at < dirty.end {

@@ -132,6 +132,8 @@ pub struct SimDisk {
     events: RefCell<Vec<DiskEvent>>,
     recording: bool,
     write_through: Cell<bool>,
+    /// Bytes that a power cut writes wholly or not at all.
+    piece: Cell<usize>,
     /// Requests of this kind fail: first this many succeed, then that many fail.
     failing: Cell<Option<(BlockOp, u32, u32)>>,
     done: Done,
@@ -147,6 +149,7 @@ impl SimDisk {
             events: RefCell::new(Vec::new()),
             recording,
             write_through: Cell::new(false),
+            piece: Cell::new(ATOMIC),
             failing: Cell::new(None),
             done: Done::default(),
         })
@@ -155,6 +158,13 @@ impl SimDisk {
     /// Lets the disk say that it takes [`BlockOp::WriteThrough`]. Before it is mounted.
     pub fn with_write_through(self: Rc<SimDisk>) -> Rc<SimDisk> {
         self.write_through.set(true);
+        self
+    }
+
+    /// Lets power cuts tear writes into pieces of so many bytes, as disks did that had such sectors. The filesystem's
+    /// superblock stays whole: its checksum spans two sectors, and nobody mounts without.
+    pub fn with_pieces(self: Rc<SimDisk>, bytes: usize) -> Rc<SimDisk> {
+        self.piece.set(bytes);
         self
     }
 
@@ -184,8 +194,8 @@ impl SimDisk {
     }
 
     /// What a disk holds whose power went before event `cut`: all that a flush made safe, and each later
-    /// piece of 4096 bytes only if `kept` says so (it is asked once per write and once per piece of a write
-    /// that was torn). Also returns the last note before the last flush that was done.
+    /// piece of it (of 4096 bytes, see [`SimDisk::with_pieces`]) only if `kept` says so (it is asked once per
+    /// write and once per piece of a write that was torn). Also returns the last note before the cut.
     pub fn after_cut(&self, cut: usize, mut kept: impl FnMut() -> Kept) -> (Vec<u8>, Option<usize>) {
         let events = self.events.borrow();
         let flushed = events[..cut].iter().rposition(|event| matches!(event, DiskEvent::Flush)).unwrap_or(0);
@@ -196,11 +206,14 @@ impl SimDisk {
                 DiskEvent::Write(position, data) | DiskEvent::WriteThrough(position, data) => {
                     let safe = index < flushed || matches!(event, DiskEvent::WriteThrough(..));
                     let fate = if safe { Kept::All } else { kept() };
-                    for (piece, data) in data.chunks(ATOMIC).enumerate() {
-                        let start = *position as usize + piece * ATOMIC;
+                    let mut rest = &data[..];
+                    while !rest.is_empty() {
+                        let start = *position as usize + data.len() - rest.len();
+                        let (piece, more) = rest.split_at(self.piece_at(start).min(rest.len()));
                         if fate == Kept::All || (fate == Kept::Torn && kept() == Kept::All) {
-                            image[start..start + data.len()].copy_from_slice(data);
+                            image[start..start + piece.len()].copy_from_slice(piece);
                         }
+                        rest = more;
                     }
                 }
                 DiskEvent::Mark(mark) => note = Some(*mark),
@@ -208,6 +221,14 @@ impl SimDisk {
             }
         }
         (image, note)
+    }
+
+    /// Length of the piece that begins at a byte.
+    fn piece_at(&self, start: usize) -> usize {
+        match (self.piece.get(), start) {
+            (512, 1024) => 1024,
+            (piece, _) => piece,
+        }
     }
 
     /// Does what a request asks for, now.

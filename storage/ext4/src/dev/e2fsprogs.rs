@@ -81,3 +81,13 @@ pub fn e2fsck(path: &Path) -> Result<(), String> {
     }
     Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
+
+/// Lets e2fsck replay the journal and repair what is safe to repair, as when a machine boots; the error is what it said.
+pub fn e2fsck_repair(path: &Path) -> Result<(), String> {
+    let output = output(tool("e2fsck").arg("-p").arg(path));
+    // 1: something was repaired, and all is well.
+    if matches!(output.status.code(), Some(0 | 1)) {
+        return Ok(());
+    }
+    Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}

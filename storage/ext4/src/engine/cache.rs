@@ -50,6 +50,9 @@ pub struct Slot {
     pub committing: bool,
     /// The last committed transaction that changed it, as long as its place on the disk is older than that.
     pub logged: Option<Sequence>,
+    /// Given up by the running transaction, or by the one that is being committed: what is here may never have been
+    /// committed, and goes nowhere.
+    pub given_up: bool,
     /// One bit for each inode record whose checksum was found right.
     pub verified: u64,
     /// Used since the cache last looked for one to drop.
@@ -78,7 +81,14 @@ impl Cache {
     /// Room for about `bytes`.
     pub fn new(block_size: usize, bytes: usize) -> Cache {
         let capacity = (bytes / block_size).max(64);
-        Cache { slots: NumberMap::default(), order: VecDeque::new(), block_size, capacity, hits: 0, misses: 0 }
+        Cache {
+            slots: NumberMap::default(),
+            order: VecDeque::new(),
+            block_size,
+            capacity,
+            hits: 0,
+            misses: 0,
+        }
     }
 
     /// A block, if it is here.
@@ -112,6 +122,7 @@ impl Cache {
             running: false,
             committing: false,
             logged: None,
+            given_up: false,
             verified: 0,
             used: true,
         })

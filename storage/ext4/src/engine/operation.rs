@@ -1,6 +1,6 @@
 //! The operation under way: what it changed, so that it can be undone.
 
-use super::{BlockNr, Engine, Ino, Kind};
+use super::{BlockNr, Engine, Ino, Kind, OPERATION_BLOCKS, OPERATION_FORGOTTEN};
 use crate::halt::Halt;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -28,6 +28,9 @@ pub struct Operation {
     saved: Vec<u8>,
     /// Runs of blocks that it freed.
     freed: Vec<(BlockNr, u32)>,
+    /// For tests: fail at the edit after so many more.
+    #[cfg(test)]
+    pub fail_after: Option<usize>,
 }
 
 impl Engine {
@@ -39,6 +42,7 @@ impl Engine {
 
     /// The operation succeeded: all of it is part of the running transaction.
     pub fn end(&mut self) {
+        debug_assert!(self.is_within_bounds(), "an operation that changes more than there is room for");
         for step in self.operation.steps.drain(..) {
             if let Step::Forgot { block, .. } = step {
                 self.journal.running.revoked.push(block);
@@ -73,6 +77,7 @@ impl Engine {
                 Step::Fresh(block) => self.cache.remove(block),
                 Step::Forgot { block, was_running } => {
                     if let Some(slot) = self.cache.get(block) {
+                        slot.given_up = false;
                         slot.running = was_running;
                         self.journal.running.count += usize::from(was_running);
                     }
@@ -89,6 +94,8 @@ impl Engine {
 
     /// `range` of a block's content, to be changed. What it held is saved, and the block joins the transaction.
     pub fn edit(&mut self, block: BlockNr, kind: Kind, range: Range<usize>) -> Result<&mut [u8], Halt> {
+        #[cfg(test)]
+        self.fail_for_test()?;
         self.read(block, kind)?;
         self.join(block);
         // `read` found it.
@@ -114,7 +121,10 @@ impl Engine {
     /// A metadata block is freed: its content is no longer wanted on the disk. Its space is freed apart from that.
     pub fn forget(&mut self, block: BlockNr) {
         let was_running = match self.cache.get(block) {
-            Some(slot) => core::mem::take(&mut slot.running),
+            Some(slot) => {
+                slot.given_up = true;
+                core::mem::take(&mut slot.running)
+            }
             None => false,
         };
         self.journal.running.count -= usize::from(was_running);
@@ -126,12 +136,30 @@ impl Engine {
         self.operation.freed.push((start, count));
     }
 
-    /// True when this operation freed the block: not to be allocated either.
-    pub fn freed_now(&self, start: BlockNr, count: u32) -> bool {
-        self.operation
-            .freed
-            .iter()
-            .any(|&(from, len)| start < from + u64::from(len) && from < start + u64::from(count))
+    /// Runs that this operation freed: not to be allocated either. Operations that free much allocate little.
+    pub fn freed_now(&self) -> &[(BlockNr, u32)] {
+        &self.operation.freed
+    }
+
+    /// The edit after `edits` more fails, once.
+    #[cfg(test)]
+    pub fn fail_after(&mut self, edits: Option<usize>) {
+        self.operation.fail_after = edits;
+    }
+
+    #[cfg(test)]
+    fn fail_for_test(&mut self) -> Result<(), Halt> {
+        match &mut self.operation.fail_after {
+            Some(0) => {
+                self.operation.fail_after = None;
+                Err(Halt::Fail(keelson_volume::VolumeError::NoSpace))
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Counts free blocks and inodes of a group.
@@ -144,6 +172,14 @@ impl Engine {
     pub fn charge(&mut self, ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64) {
         self.usage.charge(ino, uid, gid, sectors, inodes);
         self.operation.steps.push(Step::Charged { ino, uid, gid, sectors, inodes });
+    }
+
+    /// Whether the operation changed no more than the journal keeps room for.
+    fn is_within_bounds(&self) -> bool {
+        let count =
+            |wanted: fn(&Step) -> bool| self.operation.steps.iter().filter(|step| wanted(step)).count();
+        count(|step| matches!(step, Step::Joined(_))) <= OPERATION_BLOCKS
+            && count(|step| matches!(step, Step::Forgot { .. })) <= OPERATION_FORGOTTEN
     }
 
     fn join(&mut self, block: BlockNr) {

@@ -15,29 +15,37 @@ pub struct Batch {
 }
 
 impl Engine {
-    /// Forgets transactions that are home, and finds the next blocks to write.
-    pub fn next_checkpoint(&mut self) -> Batch {
-        let mut batch = Batch { writes: Vec::new(), needs_commit: false };
+    /// Forgets transactions that are home. A block that was logged again since needs none for the older one.
+    pub fn forget_home(&mut self) {
+        let mut is_moved = false;
         while let Some(oldest) = self.journal.logged.front_mut() {
             let sequence = oldest.sequence;
-            let is_pending = |engine: &crate::engine::cache::Cache, block: BlockNr| {
-                engine.peek(block).is_some_and(|slot| slot.logged == Some(sequence))
-            };
-            oldest.blocks.retain(|&block| is_pending(&self.cache, block));
-            if oldest.blocks.is_empty() {
-                self.journal.logged.pop_front();
-                self.move_tail();
-                continue;
+            let cache = &self.cache;
+            oldest
+                .blocks
+                .retain(|&block| cache.peek(block).is_some_and(|slot| slot.logged == Some(sequence)));
+            if !oldest.blocks.is_empty() {
+                break;
             }
-            for &block in &oldest.blocks {
-                let Some(slot) = self.cache.peek(block) else { continue };
-                if slot.running || slot.committing {
-                    batch.needs_commit = true;
-                } else if batch.writes.len() < BATCH {
-                    batch.writes.push((block, slot.data.to_vec()));
-                }
+            self.journal.logged.pop_front();
+            is_moved = true;
+        }
+        if is_moved {
+            self.move_tail();
+        }
+    }
+
+    /// The next blocks to write, all of the oldest transaction that is not home.
+    pub fn next_checkpoint(&mut self) -> Batch {
+        self.forget_home();
+        let mut batch = Batch { writes: Vec::new(), needs_commit: false };
+        for &block in self.journal.logged.front().map_or(&[][..], |oldest| &oldest.blocks) {
+            let Some(slot) = self.cache.peek(block) else { continue };
+            if slot.running || slot.committing || slot.given_up {
+                batch.needs_commit = true;
+            } else if batch.writes.len() < BATCH {
+                batch.writes.push((block, slot.data.to_vec()));
             }
-            break;
         }
         batch.writes.sort_unstable_by_key(|(block, _)| *block);
         batch
@@ -56,15 +64,15 @@ impl Engine {
         }
         self.counters.checkpoint_blocks += blocks.len() as u64;
         if let Some(log) = &mut self.journal.log {
-            log.tail_awaits_flush = true;
+            log.awaits_flush = true;
         }
     }
 
     fn move_tail(&mut self) {
         let Some(log) = &mut self.journal.log else { return };
-        log.tail = match self.journal.logged.front() {
+        log.move_tail(match self.journal.logged.front() {
             Some(oldest) => (oldest.start, oldest.sequence),
             None => (log.head, self.journal.committed.wrapping_add(1)),
-        };
+        });
     }
 }

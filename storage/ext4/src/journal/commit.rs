@@ -7,6 +7,7 @@ use crate::halt::Halt;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
+use keelson_volume::VolumeError;
 
 /// A transaction on its way to the disk.
 pub struct Frozen {
@@ -36,6 +37,11 @@ impl Engine {
             return Ok(None);
         }
         self.seal_all()?;
+        if !self.journal.has_room_for_running() {
+            // An operation changed more than it may. Better no commit than one over the tail of the log.
+            log::error!(target: "ext4", "a transaction does not fit into the journal");
+            return Err(Halt::Fail(VolumeError::Io));
+        }
         let next =
             Transaction { sequence: self.journal.running.sequence.wrapping_add(1), ..Transaction::default() };
         let running = core::mem::replace(&mut self.journal.running, next);
@@ -136,11 +142,11 @@ impl Engine {
         frozen.commit = log.place(end).map(|(block, _)| (block, commit));
         // Blocks behind the head are nobody's until the commit is through, and then the log's.
         log.head = frozen.end;
-        if log.is_marked_empty || (log.tail != log.safe_tail && !log.tail_awaits_flush) {
-            if log.is_marked_empty {
-                log.tail = (frozen.start, sequence);
-            }
-            frozen.tail = Some(log.tail);
+        if log.is_marked_empty {
+            log.begin_at((frozen.start, sequence));
+        }
+        if log.is_marked_empty || log.flushed_tail != log.safe_tail {
+            frozen.tail = Some(log.flushed_tail);
             let superblock = log.encode_superblock(false);
             frozen.writes.push(superblock);
         }
@@ -150,7 +156,7 @@ impl Engine {
     pub fn note_flush(&mut self, frozen: &Frozen) {
         let Some(log) = &mut self.journal.log else { return };
         // Home writes that ended before are safe as well: the next superblock may say so.
-        log.tail_awaits_flush = false;
+        log.note_flush();
         if let Some(tail) = frozen.tail {
             log.safe_tail = tail;
             log.is_marked_empty = false;

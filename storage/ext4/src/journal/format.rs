@@ -2,6 +2,7 @@
 
 use super::Sequence;
 use crate::engine::BlockNr;
+use crate::layout::bytes::{u16_at, u32_at};
 use crate::layout::checksum::crc32c;
 use alloc::vec::Vec;
 
@@ -38,6 +39,7 @@ const LAST_TAG: u32 = 8;
 
 const INCOMPAT_REVOKE: u32 = 0x1;
 const INCOMPAT_64BIT: u32 = 0x2;
+const INCOMPAT_ASYNC_COMMIT: u32 = 0x4;
 const INCOMPAT_CSUM_V2: u32 = 0x8;
 const INCOMPAT_CSUM_V3: u32 = 0x10;
 const INCOMPAT_FAST_COMMIT: u32 = 0x20;
@@ -50,6 +52,11 @@ const COMPAT_CHECKSUM: u32 = 0x1;
 const CRC32C: u8 = 4;
 /// Blocks for fast commits at the end of the journal, where the superblock does not say.
 const FAST_COMMIT_BLOCKS: u32 = 256;
+
+/// Blocks that Linux leaves to a log beside fast commits (`JBD2_MIN_JOURNAL_BLOCKS`).
+const SMALLEST_LOG: u32 = 1024;
+/// Tag (`EXT4_FC_TAG_HEAD`) in front of fast commits: features and the transaction that they belong to follow.
+const FAST_COMMIT_HEAD: u16 = 0x9;
 
 /// What the blocks of a journal look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +82,15 @@ pub struct Superblock {
 pub enum FormatError {
     /// The named field makes no sense.
     Corrupt(&'static str),
-    /// A feature that is not known, by name.
+    /// A feature that is not supported, by name.
     Feature(&'static str),
+    /// Feature bits without a name.
+    Unknown {
+        /// In `s_feature_incompat`.
+        incompat: u32,
+        /// In `s_feature_ro_compat`.
+        ro_compat: u32,
+    },
 }
 
 /// Where a copy belongs.
@@ -96,6 +110,15 @@ fn get(raw: &[u8], offset: usize) -> u32 {
 
 fn put(raw: &mut [u8], offset: usize, value: u32) {
     raw[offset..offset + 4].copy_from_slice(&value.to_be_bytes());
+}
+
+/// Whether this is the beginning of the fast commits behind the last transaction, so that `next` would be the next one
+/// (`Documentation/filesystems/ext4/journal.rst`, "Fast commits"; here the fields are little-endian).
+pub fn is_fast_commit(raw: &[u8], next: Sequence) -> bool {
+    raw.len() >= 12
+        && u16_at(raw, 0) == FAST_COMMIT_HEAD
+        && usize::from(u16_at(raw, 2)) >= 8
+        && u32_at(raw, 8) == next
 }
 
 /// Type and sequence of a block of the journal; `None` for anything else.
@@ -118,10 +141,15 @@ impl Superblock {
         let superblock = Superblock { raw: raw.to_vec() };
         let unknown = superblock.incompat() & !KNOWN_INCOMPAT;
         if unknown != 0 || get(raw, 0x2c) != 0 {
-            return Err(FormatError::Feature(match unknown & unknown.wrapping_neg() {
-                0x4 => "journal_async_commit",
-                _ => "journal of an unknown kind",
-            }));
+            return Err(match unknown & unknown.wrapping_neg() {
+                INCOMPAT_ASYNC_COMMIT => FormatError::Feature("journal_async_commit"),
+                _ => FormatError::Unknown { incompat: unknown, ro_compat: get(raw, 0x2c) },
+            });
+        }
+        if superblock.incompat() & (INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3)
+            == INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3
+        {
+            return Err(FormatError::Corrupt("journal superblock (checksums of two kinds)"));
         }
         if superblock.checksums() != 0
             && (raw[0x50] != CRC32C || superblock.checksum() != get(raw, SUPERBLOCK_CHECKSUM))
@@ -160,12 +188,21 @@ impl Superblock {
 
     /// Behind the last block of the log.
     pub fn end(&self) -> u32 {
-        let fast = match (self.incompat() & INCOMPAT_FAST_COMMIT != 0, get(&self.raw, 0x54)) {
-            (false, _) => 0,
-            (true, 0) => FAST_COMMIT_BLOCKS,
-            (true, blocks) => blocks,
+        let length = get(&self.raw, 0x10);
+        length - self.fast_area().unwrap_or(0)
+    }
+
+    /// Blocks at the end of the journal that are for fast commits. As for Linux, none where too little would be left.
+    fn fast_area(&self) -> Option<u32> {
+        if self.incompat() & INCOMPAT_FAST_COMMIT == 0 {
+            return None;
+        }
+        let blocks = match get(&self.raw, 0x54) {
+            0 => FAST_COMMIT_BLOCKS,
+            blocks => blocks,
         };
-        get(&self.raw, 0x10).saturating_sub(fast)
+        let left = get(&self.raw, 0x10).checked_sub(blocks)?;
+        (left >= SMALLEST_LOG).then_some(blocks)
     }
 
     /// Block of the oldest transaction that may not be home; 0 when there is none.
@@ -183,9 +220,10 @@ impl Superblock {
         get(&self.raw, 0x20) != 0
     }
 
-    /// Fast commits may be there that only Linux can replay.
-    pub fn has_fast_commits(&self) -> bool {
-        self.start() != 0 && self.incompat() & INCOMPAT_FAST_COMMIT != 0
+    /// The first block of the fast commits, if there may be any.
+    pub fn fast_commits(&self) -> Option<u32> {
+        // Linux leaves one block unused in between.
+        self.fast_area().filter(|&blocks| blocks > 1).map(|_| self.end() + 1)
     }
 
     /// What its blocks look like.
@@ -200,7 +238,8 @@ impl Superblock {
 
     /// Chooses what is written from now on, as Linux does at mount. Only while the log is empty.
     pub fn choose(&mut self, wide: bool, checksums: bool) {
-        let mut incompat = self.incompat() & INCOMPAT_FAST_COMMIT | INCOMPAT_REVOKE;
+        // Without fast commits: the mark says that some may wait, and Linux sets it anew when it mounts.
+        let mut incompat = INCOMPAT_REVOKE;
         if wide {
             incompat |= INCOMPAT_64BIT;
         }
@@ -384,3 +423,6 @@ impl Format {
         crc32c(crc32c(self.seed, &block[..place]), &[0; 4]) == get(block, place)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,8 +31,10 @@ pub struct Log {
     pub tail: (u32, Sequence),
     /// The same as the disk has it, safely.
     pub safe_tail: (u32, Sequence),
-    /// The home writes that the tail's move relies on are not flushed yet.
-    pub tail_awaits_flush: bool,
+    /// The newest tail whose home writes are all flushed: what the superblock may say next.
+    pub flushed_tail: (u32, Sequence),
+    /// Home writes have ended since the last flush.
+    pub awaits_flush: bool,
     /// The journal's superblock on the disk says that the log is empty.
     pub is_marked_empty: bool,
 }
@@ -50,9 +52,15 @@ impl Log {
             head: first,
             tail: (first, next),
             safe_tail: (first, next),
-            tail_awaits_flush: false,
+            flushed_tail: (first, next),
+            awaits_flush: false,
             is_marked_empty: true,
         }
+    }
+
+    /// Where it lies.
+    pub fn places(&self) -> &[Place] {
+        &self.places
     }
 
     /// Blocks of the ring.
@@ -60,9 +68,23 @@ impl Log {
         self.end - self.first
     }
 
+    /// Blocks of transactions that are not known to be home.
+    pub fn pending(&self) -> u32 {
+        self.between(self.tail.0, self.head)
+    }
+
+    /// Blocks that a flush would set free.
+    pub fn awaiting(&self) -> u32 {
+        self.between(self.safe_tail.0, self.tail.0)
+    }
+
+    fn between(&self, from: u32, to: u32) -> u32 {
+        (to + self.length() - from) % self.length()
+    }
+
     /// Blocks that must not be overwritten.
     pub fn used(&self) -> u32 {
-        (self.head + self.length() - self.safe_tail.0) % self.length()
+        self.between(self.safe_tail.0, self.head)
     }
 
     /// Blocks that may be written. One always stays free: a full ring looks like an empty one.
@@ -100,9 +122,28 @@ impl Log {
         runs
     }
 
-    /// The superblock with the log's start as it is now (or 0 when `empty`), and where it goes.
+    /// All home writes that have ended are safe.
+    pub fn note_flush(&mut self) {
+        self.awaits_flush = false;
+        self.flushed_tail = self.tail;
+    }
+
+    /// The log was empty, and the oldest transaction is one that is about to be written.
+    pub fn begin_at(&mut self, tail: (u32, Sequence)) {
+        (self.tail, self.flushed_tail) = (tail, tail);
+    }
+
+    /// What is older is home.
+    pub fn move_tail(&mut self, tail: (u32, Sequence)) {
+        self.tail = tail;
+        if !self.awaits_flush {
+            self.flushed_tail = tail;
+        }
+    }
+
+    /// The superblock with the log's start as far as that is safe (or 0 when `empty`), and where it goes.
     pub fn encode_superblock(&mut self, empty: bool) -> (BlockNr, Vec<u8>) {
-        let (start, sequence) = self.tail;
+        let (start, sequence) = self.flushed_tail;
         let raw = self.superblock.encode(if empty { 0 } else { start }, sequence);
         (self.place(0).map_or(0, |(block, _)| block), raw)
     }

@@ -1,7 +1,7 @@
 //! The journal's task: the only one that commits and checkpoints.
 
 use super::is_after;
-use crate::engine::BlockNr;
+use crate::engine::{BlockNr, Kind};
 use crate::shared::Shared;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -21,11 +21,24 @@ enum Work {
     Rest,
 }
 
+/// What became of writing home.
+enum Home {
+    /// Some blocks of the oldest transaction were written.
+    Written,
+    /// All that is left of it has changed since: that must be committed first.
+    Changed,
+    /// There is nothing to write.
+    Nothing,
+}
+
 /// Commits and checkpoints until the filesystem is unmounted, given up, or cannot be written any more.
 pub async fn run(shared: Rc<Shared>, interval: Duration) {
     let mut due = None;
     loop {
         let work = shared.journal_work.notified();
+        if shared.engine.borrow().journal.is_aborted() || shared.is_abandoned.get() {
+            return shared.journal_progress.notify();
+        }
         let now = shared.handle.now();
         match shared.next_work(due.is_some_and(|due| due <= now)) {
             Work::Commit => {
@@ -34,6 +47,10 @@ pub async fn run(shared: Rc<Shared>, interval: Duration) {
                 }
                 due = None;
                 shared.commit().await;
+                // Clients that never let the journal rest would fill the log.
+                if shared.is_crowded() {
+                    shared.write_home().await;
+                }
             }
             Work::Checkpoint => shared.checkpoint().await,
             Work::Stop => {
@@ -54,10 +71,6 @@ pub async fn run(shared: Rc<Shared>, interval: Duration) {
                 }
             }
         }
-        if shared.engine.borrow().journal.is_aborted() {
-            shared.journal_progress.notify();
-            return;
-        }
     }
 }
 
@@ -74,6 +87,11 @@ impl Shared {
             return Work::Stop;
         }
         if journal.is_crowded() || !has_room { Work::Checkpoint } else { Work::Rest }
+    }
+
+    fn is_crowded(&self) -> bool {
+        let journal = &self.engine.borrow().journal;
+        journal.is_crowded() && !journal.is_aborted()
     }
 
     /// Commits the running transaction.
@@ -115,26 +133,42 @@ impl Shared {
 
     /// Writes some of the oldest transactions home; lets the log's tail follow if room is short.
     async fn checkpoint(&self) {
-        let batch = self.engine.borrow_mut().next_checkpoint();
-        if !batch.writes.is_empty() {
-            let blocks: Vec<BlockNr> = batch.writes.iter().map(|(block, _)| *block).collect();
-            match self.io.write(batch.writes).await {
-                Ok(()) => self.engine.borrow_mut().finish_checkpoint(&blocks),
-                Err(error) => self.give_up("writing metadata home", error),
-            }
-        } else if batch.needs_commit {
-            self.commit().await;
-        } else {
-            self.move_safe_tail(false).await;
+        let is_flush_worth_while = {
+            let mut engine = self.engine.borrow_mut();
+            engine.forget_home();
+            engine.journal.is_flush_worth_while()
+        };
+        if is_flush_worth_while {
+            return self.move_safe_tail(false).await;
         }
+        match self.write_home().await {
+            Home::Written => {}
+            Home::Changed => self.commit().await,
+            Home::Nothing => self.move_safe_tail(false).await,
+        }
+    }
+
+    async fn write_home(&self) -> Home {
+        let batch = self.engine.borrow_mut().next_checkpoint();
+        if batch.writes.is_empty() {
+            return if batch.needs_commit { Home::Changed } else { Home::Nothing };
+        }
+        let blocks: Vec<BlockNr> = batch.writes.iter().map(|(block, _)| *block).collect();
+        match self.io.write(batch.writes).await {
+            Ok(()) => self.engine.borrow_mut().finish_checkpoint(&blocks),
+            Err(error) => self.give_up("writing metadata home", error),
+        }
+        Home::Written
     }
 
     /// Makes home writes safe and says in the journal's superblock that what they were for is not needed.
     async fn move_safe_tail(&self, empty: bool) {
         let result = async {
             self.io.flush().await?;
-            let superblock =
-                self.engine.borrow_mut().journal.log.as_mut().map(|log| log.encode_superblock(empty));
+            let superblock = self.engine.borrow_mut().journal.log.as_mut().map(|log| {
+                log.note_flush();
+                log.encode_superblock(empty)
+            });
             let Some(superblock) = superblock else { return Ok(()) };
             self.io.write([superblock].into()).await?;
             self.io.flush().await
@@ -143,7 +177,7 @@ impl Shared {
             Ok(()) => {
                 let mut engine = self.engine.borrow_mut();
                 if let Some(log) = &mut engine.journal.log {
-                    (log.safe_tail, log.tail_awaits_flush) = (log.tail, false);
+                    log.safe_tail = log.flushed_tail;
                     log.is_marked_empty = empty;
                 }
                 drop(engine);
@@ -167,7 +201,11 @@ impl Shared {
                 self.commit().await;
                 continue;
             }
-            let is_home = self.engine.borrow().journal.logged.is_empty();
+            let is_home = {
+                let mut engine = self.engine.borrow_mut();
+                engine.forget_home();
+                engine.journal.logged.is_empty()
+            };
             if is_home {
                 break;
             }
@@ -178,6 +216,15 @@ impl Shared {
                 return Err(BlockError::Gone);
             }
             self.move_safe_tail(true).await;
+            if self.engine.borrow().journal.is_aborted() {
+                // The journal is still needed.
+                return Err(BlockError::Gone);
+            }
+            let block = self.engine.borrow().geometry.superblock_place().0;
+            if self.engine.borrow().cache.peek(block).is_none() {
+                // Dropped from memory since it was last changed.
+                self.load(block, Kind::Superblock).await.map_err(|_| BlockError::Io)?;
+            }
             let superblock = self.engine.borrow_mut().mark_superblock(false, self.wall());
             if let Some(superblock) = superblock {
                 self.io.write([superblock].into()).await?;

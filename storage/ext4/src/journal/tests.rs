@@ -1,5 +1,14 @@
 //! The journal with operations that stamp inode records of a file: what was committed is there, whatever is cut.
 
+mod aborts;
+mod checkpoints;
+mod crowd;
+mod ends;
+mod everywhere;
+mod files;
+mod linux;
+mod replay;
+
 use crate::dev::{Host, Kept, Scratch, Seed, SimDisk, SlowDisk, e2fsck, mke2fs};
 use crate::engine::Engine;
 use crate::halt::Halt;

@@ -28,6 +28,9 @@ const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_64BIT: u32 = 0x80;
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 const COMPAT_HAS_JOURNAL: u32 = 0x4;
+const COMPAT_SPARSE_SUPER2: u32 = 0x200;
+/// `s_state`: cleanly unmounted.
+const STATE_VALID: u16 = 0x1;
 /// `s_state`: errors were recorded and not repaired.
 const STATE_ERRORS: u16 = 0x2;
 
@@ -86,6 +89,8 @@ pub struct Superblock {
     pub needs_recovery: bool,
     /// Errors were recorded on it.
     pub has_errors: bool,
+    /// It was cleanly unmounted, or needs only a replay of its journal to be as good.
+    pub was_clean: bool,
     /// First inode of the list of those to be freed or cut (`s_last_orphan`), 0 for none.
     pub last_orphan: Ino,
     /// Where the UUID's checksum is not what checksums start with, it is stored (feature metadata_csum_seed).
@@ -162,11 +167,14 @@ impl Superblock {
             journal_inode: if compat & COMPAT_HAS_JOURNAL != 0 { u32_at(raw, 0xE0) } else { 0 },
             reserved_descriptor_blocks: u32::from(u16_at(raw, 0xCE)),
             sparse_super: ro_compat & RO_COMPAT_SPARSE_SUPER != 0,
+            backup_groups: (compat & COMPAT_SPARSE_SUPER2 != 0)
+                .then(|| [0x24C, 0x250].map(|offset| u32_at(raw, offset))),
         };
         Ok(Superblock {
             geometry,
             needs_recovery: incompat & INCOMPAT_RECOVER != 0,
             has_errors: u16_at(raw, 0x3A) & STATE_ERRORS != 0,
+            was_clean: u16_at(raw, 0x3A) & STATE_VALID != 0,
             last_orphan: u32_at(raw, 0xE8),
             stored_seed: incompat & INCOMPAT_CSUM_SEED != 0,
         })

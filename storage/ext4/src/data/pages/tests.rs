@@ -129,10 +129,7 @@ impl Model {
         }
         let size = self.below(self.content.len() + 1);
         let block = size / SIZE;
-        if !size.is_multiple_of(SIZE)
-            && !self.pages.is_valid(INO, block as u32)
-            && self.at(block).is_some()
-        {
+        if !size.is_multiple_of(SIZE) && !self.pages.is_valid(INO, block as u32) && self.at(block).is_some() {
             self.load(block as u32, 1);
             self.end_reading(self.readings.len() - 1);
         }
@@ -232,7 +229,10 @@ fn what_is_in_memory_is_never_older_than_what_was_written() {
             model.check();
         }
         model.promised -= model.pages.purge(INO);
-        assert_eq!((model.promised, model.pages.bytes, model.pages.unwritten, model.pages.chunks), (0, 0, 0, 0));
+        assert_eq!(
+            (model.promised, model.pages.bytes, model.pages.unwritten, model.pages.chunks),
+            (0, 0, 0, 0)
+        );
     }
 }
 
