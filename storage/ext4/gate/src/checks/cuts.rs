@@ -6,6 +6,7 @@ use crate::backend::{Backend, own};
 use crate::disk::{Manner, Pages, Record};
 use crate::model::{Course, Limits, Step, Stop, Tree, generate};
 use crate::random::Random;
+use crate::survey::Survey;
 use crate::tools::Image;
 use crate::world::World;
 
@@ -30,6 +31,8 @@ struct Recorded {
     /// Most steps between two acknowledgements.
     stride: usize,
     xattrs: bool,
+    /// Writes there are what cuts come after most.
+    hot: Vec<u64>,
 }
 
 impl Cuts {
@@ -39,7 +42,7 @@ impl Cuts {
         let recorded = self.record(setting)?;
         let mut random = Random::new(self.seed ^ 0x6375_7473);
         for number in 0..self.cuts {
-            let cut = random.index(recorded.record.len() + 1);
+            let cut = recorded.record.choose_cut(&recorded.hot, &mut random);
             let manner = Manner::EACH[number % Manner::EACH.len()];
             let mut own = Random::new(random.number());
             if self.only.is_none_or(|only| only == number) {
@@ -54,7 +57,10 @@ impl Cuts {
 
     fn record(&self, setting: Setting) -> Result<Recorded> {
         let block_size = ["4096", "1024", "4096", "1024", "2048"][(self.seed / 4 % 5) as usize];
-        let image = Image::make(32, &["-b", block_size]);
+        // The shortest journals there are, so that they are soon full.
+        let journal = if block_size == "1024" { "size=1" } else { "size=4" };
+        let image = Image::make(32, &["-b", block_size, "-J", journal]);
+        let hot = Survey::of(&Pages::load(image.path()))?.hot_places();
         let world = World::new(self.seed);
         let disk = sim_disk(Pages::load(image.path()), &world, setting, self.seed);
         let mut own = own::mount(&world, disk.clone(), setting.memory)?;
@@ -92,7 +98,7 @@ impl Cuts {
         Box::new(own).finish().map_err(|error| format!("unmount: {error}"))?;
         judge_disk(&disk)?;
         let record = disk.take_record().ok_or("no record")?;
-        Ok(Recorded { record, moments, stride, xattrs })
+        Ok(Recorded { record, moments, stride, xattrs, hot })
     }
 }
 

@@ -146,6 +146,32 @@ impl Record {
         )
     }
 
+    /// A moment for a cut: any, or one right before a flush was done, when most is at stake; of those, rather one after
+    /// a write to one of the `hot` places.
+    pub fn choose_cut(&self, hot: &[u64], random: &mut Random) -> usize {
+        let choice = random.below(10);
+        let (mut flushes, mut hot_flushes, mut is_hot) = (Vec::new(), Vec::new(), false);
+        for (index, event) in self.events.iter().enumerate().filter(|_| choice >= 4) {
+            match event {
+                Event::Begin { position, data, .. } => {
+                    is_hot |= hot.iter().any(|hot| (*position..*position + data.len() as u64).contains(hot));
+                }
+                Event::FlushDone { .. } => {
+                    flushes.push(index);
+                    if std::mem::take(&mut is_hot) {
+                        hot_flushes.push(index);
+                    }
+                }
+                _ => {}
+            }
+        }
+        match choice {
+            7.. if !hot_flushes.is_empty() => *random.pick(&hot_flushes),
+            4.. if !flushes.is_empty() => *random.pick(&flushes),
+            _ => random.index(self.len() + 1),
+        }
+    }
+
     /// The last note before event `cut`.
     pub fn note_before(&self, cut: usize) -> Option<u64> {
         self.events[..cut].iter().rev().find_map(|event| match event {
