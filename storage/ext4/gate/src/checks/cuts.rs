@@ -42,8 +42,8 @@ impl Cuts {
         let recorded = self.record(setting)?;
         let mut random = Random::new(self.seed ^ 0x6375_7473);
         for number in 0..self.cuts {
-            let cut = recorded.record.choose_cut(&recorded.hot, &mut random);
-            let manner = Manner::EACH[number % Manner::EACH.len()];
+            let cut = recorded.record.choose_cut(number, &recorded.hot, &mut random);
+            let manner = *random.pick(&Manner::EACH);
             let mut own = Random::new(random.number());
             if self.only.is_none_or(|only| only == number) {
                 let judged = judge(&recorded, cut, manner, setting, &mut own, number);
@@ -98,6 +98,9 @@ impl Cuts {
         Box::new(own).finish().map_err(|error| format!("unmount: {error}"))?;
         judge_disk(&disk)?;
         let record = disk.take_record().ok_or("no record")?;
+        if std::env::var_os("GATE_DEBUG").is_some() {
+            eprintln!("hot: {hot:?}\n{}", record.describe());
+        }
         Ok(Recorded { record, moments, stride, xattrs, hot })
     }
 }

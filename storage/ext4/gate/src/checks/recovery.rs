@@ -140,7 +140,7 @@ pub fn cut_recovery(pages: &Pages, setting: Setting, random: &mut Random) -> Res
         return Ok(pages.clone());
     };
     let hot = Survey::of(pages).map(|survey| survey.hot_places()).unwrap_or_default();
-    let cut = record.choose_cut(&hot, random);
+    let cut = record.choose_cut(random.index(9), &hot, random);
     let manner = *random.pick(&Manner::EACH);
     Ok(record.after_cut(cut, manner, random))
 }

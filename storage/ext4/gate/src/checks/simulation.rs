@@ -63,7 +63,8 @@ impl Simulation {
         }
         let record = disk.take_record().ok_or("no record")?;
         for number in 0..self.cuts {
-            let cut = if number == 0 { record.len() } else { record.choose_cut(&hot, &mut random) };
+            let cut =
+                if number == 0 { record.len() } else { record.choose_cut(number - 1, &hot, &mut random) };
             let judged = judge_cut(&record, &history, cut, setting, abilities, &mut random);
             judged.map_err(|said| format!("cut before event {cut} of {}: {said}", record.len()))?;
         }

@@ -146,12 +146,11 @@ impl Record {
         )
     }
 
-    /// A moment for a cut: any, or one right before a flush was done, when most is at stake; of those, rather one after
-    /// a write to one of the `hot` places.
-    pub fn choose_cut(&self, hot: &[u64], random: &mut Random) -> usize {
-        let choice = random.below(10);
+    /// Moments for cuts: by turns one right before the end of a flush that follows a write to one of the `hot` places (the
+    /// last of those first), one right before the end of any flush, when most is at stake, and any.
+    pub fn choose_cut(&self, number: usize, hot: &[u64], random: &mut Random) -> usize {
         let (mut flushes, mut hot_flushes, mut is_hot) = (Vec::new(), Vec::new(), false);
-        for (index, event) in self.events.iter().enumerate().filter(|_| choice >= 4) {
+        for (index, event) in self.events.iter().enumerate() {
             match event {
                 Event::Begin { position, data, .. } => {
                     is_hot |= hot.iter().any(|hot| (*position..*position + data.len() as u64).contains(hot));
@@ -165,9 +164,10 @@ impl Record {
                 _ => {}
             }
         }
-        match choice {
-            7.. if !hot_flushes.is_empty() => *random.pick(&hot_flushes),
-            4.. if !flushes.is_empty() => *random.pick(&flushes),
+        hot_flushes.reverse();
+        match number % 3 {
+            0 if !hot_flushes.is_empty() => hot_flushes[number / 3 % hot_flushes.len()],
+            1 if !flushes.is_empty() => *random.pick(&flushes),
             _ => random.index(self.len() + 1),
         }
     }
