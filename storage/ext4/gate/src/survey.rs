@@ -163,6 +163,12 @@ impl Survey {
         Some(Target { part: Part::Inode(ino), position, length })
     }
 
+    /// Places whose writes change what everything else means: the superblocks of filesystem and journal.
+    pub fn hot_places(&self) -> Vec<u64> {
+        let journal = self.journal.first().map(|block| block * self.geometry.block_size as u64);
+        std::iter::once(POSITION).chain(journal).collect()
+    }
+
     /// Tells whether a byte of the disk is in the journal.
     pub fn in_journal(&self) -> impl Fn(u64) -> bool + 'static {
         let blocks: BTreeSet<u64> = self.journal.iter().copied().collect();

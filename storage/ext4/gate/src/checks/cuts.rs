@@ -6,6 +6,7 @@ use crate::backend::{Backend, own};
 use crate::disk::{Manner, Pages, Record};
 use crate::model::{Course, Limits, Step, Stop, Tree, generate};
 use crate::random::Random;
+use crate::survey::Survey;
 use crate::tools::Image;
 use crate::world::World;
 
@@ -30,6 +31,8 @@ struct Recorded {
     /// Most steps between two acknowledgements.
     stride: usize,
     xattrs: bool,
+    /// Writes there are what cuts come after most.
+    hot: Vec<u64>,
 }
 
 impl Cuts {
@@ -39,8 +42,8 @@ impl Cuts {
         let recorded = self.record(setting)?;
         let mut random = Random::new(self.seed ^ 0x6375_7473);
         for number in 0..self.cuts {
-            let cut = random.index(recorded.record.len() + 1);
-            let manner = Manner::EACH[number % Manner::EACH.len()];
+            let cut = recorded.record.choose_cut(number, &recorded.hot, &mut random);
+            let manner = *random.pick(&Manner::EACH);
             let mut own = Random::new(random.number());
             if self.only.is_none_or(|only| only == number) {
                 let judged = judge(&recorded, cut, manner, setting, &mut own, number);
@@ -54,11 +57,16 @@ impl Cuts {
 
     fn record(&self, setting: Setting) -> Result<Recorded> {
         let block_size = ["4096", "1024", "4096", "1024", "2048"][(self.seed / 4 % 5) as usize];
-        let image = Image::make(32, &["-b", block_size]);
+        // The shortest journals there are, so that they are soon full.
+        let journal = if block_size == "1024" { "size=1" } else { "size=4" };
+        let image = Image::make(32, &["-b", block_size, "-J", journal]);
+        let hot = Survey::of(&Pages::load(image.path()))?.hot_places();
         let world = World::new(self.seed);
         let disk = sim_disk(Pages::load(image.path()), &world, setting, self.seed);
-        disk.start_record();
         let mut own = own::mount(&world, disk.clone(), setting.memory)?;
+        // What mounting does is cut in recoveries.
+        own.sync().map_err(|error| format!("sync: {error}"))?;
+        disk.start_record();
         let mut course = Course::begin(&mut own)?;
         let mut random = Random::new(self.seed);
         let limits = Limits {
@@ -90,7 +98,10 @@ impl Cuts {
         Box::new(own).finish().map_err(|error| format!("unmount: {error}"))?;
         judge_disk(&disk)?;
         let record = disk.take_record().ok_or("no record")?;
-        Ok(Recorded { record, moments, stride, xattrs })
+        if std::env::var_os("GATE_DEBUG").is_some() {
+            eprintln!("hot: {hot:?}\n{}", record.describe());
+        }
+        Ok(Recorded { record, moments, stride, xattrs, hot })
     }
 }
 

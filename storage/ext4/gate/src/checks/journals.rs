@@ -7,7 +7,7 @@ use super::recovery::recover;
 use super::{Result, Setting};
 use crate::backend::{Abilities, Backend, Linux, mount_and_walk};
 use crate::disk::Pages;
-use crate::model::{Course, Limits, Rules, Step, Tree, difference, generate};
+use crate::model::{Course, Limits, Making, Rules, Step, Tree, difference, generate, new_object};
 use crate::random::Random;
 use crate::tools::{Image, Mounted, debugfs, e2fsck, may_mount};
 use std::fs::{self, File};
@@ -52,7 +52,7 @@ pub fn of_linux(seed: u64, most: usize) -> Result<String> {
         xattrs: true,
         everything: false,
     };
-    for number in 0..600 {
+    for number in 0..400 {
         let step = match number % 40 {
             // What looks like a block of the journal must be escaped there.
             7 => None,
@@ -64,6 +64,9 @@ pub fn of_linux(seed: u64, most: usize) -> Result<String> {
                 done.map_err(|stop| format!("Linux: {}: {}", step.brief(), stop.said()))?;
             }
             None => looks_like_a_journal(&mut course, &mut linux, &mut random)?,
+        }
+        if number % 100 == 60 {
+            blocks_change_hands(&mut course, &mut linux, &mut random)?;
         }
         if random.once_in(60) && copies.len() < most {
             let root = linux.root();
@@ -80,19 +83,39 @@ pub fn of_linux(seed: u64, most: usize) -> Result<String> {
     Ok(format!("{what}: {replayed} journals"))
 }
 
-/// Writes blocks that begin as those of the journal do, and what the journal would take for revocations: blocks that are
-/// metadata, freed, and then data.
+/// Lets blocks of directories become blocks of files: copies of them in the journal must not be replayed any more.
+fn blocks_change_hands(course: &mut Course, linux: &mut Linux, random: &mut Random) -> Result {
+    let said = |error: keelson_volume::VolumeError| format!("Linux: {error}");
+    let root = linux.root();
+    let dir = format!("short-lived {:x}", random.number()).into_bytes();
+    let new = |what| new_object(what, 0o755, (0, 0));
+    let id = linux.create(root, &dir, new(&Making::Directory)).map_err(said)?;
+    let names: Vec<Vec<u8>> = (0..150).map(|number| format!("{number:-<120}").into_bytes()).collect();
+    for name in &names {
+        linux.create(id, name, new(&Making::Regular)).map_err(said)?;
+    }
+    linux.commit(root).map_err(said)?;
+    for name in &names {
+        linux.remove(id, name).map_err(said)?;
+    }
+    linux.remove_dir(root, &dir).map_err(said)?;
+    linux.commit(root).map_err(said)?;
+    for number in 0..4 {
+        let name = format!("heir {number} {:x}", random.number()).into_bytes();
+        let file = linux.create(root, &name, new(&Making::Regular)).map_err(said)?;
+        linux.write(file, 0, &random.bytes(40_000)).map_err(said)?;
+        linux.commit(file).map_err(said)?;
+    }
+    *course = Course::begin(linux)?;
+    Ok(())
+}
+
+/// Writes blocks that begin as those of the journal do.
 fn looks_like_a_journal(course: &mut Course, linux: &mut Linux, random: &mut Random) -> Result {
     let said = |error: keelson_volume::VolumeError| format!("Linux: {error}");
     let dir = course.tree.root;
     let name = format!("magic {:x}", random.number()).into_bytes();
-    let step = Step::Create {
-        dir,
-        name: name.clone(),
-        what: crate::model::Making::Regular,
-        mode: 0o644,
-        owner: (0, 0),
-    };
+    let step = Step::Create { dir, name: name.clone(), what: Making::Regular, mode: 0o644, owner: (0, 0) };
     course.step(linux, &step).map_err(|stop| stop.said())?;
     let file = course.tree.names(dir).and_then(|names| names.get(&name)).copied().ok_or("no name")?;
     let id = course.tree.get(file).attributes.id;

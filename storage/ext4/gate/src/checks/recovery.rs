@@ -6,6 +6,7 @@ use crate::backend::{Abilities, Backend, mount_and_walk, own};
 use crate::disk::{Manner, Pages};
 use crate::model::{Rules, Tree, difference, shown, walk};
 use crate::random::Random;
+use crate::survey::Survey;
 use crate::tools::{e2fsck, e2fsck_preen, may_mount};
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,7 +139,8 @@ pub fn cut_recovery(pages: &Pages, setting: Setting, random: &mut Random) -> Res
     let Some(record) = disk.take_record().filter(|record| !record.is_empty()) else {
         return Ok(pages.clone());
     };
-    let cut = random.index(record.len() + 1);
+    let hot = Survey::of(pages).map(|survey| survey.hot_places()).unwrap_or_default();
+    let cut = record.choose_cut(random.index(9), &hot, random);
     let manner = *random.pick(&Manner::EACH);
     Ok(record.after_cut(cut, manner, random))
 }

@@ -13,6 +13,7 @@ use crate::backend::{Abilities, Backend, own};
 use crate::disk::{Manner, Pages, Record};
 use crate::model::{Tree, walk};
 use crate::random::Random;
+use crate::survey::Survey;
 use crate::tools::Image;
 use crate::world::World;
 use client::Client;
@@ -36,7 +37,9 @@ impl Simulation {
         let mut random = Random::new(self.seed);
         let setting = Setting { lagging: true, ..Setting::of(self.seed) };
         let block_size = *random.pick(&["4096", "4096", "1024"]);
-        let image = Image::make(24, &["-b", block_size]);
+        let journal = if block_size == "1024" { "size=1" } else { "size=4" };
+        let image = Image::make(24, &["-b", block_size, "-J", journal]);
+        let hot = Survey::of(&Pages::load(image.path()))?.hot_places();
         let world = World::new(self.seed);
         let disk = sim_disk(Pages::load(image.path()), &world, setting, self.seed);
         let mut own = own::mount(&world, disk.clone(), setting.memory)?;
@@ -60,7 +63,8 @@ impl Simulation {
         }
         let record = disk.take_record().ok_or("no record")?;
         for number in 0..self.cuts {
-            let cut = if number == 0 { record.len() } else { random.index(record.len() + 1) };
+            let cut =
+                if number == 0 { record.len() } else { record.choose_cut(number - 1, &hot, &mut random) };
             let judged = judge_cut(&record, &history, cut, setting, abilities, &mut random);
             judged.map_err(|said| format!("cut before event {cut} of {}: {said}", record.len()))?;
         }

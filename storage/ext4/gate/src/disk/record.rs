@@ -146,6 +146,32 @@ impl Record {
         )
     }
 
+    /// Moments for cuts: by turns one right before the end of a flush that follows a write to one of the `hot` places (the
+    /// last of those first), one right before the end of any flush, when most is at stake, and any.
+    pub fn choose_cut(&self, number: usize, hot: &[u64], random: &mut Random) -> usize {
+        let (mut flushes, mut hot_flushes, mut is_hot) = (Vec::new(), Vec::new(), false);
+        for (index, event) in self.events.iter().enumerate() {
+            match event {
+                Event::Begin { position, data, .. } => {
+                    is_hot |= hot.iter().any(|hot| (*position..*position + data.len() as u64).contains(hot));
+                }
+                Event::FlushDone { .. } => {
+                    flushes.push(index);
+                    if std::mem::take(&mut is_hot) {
+                        hot_flushes.push(index);
+                    }
+                }
+                _ => {}
+            }
+        }
+        hot_flushes.reverse();
+        match number % 3 {
+            0 if !hot_flushes.is_empty() => hot_flushes[number / 3 % hot_flushes.len()],
+            1 if !flushes.is_empty() => *random.pick(&flushes),
+            _ => random.index(self.len() + 1),
+        }
+    }
+
     /// The last note before event `cut`.
     pub fn note_before(&self, cut: usize) -> Option<u64> {
         self.events[..cut].iter().rev().find_map(|event| match event {

@@ -46,7 +46,12 @@ fn attempt(tree: &Tree, bytes: u64, random: &mut Random, limits: &Limits) -> Opt
         31..36 if !full => {
             let length = if random.once_in(3) { 60 + random.below(900) } else { 1 + random.below(59) };
             let fill = b'a' + random.below(26) as u8;
-            Some(create(tree, dir, Making::Symlink(vec![fill; length as usize]), random, limits))
+            let mut target = vec![fill; length as usize];
+            if length > 100 && random.once_in(4) {
+                // Where it has a block, that looks like one of the journal.
+                target[..4].copy_from_slice(&[0xc0, 0x3b, 0x39, 0x98]);
+            }
+            Some(create(tree, dir, Making::Symlink(target), random, limits))
         }
         36..38 if !full && limits.everything => {
             let device =
