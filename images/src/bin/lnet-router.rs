@@ -109,8 +109,8 @@ fn tools(router: Rc<LnetNode>) -> [Command; 5] {
         }),
         Command::new("cat", "FILE: one of those in /sys/kernel/debug/lnet", move |words| files.cat(words)),
         Command::new("lnetstat", "why messages were dropped, and what the LND counted", move |_| {
-            let drops = router.lnet().drops();
-            format!("{drops:#?}\n{:#?}\n", router.socklnd().counters())
+            let (drops, contacts) = (router.lnet().drops(), router.lnet().contacts());
+            format!("{drops:#?}\n{contacts:#?}\n{:#?}\n", router.socklnd().counters())
         }),
     ]
 }

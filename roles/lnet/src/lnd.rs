@@ -17,7 +17,7 @@ use crate::message::Message;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use keelson_lnet_wire::message::Header;
-use keelson_lnet_wire::nid::Nid;
+use keelson_lnet_wire::nid::{Nid, ProcessId};
 
 /// Names a local network interface (NI) for as long as it exists; numbers are not reused within a boot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -83,8 +83,9 @@ pub trait LndUpper: 'static {
     /// never called out of a call of LNet's to the LND, but from a task of the LND.
     fn finished(&self, ni: NiId, to: Nid, message: Message, result: Result<(), SendError>);
 
-    /// The first connection to the peer is there.
-    fn peer_up(&self, ni: NiId, nid: Nid);
+    /// The first connection to the peer is there. A userspace process (section 3.5 of the specification) cannot be
+    /// connected to, and its PID says so.
+    fn peer_up(&self, ni: NiId, peer: ProcessId);
 
     /// The last connection to the peer is gone, or it could not be reached. `failed` is false for an orderly
     /// end (the peer closed between messages), which says nothing about the peer's health.

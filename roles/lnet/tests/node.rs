@@ -333,3 +333,80 @@ fn the_end_closes_connections() {
         assert!(shown.contains("<no connections>"), "{shown}");
     }
 }
+
+/// A router has been rebooted in order, so that its peers have been told to turn away from it. They use it again as soon
+/// as they have been in contact with it, whatever about: not when they check it again, a minute later at worst.
+#[test]
+fn who_makes_contact_after_a_reboot_sees_its_route() {
+    // They check it as seldom as can be.
+    let mut site = site_with(ROUTER, "lnet.alive_router_check_interval=0");
+    assert!(site.reaches());
+    site.world.run_for(Duration::from_secs(1));
+    let (router, machine) = (site.router.clone(), site.router_machine.clone());
+    site.world.run(async move { router.shut_down().await });
+    let is_up = |site: &Site, node| site.says(node, "lnetctl route show -v").contains("state: up");
+    assert!(!is_up(&site, &site.client) && !is_up(&site, &site.server));
+    machine.kill();
+    site.world.run_for(Duration::from_secs(5));
+    site.router = start(&site.world, &machine, 5, ROUTER);
+    site.world.run_for(Duration::from_secs(2));
+    assert!(!is_up(&site, &site.client), "not in contact yet");
+    for (node, near) in [(&site.client, "10.1.0.1@tcp"), (&site.server, "10.2.0.1@tcp1")] {
+        assert!(site.says(node, &format!("lctl ping {near} 5")).contains("10.2.0.1@tcp1"));
+        assert!(!is_up(&site, node), "a ping alone tells it nothing");
+        site.world.run_for(Duration::from_millis(500));
+        assert!(is_up(&site, node));
+    }
+    assert!(site.reaches());
+    let contacts = site.router.lnet().contacts();
+    assert_eq!((contacts.made, contacts.told, contacts.failed), (2, 2, 0), "{contacts:?}");
+}
+
+/// Many clients are there again at the same time as the router: all are told, and what is routed meanwhile is
+/// not held up.
+#[test]
+fn a_crowd_of_clients_is_told_while_messages_are_routed() {
+    const CLIENTS: usize = 100;
+    let world = World::new(3);
+    let (near, far) = (world.wire(Faults::default()), world.wire(Faults::default()));
+    let (router_machine, server_machine) = (world.node(), world.node());
+    router_machine.plug("eth0", &near, "10.1.0.1/16", NicModel::default());
+    router_machine.plug("eth1", &far, "10.2.0.1/24", NicModel::default());
+    server_machine.plug("eth0", &far, "10.2.0.2/24", NicModel::default());
+    let router = start(&world, &router_machine, 2, ROUTER);
+    start(&world, &server_machine, 3, "lnet.networks=tcp1 lnet.routes=\"tcp 10.2.0.1@tcp1\"");
+    // They do not check the router, so that they know of it what it tells.
+    let line = "lnet.networks=tcp lnet.routes=\"tcp1 10.1.0.1@tcp\" lnet.alive_router_check_interval=0";
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|index| {
+            let machine = world.node();
+            let address = format!("10.1.{}.{}/16", 1 + index / 200, 1 + index % 200);
+            machine.plug("eth0", &near, &address, NicModel::default());
+            start(&world, &machine, 10 + index as u64, line)
+        })
+        .collect();
+    world.run_for(Duration::from_secs(1));
+    let slowest = Rc::new(Cell::new(Duration::ZERO));
+    for client in &clients {
+        let (client, handle, slowest) = (client.clone(), world.handle(), slowest.clone());
+        world.handle().spawn("pings", async move {
+            let to = ProcessId::lustre("10.2.0.2@tcp1".parse().unwrap());
+            for round in 0..10 {
+                let began = handle.now();
+                client.lnet().ping(to, Duration::from_secs(10)).await.unwrap();
+                // The first one connects.
+                if round > 0 {
+                    slowest.set(slowest.get().max(handle.now() - began));
+                }
+                handle.sleep(Duration::from_millis(100)).await;
+            }
+        });
+    }
+    world.run_for(Duration::from_secs(5));
+    let contacts = router.lnet().contacts();
+    // The server checks the router, and has spoken first.
+    assert_eq!((contacts.told, contacts.spoke_first), (CLIENTS as u64, 1), "{contacts:?}");
+    assert!(slowest.get() < Duration::from_millis(50), "{:?}", slowest.get());
+    assert_eq!(router.lnet().statistics().route_count, 2 * 10 * CLIENTS as u64);
+    assert!(clients.iter().all(|client| client.lnet().peers().iter().any(|peer| peer.multi_rail)));
+}

@@ -10,7 +10,7 @@
 //! 2. **Blocks are allocated unwritten** and marked as written when their content has arrived: a power cut never shows
 //!    what was there before, and no commit waits for other people's data.
 //! 3. **Nothing is cut under a write that is on its way** ([`Data::quiet`]), and nothing that was read before a cut
-//!    comes into the cache after it (the epoch of a file).
+//!    comes into the cache after it: a read under way that it concerns is spoiled, and done again.
 //! 4. **A failed write costs its file**: what did not arrive is dropped, the next commit of the file says so, and the
 //!    write verifier changes, which makes NFS clients send again what they did not see committed.
 

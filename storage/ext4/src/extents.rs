@@ -1,7 +1,8 @@
 //! Extents: which blocks hold a file's content (Linux `Documentation/filesystems/ext4/ifork.rst`).
 //!
 //! The root of the tree lies in the inode, whose record the caller of all functions here writes back. All nodes of a
-//! way down are checked as they are read: depths, counts, and that blocks are the filesystem's to give.
+//! way down are checked: depths, counts, and that entries are where the way says; the order of a node's entries when it
+//! is first used; and each extent that is used, that its blocks are the filesystem's to give.
 
 mod insert;
 mod remove;
@@ -82,11 +83,15 @@ impl Extent {
         self.logical.saturating_add(self.len)
     }
 
+    /// Most blocks of one such.
+    fn longest(&self) -> u32 {
+        if self.unwritten { LONGEST - 1 } else { LONGEST }
+    }
+
     /// The two as one, if they lie behind each other and fit.
     fn joined(&self, next: &Extent) -> Option<Extent> {
-        let most = if self.unwritten { LONGEST - 1 } else { LONGEST };
         let behind = self.end() == next.logical && self.block + u64::from(self.len) == next.block;
-        let fits = self.unwritten == next.unwritten && self.len + next.len <= most;
+        let fits = self.unwritten == next.unwritten && self.len + next.len <= self.longest();
         (behind && fits).then_some(Extent { len: self.len + next.len, ..*self })
     }
 }
@@ -104,7 +109,8 @@ impl Engine {
     pub fn map(&mut self, inode: &Inode, logical: u32) -> Result<Mapping, Halt> {
         let path = self.descend(inode, logical)?;
         let leaf = path.leaf();
-        let hole = Mapping::Hole(path.end - logical);
+        // There is no last block of all to ask for: nobody must loop there.
+        let hole = Mapping::Hole((path.end - logical).max(1));
         let Some(at) = leaf.at else { return Ok(hole) };
         let extent = self.extent(inode, leaf.block, at)?;
         if logical >= extent.end() {
@@ -124,8 +130,11 @@ impl Engine {
         let leaf = path.leaf();
         if let Some(at) = leaf.at {
             let extent = self.extent(inode, leaf.block, at)?;
-            let distance = logical.saturating_sub(extent.logical);
-            return Ok(extent.block + u64::from(distance));
+            let distance = u64::from(logical.saturating_sub(extent.logical));
+            let goal = extent.block + distance;
+            // Far into a sparse file there may be no such block.
+            let near = (extent.block + u64::from(extent.len)).min(self.geometry.blocks - 1);
+            return Ok(if self.geometry.holds(goal, 1) { goal } else { near });
         }
         let group = self.geometry.locate_inode(inode.ino).map_or(0, |(group, _)| group);
         Ok(self.geometry.group_start(group))

@@ -64,6 +64,8 @@ pub struct Geometry {
     pub reserved_descriptor_blocks: u32,
     /// Superblock copies are in groups 0, 1 and powers of 3, 5 and 7 only (feature sparse_super).
     pub sparse_super: bool,
+    /// Superblock copies are in these groups only, 0 for none (feature sparse_super2, `s_backup_bgs`).
+    pub backup_groups: Option<[u32; 2]>,
 }
 
 impl Geometry {
@@ -102,6 +104,32 @@ impl Geometry {
     pub fn descriptor_place(&self, group: u32) -> (BlockNr, usize) {
         let byte = group as usize * self.descriptor_size;
         (self.first_data_block + 1 + (byte / self.block_size) as u64, byte % self.block_size)
+    }
+
+    /// True for groups that begin with a superblock, the first one or a copy, and group descriptors.
+    pub fn has_superblock(&self, group: u32) -> bool {
+        let is_power = |base: u32| {
+            let mut power = base;
+            while power < group {
+                power = power.saturating_mul(base);
+            }
+            power == group
+        };
+        match self.backup_groups {
+            Some(groups) => group == 0 || groups.contains(&group),
+            None => !self.sparse_super || group <= 1 || is_power(3) || is_power(5) || is_power(7),
+        }
+    }
+
+    /// True when bitmaps and inode tables may never have been written: descriptors have checksums that vouch for their
+    /// flags (features metadata_csum and uninit_bg). Without, those flags mean nothing.
+    pub fn is_lazy(&self) -> bool {
+        self.checksum_seed.is_some() || self.descriptor_crc16
+    }
+
+    /// Blocks of a group's inode table.
+    pub fn inode_table_blocks(&self) -> u32 {
+        (self.inodes_per_group as usize * self.inode_size).div_ceil(self.block_size) as u32
     }
 
     /// Block and byte of the primary superblock.

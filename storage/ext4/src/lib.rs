@@ -12,9 +12,9 @@
 
 extern crate alloc;
 
+mod data;
 #[cfg(any(test, feature = "dev"))]
 pub mod dev;
-mod data;
 pub mod directory;
 pub mod engine;
 mod error;

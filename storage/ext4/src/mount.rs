@@ -101,13 +101,19 @@ pub async fn mount(
         log = Some(Log::new(journal, places, superblock.geometry.block_size, next.max(1)));
     }
     let next = log.as_ref().map_or(1, |log: &Log| log.tail.1);
+    let journal_runs: Vec<_> =
+        log.iter().flat_map(Log::places).map(|place| (place.block, place.count)).collect();
     let mut engine = new_engine(&superblock, Journal::new(log, next));
     engine.read_only = read_only;
+    for (block, count) in journal_runs {
+        engine.allocator.add_system(block, count);
+    }
     engine.was_clean = superblock.was_clean;
     run(&io, &mut engine, "group descriptors", Engine::count_descriptors).await?;
     run(&io, &mut engine, "superblock", |engine| {
         let (block, _) = engine.geometry.superblock_place();
-        engine.read(block, Kind::Superblock).map(|_| ())
+        engine.read(block, Kind::Superblock)?;
+        engine.note_stamp()
     })
     .await?;
     let shared = Shared::new(engine, io, handle.clone());

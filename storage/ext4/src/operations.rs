@@ -14,8 +14,8 @@ mod names;
 mod rename;
 
 pub use attributes::{Set, max_file_size};
-pub(crate) use content::Prepared;
 pub use content::Let;
+pub(crate) use content::Prepared;
 pub use names::{Gone, STEP, bury};
 
 use crate::data::Data;
@@ -28,9 +28,7 @@ use crate::state::STATE_DIR;
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use keelson_exec::sync::Semaphore;
-use keelson_volume::{
-    Attributes, Change, DeviceNumber, FileId, FileType, SetTime, Time, VolumeError,
-};
+use keelson_volume::{Attributes, Change, DeviceNumber, FileId, FileType, SetTime, Time, VolumeError};
 
 /// Most links of an object (Linux `EXT4_LINK_MAX`).
 pub const MAX_LINKS: u16 = 65_000;
@@ -269,8 +267,7 @@ impl Context {
                 if is_hidden(dir.ino, name) {
                     return Err(Halt::Fail(VolumeError::NotFound));
                 }
-                let (ino, _) =
-                    engine.dir_lookup(&dir, name)?.ok_or(Halt::Fail(VolumeError::NotFound))?;
+                let (ino, _) = engine.dir_lookup(&dir, name)?.ok_or(Halt::Fail(VolumeError::NotFound))?;
                 self.named(engine, ino)?
             }
         };

@@ -192,7 +192,11 @@ impl Context {
             self.free_step(engine, &mut inode)?
         } else if inode.file_type() == Some(FileType::Regular) && inode.flags & EXTENTS != 0 {
             let from = inode.size.div_ceil(engine.geometry.block_size as u64);
-            engine.remove_from(&mut inode, u32::try_from(from).unwrap_or(u32::MAX), crate::operations::STEP)?
+            engine.remove_from(
+                &mut inode,
+                u32::try_from(from).unwrap_or(u32::MAX),
+                crate::operations::STEP,
+            )?
         } else {
             true
         };

@@ -215,7 +215,14 @@ impl Shared {
             let data = match self.io.read(blocks.start, (blocks.end - blocks.start) as usize).await {
                 Ok(data) => data,
                 Err(error) => {
-                    self.engine.borrow_mut().counters.read_errors += 1;
+                    let mut engine = self.engine.borrow_mut();
+                    engine.counters.read_errors += 1;
+                    // A bad sector costs its group only.
+                    match kind {
+                        Kind::BlockBitmap(group) => engine.allocator.avoid_blocks(group),
+                        Kind::InodeBitmap(group) => engine.allocator.avoid_inodes(group),
+                        _ => {}
+                    }
                     log::error!(target: "ext4", "{}: reading {kind:?} in block {block}: {error}", self.io.name());
                     return Err(VolumeError::Io);
                 }

@@ -1,15 +1,22 @@
 //! Space: which blocks and inodes are free, and who gets them.
 //!
-//! 1. **A group is found in logarithmic time**: the free counts of all groups are kept in trees ([`tree`]). Inside a
-//!    group the search goes word by word over one bitmap.
+//! 1. **A group is found in logarithmic time**: for every group a bound on its longest run, and the count of its free
+//!    inodes, are kept in trees ([`tree`]). Inside a group the search goes word by word over one bitmap; one that finds
+//!    too little lowers the bound, so that nobody searches there in vain again.
 //! 2. **What was freed is held** until its transaction is committed: before that a power cut brings the old owner back.
 //! 3. **Promises are kept.** Data that is written later has its blocks reserved when it is accepted; ordinary requests
 //!    never take those, nor the blocks kept for extent trees, deletions and the administrator.
+//! 4. **A damaged bitmap costs its group, not the filesystem**: it is checked when it is first used, and what it cannot
+//!    be is allocated elsewhere.
 
 mod bitmap;
+mod bitmaps;
 mod blocks;
+mod groups;
 mod inodes;
 mod superblock;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod zones;
 
@@ -17,6 +24,8 @@ use crate::engine::{BlockNr, Engine};
 use crate::halt::Halt;
 use crate::layout::Geometry;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+pub use groups::Free;
 use keelson_volume::VolumeError;
 use tree::FreeTree;
 pub use zones::Zones;
@@ -41,8 +50,14 @@ pub struct Allocator {
     pub use_reserve: bool,
     /// Freed, but not yet for use.
     held: BTreeMap<BlockNr, u32>,
-    group_blocks: FreeTree,
+    groups: Vec<Free>,
+    /// No run of the group is longer. A hint: not undone with an operation, and never too low.
+    group_runs: FreeTree,
     group_inodes: FreeTree,
+    first_block: BlockNr,
+    blocks_per_group: u32,
+    /// Groups whose descriptors were read.
+    counted_groups: u32,
     zones: Zones,
     /// Group for the next directory below the root.
     next_directory_group: u32,
@@ -59,7 +74,11 @@ impl Allocator {
             reserve: (geometry.blocks / 50).min(RESERVE),
             use_reserve: false,
             held: BTreeMap::new(),
-            group_blocks: FreeTree::new(geometry.groups),
+            groups: alloc::vec![Free::default(); geometry.groups as usize],
+            group_runs: FreeTree::new(geometry.groups),
+            first_block: geometry.first_data_block,
+            blocks_per_group: geometry.blocks_per_group,
+            counted_groups: 0,
             group_inodes: FreeTree::new(geometry.groups),
             zones: Zones::default(),
             next_directory_group: 0,
@@ -99,36 +118,6 @@ impl Allocator {
         self.promised = self.promised.saturating_sub(blocks);
     }
 
-    /// Counts free blocks and inodes of a group.
-    pub fn count(&mut self, group: u32, blocks: i64, inodes: i64) {
-        self.free_blocks = self.free_blocks.saturating_add_signed(blocks);
-        self.free_inodes = self.free_inodes.saturating_add_signed(inodes);
-        self.group_blocks.add(group, blocks);
-        self.group_inodes.add(group, inodes);
-    }
-
-    /// Blocks that the running transaction freed: not to be used before it is committed.
-    pub fn hold(&mut self, start: BlockNr, count: u32) {
-        self.held.insert(start, count);
-    }
-
-    /// What [`Allocator::hold`] was told is free for use: its transaction is committed.
-    pub fn release(&mut self, start: BlockNr, _count: u32) {
-        self.held.remove(&start);
-    }
-
-    /// The end of the held run that a block is in.
-    fn held_until(&self, block: BlockNr) -> Option<BlockNr> {
-        let (&start, &count) = self.held.range(..=block).next_back()?;
-        let end = start + u64::from(count);
-        (block < end).then_some(end)
-    }
-
-    /// The start of the first held run in a range.
-    fn next_held(&self, from: BlockNr, to: BlockNr) -> Option<BlockNr> {
-        self.held.range(from..to).next().map(|(&start, _)| start)
-    }
-
     /// What belongs to the filesystem itself: superblocks, descriptors, bitmaps, inode tables, the journal.
     pub fn is_system(&self, start: BlockNr, count: u32) -> bool {
         self.zones.overlaps(start, u64::from(count))
@@ -143,6 +132,7 @@ impl Allocator {
 impl Engine {
     /// No space. A commit may release some, if any is held.
     fn no_space(&mut self) -> Halt {
+        self.counters.no_space += 1;
         if self.allocator.held.is_empty() { Halt::Fail(VolumeError::NoSpace) } else { Halt::Crowded }
     }
 }

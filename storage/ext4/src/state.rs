@@ -133,12 +133,7 @@ impl Context {
     }
 
     /// Operation: lets the content in, also when there is no space for others.
-    fn let_state_in(
-        &self,
-        engine: &mut Engine,
-        ino: Ino,
-        length: usize,
-    ) -> Result<Vec<Range<u32>>, Halt> {
+    fn let_state_in(&self, engine: &mut Engine, ino: Ino, length: usize) -> Result<Vec<Range<u32>>, Halt> {
         engine.allocator.use_reserve = true;
         let mut inode = engine.inode(ino)?;
         let Prepared::Homeless(homeless, count) = self.prepare(engine, &inode, 0..length as u64)? else {

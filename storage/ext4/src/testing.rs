@@ -1,7 +1,7 @@
 //! For the unit tests of this crate: operations on an image in memory, without journal, tasks or waiting.
 
 use crate::dev::{Scratch, e2fsck, mke2fs};
-use crate::engine::{BlockNr, Engine, Kind, seal};
+use crate::engine::{BlockNr, Engine, Ino, Kind, seal};
 use crate::halt::Halt;
 use crate::journal::Journal;
 use crate::layout::superblock::{self, Superblock};
@@ -10,6 +10,18 @@ use std::fs;
 
 /// Blocks that an operation may lack before something must be wrong.
 const MISSES: usize = 100_000;
+
+/// A filesystem with one empty file in it, and the file's inode.
+pub fn with_file(mebibytes: u64, arguments: &[&str]) -> (Bench, Ino) {
+    let tree = std::env::temp_dir().join(format!("keelson-file-{}", std::process::id()));
+    fs::create_dir_all(&tree).expect("make a directory");
+    fs::write(tree.join("file"), "").expect("make a file");
+    let name = tree.to_str().expect("a name in UTF-8").to_string();
+    let mut all = vec!["-d", &name];
+    all.extend(arguments);
+    let image = fs::read(mke2fs(mebibytes, &all).path()).expect("read the image");
+    (Bench::open(image), 12)
+}
 
 /// An engine and the disk below it.
 pub struct Bench {
@@ -30,14 +42,19 @@ impl Bench {
 
     /// The filesystem in an image.
     pub fn open(image: Vec<u8>) -> Bench {
+        Bench::try_open(image).expect("read the group descriptors")
+    }
+
+    /// The filesystem in an image whose descriptors may be damaged.
+    pub fn try_open(image: Vec<u8>) -> Option<Bench> {
         let start = superblock::POSITION as usize;
         let raw = image[start..start + superblock::LENGTH].try_into().expect("a superblock's length");
         let superblock = Superblock::parse(raw, image.len() as u64).expect("a good superblock");
         let mut engine = Engine::new(superblock.geometry, 64 << 20, Journal::for_tests(), 1000);
         engine.now = Time { seconds: 1_767_225_600, nanos: 0 };
         let mut bench = Bench { engine, image, misses: 0 };
-        bench.run(Engine::count_descriptors).expect("read the group descriptors");
-        bench
+        bench.run(Engine::count_descriptors).ok()?;
+        Some(bench)
     }
 
     /// Runs an operation as its driver does: what it lacks is read, and it starts again.

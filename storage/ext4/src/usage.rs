@@ -4,17 +4,37 @@
 //! that did not find them stored, inode after inode; what has been counted follows every change from then on.
 
 use crate::engine::cache::NumberMap;
-use crate::engine::{Engine, Ino};
+use crate::engine::{Engine, Ino, Kind};
 use crate::halt::Halt;
 use crate::layout::bytes::u32_at;
 use crate::layout::checksum::crc32c;
 use crate::layout::descriptor::INODE_UNINIT;
+use crate::layout::superblock::LENGTH;
 use alloc::vec::Vec;
 
 /// What a stored table begins with, and its version.
-const MAGIC: &[u8; 8] = b"KUSAGE1\0";
+const MAGIC: &[u8; 8] = b"KUSAGE2\0";
 /// Bytes of an owner in it.
 const ROW: usize = 24;
+
+/// Bytes in front of them.
+const HEAD: usize = 28;
+
+/// What changes in the superblock when somebody else mounts or repairs the filesystem: `s_mtime`, `s_mnt_count` and
+/// `s_lastcheck`. Sums that were stored before that are worth nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp([u8; 12]);
+
+impl Stamp {
+    /// Of a superblock.
+    fn of(raw: &[u8]) -> Stamp {
+        let mut stamp = [0; 12];
+        stamp[..4].copy_from_slice(&raw[0x2c..0x30]);
+        stamp[4..6].copy_from_slice(&raw[0x34..0x36]);
+        stamp[8..].copy_from_slice(&raw[0x40..0x44]);
+        Stamp(stamp)
+    }
+}
 
 /// What an owner or group uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,9 +46,14 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, sectors: i64, inodes: i64) {
-        self.sectors = self.sectors.saturating_add_signed(sectors);
-        self.inodes = self.inodes.saturating_add_signed(inodes);
+    /// Changes what `id` has in a map. Who has nothing is not in it: owners come and go.
+    fn add(map: &mut NumberMap<u32, Amount>, id: u32, sectors: i64, inodes: i64) {
+        let amount = map.entry(id).or_default();
+        amount.sectors = amount.sectors.saturating_add_signed(sectors);
+        amount.inodes = amount.inodes.saturating_add_signed(inodes);
+        if *amount == Amount::default() {
+            map.remove(&id);
+        }
     }
 }
 
@@ -39,14 +64,16 @@ pub struct Usage {
     groups: NumberMap<u32, Amount>,
     /// Inodes up to this one are counted.
     counted: Ino,
+    /// As the superblock was when it was mounted.
+    found: Stamp,
 }
 
 impl Usage {
     /// Adds to what an inode's owner and group use, if it is one of those counted.
     pub fn charge(&mut self, ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64) {
         if ino <= self.counted {
-            self.users.entry(uid).or_default().add(sectors, inodes);
-            self.groups.entry(gid).or_default().add(sectors, inodes);
+            Amount::add(&mut self.users, uid, sectors, inodes);
+            Amount::add(&mut self.groups, gid, sectors, inodes);
         }
     }
 
@@ -60,14 +87,14 @@ impl Usage {
         self.groups.get(&gid).copied().unwrap_or_default()
     }
 
-    /// As a file; `None` when not everything is counted or it would be longer than `most` bytes.
-    pub fn encode(&self, inodes: Ino, most: usize) -> Option<Vec<u8>> {
-        let length = 20 + (self.users.len() + self.groups.len()) * ROW;
-        if self.counted < inodes || length > most {
+    fn encode(&self, stamp: Stamp, most: usize) -> Option<Vec<u8>> {
+        let length = HEAD + (self.users.len() + self.groups.len()) * ROW + 4;
+        if length > most {
             return None;
         }
         let mut raw = Vec::with_capacity(length);
         raw.extend_from_slice(MAGIC);
+        raw.extend_from_slice(&stamp.0);
         raw.extend_from_slice(&(self.users.len() as u32).to_le_bytes());
         raw.extend_from_slice(&(self.groups.len() as u32).to_le_bytes());
         for (id, amount) in self.users.iter().chain(&self.groups) {
@@ -81,19 +108,18 @@ impl Usage {
         Some(raw)
     }
 
-    /// From a file that was written when all `inodes` were counted; `None` when it is not what was written.
-    pub fn decode(raw: &[u8], inodes: Ino) -> Option<Usage> {
+    fn decode(raw: &[u8], stamp: Stamp, inodes: Ino) -> Option<Usage> {
         let (content, sum) = raw.split_at_checked(raw.len().checked_sub(4)?)?;
-        if content.len() < 16 || !content.starts_with(MAGIC) || crc32c(!0, content) != u32_at(sum, 0) {
+        let (head, rows) = content.split_at_checked(HEAD)?;
+        if !head.starts_with(MAGIC) || crc32c(!0, content) != u32_at(sum, 0) || head[8..20] != stamp.0 {
             return None;
         }
-        let (users, groups) = (u32_at(content, 8) as usize, u32_at(content, 12) as usize);
-        let rows = &content[16..];
+        let (users, groups) = (u32_at(head, 20) as usize, u32_at(head, 24) as usize);
         if rows.len() % ROW != 0 || Some(rows.len() / ROW) != users.checked_add(groups) {
             return None;
         }
         let number = |row: &[u8], at| u64::from(u32_at(row, at)) | u64::from(u32_at(row, at + 4)) << 32;
-        let mut usage = Usage { counted: inodes, ..Usage::default() };
+        let mut usage = Usage { counted: inodes, found: stamp, ..Usage::default() };
         for (index, row) in rows.chunks_exact(ROW).enumerate() {
             let amount = Amount { sectors: number(row, 8), inodes: number(row, 16) };
             let map = if index < users { &mut usage.users } else { &mut usage.groups };
@@ -104,6 +130,32 @@ impl Usage {
 }
 
 impl Engine {
+    /// Notes what the superblock says before this mount changes it.
+    pub(crate) fn note_stamp(&mut self) -> Result<(), Halt> {
+        self.usage.found = self.stamp()?;
+        Ok(())
+    }
+
+    fn stamp(&mut self) -> Result<Stamp, Halt> {
+        let (block, offset) = self.geometry.superblock_place();
+        Ok(Stamp::of(&self.read(block, Kind::Superblock)?[offset..offset + LENGTH]))
+    }
+
+    /// The sums as a file, for the next mount. `None` when not everything is counted or it would be longer than `most`
+    /// bytes.
+    pub fn encode_usage(&mut self, most: usize) -> Result<Option<Vec<u8>>, Halt> {
+        if !self.is_usage_known() {
+            return Ok(None);
+        }
+        let stamp = self.stamp()?;
+        Ok(self.usage.encode(stamp, most))
+    }
+
+    /// The sums that a file says, if it is whole and nobody else mounted or repaired the filesystem since it was written.
+    pub fn decode_usage(&self, raw: &[u8]) -> Option<Usage> {
+        Usage::decode(raw, self.usage.found, self.geometry.inodes)
+    }
+
     /// True when the sums are whole.
     pub fn is_usage_known(&self) -> bool {
         self.usage.counted >= self.geometry.inodes
@@ -124,7 +176,7 @@ impl Engine {
             return Ok(self.is_usage_known());
         }
         let together = (self.geometry.block_size / self.geometry.inode_size) as u32;
-        let last = (first + together - 1).min(end_of_group);
+        let last = first.saturating_add(together - 1).min(end_of_group);
         let mut found = Vec::with_capacity(together as usize);
         for ino in first..=last {
             // Reserved inodes are the filesystem's own, the root directory is not.
@@ -142,26 +194,4 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Usage;
-    use crate::testing::Bench;
-
-    #[test]
-    fn counted_stored_and_read_back() {
-        let mut bench = Bench::new(16, &["-E", "root_owner=7:8"]);
-        while !bench.run(|engine| engine.count_usage()).expect("count") {}
-        let usage = &bench.engine.usage;
-        // The root directory, of which mke2fs makes one block, and lost+found, which root owns.
-        assert_eq!((usage.of_user(7).inodes, usage.of_group(8).inodes), (1, 1));
-        assert!(usage.of_user(7).sectors >= 2 && usage.of_user(0).inodes == 1);
-        let inodes = bench.engine.geometry.inodes;
-        let raw = usage.encode(inodes, 1000).expect("everything is counted");
-        let read = Usage::decode(&raw, inodes).expect("what was written");
-        assert_eq!(read.of_user(7), usage.of_user(7));
-        for at in 0..raw.len() {
-            let mut bad = raw.clone();
-            bad[at] ^= 1;
-            assert!(Usage::decode(&bad, inodes).is_none() && Usage::decode(&raw[..at], inodes).is_none());
-        }
-    }
-}
+mod tests;

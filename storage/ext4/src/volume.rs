@@ -9,7 +9,7 @@ use crate::operations::{Context, Let, Set, max_file_size};
 use crate::orphans::Reaper;
 use crate::state;
 use crate::stats::{CacheCounters, Counters};
-use crate::usage::{Amount, Usage};
+use crate::usage::Amount;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -181,7 +181,16 @@ impl Ext4Volume {
         let last = shared.last_change();
         shared.commit_through(last).await?;
         // What overwrote blocks may be newer than the last transaction.
-        shared.io.flush().await.map_err(|_| VolumeError::Io)
+        self.flush().await
+    }
+
+    /// Makes safe what the device has. If it cannot, data that nobody committed may be gone.
+    async fn flush(&self) -> Result<(), VolumeError> {
+        let flushed = self.context.shared.io.flush().await;
+        flushed.map_err(|_| {
+            self.context.data.note_failed_flush();
+            VolumeError::Io
+        })
     }
 
     async fn operate<T>(
@@ -345,7 +354,7 @@ impl Volume for Ext4Volume {
         let mut result = shared.commit_through(last).await;
         // A transaction that was on its way already may have had its flush before the data came.
         if needs_flush && result.is_ok() && !is_open {
-            result = shared.io.flush().await.map_err(|_| VolumeError::Io);
+            result = self.flush().await;
         }
         if needs_flush && result.is_err() {
             data.put_needs_flush(ino);
@@ -442,9 +451,9 @@ impl Volume for Ext4Volume {
 impl Context {
     /// Takes over the sums that the last unmounting left.
     async fn restore_usage(&self) {
-        let inodes = self.shared.engine.borrow().geometry.inodes;
         let Ok(Some(raw)) = self.read_state(USAGE).await else { return };
-        let Some(usage) = Usage::decode(&raw, inodes) else { return };
+        let decoded = self.shared.engine.borrow().decode_usage(&raw);
+        let Some(usage) = decoded else { return };
         // From here on they are wrong on the disk: changes go on.
         match self.write_state(USAGE, b"").await {
             Ok(()) => self.shared.engine.borrow_mut().usage = usage,
@@ -456,9 +465,8 @@ impl Context {
     /// Leaves the sums for the next mount.
     async fn store_usage(&self) {
         // Writing them changes them: by the file itself, which is there already when they are taken.
-        let inodes = self.shared.engine.borrow().geometry.inodes;
-        let encoded = self.shared.engine.borrow().usage.encode(inodes, state::LIMIT);
-        let Some(raw) = encoded else { return };
+        let encoded = self.shared.look(|engine| engine.encode_usage(state::LIMIT)).await;
+        let Ok(Some(raw)) = encoded else { return };
         if let Err(error) = self.write_state(USAGE, &raw).await {
             log::warn!(target: "ext4", "space by owner could not be stored: {error}");
         }

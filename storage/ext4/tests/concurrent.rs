@@ -6,9 +6,7 @@ use common::{Mounted, check_listing, mount, mount_on, new, run};
 use keelson_ext4::Options;
 use keelson_ext4::dev::{Host, Scratch, Seed, SimDisk, SlowDisk, e2fsck, log_to_stderr, mke2fs};
 use keelson_hal::{BlockOp, Entropy};
-use keelson_volume::{
-    ClearSetid, FileId, ObjectKind, SetAttributes, Volume, VolumeError,
-};
+use keelson_volume::{ClearSetid, FileId, ObjectKind, SetAttributes, Volume, VolumeError};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
@@ -118,10 +116,7 @@ impl Own {
     async fn rename(&mut self, volume: &Mounted) {
         let Some((name, _)) = self.any() else { return };
         let other = format!("file {}", self.below(30));
-        volume
-            .rename(self.dir, name.as_bytes(), self.dir, other.as_bytes())
-            .await
-            .expect("rename");
+        volume.rename(self.dir, name.as_bytes(), self.dir, other.as_bytes()).await.expect("rename");
         if name != other {
             let moved = self.files.remove(&name).expect("a known file");
             self.files.insert(other, moved);
@@ -251,10 +246,20 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
             done.set(done.get() + 1);
         });
     }
-    // Clients that go away in the middle of whatever they asked for.
+    // Everything is written back all the time, under the hands of those who change it.
     {
         let (volume, done, handle) = (volume.clone(), done.clone(), host.handle());
-        let random = Seed::new(seed + 77);
+        host.handle().spawn("sync", async move {
+            while done.get() < TASKS {
+                volume.sync().await.expect("sync");
+                handle.sleep(Duration::from_micros(500)).await;
+            }
+        });
+    }
+    // Clients that go away in the middle of whatever they asked for.
+    for rude in 0..3 {
+        let (volume, done, handle) = (volume.clone(), done.clone(), host.handle());
+        let random = Seed::new(seed + 77 + rude);
         host.handle().spawn("rude", async move {
             while done.get() < TASKS {
                 let span = Duration::from_micros(random.below(4000));
@@ -278,12 +283,16 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
                         }
                         _ => {
                             let mut buffer = vec![0; 200_000];
-                            volume.read(found, 0, &mut buffer).await.map(drop)
+                            let length = volume.read(found, 0, &mut buffer).await?;
+                            let own = buffer[..length].iter().all(|&byte| byte <= 1);
+                            assert!(own, "a file has content of others");
+                            Ok(())
                         }
                     }
                 };
-                if let Ok(result) = handle.timeout(span, work).await {
-                    result.expect("a rude client's work");
+                if let Ok(Err(error)) = handle.timeout(span, work).await {
+                    let expected = [VolumeError::Stale, VolumeError::NotFound, VolumeError::Exists];
+                    assert!(expected.contains(&error), "a rude client's work: {error}");
                 }
                 handle.sleep(Duration::from_micros(100)).await;
             }
@@ -300,6 +309,8 @@ fn check(seed: u64, steps: usize, arguments: &[&str], options: Options) {
         own.check(&volume);
     }
     check_listing(&volume, shared);
+    assert_eq!(volume.counters().damaged, 0);
+    assert_eq!(volume.cache_counters().data.write_errors, 0);
     run(volume.unmount()).expect("unmount");
     drop(volume);
     check_image(&disk.image());
@@ -337,7 +348,8 @@ fn failing_writes_are_told_to_whom_they_concern() {
     let mut lost = 0;
     for round in 0..60 {
         let name = format!("file {round}");
-        let id = run(volume.create(root, name.as_bytes(), new(ObjectKind::Regular))).expect("create").object.id;
+        let id =
+            run(volume.create(root, name.as_bytes(), new(ObjectKind::Regular))).expect("create").object.id;
         run(volume.commit(root)).expect("commit");
         let content: Vec<u8> = (0..1 + random.below(300_000)).map(|n| (n ^ round) as u8).collect();
         run(volume.write(id, 0, &content, ClearSetid::No)).expect("write");

@@ -6,9 +6,7 @@ use common::{Mounted, check_listing, mount, new, run};
 use keelson_ext4::Options;
 use keelson_ext4::dev::{FileDisk, Seed, e2fsck, log_to_stderr, mke2fs};
 use keelson_hal::Entropy;
-use keelson_volume::{
-    ClearSetid, FileId, FileType, ObjectKind, SetAttributes, Volume, VolumeError,
-};
+use keelson_volume::{ClearSetid, FileId, FileType, ObjectKind, SetAttributes, Volume, VolumeError};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 

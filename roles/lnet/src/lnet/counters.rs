@@ -1,7 +1,7 @@
 //! Counters: cells that one core adds to.
 
 use super::health::HealthError;
-use super::show::{ByType, DropReasons, StatisticsStatus, TrafficStatus};
+use super::show::{ByType, ContactStatus, DropReasons, StatisticsStatus, TrafficStatus};
 use core::cell::Cell;
 use keelson_lnet_wire::message::Kind;
 
@@ -104,6 +104,18 @@ pub(crate) struct Drops {
     pub not_expressible: Count,
 }
 
+/// What became of neighbours that made contact; see [`ContactStatus`].
+#[derive(Default)]
+pub(crate) struct ContactCounts {
+    pub made: Count,
+    pub spoke_first: Count,
+    pub told: Count,
+    pub without_discovery: Count,
+    pub failed: Count,
+    pub gone: Count,
+    pub left_out: Count,
+}
+
 /// Counters of the node (LNet specification section 6.6).
 #[derive(Default)]
 pub(crate) struct Statistics {
@@ -116,6 +128,7 @@ pub(crate) struct Statistics {
     pub routed: Volume,
     pub dropped: Volume,
     pub drops: Drops,
+    pub contacts: ContactCounts,
     pub response_timeout: Count,
     pub local_interrupt: Count,
     pub local_dropped: Count,
@@ -191,6 +204,19 @@ impl Statistics {
         }
     }
 
+    pub fn contact_status(&self) -> ContactStatus {
+        let contacts = &self.contacts;
+        ContactStatus {
+            made: contacts.made.get(),
+            spoke_first: contacts.spoke_first.get(),
+            told: contacts.told.get(),
+            without_discovery: contacts.without_discovery.get(),
+            failed: contacts.failed.get(),
+            gone: contacts.gone.get(),
+            left_out: contacts.left_out.get(),
+        }
+    }
+
     /// Back to zero, but for what is in memory: writing to the file `stats` does this.
     pub fn clear(&self) {
         self.in_memory_max.set(self.in_memory.get());
@@ -198,7 +224,7 @@ impl Statistics {
             volume.count.clear();
             volume.length.clear();
         }
-        let drops = &self.drops;
+        let (drops, contacts) = (&self.drops, &self.contacts);
         for count in [
             &drops.misdirected,
             &drops.not_routing,
@@ -211,6 +237,13 @@ impl Statistics {
             &drops.next_hop_dead,
             &drops.send_failed,
             &drops.not_expressible,
+            &contacts.made,
+            &contacts.spoke_first,
+            &contacts.told,
+            &contacts.without_discovery,
+            &contacts.failed,
+            &contacts.gone,
+            &contacts.left_out,
             &self.response_timeout,
         ] {
             count.clear();

@@ -87,6 +87,7 @@ impl Lnet {
             RoutingState::Stopping => "routing is stopping: peers turn to other routers as they learn of it",
         });
         self.info_changed(Change::Contents);
+        self.queue_contacts();
         if state == RoutingState::Disabled {
             self.books.pools.stir();
         }

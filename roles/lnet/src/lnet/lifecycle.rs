@@ -96,6 +96,7 @@ impl Lnet {
         spawn("lnet-delay", Box::pin(me.clone().release_delayed()));
         spawn("lnet-checker", Box::pin(me.clone().check_for_ever()));
         spawn("lnet-pusher", Box::pin(me.clone().push_for_ever()));
+        spawn("lnet-contacts", Box::pin(me.clone().introduce_for_ever()));
         spawn("lnet-trim", Box::pin(me.trim_for_ever()));
         self.info_changed(Change::Contents);
     }
@@ -226,6 +227,7 @@ impl Lnet {
         self.routes.borrow_mut().remove(|_| true);
         self.remove_nis(|_| true);
         self.faults.clear_held();
+        self.contacts.clear();
         let to_self = core::mem::take(&mut *self.to_self.borrow_mut());
         drop(to_self);
         self.nodes.borrow_mut().clear();
@@ -254,6 +256,7 @@ impl Lnet {
         }
         if before.discovery != after.discovery {
             self.info_changed(Change::Contents);
+            self.queue_contacts();
         }
         if before.alive_router_check_interval != after.alive_router_check_interval {
             self.check_gateways.notify();

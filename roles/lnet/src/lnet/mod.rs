@@ -11,6 +11,7 @@
 //!   credits, pools, tag    what a message may occupy, and gives back when it is dropped
 //!   ni, peer               interfaces and neighbours
 //!   configured             peers by name
+//!   contact                telling neighbours what this router is
 //!   fault                  messages lost or delayed on purpose
 //!   lifecycle, forwarding  up, down, interfaces, drain
 //!   show, snapshot         all of it as plain data
@@ -30,6 +31,7 @@
 
 mod config;
 mod configured;
+mod contact;
 mod counters;
 mod credits;
 mod fault;
@@ -147,6 +149,7 @@ pub struct Lnet {
     to_self: RefCell<VecDeque<Message>>,
     to_self_ready: Notify,
     push_wanted: Notify,
+    contacts: contact::Contacts,
     check_gateways: Notify,
     tasks: RefCell<Vec<TaskHandle>>,
 }
@@ -187,6 +190,7 @@ impl Lnet {
             to_self: RefCell::new(VecDeque::new()),
             to_self_ready: Notify::new(),
             push_wanted: Notify::new(),
+            contacts: contact::Contacts::default(),
             check_gateways: Notify::new(),
             tasks: RefCell::new(Vec::new()),
             lnd: OnceCell::new(),

@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use keelson_hal::Entropy;
+use keelson_hal::{Entropy, Instant};
 use keelson_lnet_wire::nid::Nid;
 use keelson_net::hash::{Key, KeyedMap};
 
@@ -18,6 +18,8 @@ pub(crate) struct Node {
     pub state: Cell<u32>,
     /// Generation of our own information that it was pushed last; 0: none.
     pub pushed: Cell<u64>,
+    /// When it last said what it is.
+    pub learnt: Cell<Instant>,
 }
 
 impl Node {
@@ -96,6 +98,7 @@ impl Nodes {
                     nids: RefCell::new(vec![source]),
                     state: Cell::new(0),
                     pushed: Cell::new(0),
+                    learnt: Cell::new(Instant::ZERO),
                 });
                 self.table.insert(source, node.clone());
                 node
@@ -132,6 +135,7 @@ impl Nodes {
             nids: RefCell::default(),
             state: Cell::new(state),
             pushed: Cell::new(0),
+            learnt: Cell::new(Instant::ZERO),
         });
         self.extend(&node, &nids);
     }

@@ -44,6 +44,8 @@ pub struct PeerNi {
     pub(crate) lanes: [Lane; 3],
     /// Whether there is a connection.
     pub(crate) connected: Cell<bool>,
+    /// When it made contact, until it has been told what this router is ([`super::contact`]).
+    pub(crate) contact: Cell<Option<Instant>>,
     dead: Cell<bool>,
     probe_at: Cell<Instant>,
     pub(crate) last_heard: Cell<Option<Instant>>,
@@ -70,6 +72,7 @@ impl PeerNi {
             gates: [Class::Small.router_credits(routed.max(1)), routed.max(1), LOCAL_CREDITS].map(Gate::new),
             lanes: Default::default(),
             connected: Cell::new(false),
+            contact: Cell::new(None),
             dead: Cell::new(false),
             probe_at: Cell::new(Instant::ZERO),
             last_heard: Cell::new(None),

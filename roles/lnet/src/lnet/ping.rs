@@ -150,6 +150,7 @@ impl Lnet {
         };
         let primary = info.primary().filter(|nid| multi_rail && nids.contains(nid)).unwrap_or(source);
         let node = self.nodes.borrow_mut().update(source, primary, &nids, state)?;
+        node.learnt.set(self.handle.now());
         self.gateway_says(source, &node, info);
         if node.listens() && node.pushed.get() != self.own.borrow().generation {
             self.push_wanted.notify();

@@ -12,7 +12,7 @@ use crate::message::Message;
 use crate::portal::Delivery;
 use alloc::rc::Rc;
 use keelson_lnet_wire::message::{Header, Kind, LNET_MTU};
-use keelson_lnet_wire::nid::{NetId, Nid};
+use keelson_lnet_wire::nid::{LUSTRE_PID, NetId, Nid, ProcessId};
 
 /// What is done with a message.
 enum Verdict {
@@ -114,12 +114,15 @@ impl LndUpper for Lnet {
         self.sent(message, result);
     }
 
-    fn peer_up(&self, ni: NiId, nid: Nid) {
-        let Some(peer) = self.peer_at(ni, &nid) else { return };
+    fn peer_up(&self, ni: NiId, who: ProcessId) {
+        let Some(peer) = self.peer_at(ni, &who.nid) else { return };
         peer.connected.set(true);
         peer.revive();
         if peer.routes.get() > 0 {
             self.check_gateways.notify();
+        }
+        if who.pid == LUSTRE_PID {
+            self.made_contact(&peer);
         }
     }
 

@@ -318,6 +318,26 @@ pub struct DropReasons {
     pub not_expressible: u64,
 }
 
+/// What became of the neighbours that made contact with this router, of whom each connects, is asked what it is, and
+/// told that this is a router.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ContactStatus {
+    /// Neighbours that have connected, or were connected to, after being without connection.
+    pub made: u64,
+    /// They had told of themselves before their turn came, as those do that check this router.
+    pub spoke_first: u64,
+    /// They were asked and told.
+    pub told: u64,
+    /// They were asked, and take no part in discovery.
+    pub without_discovery: u64,
+    /// They did not answer in time, or did not acknowledge.
+    pub failed: u64,
+    /// Their connections had ended before their turn came.
+    pub gone: u64,
+    /// There was no room for them.
+    pub left_out: u64,
+}
+
 /// `global show`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GlobalStatus {

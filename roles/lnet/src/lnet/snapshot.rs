@@ -6,9 +6,9 @@ use super::fault::{AddFaultError, FaultRule};
 use super::ni::{Budgets, Ni};
 use super::peer::PeerNi;
 use super::show::{
-    CreditStatus, DropReasons, FaultStatus, GlobalStatus, ModuleStatus, NetStatus, NiStatus, PeerNiState,
-    PeerNiStatus, PeerStatus, RouteStatus, RouterStatus, RoutingState, RoutingStatus, StatisticsStatus,
-    TrafficStatus, TunablesStatus,
+    ContactStatus, CreditStatus, DropReasons, FaultStatus, GlobalStatus, ModuleStatus, NetStatus, NiStatus,
+    PeerNiState, PeerNiStatus, PeerStatus, RouteStatus, RouterStatus, RoutingState, RoutingStatus,
+    StatisticsStatus, TrafficStatus, TunablesStatus,
 };
 use alloc::rc::Rc;
 use alloc::vec;
@@ -184,6 +184,11 @@ impl Lnet {
     /// Why messages were dropped.
     pub fn drops(&self) -> DropReasons {
         self.books.statistics.drop_reasons()
+    }
+
+    /// What became of the neighbours that made contact.
+    pub fn contacts(&self) -> ContactStatus {
+        self.books.statistics.contact_status()
     }
 
     /// Sets the node's counters to zero: writing to the file `stats`.

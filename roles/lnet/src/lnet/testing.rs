@@ -190,6 +190,8 @@ pub struct Bench {
     pub executor: Executor,
     pub lnet: Rc<Lnet>,
     pub lnd: Rc<FakeLnd>,
+    /// Whether those who connect are told what the router is. Off where other messages are counted.
+    pub tells: Cell<bool>,
 }
 
 pub fn nid(text: &str) -> Nid {
@@ -220,7 +222,7 @@ impl Bench {
         *lnd.upper.borrow_mut() = Some(lnet.clone());
         lnet.attach(lnd.clone());
         lnet.start();
-        Bench { clock, executor, lnet, lnd }
+        Bench { clock, executor, lnet, lnd, tells: Cell::new(false) }
     }
 
     pub fn add_net(&self, text: &str) -> NiId {
@@ -256,7 +258,10 @@ impl Bench {
     pub fn connect_from(&self, from: Nid) -> Rc<Connection> {
         let ni = self.lnd.nis.borrow().iter().find(|ni| ni.nid.net() == from.net()).expect("an NI").id;
         let peer = self.lnet.peer(ni, from).expect("the peer is admitted");
-        self.lnet.peer_up(ni, from);
+        self.lnet.peer_up(ni, ProcessId::lustre(from));
+        if !self.tells.get() {
+            self.lnet.contacts.clear();
+        }
         let connection = Rc::new(Connection::default());
         let (lnet, end) = (self.lnet.clone(), connection.clone());
         let task = self.executor.handle().spawn("connection", async move {

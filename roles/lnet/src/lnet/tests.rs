@@ -2,6 +2,7 @@
 
 mod captures;
 mod configured;
+mod contact;
 mod faults;
 mod flow;
 mod forward;

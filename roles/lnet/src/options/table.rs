@@ -42,7 +42,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "lnet.large",
         Kind::Custom { form: "all or NET,...", check: check_large },
         "Networks whose interfaces get their NIDs from IPv6 addresses even if they have IPv4 addresses, as lnetctl \
-         lnet configure --large asks for all of them: lnet.large=tcp1. Peers need Lustre 2.16. Keelson's own.",
+         lnet configure --large asks for all of them; one without waits: lnet.large=tcp1. Peers need Lustre 2.16. \
+         Keelson's own.",
     )
     .owner(LNET),
     OptionSpec::new(

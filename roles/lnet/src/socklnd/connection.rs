@@ -2,7 +2,7 @@
 
 use super::counters::{Counters, add, count};
 use super::courier::Notice;
-use super::peer::{Heard, Origin, Peer};
+use super::peer::{Heard, Origin, Peer, PeerKey};
 use super::signal::Signal;
 use super::transmit::Outgoing;
 use super::{Socklnd, receive, transmit};
@@ -14,6 +14,7 @@ use core::net::SocketAddr;
 use keelson_exec::TaskHandle;
 use keelson_hal::Instant;
 use keelson_lnet_wire::hello::{ConnType, Hello, Version};
+use keelson_lnet_wire::nid::ProcessId;
 use keelson_net::{ReadHalf, TcpStream, WriteHalf};
 
 /// What was agreed on in the HELLOs.
@@ -163,7 +164,8 @@ impl<U: LndUpper> Socklnd<U> {
                 peer.origin.set(Origin::Theirs);
             }
             peer.heard.set(Heard { bytes: 0, at: now, probed: now });
-            self.courier.post(Notice::Up(peer.key.ni, peer.key.nid));
+            let PeerKey { ni, nid, pid } = peer.key;
+            self.courier.post(Notice::Up(ni, ProcessId { nid, pid }));
         }
         peer.life.set(Some((terms.version, terms.incarnation)));
         let mut census = peer.census.get();

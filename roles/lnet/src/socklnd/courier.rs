@@ -6,14 +6,14 @@ use crate::message::Message;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use core::cell::RefCell;
-use keelson_lnet_wire::nid::Nid;
+use keelson_lnet_wire::nid::{Nid, ProcessId};
 
 /// What LNet is told.
 pub(super) enum Notice {
     /// A message is not sent.
     Lost(NiId, Nid, Message, SendError),
     /// The first connection.
-    Up(NiId, Nid),
+    Up(NiId, ProcessId),
     /// The last connection, or the failure to get one; whether that says something about the peer's health.
     Down(NiId, Nid, bool),
 }
@@ -36,7 +36,7 @@ impl Courier {
             let notice = self.notices.borrow_mut().pop_front();
             match notice {
                 Some(Notice::Lost(ni, to, message, error)) => upper.finished(ni, to, message, Err(error)),
-                Some(Notice::Up(ni, nid)) => upper.peer_up(ni, nid),
+                Some(Notice::Up(ni, peer)) => upper.peer_up(ni, peer),
                 Some(Notice::Down(ni, nid, failed)) => upper.peer_down(ni, nid, failed),
                 None => self.posted.wait().await,
             }

@@ -12,7 +12,7 @@ use keelson_lnet_wire::acceptor::Request;
 use keelson_lnet_wire::hello::{ConnType, Hello, HelloDecoder, Received, Version};
 use keelson_lnet_wire::ksock::KsockHeader;
 use keelson_lnet_wire::message::{Header, Kind};
-use keelson_lnet_wire::nid::{LUSTRE_PID, Nid};
+use keelson_lnet_wire::nid::{LUSTRE_PID, Nid, ProcessId};
 use keelson_net::{ConnectOptions, LocalPort, Stack, TcpOptions, TcpStream};
 use keelson_net_sim::{Faults, Lab};
 use std::cell::{Cell, RefCell};
@@ -190,7 +190,7 @@ impl LndUpper for Fake {
         self.tell(Told::Finished(number(&message.header), result));
     }
 
-    fn peer_up(&self, _: NiId, nid: Nid) {
+    fn peer_up(&self, _: NiId, ProcessId { nid, .. }: ProcessId) {
         self.tell(Told::Up(nid));
     }
 

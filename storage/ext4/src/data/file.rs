@@ -25,8 +25,6 @@ pub struct File {
     pub dirty: BTreeSet<u32>,
     /// Blocks reserved.
     pub reserved: u64,
-    /// Changes when the file is cut or gone: what was read before is not its content any more.
-    pub epoch: u64,
     /// Tells it apart from a file that had the number before.
     pub birth: u64,
     /// Reads under way.

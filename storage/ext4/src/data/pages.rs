@@ -29,7 +29,7 @@ pub struct Pages {
     reserved: u64,
     block_size: usize,
     per_chunk: u32,
-    /// Counts chunks, epochs and reads.
+    /// Counts chunks, files and reads.
     next_ticket: u64,
     /// What happened.
     pub counters: DataCounters,
@@ -82,7 +82,7 @@ impl Pages {
         let next = &mut self.next_ticket;
         self.files.entry(ino).or_insert_with(|| {
             *next += 1;
-            File { epoch: *next, birth: *next, ..File::default() }
+            File { birth: *next, ..File::default() }
         })
     }
 
@@ -199,7 +199,9 @@ impl Pages {
         let index = (offset / CHUNK as u64) as u32;
         let block = within / self.block_size;
         let end = (block + 1) * self.block_size;
-        if self.is_valid(ino, self.blocks_of(offset..offset + 1).start) && within % self.block_size != 0 {
+        if self.is_valid(ino, self.blocks_of(offset..offset + 1).start)
+            && !within.is_multiple_of(self.block_size)
+        {
             self.with_chunk(ino, index, |chunk| chunk.zero(within..end));
             self.settle(ino, index, 1 << block, &[], now);
         }
@@ -353,10 +355,7 @@ impl Pages {
     pub fn cut(&mut self, ino: Ino, size: u64, now: Instant) -> u64 {
         let keep = self.blocks_of(0..size).end;
         let (first, within) = (keep / self.per_chunk, (keep % self.per_chunk) as usize);
-        self.next_ticket += 1;
-        let epoch = self.next_ticket;
         let Some(file) = self.files.get_mut(&ino) else { return 0 };
-        file.epoch = epoch;
         file.loads.iter_mut().for_each(|load| load.spoiled = true);
         let behind = file.chunks.split_off(&first);
         let mut freed = 0;
@@ -396,8 +395,8 @@ impl Pages {
         if file.is_flushing {
             // Its task looks here once more.
             self.next_ticket += 1;
-            let (rounds, epoch) = (file.rounds, self.next_ticket);
-            let successor = File { is_flushing: true, rounds, epoch, birth: epoch, ..File::default() };
+            let (rounds, birth) = (file.rounds, self.next_ticket);
+            let successor = File { is_flushing: true, rounds, birth, ..File::default() };
             self.files.insert(ino, successor);
         }
         file.reserved
@@ -563,3 +562,6 @@ impl Pages {
         file.chunks.range(first..).map(count).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

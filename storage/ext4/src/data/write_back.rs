@@ -43,7 +43,8 @@ impl Data {
     /// Starts writing back a file, unless it is being written back. True when it was started.
     pub(super) fn start_write_back(self: &Rc<Data>, ino: Ino) -> bool {
         let mut pages = self.pages.borrow_mut();
-        let Some(file) = pages.existing(ino).filter(|file| !file.is_flushing && !file.dirty.is_empty()) else {
+        let Some(file) = pages.existing(ino).filter(|file| !file.is_flushing && !file.dirty.is_empty())
+        else {
             return false;
         };
         file.is_flushing = true;
@@ -175,9 +176,7 @@ impl Data {
         let (mut pieces, mut is_changed) = (Vec::new(), false);
         for run in runs {
             let mut start = run.start;
-            while let Some(dirty) =
-                file.run(start..run.end, pages.per_chunk(), |chunk| chunk.dirty, true)
-            {
+            while let Some(dirty) = file.run(start..run.end, pages.per_chunk(), |chunk| chunk.dirty, true) {
                 start = dirty.end;
                 let mut at = dirty.start;
                 while at < dirty.end {
@@ -250,6 +249,11 @@ impl Data {
         }
     }
 
+    /// The device could not make safe what it was given: clients must send again what they did not see committed.
+    pub fn note_failed_flush(&self) {
+        self.losses.set(self.losses.get().wrapping_add(1));
+    }
+
     /// Whether data of a file was lost that nobody was told of; tells it once.
     pub fn take_loss(&self, ino: Ino) -> bool {
         let mut pages = self.pages.borrow_mut();
@@ -279,6 +283,15 @@ fn mark(engine: &mut Engine, ino: Ino, pieces: &[Piece]) -> Result<(), Halt> {
     engine.allocator.use_reserve = true;
     let mut inode = engine.inode(ino)?;
     for piece in pieces.iter().filter(|piece| piece.unwritten) {
+        let is_there = matches!(
+            engine.map(&inode, piece.logical)?,
+            Mapping::Unwritten { block, len } if block == piece.block && len >= piece.count
+        );
+        if !is_there {
+            // Nobody takes blocks away while they are being written.
+            let what = format_args!("inode {ino} lost blocks {}+{}", piece.block, piece.count);
+            return Err(engine.damaged(what));
+        }
         engine.mark_written(&mut inode, piece.logical, piece.count)?;
     }
     engine.put_inode(&inode)

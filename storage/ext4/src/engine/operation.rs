@@ -28,6 +28,9 @@ pub struct Operation {
     saved: Vec<u8>,
     /// Runs of blocks that it freed.
     freed: Vec<(BlockNr, u32)>,
+    /// For tests: fail at the edit after so many more.
+    #[cfg(test)]
+    pub fail_after: Option<usize>,
 }
 
 impl Engine {
@@ -91,6 +94,8 @@ impl Engine {
 
     /// `range` of a block's content, to be changed. What it held is saved, and the block joins the transaction.
     pub fn edit(&mut self, block: BlockNr, kind: Kind, range: Range<usize>) -> Result<&mut [u8], Halt> {
+        #[cfg(test)]
+        self.fail_for_test()?;
         self.read(block, kind)?;
         self.join(block);
         // `read` found it.
@@ -131,12 +136,30 @@ impl Engine {
         self.operation.freed.push((start, count));
     }
 
-    /// True when this operation freed the block: not to be allocated either.
-    pub fn freed_now(&self, start: BlockNr, count: u32) -> bool {
-        self.operation
-            .freed
-            .iter()
-            .any(|&(from, len)| start < from + u64::from(len) && from < start + u64::from(count))
+    /// Runs that this operation freed: not to be allocated either. Operations that free much allocate little.
+    pub fn freed_now(&self) -> &[(BlockNr, u32)] {
+        &self.operation.freed
+    }
+
+    /// The edit after `edits` more fails, once.
+    #[cfg(test)]
+    pub fn fail_after(&mut self, edits: Option<usize>) {
+        self.operation.fail_after = edits;
+    }
+
+    #[cfg(test)]
+    fn fail_for_test(&mut self) -> Result<(), Halt> {
+        match &mut self.operation.fail_after {
+            Some(0) => {
+                self.operation.fail_after = None;
+                Err(Halt::Fail(keelson_volume::VolumeError::NoSpace))
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Counts free blocks and inodes of a group.

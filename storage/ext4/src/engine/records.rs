@@ -2,7 +2,7 @@
 
 use super::{BlockNr, Engine, Ino, Kind};
 use crate::halt::Halt;
-use crate::layout::descriptor::Descriptor;
+use crate::layout::descriptor::{BLOCK_UNINIT, Descriptor, INODE_UNINIT};
 use crate::layout::inode::Inode;
 use core::ops::Range;
 use keelson_volume::VolumeError;
@@ -20,12 +20,27 @@ impl Engine {
         let inode = Inode::decode(raw, ino, &geometry);
         let Some(slot) = self.cache.get(block) else { return Err(Halt::Need(block, Kind::InodeTable)) };
         if slot.verified & bit == 0 {
-            if !Inode::is_sound(&slot.data[range], ino, &geometry) {
+            let is_sound = Inode::is_sound(&slot.data[range], ino, &geometry);
+            // mke2fs leaves tables that nobody used as they were on the disk: whatever that is, it is no inode.
+            if self.was_never_used(ino)? || (!is_sound && !self.is_inode_used(ino)?) {
+                return Ok(Inode::blank(ino));
+            }
+            if !is_sound {
                 return Err(self.damaged(format_args!("inode {ino} has a wrong checksum")));
             }
-            slot.verified |= bit;
+            if let Some(slot) = self.cache.get(block) {
+                slot.verified |= bit;
+            }
         }
         Ok(inode)
+    }
+
+    /// True when the inode is behind the last one of its group that was ever used.
+    fn was_never_used(&mut self, ino: Ino) -> Result<bool, Halt> {
+        let Some((group, index)) = self.geometry.locate_inode(ino) else { return Ok(true) };
+        let descriptor = self.descriptor(group)?;
+        let used = self.geometry.inodes_per_group.saturating_sub(descriptor.unused_inodes);
+        Ok(descriptor.flags & INODE_UNINIT != 0 || index >= used)
     }
 
     /// Changes an inode's record.
@@ -82,7 +97,13 @@ impl Engine {
         }
         let (block, offset) = self.geometry.descriptor_place(group);
         let size = self.geometry.descriptor_size;
-        Ok(Descriptor::decode(&self.read(block, Kind::Descriptors)?[offset..offset + size]))
+        let is_lazy = self.geometry.is_lazy();
+        let mut descriptor = Descriptor::decode(&self.read(block, Kind::Descriptors)?[offset..offset + size]);
+        if !is_lazy {
+            descriptor.flags &= !(BLOCK_UNINIT | INODE_UNINIT);
+            descriptor.unused_inodes = 0;
+        }
+        Ok(descriptor)
     }
 
     /// Changes a group's descriptor.

@@ -6,6 +6,7 @@ use crate::engine::{BlockNr, Engine};
 use crate::halt::Halt;
 use crate::layout::bytes::{put_u16, u16_at, u32_at};
 use crate::layout::inode::{Inode, MAP_LENGTH};
+use keelson_volume::VolumeError;
 
 /// Times a tree may have to be made larger for one entry: each level splits once.
 const SPLITS: usize = 8;
@@ -21,8 +22,20 @@ impl Engine {
         len: u32,
         unwritten: bool,
     ) -> Result<(), Halt> {
+        if len == 0 || logical.checked_add(len).is_none() {
+            return Err(Halt::Fail(VolumeError::TooBig));
+        }
         self.charge_blocks(inode, i64::from(len));
-        self.insert(inode, Extent { logical, block, len, unwritten })
+        // More than one extent can say takes several.
+        let mut rest = Extent { logical, block, len, unwritten };
+        while rest.len > rest.longest() {
+            let part = Extent { len: rest.longest(), ..rest };
+            self.insert(inode, part)?;
+            rest.logical += part.len;
+            rest.block += u64::from(part.len);
+            rest.len -= part.len;
+        }
+        self.insert(inode, rest)
     }
 
     /// The same, for blocks that are charged already.

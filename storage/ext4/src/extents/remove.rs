@@ -9,6 +9,8 @@ use keelson_volume::FileType;
 
 /// Blocks that went through the journal and are freed by one operation, at most about.
 const FORGOTTEN: u32 = 256;
+/// Most runs that one operation frees: nobody else gets to do anything meanwhile.
+const RUNS: usize = 512;
 
 impl Engine {
     /// Frees what the file has from block `from` on, beginning at the end, until about `most_blocks` metadata blocks
@@ -18,18 +20,20 @@ impl Engine {
         // What they hold went through the journal, and must not be replayed into whatever comes to be there.
         let is_metadata = matches!(inode.file_type(), Some(FileType::Directory | FileType::Symlink));
         let mut forgotten = 0;
-        loop {
+        for step in 0.. {
             let path = self.descend(inode, u32::MAX)?;
             let leaf = path.leaf();
-            let Some(at) = leaf.at else { return Ok(true) };
+            let Some(at) = leaf.at else { break };
             let extent = self.extent(inode, leaf.block, at)?;
             if extent.end() <= from {
-                return Ok(true);
+                break;
             }
-            if self.journal.running.count >= before + most_blocks || forgotten >= FORGOTTEN {
+            let is_much = self.journal.running.count >= before + most_blocks || forgotten >= FORGOTTEN;
+            // The first step is always made, so that whoever calls again comes to an end.
+            if step > 0 && (step >= RUNS || is_much) {
                 return Ok(false);
             }
-            let mut kept = from.saturating_sub(extent.logical);
+            let mut kept = self.kept(&extent, from);
             if is_metadata {
                 kept = kept.max(extent.len.saturating_sub(FORGOTTEN));
                 let blocks = extent.block + u64::from(kept)..extent.block + u64::from(extent.len);
@@ -45,6 +49,16 @@ impl Engine {
                 self.remove_last(inode, &path)?;
             }
         }
+        Ok(true)
+    }
+
+    /// Blocks of an extent that stay in this step: it frees those from `from` on that are in the group of the last one.
+    /// Groups may be much smaller than an extent, and each has a bitmap to change.
+    fn kept(&self, extent: &Extent, from: u32) -> u32 {
+        let last = extent.block + u64::from(extent.len) - 1;
+        let group = self.geometry.locate_block(last).map_or(0, |(group, _)| group);
+        let before = self.geometry.group_start(group).saturating_sub(extent.block) as u32;
+        from.saturating_sub(extent.logical).max(before)
     }
 
     /// Takes the last entry out of its leaf, and nodes that are empty then out of theirs.

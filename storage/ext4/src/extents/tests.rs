@@ -1,24 +1,17 @@
 //! Trees against a model, with e2fsck as judge.
 
-use super::Mapping;
-use crate::dev::{Seed, mke2fs};
+mod deep;
+mod hostile;
+mod undone;
+
+use super::{ENTRY, Mapping, init};
+use crate::dev::Seed;
 use crate::engine::{Engine, Ino};
 use crate::halt::Halt;
-use crate::testing::Bench;
+use crate::layout::inode::Inode;
+use crate::testing::{Bench, with_file};
+use keelson_volume::VolumeError;
 use std::collections::BTreeMap;
-use std::fs;
-
-/// A filesystem with one empty file in it, and the file's inode.
-fn with_file(mebibytes: u64, arguments: &[&str]) -> (Bench, Ino) {
-    let tree = std::env::temp_dir().join(format!("keelson-extents-{}", std::process::id()));
-    fs::create_dir_all(&tree).expect("make a directory");
-    fs::write(tree.join("file"), "").expect("make a file");
-    let name = tree.to_str().expect("a name in UTF-8").to_string();
-    let mut all = vec!["-d", &name];
-    all.extend(arguments);
-    let image = fs::read(mke2fs(mebibytes, &all).path()).expect("read the image");
-    (Bench::open(image), 12)
-}
 
 /// Block of the file: (block, unwritten).
 type Model = BTreeMap<u32, (u64, bool)>;
@@ -124,29 +117,4 @@ fn without_checksums() {
 #[test]
 fn without_flexible_groups() {
     random_trees(&["-b", "2048", "-O", "^flex_bg,^64bit", "-g", "1024"], 4, 1500, 10_000);
-}
-
-/// An operation that fails after any number of steps leaves nothing behind.
-#[test]
-fn failures_leave_no_trace() {
-    let (mut bench, ino) = with_file(16, &["-b", "1024"]);
-    for at in 0..400 {
-        bench.run(|engine| add(engine, ino, at * 3, 1)).expect("add");
-    }
-    bench.commit();
-    let before: Vec<u8> = bench.image.clone();
-    let fail = |engine: &mut Engine| -> Result<(), Halt> {
-        for at in 0..40 {
-            add(engine, ino, at * 3 + 1, 2)?;
-        }
-        let mut inode = engine.inode(ino)?;
-        engine.mark_written(&mut inode, 100, 500)?;
-        engine.remove_from(&mut inode, 900, 40)?;
-        Err(Halt::Fail(keelson_volume::VolumeError::NoSpace))
-    };
-    assert!(bench.run(fail).is_err());
-    assert!(bench.engine.journal.running.is_empty());
-    bench.commit();
-    assert!(bench.image == before, "the failed operation changed the disk");
-    bench.check();
 }

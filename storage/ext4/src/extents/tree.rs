@@ -1,10 +1,11 @@
 //! Nodes of the tree: the way down, and entries in and out.
 
-use super::{DEPTH, ENTRY, MAGIC};
+use super::{DEPTH, ENTRY, Extent, MAGIC};
 use crate::engine::{BlockNr, Engine, Kind};
 use crate::halt::Halt;
 use crate::layout::bytes::{put_u16, put_u32, u16_at, u32_at};
 use crate::layout::inode::{EXTENTS, Inode};
+use core::ops::Range;
 
 /// A node on the way down.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +59,30 @@ fn last_not_after(raw: &[u8], entries: usize, logical: u32) -> Option<usize> {
     low.checked_sub(1)
 }
 
+/// True when a node's entries are in order and do not overlap.
+fn is_ordered(raw: &[u8], entries: usize, is_leaf: bool) -> bool {
+    let mut next = 0u32;
+    raw[ENTRY..ENTRY * (1 + entries)].chunks_exact(ENTRY).enumerate().all(|(index, entry)| {
+        let first = u32_at(entry, 0);
+        let length = if is_leaf { Extent::decode(entry).len } else { 1 };
+        let fits = index == 0 || first >= next;
+        match first.checked_add(length) {
+            Some(end) if fits && length > 0 => {
+                next = end;
+                true
+            }
+            _ => false,
+        }
+    })
+}
+
+/// Where the last entry of a node ends.
+fn last_end(raw: &[u8], entries: usize, is_leaf: bool) -> u32 {
+    let last = &raw[ENTRY * entries..ENTRY * (1 + entries)];
+    let length = if is_leaf { Extent::decode(last).len } else { 1 };
+    u32_at(last, 0).saturating_add(length)
+}
+
 /// The child that an index entry names.
 fn child(entry: &[u8]) -> BlockNr {
     u64::from(u16_at(entry, 8)) << 32 | u64::from(u32_at(entry, 4))
@@ -82,38 +107,61 @@ impl Engine {
             return Err(self.bad_tree(inode));
         };
         let mut path = Path { levels: Default::default(), depth: usize::from(depth), end: u32::MAX };
-        let mut block = None;
+        let (mut block, mut begin, mut limit) = (None, 0, u32::MAX);
         for level in 0..=path.depth {
+            let is_leaf = level == path.depth;
             let raw = self.node(inode, block)?;
-            let at = last_not_after(raw, entries, logical);
-            let next = at.map_or(0, |at| at + 1);
-            let mut end = path.end;
-            if next < entries {
-                end = end.min(u32_at(raw, ENTRY * (1 + next)));
+            // Where the entry above says that this node begins, and where the next one does.
+            if entries > 0 && (u32_at(raw, ENTRY) < begin || last_end(raw, entries, is_leaf) > limit)
+                || block.is_none() && !is_ordered(raw, entries, is_leaf)
+            {
+                return Err(self.bad_tree(inode));
             }
-            let down = ENTRY * (1 + at.unwrap_or(0));
-            let below = child(&raw[down..down + ENTRY]);
+            let at = last_not_after(raw, entries, logical);
+            let key = |index| (index < entries).then(|| u32_at(raw, ENTRY * (1 + index)));
+            let next = key(at.map_or(0, |at| at + 1));
+            // Before the first entry the way down is the first one's, too.
+            let down = at.unwrap_or(0);
+            begin = key(down).unwrap_or(0);
+            limit = key(down + 1).unwrap_or(limit);
+            let below = child(&raw[ENTRY * (1 + down)..ENTRY * (2 + down)]);
             path.levels[level] = Level { block, entries, room, at };
-            path.end = end;
-            if level == path.depth {
+            path.end = next.unwrap_or(path.end);
+            if is_leaf {
                 break;
             }
-            let found =
-                match entries > 0 && self.geometry.holds(below, 1) && !self.allocator.is_system(below, 1) {
-                    true => header(self.node(inode, Some(below))?),
-                    false => None,
-                };
-            match found {
-                Some((count, most, left)) if usize::from(left) == path.depth - level - 1 && count > 0 => {
+            let is_there =
+                entries > 0 && self.geometry.holds(below, 1) && !self.allocator.is_system(below, 1);
+            match if is_there { self.checked_node(inode, below)? } else { None } {
+                Some((count, most, left)) if usize::from(left) == path.depth - level - 1 => {
                     (entries, room, block) = (count, most, Some(below));
                 }
                 _ => return Err(self.bad_tree(inode)),
             }
         }
-        if path.end < logical {
+        if path.end <= logical && logical != u32::MAX {
             return Err(self.bad_tree(inode));
         }
         Ok(path)
+    }
+
+    /// The header of a node outside the inode. The order of its entries is checked when it is first used.
+    fn checked_node(&mut self, inode: &Inode, block: BlockNr) -> Result<Option<(usize, usize, u16)>, Halt> {
+        let raw = self.read(block, kind(inode))?;
+        // What is split needs something on both sides.
+        let Some((entries, room, left)) = header(raw).filter(|&(entries, room, _)| entries > 0 && room >= 4)
+        else {
+            return Ok(None);
+        };
+        if let Some(slot) = self.cache.get(block)
+            && slot.verified == 0
+        {
+            if !is_ordered(&slot.data, entries, left == 0) {
+                return Ok(None);
+            }
+            slot.verified = u64::MAX;
+        }
+        Ok(Some((entries, room, left)))
     }
 
     /// A node's bytes.
@@ -121,6 +169,19 @@ impl Engine {
         match block {
             None => Ok(&inode.map),
             Some(block) => self.read(block, kind(inode)),
+        }
+    }
+
+    /// Bytes of a node, to be changed.
+    fn node_to_edit<'a>(
+        &'a mut self,
+        inode: &'a mut Inode,
+        block: Option<BlockNr>,
+        range: Range<usize>,
+    ) -> Result<&'a mut [u8], Halt> {
+        match block {
+            None => Ok(&mut inode.map[range]),
+            Some(block) => self.edit(block, kind(inode), range),
         }
     }
 
@@ -132,11 +193,7 @@ impl Engine {
         at: usize,
         bytes: &[u8],
     ) -> Result<(), Halt> {
-        let range = at..at + bytes.len();
-        match block {
-            None => inode.map[range].copy_from_slice(bytes),
-            Some(block) => self.edit(block, kind(inode), range)?.copy_from_slice(bytes),
-        }
+        self.node_to_edit(inode, block, at..at + bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
 
@@ -166,10 +223,14 @@ impl Engine {
         entry: [u8; ENTRY],
     ) -> Result<(), Halt> {
         let Level { block, entries, .. } = path.levels[level];
-        let tail = self.node(inode, block)?[ENTRY * (1 + at)..ENTRY * (1 + entries)].to_vec();
-        self.put(inode, block, ENTRY * (2 + at), &tail)?;
-        self.put(inode, block, 2, &(entries as u16 + 1).to_le_bytes())?;
-        self.put_entry(inode, path, level, at, entry)
+        let tail = self.node_to_edit(inode, block, ENTRY * (1 + at)..ENTRY * (2 + entries))?;
+        tail.copy_within(..ENTRY * (entries - at), ENTRY);
+        tail[..ENTRY].copy_from_slice(&entry);
+        self.set_entries(inode, block, entries + 1)?;
+        if at == 0 {
+            self.put_keys(inode, path, level, u32_at(&entry, 0))?;
+        }
+        Ok(())
     }
 
     /// Takes an entry out of a node. When it was the first one, the keys above follow; an empty node is left for the
@@ -182,11 +243,12 @@ impl Engine {
         at: usize,
     ) -> Result<(), Halt> {
         let Level { block, entries, .. } = path.levels[level];
-        let tail = self.node(inode, block)?[ENTRY * (2 + at)..ENTRY * (1 + entries)].to_vec();
-        self.put(inode, block, ENTRY * (1 + at), &tail)?;
-        self.put(inode, block, 2, &(entries as u16 - 1).to_le_bytes())?;
+        let tail = self.node_to_edit(inode, block, ENTRY * (1 + at)..ENTRY * (1 + entries))?;
+        tail.copy_within(ENTRY.., 0);
+        let first = u32_at(tail, 0);
+        self.set_entries(inode, block, entries - 1)?;
         if at == 0 && entries > 1 {
-            self.put_keys(inode, path, level, u32_at(&tail, 0))?;
+            self.put_keys(inode, path, level, first)?;
         }
         Ok(())
     }

@@ -58,6 +58,11 @@ impl Log {
         }
     }
 
+    /// Where it lies.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
     /// Blocks of the ring.
     pub fn length(&self) -> u32 {
         self.end - self.first

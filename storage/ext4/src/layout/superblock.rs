@@ -28,6 +28,7 @@ const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_64BIT: u32 = 0x80;
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 const COMPAT_HAS_JOURNAL: u32 = 0x4;
+const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 /// `s_state`: cleanly unmounted.
 const STATE_VALID: u16 = 0x1;
 /// `s_state`: errors were recorded and not repaired.
@@ -166,6 +167,8 @@ impl Superblock {
             journal_inode: if compat & COMPAT_HAS_JOURNAL != 0 { u32_at(raw, 0xE0) } else { 0 },
             reserved_descriptor_blocks: u32::from(u16_at(raw, 0xCE)),
             sparse_super: ro_compat & RO_COMPAT_SPARSE_SUPER != 0,
+            backup_groups: (compat & COMPAT_SPARSE_SUPER2 != 0)
+                .then(|| [0x24C, 0x250].map(|offset| u32_at(raw, offset))),
         };
         Ok(Superblock {
             geometry,

@@ -84,12 +84,7 @@ impl Context {
     }
 
     /// The block that must be in memory before a file gets another size: the one that will be its last, or was.
-    fn missing_for_size(
-        &self,
-        engine: &mut Engine,
-        inode: &Inode,
-        size: u64,
-    ) -> Result<Option<Piece>, Halt> {
+    fn missing_for_size(&self, engine: &mut Engine, inode: &Inode, size: u64) -> Result<Option<Piece>, Halt> {
         // What is behind its end is still being freed: another end must wait.
         self.check_whole(inode)?;
         if size < inode.size {

@@ -1,8 +1,8 @@
 //! Operations that make objects and names.
 
 use super::{
-    Context, MAX_LINKS, MAX_TARGET, RESERVE_INODES, SHORT_TARGET, add_subdirectory, check_name, chosen, device,
-    is_dot, is_hidden, touch, touch_content, type_code,
+    Context, MAX_LINKS, MAX_TARGET, RESERVE_INODES, SHORT_TARGET, add_subdirectory, check_name, chosen,
+    device, is_dot, is_hidden, touch, touch_content, type_code,
 };
 use crate::engine::{Engine, Kind};
 use crate::extents;
@@ -24,10 +24,7 @@ impl Context {
         check_inodes(engine)?;
         let inode = self.make(engine, &mut dir, name, new)?;
         engine.put_inode(&dir)?;
-        Ok(Created {
-            object: self.describe(engine, &inode)?,
-            dir: self.change(engine, before, &dir)?,
-        })
+        Ok(Created { object: self.describe(engine, &inode)?, dir: self.change(engine, before, &dir)? })
     }
 
     /// Makes an object under a name that is free. The caller puts the directory.
@@ -82,10 +79,7 @@ impl Context {
         engine.dir_insert(&mut dir, name, inode.ino, type_code(&inode))?;
         touch_content(engine, &mut dir);
         engine.put_inode(&dir)?;
-        Ok(Created {
-            object: self.describe(engine, &inode)?,
-            dir: self.change(engine, before, &dir)?,
-        })
+        Ok(Created { object: self.describe(engine, &inode)?, dir: self.change(engine, before, &dir)? })
     }
 
     /// The directory that is to hold a name, if the name is free.

@@ -49,7 +49,8 @@ impl Context {
     ) -> Result<DirPage, Halt> {
         let mut page = self.read_dir(engine, dir, cookie, max_bytes)?;
         for entry in page.entries.iter_mut().filter(|entry| !is_dot(&entry.name)) {
-            let found = self.named(engine, entry.inode as Ino).and_then(|inode| self.describe(engine, &inode));
+            let found =
+                self.named(engine, entry.inode as Ino).and_then(|inode| self.describe(engine, &inode));
             entry.attributes = match found {
                 Ok(attributes) => Some(attributes),
                 // One damaged inode does not hide the others.

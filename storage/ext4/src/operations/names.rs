@@ -1,8 +1,6 @@
 //! Operations that take names away, and objects with their last name.
 
-use super::{
-    Context, check_name, drop_subdirectory, is_dot, is_hidden, touch, touch_content,
-};
+use super::{Context, check_name, drop_subdirectory, is_dot, is_hidden, touch, touch_content};
 use crate::engine::{Engine, Ino, Kind};
 use crate::extents::Mapping;
 use crate::halt::Halt;

@@ -1,7 +1,7 @@
 //! Inodes: who gets which, and giving them back.
 
 use super::{Engine, bitmap};
-use crate::engine::{BlockNr, Ino, Kind, ROOT};
+use crate::engine::{Ino, Kind, ROOT};
 use crate::halt::Halt;
 use crate::layout::bytes::u32_at;
 use crate::layout::descriptor::INODE_UNINIT;
@@ -10,6 +10,8 @@ use keelson_volume::VolumeError;
 
 /// Groups between directories below the root, so that trees have room to grow.
 const SPREAD: u32 = 5;
+/// Groups that are looked at for one with room for a tree.
+const LOOKS: usize = 8;
 
 impl Engine {
     /// Allocates an inode below `parent`: a blank record with its number, and a generation that the number never had.
@@ -20,27 +22,44 @@ impl Engine {
     /// NoSpace when none is free.
     pub fn allocate_inode(&mut self, parent: &Inode, directory: bool) -> Result<Inode, Halt> {
         let near = self.geometry.locate_inode(parent.ino).map_or(0, |(group, _)| group);
-        let goal = match directory && parent.ino == ROOT {
-            true => self.allocator.next_directory_group % self.geometry.groups,
-            false => near,
-        };
-        let find = |from| self.allocator.group_inodes.find(from, 1);
-        let Some(group) = find(goal).or_else(|| find(0)) else {
-            self.counters.no_space += 1;
-            return Err(Halt::Fail(VolumeError::NoSpace));
-        };
-        if directory && parent.ino == ROOT {
-            // A hint: an operation that fails later leaves it moved.
-            self.allocator.next_directory_group = group + SPREAD;
+        let spread = directory && parent.ino == ROOT;
+        let goal = if spread { self.spread_goal() } else { near };
+        loop {
+            let inodes = &self.allocator.group_inodes;
+            let Some(group) = inodes.find(goal, 1).or_else(|| inodes.find(0, 1)) else {
+                self.counters.no_space += 1;
+                return Err(Halt::Fail(VolumeError::NoSpace));
+            };
+            let ino = match self.take_inode(group, directory) {
+                Ok(ino) => ino,
+                // Damaged, which was said: the others are not.
+                Err(Halt::Fail(_)) if self.allocator.free_of(group).no_inodes => continue,
+                Err(halt) => return Err(halt),
+            };
+            if spread {
+                // A hint: an operation that fails later leaves it moved.
+                self.allocator.next_directory_group = group.saturating_add(SPREAD);
+            }
+            let mut inode = Inode::blank(ino);
+            inode.generation = self.next_generation_of(ino)?;
+            return Ok(inode);
         }
+    }
+
+    /// Takes the first free inode of a group: so all behind the last one ever used stay unused.
+    fn take_inode(&mut self, group: u32, directory: bool) -> Result<Ino, Halt> {
+        let inodes = self.geometry.inodes_per_group;
         let first = if group == 0 { self.geometry.first_inode - 1 } else { 0 };
         let block = self.inode_bitmap(group)?;
-        // A group with inodes in use has a block bitmap too, as on Linux.
-        self.block_bitmap(group)?;
-        let inodes = self.geometry.inodes_per_group;
+        // A group with inodes in use has a block bitmap too, as on Linux. A damaged one is not needed for inodes.
+        match self.block_bitmap(group) {
+            Err(halt) if !self.allocator.free_of(group).no_blocks => return Err(halt),
+            _ => {}
+        }
         let bits = self.read(block, Kind::InodeBitmap(group))?;
         let Some(index) = bitmap::find(bits, first, inodes, false) else {
-            return Err(self.damaged(format_args!("group {group} has fewer free inodes than it says")));
+            self.allocator.avoid_inodes(group);
+            return Err(self.damaged(format_args!("group {group} has reserved inodes that are free")));
         };
         self.put_bits(block, Kind::InodeBitmap(group), index, 1, true)?;
         let mut descriptor = self.descriptor(group)?;
@@ -49,14 +68,29 @@ impl Engine {
         };
         descriptor.free_inodes = free;
         descriptor.directories += u32::from(directory);
-        let behind = self.geometry.inodes_per_group - index - 1;
-        descriptor.unused_inodes = descriptor.unused_inodes.min(behind);
+        descriptor.unused_inodes = descriptor.unused_inodes.min(inodes - index - 1);
         self.put_descriptor(group, &descriptor)?;
         self.count_free(group, 0, -1);
-        let ino = group * self.geometry.inodes_per_group + index + 1;
-        let mut inode = Inode::blank(ino);
-        inode.generation = self.next_generation_of(ino)?;
-        Ok(inode)
+        Ok(group * inodes + index + 1)
+    }
+
+    /// The group for the next directory below the root: some way behind the last one, and with at least the average of
+    /// free inodes and blocks if one such is near (what Orlov's allocator does, in simple form).
+    fn spread_goal(&self) -> u32 {
+        let (allocator, groups) = (&self.allocator, self.geometry.groups);
+        let inodes = (allocator.free_inodes / u64::from(groups)).max(1) as u32;
+        let blocks = (allocator.free_blocks / u64::from(groups)) as u32;
+        let first = allocator.next_directory_group % groups;
+        let mut next = first;
+        for _ in 0..LOOKS {
+            let found = allocator.group_inodes.find(next, inodes);
+            let Some(group) = found.or_else(|| allocator.group_inodes.find(0, inodes)) else { break };
+            if allocator.free_of(group).blocks >= blocks {
+                return group;
+            }
+            next = (group + 1) % groups;
+        }
+        first
     }
 
     /// Gives an inode back. Its record keeps its generation, for the next owner to differ from.
@@ -81,11 +115,12 @@ impl Engine {
     /// True when the bitmap has the inode in use.
     pub fn is_inode_used(&mut self, ino: Ino) -> Result<bool, Halt> {
         let Some((group, index)) = self.geometry.locate_inode(ino) else { return Ok(false) };
-        let descriptor = self.descriptor(group)?;
-        if descriptor.flags & INODE_UNINIT != 0 {
+        // A bitmap that was never made is not made to be looked at.
+        if self.descriptor(group)?.flags & INODE_UNINIT != 0 {
             return Ok(false);
         }
-        Ok(bitmap::get(self.read(descriptor.inode_bitmap, Kind::InodeBitmap(group))?, index))
+        let block = self.inode_bitmap(group)?;
+        Ok(bitmap::get(self.read(block, Kind::InodeBitmap(group))?, index))
     }
 
     /// Always later than what the record had, by a number that nobody can tell beforehand.
@@ -95,18 +130,5 @@ impl Engine {
         // A linear congruential step; entropy seeded it at mount.
         self.next_generation = self.next_generation.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         Ok(last.wrapping_add(1 + (self.next_generation >> 24)).max(1))
-    }
-
-    /// The block of a group's bitmap, made if it never was.
-    fn inode_bitmap(&mut self, group: u32) -> Result<BlockNr, Halt> {
-        let mut descriptor = self.descriptor(group)?;
-        let block = descriptor.inode_bitmap;
-        if descriptor.flags & INODE_UNINIT != 0 {
-            let (inodes, all) = (self.geometry.inodes_per_group, self.geometry.block_size as u32 * 8);
-            bitmap::put(self.fresh(block, Kind::InodeBitmap(group)), inodes, all - inodes, true);
-            descriptor.flags &= !INODE_UNINIT;
-            self.put_descriptor(group, &descriptor)?;
-        }
-        Ok(block)
     }
 }

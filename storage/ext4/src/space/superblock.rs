@@ -3,28 +3,29 @@
 use super::Engine;
 use crate::engine::Kind;
 use crate::halt::Halt;
-use crate::layout::Geometry;
 use crate::layout::bytes::{put_u32, u32_at};
 use crate::layout::checksum::crc32c;
 use crate::layout::descriptor::Descriptor;
 use crate::layout::superblock::LENGTH;
 
 impl Engine {
-    /// Reads all group descriptors, checks them, and counts what is free. At mount.
+    /// Reads all group descriptors, checks them, and counts what is free. At mount. It goes on where it stopped for a
+    /// block that was lacking: a table that is longer than the cache is read once, too.
     pub fn count_descriptors(&mut self) -> Result<(), Halt> {
         let geometry = self.geometry;
-        for group in 0..geometry.groups {
+        let table = geometry.inode_table_blocks();
+        let descriptors = (geometry.groups as usize * geometry.descriptor_size).div_ceil(geometry.block_size);
+        while self.allocator.counted_groups < geometry.groups {
+            let group = self.allocator.counted_groups;
             let (block, offset) = geometry.descriptor_place(group);
             let raw = &self.read(block, Kind::Descriptors)?[offset..offset + geometry.descriptor_size];
-            let descriptor = Descriptor::decode(raw);
-            let table =
-                (geometry.inodes_per_group as usize * geometry.inode_size).div_ceil(geometry.block_size);
             if !Descriptor::is_sound(raw, &geometry, group) {
                 return Err(self.damaged(format_args!("descriptor of group {group}: checksum")));
             }
+            let descriptor = self.descriptor(group)?;
             let inside = geometry.holds(descriptor.block_bitmap, 1)
                 && geometry.holds(descriptor.inode_bitmap, 1)
-                && geometry.holds(descriptor.inode_table, table as u64);
+                && geometry.holds(descriptor.inode_table, u64::from(table));
             if !inside
                 || descriptor.free_blocks > geometry.group_blocks(group)
                 || descriptor.free_inodes > geometry.inodes_per_group
@@ -32,23 +33,16 @@ impl Engine {
             {
                 return Err(self.damaged(format_args!("descriptor of group {group}")));
             }
-        }
-        // Only now, so that starting anew for a block that was lacking counts nothing twice.
-        for group in 0..geometry.groups {
-            let descriptor = self.descriptor(group)?;
-            let table =
-                (geometry.inodes_per_group as usize * geometry.inode_size).div_ceil(geometry.block_size);
-            let (blocks, inodes) = (i64::from(descriptor.free_blocks), i64::from(descriptor.free_inodes));
-            self.allocator.count(group, blocks, inodes);
-            self.allocator.add_system(descriptor.block_bitmap, 1);
-            self.allocator.add_system(descriptor.inode_bitmap, 1);
-            self.allocator.add_system(descriptor.inode_table, table as u32);
-            if has_superblock(&geometry, group) {
-                let descriptors =
-                    (geometry.groups as usize * geometry.descriptor_size).div_ceil(geometry.block_size);
+            let allocator = &mut self.allocator;
+            allocator.count(group, i64::from(descriptor.free_blocks), i64::from(descriptor.free_inodes));
+            allocator.add_system(descriptor.block_bitmap, 1);
+            allocator.add_system(descriptor.inode_bitmap, 1);
+            allocator.add_system(descriptor.inode_table, table);
+            if geometry.has_superblock(group) {
                 let count = 1 + descriptors as u32 + geometry.reserved_descriptor_blocks;
-                self.allocator.add_system(geometry.group_start(group), count);
+                allocator.add_system(geometry.group_start(group), count);
             }
+            allocator.counted_groups += 1;
         }
         Ok(())
     }
@@ -79,16 +73,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// True for groups that begin with a copy of superblock and descriptors.
-fn has_superblock(geometry: &Geometry, group: u32) -> bool {
-    let is_power = |base: u32| {
-        let mut power = base;
-        while power < group {
-            power = power.saturating_mul(base);
-        }
-        power == group
-    };
-    !geometry.sparse_super || group <= 1 || is_power(3) || is_power(5) || is_power(7)
 }

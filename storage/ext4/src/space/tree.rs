@@ -1,4 +1,4 @@
-//! Free counts of all groups, and the next group that has enough.
+//! A count for each group, and the next group whose count is large enough.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -17,13 +17,23 @@ impl FreeTree {
         FreeTree { nodes: vec![0; 2 * leaves], leaves }
     }
 
-    /// Changes a group's count.
-    pub fn add(&mut self, group: u32, change: i64) {
+    /// A group's count.
+    pub fn get(&self, group: u32) -> u32 {
+        self.nodes.get(self.leaves + group as usize).copied().unwrap_or(0)
+    }
+
+    /// The largest count of any group.
+    pub fn most(&self) -> u32 {
+        self.nodes[1]
+    }
+
+    /// Sets a group's count.
+    pub fn set(&mut self, group: u32, count: u32) {
         let mut node = self.leaves + group as usize;
-        if change == 0 || node >= self.nodes.len() {
+        if node >= self.nodes.len() || self.nodes[node] == count {
             return;
         }
-        self.nodes[node] = (i64::from(self.nodes[node]) + change).clamp(0, i64::from(u32::MAX)) as u32;
+        self.nodes[node] = count;
         while node > 1 {
             node /= 2;
             let most = self.nodes[2 * node].max(self.nodes[2 * node + 1]);
@@ -74,8 +84,9 @@ mod tests {
                 random =
                     random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let (group, value) = ((random >> 33) as u32 % groups, (random >> 20) as i64 % 5);
-                tree.add(group, value - counts[group as usize]);
+                tree.set(group, value as u32);
                 counts[group as usize] = value;
+                assert_eq!(i64::from(tree.most()), *counts.iter().max().unwrap());
                 for from in 0..groups {
                     for least in 1..5 {
                         let scan = (from..groups).find(|&group| counts[group as usize] >= i64::from(least));

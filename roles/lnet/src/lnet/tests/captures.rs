@@ -8,6 +8,7 @@ use crate::lnd::{Disposition, LndUpper};
 use crate::lnet::LnetConfig;
 use crate::lnet::testing::{Bench, nid};
 use keelson_lnet_wire::message::{Header, Kind};
+use keelson_lnet_wire::nid::ProcessId;
 use std::path::Path;
 
 /// Messages in the order in which they were complete: whether the router sent them, and their bytes.
@@ -72,7 +73,7 @@ fn replay(bench: &Bench, from: &str, message: &[u8]) {
     let (header, payload) = split(message);
     let (lnet, payload, from) = (bench.lnet.clone(), payload.to_vec(), nid(from));
     let peer = lnet.peer(bench.ni_of(from), from).unwrap();
-    lnet.peer_up(bench.ni_of(from), from);
+    lnet.peer_up(bench.ni_of(from), ProcessId::lustre(from));
     bench.wait(async move {
         if let Disposition::Take(mut message) = lnet.arrived(&peer, &header).await {
             assert!(payload.len() <= 4096);

@@ -4,7 +4,7 @@ use crate::lnd::{LndUpper, SendError};
 use crate::lnet::testing::{Behaviour, Bench, ack, nid, ping, process, put};
 use core::time::Duration;
 use keelson_lnet_wire::message::{Header, Reply, Wmd};
-use keelson_lnet_wire::nid::Nid;
+use keelson_lnet_wire::nid::{Nid, ProcessId};
 
 #[test]
 fn forwards_header_and_payload_as_they_came() {
@@ -193,7 +193,7 @@ fn a_dead_next_hop_gets_one_message_a_second() {
     }
     bench.settle();
     assert_eq!(bench.lnd.count_for(to), 2, "one to see whether it is alive");
-    bench.lnet.peer_up(bench.ni_of(to), to);
+    bench.lnet.peer_up(bench.ni_of(to), ProcessId::lustre(to));
     client.send(put("10.0.0.2@tcp1", "10.1.0.2@tcp2", 10));
     bench.settle();
     assert_eq!(bench.lnd.count_for(to), 3);

@@ -4,7 +4,7 @@ use super::super::testing::*;
 use super::super::{AddRouteError, LnetConfig, RequestError, RouteConfig};
 use crate::lnd::LndUpper;
 use core::time::Duration;
-use keelson_lnet_wire::nid::Nid;
+use keelson_lnet_wire::nid::{Nid, ProcessId};
 use keelson_lnet_wire::ping::{Entry, Features, PingInfo, Status};
 
 const V4: &str = "10.0.0.2@tcp1";
@@ -70,7 +70,7 @@ fn a_network_may_have_both_kinds() {
     // One that has come to the NI of the other kind is answered there, and reached by its own kind later.
     let odd = nid("10.0.0.7@tcp1");
     bench.lnet.peer(six, odd).unwrap();
-    bench.lnet.peer_up(six, odd);
+    bench.lnet.peer_up(six, ProcessId::lustre(odd));
     assert_eq!(hop("10.0.0.7@tcp1"), Some(six));
     bench.lnet.peer_down(six, odd, false);
     hop("10.0.0.7@tcp1");

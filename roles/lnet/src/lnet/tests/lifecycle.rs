@@ -5,6 +5,7 @@ use crate::lnet::show::RoutingState;
 use crate::lnet::testing::{Bench, nid, process, put};
 use crate::lnet::{AddNiError, NiConfig, Stop, StopError, Tunables};
 use core::time::Duration;
+use keelson_lnet_wire::nid::ProcessId;
 
 const A: &str = "10.0.0.2@tcp1";
 const B: &str = "10.1.0.2@tcp2";
@@ -187,13 +188,13 @@ fn two_interfaces_on_one_network() {
     let first = bench.lnd.nis.borrow()[1].id;
     let client = bench.connect(A);
     bench.lnet.peer(second, nid(B)).unwrap();
-    bench.lnet.peer_up(second, nid(B));
+    bench.lnet.peer_up(second, ProcessId::lustre(nid(B)));
     client.send(put(A, B, 10));
     bench.settle();
     let sent = |index: usize| bench.lnet.nets()[2].nis[index].traffic.sent.put;
     assert_eq!((sent(0), sent(1)), (0, 1), "where the connection is");
     bench.lnet.peer(first, nid(B)).unwrap();
-    bench.lnet.peer_up(first, nid(B));
+    bench.lnet.peer_up(first, ProcessId::lustre(nid(B)));
     bench.lnet.peer_down(second, nid(B), true);
     client.send(put(A, B, 10));
     bench.settle();

@@ -4,6 +4,7 @@ use crate::lnd::{LndUpper, SendError};
 use crate::lnet::testing::{Bench, Connection, ack, nid, ping, put};
 use crate::lnet::{FaultAction, FaultRule, NidPattern, Often, Stop};
 use core::time::Duration;
+use keelson_lnet_wire::nid::ProcessId;
 use proptest::prelude::*;
 use std::rc::Rc;
 
@@ -80,6 +81,7 @@ impl World {
             config.drain_at_most = Duration::from_secs(5);
             config.alive_router_check_interval = Duration::from_secs(10);
         });
+        bench.tells.set(true);
         bench.lnd.records.set(false);
         let connections = (0..CLIENTS + SERVERS).map(|peer| bench.connect(&name(peer))).collect();
         World { bench, connections }
@@ -111,7 +113,7 @@ impl World {
             Step::Die { peer } => self.bench.kill(&name(peer)),
             Step::Revive { peer } => {
                 let nid = nid(&name(peer));
-                self.bench.lnet.peer_up(self.bench.ni_of(nid), nid);
+                self.bench.lnet.peer_up(self.bench.ni_of(nid), ProcessId::lustre(nid));
             }
             Step::Cut { client } => {
                 self.connections[client].cut();
@@ -149,7 +151,7 @@ impl World {
         self.bench.lnet.del_faults(|_| true);
         for peer in 0..CLIENTS + SERVERS {
             let nid = nid(&name(peer));
-            self.bench.lnet.peer_up(self.bench.ni_of(nid), nid);
+            self.bench.lnet.peer_up(self.bench.ni_of(nid), ProcessId::lustre(nid));
         }
         for _ in 0..3 {
             loop {

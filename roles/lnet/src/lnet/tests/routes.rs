@@ -5,6 +5,7 @@ use crate::lnet::testing::{Bench, nid, process, put};
 use crate::lnet::{AddRouteError, RouteConfig};
 use core::time::Duration;
 use keelson_lnet_wire::message::{Ack, Header, Kind, Reply};
+use keelson_lnet_wire::nid::ProcessId;
 use keelson_lnet_wire::ping::{Entry, Features, PingInfo, Status};
 
 const A: &str = "10.0.0.2@tcp1";
@@ -70,7 +71,7 @@ fn priority_comes_before_hops_and_hops_before_turns() {
     assert_eq!(spread(&bench, 10), [10, 0, 0]);
     bench.kill(G1);
     assert_eq!(spread(&bench, 10), [0, 0, 10]);
-    bench.lnet.peer_up(bench.ni_of(nid(G1)), nid(G1));
+    bench.lnet.peer_up(bench.ni_of(nid(G1)), ProcessId::lustre(nid(G1)));
     assert_eq!(spread(&bench, 10), [10, 0, 0]);
     assert_eq!(bench.lnet.routes()[0].hops, Some(5));
 }
@@ -274,7 +275,7 @@ fn a_gateway_is_checked_when_it_comes_back() {
     bench.kill(G1);
     assert!(!is_up(&bench));
     bench.lnd.seen.borrow_mut().clear();
-    bench.lnet.peer_up(bench.ni_of(nid(G1)), nid(G1));
+    bench.lnet.peer_up(bench.ni_of(nid(G1)), ProcessId::lustre(nid(G1)));
     bench.pass(Duration::from_secs(2));
     assert_eq!(bench.lnd.count_for(nid(G1)), 1);
 }
