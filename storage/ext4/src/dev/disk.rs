@@ -188,6 +188,16 @@ impl SimDisk {
         self.content.borrow().clone()
     }
 
+    /// Whether an event is a write to this byte.
+    pub fn is_write_to(&self, event: usize, byte: u64) -> bool {
+        match &self.events.borrow()[event] {
+            DiskEvent::Write(position, data) | DiskEvent::WriteThrough(position, data) => {
+                (*position..position + data.len() as u64).contains(&byte)
+            }
+            DiskEvent::Flush | DiskEvent::Mark(_) => false,
+        }
+    }
+
     /// Number of recorded events.
     pub fn events(&self) -> usize {
         self.events.borrow().len()
@@ -197,6 +207,11 @@ impl SimDisk {
     /// piece of it (of 4096 bytes, see [`SimDisk::with_pieces`]) only if `kept` says so (it is asked once per
     /// write and once per piece of a write that was torn). Also returns the last note before the cut.
     pub fn after_cut(&self, cut: usize, mut kept: impl FnMut() -> Kept) -> (Vec<u8>, Option<usize>) {
+        self.after_cut_by(cut, |_| kept())
+    }
+
+    /// The same where what is kept depends on the byte position of the write, or of the piece.
+    pub fn after_cut_by(&self, cut: usize, mut kept: impl FnMut(u64) -> Kept) -> (Vec<u8>, Option<usize>) {
         let events = self.events.borrow();
         let flushed = events[..cut].iter().rposition(|event| matches!(event, DiskEvent::Flush)).unwrap_or(0);
         let mut image = self.start.borrow().clone();
@@ -205,12 +220,12 @@ impl SimDisk {
             match event {
                 DiskEvent::Write(position, data) | DiskEvent::WriteThrough(position, data) => {
                     let safe = index < flushed || matches!(event, DiskEvent::WriteThrough(..));
-                    let fate = if safe { Kept::All } else { kept() };
+                    let fate = if safe { Kept::All } else { kept(*position) };
                     let mut rest = &data[..];
                     while !rest.is_empty() {
                         let start = *position as usize + data.len() - rest.len();
                         let (piece, more) = rest.split_at(self.piece_at(start).min(rest.len()));
-                        if fate == Kept::All || (fate == Kept::Torn && kept() == Kept::All) {
+                        if fate == Kept::All || (fate == Kept::Torn && kept(start as u64) == Kept::All) {
                             image[start..start + piece.len()].copy_from_slice(piece);
                         }
                         rest = more;

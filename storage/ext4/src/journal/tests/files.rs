@@ -12,7 +12,7 @@ use keelson_hal::BlockDevice;
 use std::rc::Rc;
 
 /// Files that are used.
-pub const FILES: usize = 10;
+pub const FILES: usize = 120;
 
 /// What a block of a file holds: one byte all over; `None` where it was allocated only.
 pub type Content = Vec<Option<u8>>;
