@@ -14,7 +14,7 @@ use keelson_lnet::lnet::Lnet;
 use keelson_lnet::message::Message;
 use keelson_lnet::socklnd::Socklnd;
 use keelson_lnet_wire::message::Header;
-use keelson_lnet_wire::nid::Nid;
+use keelson_lnet_wire::nid::{Nid, ProcessId};
 
 /// Numbers that the NIs of one node may have.
 const NIS: u32 = 1 << 8;
@@ -66,9 +66,9 @@ impl LndUpper for Crowd {
         }
     }
 
-    fn peer_up(&self, ni: NiId, nid: Nid) {
+    fn peer_up(&self, ni: NiId, peer: ProcessId) {
         if let Some((node, ni)) = self.node(ni) {
-            node.peer_up(ni, nid);
+            node.peer_up(ni, peer);
         }
     }
 
