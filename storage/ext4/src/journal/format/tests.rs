@@ -28,7 +28,7 @@ fn descriptors() {
             };
             let tag = |index: u64| Tag {
                 block: number(index),
-                flags: if index % 3 == 0 { ESCAPED } else { 0 },
+                flags: if index.is_multiple_of(3) { ESCAPED } else { 0 },
                 checksum: match format.checksums {
                     0 => 0,
                     2 => 0xffff - index as u32,
