@@ -13,6 +13,9 @@ pub fn seal(pages: &mut Pages, survey: &Survey, target: Target) {
     let geometry = &survey.geometry;
     match target.part {
         Part::Superblock => {
+            if geometry.checksum_seed.is_none() {
+                return;
+            }
             let sum = crc32c(!0, &raw[..0x3fc]);
             put_u32(&mut raw, 0x3fc, sum);
         }
@@ -58,6 +61,9 @@ pub fn seal(pages: &mut Pages, survey: &Survey, target: Target) {
             }
         }
         Part::JournalSuperblock => {
+            if !has_sums(&raw) {
+                return;
+            }
             raw[0xfc..0x100].fill(0);
             let sum = crc32c(!0, &raw[..0x400]);
             raw[0xfc..0x100].copy_from_slice(&sum.to_be_bytes());
@@ -100,12 +106,17 @@ fn index(raw: &mut [u8], owner: Owner, survey: &Survey) {
     put_u32(raw, tail + 4, sum);
 }
 
+/// True for a journal with `JBD2_FEATURE_INCOMPAT_CSUM_V2` or `_V3`.
+fn has_sums(superblock: &[u8]) -> bool {
+    be32(superblock, 0x28) & 0x18 != 0
+}
+
 /// Descriptor and revoke blocks have their checksum at the end, commit blocks in the middle.
 fn journal_record(raw: &mut [u8], pages: &Pages, survey: &Survey) {
     let Some(&first) = survey.journal.first() else { return };
     let superblock = pages.bytes(first * survey.geometry.block_size as u64, 1024);
     let seed = crc32c(!0, &superblock[0x30..0x40]);
-    if be32(raw, 0) != MAGIC {
+    if be32(raw, 0) != MAGIC || !has_sums(&superblock) {
         return;
     }
     let place = match be32(raw, 4) {
