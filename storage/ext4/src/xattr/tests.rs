@@ -10,7 +10,6 @@ use crate::testing::Bench;
 use keelson_volume::VolumeError;
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -283,21 +282,17 @@ fn linux_reads_and_changes_ours() {
     set(&mut bench, ino, b"system.posix_acl_access", &usual_acl()).expect("set");
     save(&mut bench, &scratch);
     let mounted = Mounted::new(scratch.path(), "loop");
-    let script = "import os, sys; os.chdir(sys.argv[1]); f = 'f0'
-assert sorted(os.listxattr(f)) == ['system.posix_acl_access', 'user.long', 'user.short'], os.listxattr(f)
-assert os.getxattr(f, 'user.short') == b'one'
-assert os.getxattr(f, 'user.long') == b'v' * 300
-sys.stdout.write(os.getxattr(f, 'system.posix_acl_access').hex())
-os.setxattr(f, 'user.linux', b'L' * 100)
-os.setxattr(f, 'user.short', b'changed')
-os.setxattr('f1', 'user.same', b'S' * 400)
-os.setxattr('f2', 'user.same', b'S' * 400)";
-    let python =
-        Command::new("python3").args(["-c", script]).arg(mounted.path()).output().expect("run python3");
+    let path = |name: &str| mounted.path().join(name);
+    let names = ["system.posix_acl_access", "user.long", "user.short"];
+    assert_eq!(linux::names(&path("f0")), names);
+    assert_eq!(linux::get(&path("f0"), "user.short"), b"one");
+    assert_eq!(linux::get(&path("f0"), "user.long"), [b'v'; 300]);
+    assert_eq!(linux::get(&path("f0"), "system.posix_acl_access"), usual_acl());
+    linux::set(&path("f0"), "user.linux", &[b'L'; 100]);
+    linux::set(&path("f0"), "user.short", b"changed");
+    linux::set(&path("f1"), "user.same", &[b'S'; 400]);
+    linux::set(&path("f2"), "user.same", &[b'S'; 400]);
     drop(mounted);
-    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
-    let hexadecimal: String = usual_acl().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(String::from_utf8_lossy(&python.stdout), hexadecimal);
     let mut bench = open(&scratch);
     let mut model = Model::from([
         (b"user.short".to_vec(), b"changed".to_vec()),
@@ -386,4 +381,30 @@ fn bytes_of_any_value_anywhere() {
     assert_eq!(super::format::references(&block), Some(1));
     block[4..8].fill(0);
     assert_eq!(super::format::references(&block), None);
+}
+
+/// The calls of the host.
+mod linux {
+    use rustix::fs::{XattrFlags, getxattr, listxattr, setxattr};
+    use std::path::Path;
+
+    pub fn names(path: &Path) -> Vec<String> {
+        let mut list = vec![0; 4096];
+        let length = listxattr(path, &mut list).expect("listxattr");
+        let names = list[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+        let mut names: Vec<String> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    pub fn get(path: &Path, name: &str) -> Vec<u8> {
+        let mut value = vec![0; 4096];
+        let length = getxattr(path, name, &mut value).expect("getxattr");
+        value.truncate(length);
+        value
+    }
+
+    pub fn set(path: &Path, name: &str, value: &[u8]) {
+        setxattr(path, name, value, XattrFlags::empty()).expect("setxattr");
+    }
 }
