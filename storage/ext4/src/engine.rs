@@ -30,7 +30,7 @@ use crate::layout::Geometry;
 use crate::space::Allocator;
 use crate::stats::Counters;
 use crate::usage::Usage;
-use cache::Cache;
+use cache::{Cache, Slot};
 use keelson_volume::{Time, VolumeError};
 use operation::Operation;
 
@@ -104,8 +104,8 @@ pub struct Engine {
     pub was_clean: bool,
     /// Nothing can be changed any more, or ever.
     pub read_only: bool,
-    /// Used blocks of the inode table that was looked into last: a hint for reading some together.
-    inode_table: core::ops::Range<BlockNr>,
+    /// The inode table that was looked into last: whose, and where it begins. Tables never move.
+    inode_table: Option<(u32, BlockNr)>,
     operation: Operation,
 }
 
@@ -121,7 +121,7 @@ impl Engine {
             next_generation: generation,
             was_clean: true,
             read_only: false,
-            inode_table: 0..0,
+            inode_table: None,
             operation: Operation::default(),
             journal,
             geometry,
@@ -130,28 +130,33 @@ impl Engine {
 
     /// A block's content.
     pub fn read(&mut self, block: BlockNr, kind: Kind) -> Result<&[u8], Halt> {
-        match self.cache.peek(block) {
-            None => return Err(Halt::Need(block, kind)),
-            Some(slot) if slot.kind != kind => {
-                let other = slot.kind;
-                return Err(self.damaged(format_args!("block {block} is both {kind:?} and {other:?}")));
-            }
-            Some(_) => {}
+        Ok(&self.slot(block, kind)?.data)
+    }
+
+    /// A block.
+    fn slot(&mut self, block: BlockNr, kind: Kind) -> Result<&mut Slot, Halt> {
+        let Some(slot) = self.cache.get(block) else { return Err(Halt::Need(block, kind)) };
+        if slot.kind != kind {
+            let other = slot.kind;
+            let what = format_args!("block {block} is both {kind:?} and {other:?}");
+            return Err(damaged(&mut self.counters, what));
         }
-        match self.cache.get(block) {
-            Some(slot) => Ok(&slot.data),
-            None => Err(Halt::Need(block, kind)),
-        }
+        Ok(slot)
     }
 
     /// Something on the disk cannot be true: counted, logged, and the operation fails.
     #[cold]
     pub fn damaged(&mut self, what: core::fmt::Arguments<'_>) -> Halt {
-        self.counters.damaged += 1;
-        // One line for each of a million damaged blocks helps nobody.
-        if self.counters.damaged <= 100 {
-            log::error!(target: "ext4", "damaged filesystem: {what} (repair with: e2fsck -f DEVICE)");
-        }
-        Halt::Fail(VolumeError::Io)
+        damaged(&mut self.counters, what)
     }
+}
+
+#[cold]
+fn damaged(counters: &mut Counters, what: core::fmt::Arguments<'_>) -> Halt {
+    counters.damaged += 1;
+    // One line for each of a million damaged blocks helps nobody.
+    if counters.damaged <= 100 {
+        log::error!(target: "ext4", "damaged filesystem: {what} (repair with: e2fsck -f DEVICE)");
+    }
+    Halt::Fail(VolumeError::Io)
 }

@@ -65,7 +65,7 @@ pub struct DataCounters {
 pub struct CacheCounters {
     /// Content of files.
     pub data: DataCounters,
-    /// Metadata blocks looked at.
+    /// Metadata blocks looked up in memory; the one that was looked up last is at hand and does not count.
     pub hits: u64,
     /// Metadata blocks that had to be read.
     pub misses: u64,

@@ -54,10 +54,10 @@ fn list(volume: &Ext4Volume, dir: FileId) -> (usize, CacheCounters) {
     (count, cost)
 }
 
-/// A look for the descriptor, where the record is, and two for the record; and hardly more for the names. Cold, inode
-/// tables are read many blocks at a time, and what begins again for each of them is one page.
+/// At most once for the inode's record and hardly more for the names, the first time too: neighbours in the inode table
+/// are taken together, which is also read many blocks at a time, and what begins again for each piece of it is one page.
 #[test]
-fn each_entry_looks_into_its_inode_only() {
+fn each_entry_looks_into_one_block() {
     let scratch = filled_by_mke2fs(2000);
     let volume = open(&scratch);
     let dir = many(&volume);
@@ -66,14 +66,15 @@ fn each_entry_looks_into_its_inode_only() {
     let (_, warm) = list(&volume, dir);
     eprintln!("cold {cold:?}\nwarm {warm:?}");
     assert_eq!((warm.misses, warm.reads), (0, 0), "everything is in memory");
-    assert!(warm.hits < 2002 * 32 / 10, "{} looks into blocks", warm.hits);
-    assert!(cold.hits < 2002 * 64 / 10, "{} looks into blocks", cold.hits);
+    for cost in [cold, warm] {
+        assert!(cost.hits < 2002 * 11 / 10, "{} looks into blocks", cost.hits);
+    }
     assert!(cold.reads < 40, "{} reads from the device", cold.reads);
 }
 
-/// What changed is as near as what did not.
+/// What changed is as near as what did not, and neighbours cost one look, not one each.
 #[test]
-fn changed_inodes_cost_no_more() {
+fn changed_inodes_cost_hardly_a_look() {
     let scratch = mke2fs(64, &["-b", "4096"]);
     let volume = open(&scratch);
     let new =
@@ -86,6 +87,6 @@ fn changed_inodes_cost_no_more() {
     let (count, cost) = list(&volume, dir);
     eprintln!("{cost:?}");
     assert_eq!(count, 502);
-    assert!(cost.hits < 502 * 32 / 10 && cost.misses == 0 && cost.reads == 0, "{cost:?}");
+    assert!(cost.hits + cost.misses < 502 / 5, "{cost:?}");
     assert_eq!(check_listing(&volume, dir), 500);
 }

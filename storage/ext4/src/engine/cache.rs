@@ -4,6 +4,7 @@ use super::{BlockNr, Kind};
 use crate::journal::Sequence;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::hash::{BuildHasherDefault, Hasher};
 use hashbrown::HashMap;
 
@@ -68,7 +69,13 @@ impl Slot {
 
 /// The blocks.
 pub struct Cache {
-    slots: NumberMap<BlockNr, Slot>,
+    slots: Vec<Option<Slot>>,
+    /// Where blocks are in `slots`.
+    places: NumberMap<BlockNr, usize>,
+    /// Where nothing is.
+    vacant: Vec<usize>,
+    /// The block that was looked up last, and its place: at hand, as operations mostly stay where they are.
+    last: Option<(BlockNr, usize)>,
     /// Candidates in the order in which they are looked at; blocks that are gone stay until then.
     order: VecDeque<BlockNr>,
     block_size: usize,
@@ -82,7 +89,10 @@ impl Cache {
     pub fn new(block_size: usize, bytes: usize) -> Cache {
         let capacity = (bytes / block_size).max(64);
         Cache {
-            slots: NumberMap::default(),
+            slots: Vec::new(),
+            places: NumberMap::default(),
+            vacant: Vec::new(),
+            last: None,
             order: VecDeque::new(),
             block_size,
             capacity,
@@ -93,30 +103,47 @@ impl Cache {
 
     /// A block, if it is here.
     pub fn get(&mut self, block: BlockNr) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(&block)?;
+        let place = match self.last {
+            Some((last, place)) if last == block => place,
+            _ => {
+                let place = *self.places.get(&block)?;
+                self.hits += 1;
+                self.last = Some((block, place));
+                place
+            }
+        };
+        let slot = self.slots.get_mut(place)?.as_mut()?;
         slot.used = true;
-        self.hits += 1;
         Some(slot)
     }
 
-    /// Blocks looked at, and blocks that were put in.
+    /// Blocks looked up, those at hand not counted, and blocks that were put in.
     pub fn counts(&self) -> (u64, u64) {
         (self.hits, self.misses)
     }
 
     /// A block, without counting as use.
     pub fn peek(&self, block: BlockNr) -> Option<&Slot> {
-        self.slots.get(&block)
+        self.slots.get(*self.places.get(&block)?)?.as_ref()
     }
 
     /// Puts in what was read from the disk; what is here already is newer and stays.
     pub fn insert(&mut self, block: BlockNr, kind: Kind, data: Box<[u8]>) -> &mut Slot {
-        if !self.slots.contains_key(&block) {
-            self.make_room();
-            self.misses += 1;
-            self.order.push_back(block);
-        }
-        self.slots.entry(block).or_insert(Slot {
+        let place = match self.places.get(&block) {
+            Some(&place) => place,
+            None => {
+                self.make_room();
+                self.misses += 1;
+                self.order.push_back(block);
+                let place = self.vacant.pop().unwrap_or_else(|| {
+                    self.slots.push(None);
+                    self.slots.len() - 1
+                });
+                self.places.insert(block, place);
+                place
+            }
+        };
+        self.slots[place].get_or_insert(Slot {
             data,
             kind,
             running: false,
@@ -142,39 +169,41 @@ impl Cache {
 
     /// Drops a block.
     pub fn remove(&mut self, block: BlockNr) {
-        self.slots.remove(&block);
+        let Some(place) = self.places.remove(&block) else { return };
+        self.slots[place] = None;
+        self.vacant.push(place);
+        self.last = self.last.filter(|&(last, _)| last != block);
     }
 
     /// Blocks in memory.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.places.len()
     }
 
     /// True when nothing is in memory.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.places.is_empty()
     }
 
     fn make_room(&mut self) {
-        if self.order.len() > 2 * self.slots.len() + 64 {
+        if self.order.len() > 2 * self.places.len() + 64 {
             // Blocks that come and go in a cache with room would be listed for ever.
             let mut seen = NumberMap::default();
-            let slots = &self.slots;
-            self.order.retain(|block| slots.contains_key(block) && seen.insert(*block, ()).is_none());
+            let places = &self.places;
+            self.order.retain(|block| places.contains_key(block) && seen.insert(*block, ()).is_none());
         }
         for _ in 0..LOOKS {
-            if self.slots.len() < self.capacity {
+            if self.places.len() < self.capacity {
                 return;
             }
             let Some(block) = self.order.pop_front() else { return };
-            match self.slots.get_mut(&block) {
+            let slot = self.places.get(&block).and_then(|&place| self.slots[place].as_mut());
+            match slot {
                 Some(slot) if slot.used || !slot.is_clean() => {
                     slot.used = false;
                     self.order.push_back(block);
                 }
-                Some(_) => {
-                    self.slots.remove(&block);
-                }
+                Some(_) => self.remove(block),
                 None => {}
             }
         }

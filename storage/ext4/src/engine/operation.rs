@@ -64,6 +64,10 @@ impl Engine {
                     if let Some(slot) = self.cache.get(block) {
                         let place = &mut slot.data[offset as usize..(offset + len) as usize];
                         place.copy_from_slice(&self.operation.saved[from..]);
+                        // A record that was never used may be anything again.
+                        if slot.kind == Kind::InodeTable {
+                            slot.verified &= !(1 << (offset as usize / self.geometry.inode_size));
+                        }
                     }
                     self.operation.saved.truncate(from);
                 }

@@ -48,7 +48,10 @@ impl Context {
         max_bytes: usize,
     ) -> Result<DirPage, Halt> {
         let mut page = self.read_dir(engine, dir, cookie, max_bytes)?;
-        for entry in page.entries.iter_mut().filter(|entry| !is_dot(&entry.name)) {
+        let mut entries: Vec<_> = page.entries.iter_mut().filter(|entry| !is_dot(&entry.name)).collect();
+        // Names come in no order, but many inodes lie in one block.
+        entries.sort_unstable_by_key(|entry| entry.inode);
+        for entry in entries {
             let found =
                 self.named(engine, entry.inode as Ino).and_then(|inode| self.describe(engine, &inode));
             entry.attributes = match found {
