@@ -16,8 +16,6 @@ mod split;
 mod tests;
 
 pub use entry::NAME_MOST;
-pub use hash::{Hash, Hasher, Version};
-pub use listing::{ListEntry, Listing};
 
 use crate::engine::{BlockNr, Engine, Ino, Kind, seal};
 use crate::extents::Mapping;

@@ -15,26 +15,26 @@ extern crate alloc;
 mod data;
 #[cfg(any(test, feature = "dev"))]
 pub mod dev;
-pub mod directory;
-pub mod engine;
+mod directory;
+mod engine;
 mod error;
-pub mod extents;
-pub mod halt;
-pub mod io;
-pub mod journal;
+mod extents;
+mod halt;
+mod io;
+mod journal;
 pub mod layout;
-pub mod mount;
+mod mount;
 mod operations;
 mod orphans;
-pub mod shared;
-pub mod space;
+mod shared;
+mod space;
 mod state;
-pub mod stats;
+mod stats;
 #[cfg(test)]
 mod testing;
-pub mod usage;
+mod usage;
 mod volume;
-pub mod xattr;
+mod xattr;
 
 pub use error::MountError;
 pub use mount::Options;

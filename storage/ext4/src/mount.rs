@@ -15,7 +15,7 @@ use crate::shared::Shared;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::time::Duration;
-use keelson_exec::{Handle, TaskHandle};
+use keelson_exec::Handle;
 use keelson_hal::{BlockDevice, Entropy, SECTOR_SIZE};
 
 /// Runs of blocks that a journal may have: mke2fs makes one or a few.
@@ -48,8 +48,6 @@ pub struct Mounted {
     pub shared: Rc<Shared>,
     /// The superblock as it was found.
     pub superblock: Superblock,
-    /// The journal's task.
-    pub task: Option<TaskHandle>,
 }
 
 /// Reads the superblock, replays the journal, marks the filesystem as in use.
@@ -117,15 +115,14 @@ pub async fn mount(
     })
     .await?;
     let shared = Shared::new(engine, io, handle.clone());
-    let mut task = None;
     if !read_only {
         let marked = shared.engine.borrow_mut().mark_superblock(true, shared.wall());
         let failed = |_| MountError::Device("superblock");
         shared.io.write(marked.into_iter().collect()).await.map_err(failed)?;
         shared.io.flush().await.map_err(failed)?;
-        task = Some(handle.spawn("jbd2", task::run(shared.clone(), options.commit_interval)));
+        handle.spawn("jbd2", task::run(shared.clone(), options.commit_interval));
     }
-    Ok(Mounted { shared, superblock, task })
+    Ok(Mounted { shared, superblock })
 }
 
 async fn read_superblock(device: &Rc<dyn BlockDevice>, bytes: u64) -> Result<Superblock, MountError> {

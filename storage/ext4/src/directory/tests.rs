@@ -8,7 +8,7 @@ mod listing;
 mod oracles;
 mod speed;
 
-use super::Listing;
+use super::listing::Listing;
 use crate::dev::{Scratch, mke2fs};
 use crate::engine::{Engine, Ino, ROOT};
 use crate::halt::Halt;

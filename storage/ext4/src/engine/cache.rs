@@ -180,11 +180,6 @@ impl Cache {
         self.places.len()
     }
 
-    /// True when nothing is in memory.
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     fn make_room(&mut self) {
         if self.order.len() > 2 * self.places.len() + 64 {
             // Blocks that come and go in a cache with room would be listed for ever.

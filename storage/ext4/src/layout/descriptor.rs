@@ -2,7 +2,7 @@
 //! `Documentation/filesystems/ext4/group_descr.rst`).
 
 use super::Geometry;
-use super::bytes::{put_u16, put_u32, u16_at, u32_at};
+use super::bytes::{put_u16, u16_at, u32_at};
 use super::checksum::crc32c;
 use crate::engine::BlockNr;
 
@@ -10,8 +10,6 @@ use crate::engine::BlockNr;
 pub const INODE_UNINIT: u16 = 1;
 /// `bg_flags`: the block bitmap is that of a group with nothing but its own metadata, whatever the disk says.
 pub const BLOCK_UNINIT: u16 = 2;
-/// `bg_flags`: the inode table is zeroed as far as it is unused.
-pub const INODE_ZEROED: u16 = 4;
 
 /// `bg_checksum`.
 const CHECKSUM: usize = 0x1e;
@@ -113,18 +111,4 @@ fn crc16(sum: u16, bytes: &[u8]) -> u16 {
 pub fn bitmap_checksum(bitmap: &[u8], bits: u32, geometry: &Geometry) -> Option<u32> {
     let sum = crc32c(geometry.checksum_seed?, &bitmap[..bits as usize / 8]);
     Some(if geometry.descriptor_size >= 64 { sum } else { sum & 0xffff })
-}
-
-/// Moves the places of bitmaps and tables; only where filesystems are made or damaged on purpose.
-pub fn put_places(raw: &mut [u8], descriptor: &Descriptor) {
-    for (low, high, value) in [
-        (0x0, 0x20, descriptor.block_bitmap),
-        (0x4, 0x24, descriptor.inode_bitmap),
-        (0x8, 0x28, descriptor.inode_table),
-    ] {
-        put_u32(raw, low, value as u32);
-        if raw.len() >= 64 {
-            put_u32(raw, high, (value >> 32) as u32);
-        }
-    }
 }

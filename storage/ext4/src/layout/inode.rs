@@ -8,10 +8,6 @@ use keelson_volume::{FileType, Time};
 
 /// Bytes of `i_block`: extents, a short symbolic link, or device numbers.
 pub const MAP_LENGTH: usize = 60;
-/// `i_flags`: cannot be changed.
-pub const IMMUTABLE: u32 = 0x10;
-/// `i_flags`: can only grow.
-pub const APPEND: u32 = 0x20;
 /// `i_flags`: the directory has a hash tree.
 pub const INDEXED: u32 = 0x1000;
 /// `i_flags`: the block count is in blocks, not in 512 bytes.

@@ -1,6 +1,6 @@
 //! Hashes are those of e2fsprogs.
 
-use super::super::{Hasher, Version};
+use super::super::hash::{Hasher, Version};
 use super::name;
 use crate::dev::Scratch;
 use crate::testing::Bench;
