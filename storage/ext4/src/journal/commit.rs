@@ -4,7 +4,6 @@ use super::format::{ESCAPED, MAGIC, Tag};
 use super::{Journal, Logged, Sequence, Transaction};
 use crate::engine::{BlockNr, Engine, Kind};
 use crate::halt::Halt;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_volume::VolumeError;
@@ -110,19 +109,20 @@ impl Engine {
         let (format, sequence) = (log.format, frozen.sequence);
         let size = format.block_size;
         let length = log.needed(frozen.blocks.len(), frozen.revoked.len()) - 1;
-        let mut stream = vec![0; length * size];
-        let mut places = stream.chunks_exact_mut(size);
+        // Copies are added, not put into their places: clearing all of those first would cost as much again.
+        let mut stream = Vec::with_capacity(length * size);
         for blocks in frozen.revoked.chunks(format.revokes_per_block()) {
-            if let Some(place) = places.next() {
-                format.encode_revoke(sequence, blocks, place);
-            }
+            format.encode_revoke(sequence, blocks, one_more(&mut stream, size));
         }
         for blocks in frozen.blocks.chunks(format.tags_per_block()) {
-            let Some(descriptor) = places.next() else { break };
+            let descriptor = stream.len();
+            one_more(&mut stream, size);
             let mut tags = Vec::with_capacity(blocks.len());
             for &block in blocks {
-                let (Some(slot), Some(place)) = (self.cache.peek(block), places.next()) else { break };
-                place.copy_from_slice(&slot.data);
+                let Some(slot) = self.cache.peek(block) else { break };
+                let start = stream.len();
+                stream.extend_from_slice(&slot.data);
+                let place = &mut stream[start..];
                 let mut flags = 0;
                 // What looks like a block of the journal would end the log.
                 if place[..4] == MAGIC.to_be_bytes() {
@@ -132,8 +132,10 @@ impl Engine {
                 let checksum = if format.checksums == 0 { 0 } else { format.copy_checksum(sequence, place) };
                 tags.push(Tag { block, flags, checksum });
             }
-            format.encode_descriptor(sequence, &tags, descriptor);
+            format.encode_descriptor(sequence, &tags, &mut stream[descriptor..descriptor + size]);
         }
+        debug_assert_eq!(stream.len(), length * size, "every block of the transaction is in memory");
+        stream.resize(length * size, 0);
         frozen.start = log.head;
         let end = log.after(log.head, length as u32);
         frozen.end = log.after(end, 1);
@@ -195,4 +197,11 @@ impl Engine {
         self.journal.is_committing = false;
         self.read_only = true;
     }
+}
+
+/// One more block, all zeros, at the end of `stream`.
+fn one_more(stream: &mut Vec<u8>, size: usize) -> &mut [u8] {
+    let start = stream.len();
+    stream.resize(start + size, 0);
+    &mut stream[start..]
 }
