@@ -7,8 +7,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use keelson_config::{Kind, OptionSpec};
+use keelson_exec::Handle;
 use keelson_ext4::{Ext4Volume, MountError, Options};
-use keelson_hal::BlockDevice;
+use keelson_hal::{BlockDevice, Entropy};
 
 /// The options of this module.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -51,30 +52,43 @@ impl fmt::Display for StorageError {
     }
 }
 
-/// Mounts the filesystem that the command line names.
-pub fn mount(node: &Node, devices: &Devices) -> Result<Rc<Ext4Volume>, StorageError> {
-    let first = devices.disks.first().ok_or(StorageError::NoDisk)?;
-    let disk = match node.config.text("fs") {
-        None => first,
-        Some(wanted) => {
-            let name = wanted.strip_prefix("/dev/").unwrap_or(wanted);
-            let found = devices.disks.iter().find(|disk| disk.name() == name);
-            found.ok_or_else(|| {
-                let present = devices.disks.iter().map(|disk| disk.name().to_string()).collect();
-                StorageError::NoSuchDisk(wanted.to_string(), present)
-            })?
-        }
-    };
-    let cache_bytes = node.config.size("fs.cache").unwrap_or(node.machine.boot.ram() / 2);
-    let options =
-        Options { cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX), ..Options::default() };
-    let machine = &node.machine;
-    let volume = Ext4Volume::mount(
-        disk.clone(),
-        Rc::new(machine.park),
-        machine.clock.clone(),
-        machine.entropy.clone(),
-        options,
-    );
-    volume.map(Rc::new).map_err(|error| StorageError::Mount(disk.name().to_string(), error))
+/// The disk that is to be mounted, and what that takes.
+pub struct Medium {
+    disk: Rc<dyn BlockDevice>,
+    handle: Handle,
+    entropy: Rc<dyn Entropy>,
+    options: Options,
+}
+
+impl Medium {
+    /// The disk that the command line names.
+    pub fn find(node: &Node, devices: &Devices) -> Result<Medium, StorageError> {
+        let first = devices.disks.first().ok_or(StorageError::NoDisk)?;
+        let disk = match node.config.text("fs") {
+            None => first,
+            Some(wanted) => {
+                let name = wanted.strip_prefix("/dev/").unwrap_or(wanted);
+                let found = devices.disks.iter().find(|disk| disk.name() == name);
+                found.ok_or_else(|| {
+                    let present = devices.disks.iter().map(|disk| disk.name().to_string()).collect();
+                    StorageError::NoSuchDisk(wanted.to_string(), present)
+                })?
+            }
+        };
+        let cache_bytes = node.config.size("fs.cache").unwrap_or(node.machine.boot.ram() / 2);
+        let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
+        Ok(Medium {
+            disk: disk.clone(),
+            handle: node.handle.clone(),
+            entropy: node.machine.entropy.clone(),
+            options: Options { cache_bytes, ..Options::default() },
+        })
+    }
+
+    /// Mounts its filesystem.
+    pub async fn mount(self) -> Result<Rc<Ext4Volume>, StorageError> {
+        let name = self.disk.name().to_string();
+        let volume = Ext4Volume::mount(self.disk, self.handle, self.entropy, self.options).await;
+        volume.map(Rc::new).map_err(|error| StorageError::Mount(name, error))
+    }
 }

@@ -8,7 +8,7 @@ use keelson_qemu::{
 };
 use keelson_tests::Appliance;
 use keelson_tests::nfs3::{
-    Handle, How, MOUNT_PORT, Nfs, Set, SetTime, Stable, Transport, Wcc, kind, mount, status,
+    Attributes, Handle, How, MOUNT_PORT, Nfs, Set, SetTime, Stable, Transport, Wcc, kind, mount, status,
 };
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -441,7 +441,12 @@ fn handles(nfs: &mut Nfs, root: &[u8]) {
 fn handles_and_verifiers_over_a_restart(world: World, mut nfs: Nfs) -> World {
     let mut rpc = Transport::Udp.connect(&world.client, SERVER, MOUNT_PORT).unwrap();
     let root = mount(&mut rpc, "/").unwrap().unwrap();
+    let used = nfs.lookup(&root, b"used").unwrap().ok();
+    // The first reading since it was written is noted; from then on nothing may change, whatever is read.
+    nfs.read(&used.handle, 0, 1 << 20).unwrap().ok();
     let file = nfs.lookup(&root, b"used").unwrap().ok();
+    assert!(file.attributes.atime > used.attributes.atime, "that it was read is not noted");
+    assert_eq!(file.attributes, Attributes { atime: file.attributes.atime, ..used.attributes });
     let folder = nfs.lookup(&root, b"d").unwrap().ok().handle;
     let mine = nfs.create(&root, b"exclusive", How::Exclusive(*b"before!!")).unwrap().ok().handle;
     let verifier = nfs.commit(&file.handle, 0, 0).unwrap().ok();

@@ -10,13 +10,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::net::IpAddr;
-use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_ext4::Ext4Volume;
 use keelson_hal::Entropy;
 use keelson_images::devices::Devices;
 use keelson_images::shell::{self, Command};
-use keelson_images::{Node, network, roles, storage};
+use keelson_images::storage::Medium;
+use keelson_images::{Node, network, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
@@ -36,9 +36,6 @@ fn image(machine: Machine) -> ! {
     node.run()
 }
 
-/// The journal's commit interval on Linux.
-const FLUSH_PERIOD: Duration = Duration::from_secs(5);
-
 type Server = NfsServer<Ext4Volume, Dns>;
 
 /// The role's place: empty until it serves.
@@ -51,10 +48,10 @@ fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
     if node.config.must_refuse() {
         log::error!(target: "nfs", "not serving because of the command line; correct it and boot again");
     } else {
-        match storage::mount(node, &devices) {
-            Ok(volume) => {
+        match Medium::find(node, &devices) {
+            Ok(medium) => {
                 node.handle
-                    .spawn("nfs-start", start(Parts::of(node), stack.clone(), volume, serving.clone()));
+                    .spawn("nfs-start", start(Parts::of(node), stack.clone(), medium, serving.clone()));
             }
             Err(error) => log::error!(target: "nfs", "not serving: {error}"),
         }
@@ -84,27 +81,17 @@ impl Parts {
     }
 }
 
-async fn start(parts: Parts, stack: Stack, volume: Rc<Ext4Volume>, serving: Serving) {
+async fn start(parts: Parts, stack: Stack, medium: Medium, serving: Serving) {
+    let volume = match medium.mount().await {
+        Ok(volume) => volume,
+        Err(error) => return log::error!(target: "nfs", "not serving: {error}"),
+    };
     let names = Rc::new(Dns(stack.clone()));
     let network = StackNetwork::new(stack);
     let Parts { handle, entropy, config } = parts;
-    handle.spawn("flush", flush(handle.clone(), volume.clone()));
     match NfsServer::start(handle, &network, names, volume.clone(), &*entropy, &config).await {
         Ok(server) => *serving.borrow_mut() = Some((volume, server)),
         Err(error) => log::error!(target: "nfs", "not serving: {error}"),
-    }
-}
-
-/// Bounds how long data that no client commits stays in memory only.
-async fn flush(handle: Handle, volume: Rc<Ext4Volume>) {
-    loop {
-        handle.sleep(FLUSH_PERIOD).await;
-        if volume.is_read_only() {
-            return;
-        }
-        if let Err(error) = volume.sync().await {
-            log::error!(target: "nfs", "writing back: {error}");
-        }
     }
 }
 

@@ -13,6 +13,8 @@ pub struct BlockGeometry {
     pub read_only: bool,
     /// Has a volatile write cache: data is safe only after [`BlockOp::Flush`]. Without one, flush is free.
     pub write_cache: bool,
+    /// Takes [`BlockOp::WriteThrough`] ("force unit access"). Without, a write and a flush do the same.
+    pub write_through: bool,
     /// Largest request in bytes.
     pub max_transfer: usize,
     /// Requests that may be in flight.
@@ -29,6 +31,9 @@ pub enum BlockOp {
     Read,
     /// Write the buffer. May stay in the device's volatile cache.
     Write,
+    /// Write the buffer; finished only when it is safe from a power cut. Not with every device
+    /// ([`BlockGeometry::write_through`]).
+    WriteThrough,
     /// Make every write completed before this request was submitted safe from a power cut. Empty buffer.
     Flush,
 }

@@ -162,6 +162,9 @@ impl VirtioBlk {
         if request.op == BlockOp::Flush {
             return if request.buffer.is_empty() { Ok(()) } else { Err(BlockError::OutOfRange) };
         }
+        if request.op == BlockOp::WriteThrough {
+            return Err(BlockError::Unsupported);
+        }
         if request.op == BlockOp::Write && self.geometry.read_only {
             return Err(BlockError::ReadOnly);
         }
@@ -184,7 +187,8 @@ impl VirtioBlk {
         let place = usize::from(slot) * PLACE;
         let (kind, sector) = match op {
             BlockOp::Read => (TYPE_IN, sector),
-            BlockOp::Write => (TYPE_OUT, sector),
+            // `check` refuses the second.
+            BlockOp::Write | BlockOp::WriteThrough => (TYPE_OUT, sector),
             BlockOp::Flush => (TYPE_FLUSH, 0),
         };
         inner.headers.write32(place, kind);

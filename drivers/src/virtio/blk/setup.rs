@@ -77,6 +77,8 @@ pub(super) fn build(
         sectors: transport.config64(config::CAPACITY),
         read_only: features & RO != 0,
         write_cache: features & FLUSH != 0,
+        // The device has no such request.
+        write_through: false,
         max_transfer,
         queue_depth: usize::from(depth),
     };

@@ -1,0 +1,121 @@
+//! Content of files: cached, read ahead, written back.
+//!
+//! ```text
+//!   WRITE --> dirty, reserved --allocate (operation)--> on its way --written, marked (operation)--> clean --> dropped
+//!   READ  --> a load under way -------------------------------------------------------------------> clean --> dropped
+//! ```
+//!
+//! 1. **Space is reserved when data comes and allocated when it goes**: "no space left" is told to whoever writes, and
+//!    files that grow piece by piece get long runs of blocks.
+//! 2. **Blocks are allocated unwritten** and marked as written when their content has arrived: a power cut never shows
+//!    what was there before, and no commit waits for other people's data.
+//! 3. **Nothing is cut under a write that is on its way** ([`Data::quiet`]), and nothing that was read before a cut
+//!    comes into the cache after it: a read under way that it concerns is spoiled, and done again.
+//! 4. **A failed write costs its file**: what did not arrive is dropped, the next commit of the file says so, and the
+//!    write verifier changes, which makes NFS clients send again what they did not see committed.
+
+mod chunk;
+mod file;
+mod flush;
+mod pages;
+mod read;
+mod write;
+mod write_back;
+
+pub use pages::{Pages, Piece};
+
+use crate::engine::Ino;
+use crate::halt::Halt;
+use crate::shared::Shared;
+use alloc::rc::Rc;
+use core::cell::{Cell, RefCell};
+use keelson_exec::sync::Notify;
+use keelson_hal::Instant;
+
+/// Least memory for content, whatever the options say.
+const LEAST: usize = 2 << 20;
+
+/// The cached content of files, and the tasks that move it.
+pub struct Data {
+    shared: Rc<Shared>,
+    /// What is in memory. Borrowed only between waits, and never while an operation is run.
+    pages: RefCell<Pages>,
+    /// A read from the disk has ended.
+    loaded: Notify,
+    /// The task that writes back has something to do.
+    work: Notify,
+    /// Times that data was lost.
+    losses: Cell<u32>,
+    is_stopping: Cell<bool>,
+    /// Where the last allocation ended: a hint.
+    last_place: Cell<u64>,
+}
+
+impl Data {
+    /// Nothing is in memory yet; at most about `bytes` will be.
+    pub fn new(shared: Rc<Shared>, bytes: usize) -> Rc<Data> {
+        let block_size = shared.engine.borrow().geometry.block_size;
+        Rc::new(Data {
+            pages: RefCell::new(Pages::new(block_size, bytes.max(LEAST))),
+            shared,
+            loaded: Notify::new(),
+            work: Notify::new(),
+            losses: Cell::new(0),
+            is_stopping: Cell::new(false),
+            last_place: Cell::new(0),
+        })
+    }
+
+    /// Blocks that a file has beside those that its inode counts.
+    pub fn reserved_blocks(&self, ino: Ino) -> u64 {
+        self.pages.borrow().file(ino).map_or(0, |file| file.reserved)
+    }
+
+    /// Times that data was lost.
+    pub fn losses(&self) -> u32 {
+        self.losses.get()
+    }
+
+    /// What happened since the mount.
+    pub fn counters(&self) -> crate::stats::DataCounters {
+        let pages = self.pages.borrow();
+        crate::stats::DataCounters {
+            resident_bytes: pages.bytes() as u64,
+            unwritten_bytes: pages.unwritten_bytes() as u64,
+            reserved_blocks: pages.reserved(),
+            ..pages.counters
+        }
+    }
+
+    /// For operations that take blocks away from a file: ends them while some are being written.
+    pub fn quiet(&self, ino: Ino) -> Result<(), Halt> {
+        match self.pages.borrow_mut().existing(ino) {
+            Some(file) if file.is_writing => {
+                file.is_wanted = true;
+                Err(Halt::Busy(ino))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The file ends at `size` now: right after the operation that cut it.
+    pub fn cut(&self, ino: Ino, size: u64) {
+        let freed = self.pages.borrow_mut().cut(ino, size, self.now());
+        self.shared.engine.borrow_mut().allocator.unreserve(freed);
+        self.pages.borrow_mut().forget_idle(ino);
+        self.loaded.notify();
+    }
+
+    /// The file is gone: right after the operation that took its last name.
+    pub fn purge(&self, ino: Ino) {
+        let freed = self.pages.borrow_mut().purge(ino);
+        if freed > 0 {
+            self.shared.engine.borrow_mut().allocator.unreserve(freed);
+        }
+        self.loaded.notify();
+    }
+
+    fn now(&self) -> Instant {
+        self.shared.handle.now()
+    }
+}

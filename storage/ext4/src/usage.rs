@@ -1,0 +1,197 @@
+//! Who uses how much space and how many inodes, for quotas.
+//!
+//! ext4 keeps no such sums (its quota feature is another one). They are counted once, in the background after a mount
+//! that did not find them stored, inode after inode; what has been counted follows every change from then on.
+
+use crate::engine::cache::NumberMap;
+use crate::engine::{Engine, Ino, Kind};
+use crate::halt::Halt;
+use crate::layout::bytes::u32_at;
+use crate::layout::checksum::crc32c;
+use crate::layout::descriptor::INODE_UNINIT;
+use crate::layout::superblock::LENGTH;
+use alloc::vec::Vec;
+
+/// What a stored table begins with, and its version.
+const MAGIC: &[u8; 8] = b"KUSAGE2\0";
+/// Bytes of an owner in it.
+const ROW: usize = 24;
+
+/// Bytes in front of them.
+const HEAD: usize = 28;
+
+/// What changes in the superblock when somebody else mounts or repairs the filesystem: `s_mtime`, `s_mnt_count` and
+/// `s_lastcheck`. Sums that were stored before that are worth nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp([u8; 12]);
+
+impl Stamp {
+    /// Of a superblock.
+    fn of(raw: &[u8]) -> Stamp {
+        let mut stamp = [0; 12];
+        stamp[..4].copy_from_slice(&raw[0x2c..0x30]);
+        stamp[4..6].copy_from_slice(&raw[0x34..0x36]);
+        stamp[8..].copy_from_slice(&raw[0x40..0x44]);
+        Stamp(stamp)
+    }
+}
+
+/// What an owner or group uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Space, in units of 512 bytes.
+    pub sectors: u64,
+    /// Inodes.
+    pub inodes: u64,
+}
+
+impl Amount {
+    /// Changes what `id` has in a map. Who has nothing is not in it: owners come and go.
+    fn add(map: &mut NumberMap<u32, Amount>, id: u32, sectors: i64, inodes: i64) {
+        let amount = map.entry(id).or_default();
+        amount.sectors = amount.sectors.saturating_add_signed(sectors);
+        amount.inodes = amount.inodes.saturating_add_signed(inodes);
+        if *amount == Amount::default() {
+            map.remove(&id);
+        }
+    }
+}
+
+/// Space and inodes by owner and group.
+#[derive(Default)]
+pub struct Usage {
+    users: NumberMap<u32, Amount>,
+    groups: NumberMap<u32, Amount>,
+    /// Inodes up to this one are counted.
+    counted: Ino,
+    /// As the superblock was when it was mounted.
+    found: Stamp,
+}
+
+impl Usage {
+    /// Adds to what an inode's owner and group use, if it is one of those counted.
+    pub fn charge(&mut self, ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64) {
+        if ino <= self.counted {
+            Amount::add(&mut self.users, uid, sectors, inodes);
+            Amount::add(&mut self.groups, gid, sectors, inodes);
+        }
+    }
+
+    /// What a user has.
+    pub fn of_user(&self, uid: u32) -> Amount {
+        self.users.get(&uid).copied().unwrap_or_default()
+    }
+
+    /// What a group has.
+    pub fn of_group(&self, gid: u32) -> Amount {
+        self.groups.get(&gid).copied().unwrap_or_default()
+    }
+
+    fn encode(&self, stamp: Stamp, most: usize) -> Option<Vec<u8>> {
+        let length = HEAD + (self.users.len() + self.groups.len()) * ROW + 4;
+        if length > most {
+            return None;
+        }
+        let mut raw = Vec::with_capacity(length);
+        raw.extend_from_slice(MAGIC);
+        raw.extend_from_slice(&stamp.0);
+        raw.extend_from_slice(&(self.users.len() as u32).to_le_bytes());
+        raw.extend_from_slice(&(self.groups.len() as u32).to_le_bytes());
+        for (id, amount) in self.users.iter().chain(&self.groups) {
+            raw.extend_from_slice(&id.to_le_bytes());
+            raw.extend_from_slice(&[0; 4]);
+            raw.extend_from_slice(&amount.sectors.to_le_bytes());
+            raw.extend_from_slice(&amount.inodes.to_le_bytes());
+        }
+        let sum = crc32c(!0, &raw);
+        raw.extend_from_slice(&sum.to_le_bytes());
+        Some(raw)
+    }
+
+    fn decode(raw: &[u8], stamp: Stamp, inodes: Ino) -> Option<Usage> {
+        let (content, sum) = raw.split_at_checked(raw.len().checked_sub(4)?)?;
+        let (head, rows) = content.split_at_checked(HEAD)?;
+        if !head.starts_with(MAGIC) || crc32c(!0, content) != u32_at(sum, 0) || head[8..20] != stamp.0 {
+            return None;
+        }
+        let (users, groups) = (u32_at(head, 20) as usize, u32_at(head, 24) as usize);
+        if rows.len() % ROW != 0 || Some(rows.len() / ROW) != users.checked_add(groups) {
+            return None;
+        }
+        let number = |row: &[u8], at| u64::from(u32_at(row, at)) | u64::from(u32_at(row, at + 4)) << 32;
+        let mut usage = Usage { counted: inodes, found: stamp, ..Usage::default() };
+        for (index, row) in rows.chunks_exact(ROW).enumerate() {
+            let amount = Amount { sectors: number(row, 8), inodes: number(row, 16) };
+            let map = if index < users { &mut usage.users } else { &mut usage.groups };
+            map.insert(u32_at(row, 0), amount);
+        }
+        Some(usage)
+    }
+}
+
+impl Engine {
+    /// Notes what the superblock says before this mount changes it.
+    pub(crate) fn note_stamp(&mut self) -> Result<(), Halt> {
+        self.usage.found = self.stamp()?;
+        Ok(())
+    }
+
+    fn stamp(&mut self) -> Result<Stamp, Halt> {
+        let (block, offset) = self.geometry.superblock_place();
+        Ok(Stamp::of(&self.read(block, Kind::Superblock)?[offset..offset + LENGTH]))
+    }
+
+    /// The sums as a file, for the next mount. `None` when not everything is counted or it would be longer than `most`
+    /// bytes.
+    pub fn encode_usage(&mut self, most: usize) -> Result<Option<Vec<u8>>, Halt> {
+        if !self.is_usage_known() {
+            return Ok(None);
+        }
+        let stamp = self.stamp()?;
+        Ok(self.usage.encode(stamp, most))
+    }
+
+    /// The sums that a file says, if it is whole and nobody else mounted or repaired the filesystem since it was written.
+    pub fn decode_usage(&self, raw: &[u8]) -> Option<Usage> {
+        Usage::decode(raw, self.usage.found, self.geometry.inodes)
+    }
+
+    /// True when the sums are whole.
+    pub fn is_usage_known(&self) -> bool {
+        self.usage.counted >= self.geometry.inodes
+    }
+
+    /// Counts the inodes of one more block of the inode tables, or skips a group without any. True when all are counted.
+    pub fn count_usage(&mut self) -> Result<bool, Halt> {
+        if self.is_usage_known() {
+            return Ok(true);
+        }
+        let first = self.usage.counted + 1;
+        let Some((group, index)) = self.geometry.locate_inode(first) else { return Ok(true) };
+        let descriptor = self.descriptor(group)?;
+        let inodes = self.geometry.inodes_per_group;
+        let end_of_group = (group + 1) * inodes;
+        if descriptor.flags & INODE_UNINIT != 0 || index >= inodes.saturating_sub(descriptor.unused_inodes) {
+            self.usage.counted = end_of_group;
+            return Ok(self.is_usage_known());
+        }
+        let together = (self.geometry.block_size / self.geometry.inode_size) as u32;
+        let last = first.saturating_add(together - 1).min(end_of_group);
+        let mut found = Vec::with_capacity(together as usize);
+        for ino in first..=last {
+            // Reserved inodes are the filesystem's own, the root directory is not.
+            let counts = ino >= self.geometry.first_inode || ino == crate::engine::ROOT;
+            if counts && self.is_inode_used(ino)? {
+                found.push(self.inode(ino)?);
+            }
+        }
+        self.usage.counted = last;
+        for inode in found {
+            self.usage.charge(inode.ino, inode.uid, inode.gid, inode.sectors as i64, 1);
+        }
+        Ok(self.is_usage_known())
+    }
+}
+
+#[cfg(test)]
+mod tests;
