@@ -219,14 +219,6 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keelson_hal::Entropy;
-
-    struct Fixed;
-    impl Entropy for Fixed {
-        fn fill(&self, bytes: &mut [u8]) {
-            bytes.fill(7);
-        }
-    }
 
     fn ip(n: u32) -> IpAddr {
         core::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into()
@@ -238,7 +230,7 @@ mod tests {
 
     #[test]
     fn packets_wait_for_the_answer_and_not_more_than_eight() {
-        let mut table = Neighbours::new(Key::new(&Fixed));
+        let mut table = Neighbours::new(Key::for_tests());
         let now = Instant::ZERO;
         assert_eq!(table.resolve(ip(1), now), Resolution::Unknown { solicit: true });
         assert_eq!(table.resolve(ip(1), now), Resolution::Unknown { solicit: false });
@@ -258,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_silent_are_given_up_and_the_unasked_are_not_added() {
-        let mut table = Neighbours::new(Key::new(&Fixed));
+        let mut table = Neighbours::new(Key::for_tests());
         table.learn(ip(9), MacAddress([2; 6]), Instant::ZERO, false);
         assert_eq!(table.known().count(), 0);
         table.resolve(ip(1), Instant::ZERO);
@@ -279,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded() {
-        let mut table = Neighbours::new(Key::new(&Fixed));
+        let mut table = Neighbours::new(Key::for_tests());
         for n in 0..5000 {
             table.learn(ip(n), MacAddress([2; 6]), Instant::from_nanos(n.into()), true);
         }

@@ -10,8 +10,7 @@ use alloc::task::Wake;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell, RefMut};
 use core::future::Future;
-use core::pin::{Pin, pin};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use keelson_hal::{Clock, Instant, Park};
@@ -276,30 +275,6 @@ impl TaskHandle {
     pub fn is_finished(&self) -> bool {
         let slots = self.handle.shared.slots.borrow();
         !matches!(slots.get(self.id.index), Some(Some(slot)) if slot.header.id == self.id)
-    }
-}
-
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-/// Runs one future without letting any task run meanwhile: for synchronous code that must wait for a
-/// device. Everything else on the core stands still, so use it only where nothing else can be done.
-pub fn block_on<T>(park: &dyn Park, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let flag = Arc::new(Flag(AtomicBool::new(false)));
-    let waker = Waker::from(flag.clone());
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return value;
-        }
-        if !flag.0.swap(false, Ordering::AcqRel) {
-            park.park(Instant::FAR_FUTURE);
-        }
     }
 }
 

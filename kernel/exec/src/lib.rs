@@ -35,5 +35,5 @@ pub mod sync;
 mod timer;
 
 pub use combinators::{Either, Elapsed, Timeout, join, select, yield_now};
-pub use executor::{Executor, Handle, TURN_BUDGET, TaskHandle, block_on};
+pub use executor::{Executor, Handle, TURN_BUDGET, TaskHandle};
 pub use timer::Sleep;

@@ -68,14 +68,6 @@ impl Parking {
 mod tests {
     use super::*;
     use crate::tcp::TcpOptions;
-    use keelson_hal::Entropy;
-
-    struct Fixed;
-    impl Entropy for Fixed {
-        fn fill(&self, bytes: &mut [u8]) {
-            bytes.fill(7);
-        }
-    }
 
     fn flow(n: usize) -> Flow {
         let remote = core::net::SocketAddr::new([10, 0, (n >> 8) as u8, n as u8].into(), 1000);
@@ -93,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_and_those_that_came_again_stay() {
-        let mut parking = Parking::new(Key::new(&Fixed));
+        let mut parking = Parking::new(Key::for_tests());
         parking.put(flow(0), parked(1));
         assert!(parking.take(&flow(0)).is_some() && parking.take(&flow(0)).is_none());
         for n in 0..CAPACITY {

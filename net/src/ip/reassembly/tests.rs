@@ -1,18 +1,10 @@
 //! Order, duplicates, overlaps, bounds.
 
 use super::*;
-use keelson_hal::Entropy;
 use proptest::prelude::*;
 
-struct Fixed;
-impl Entropy for Fixed {
-    fn fill(&self, bytes: &mut [u8]) {
-        bytes.fill(3);
-    }
-}
-
 fn fresh() -> Reassembly {
-    Reassembly::new(Key::new(&Fixed))
+    Reassembly::new(Key::for_tests())
 }
 
 fn add(set: &mut Reassembly, id: u32, offset: usize, more: bool, payload: &[u8]) -> Outcome {
