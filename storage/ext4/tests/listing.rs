@@ -1,4 +1,7 @@
 //! What listing a directory with attributes costs, in counts that do not depend on the machine.
+//!
+//! What counts are searches for a block in memory. The block of the search before is at hand, and looking into it once
+//! more is free.
 
 mod common;
 
