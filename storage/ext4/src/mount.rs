@@ -8,7 +8,6 @@ use crate::io::Io;
 use crate::journal::format::{self, FormatError};
 use crate::journal::{Journal, Log, Place, recover, task};
 use crate::layout::bytes::{put_u16, put_u32, u16_at, u32_at};
-use crate::layout::checksum::crc32c;
 use crate::layout::inode::EXTENTS;
 use crate::layout::superblock::{self, Superblock};
 use crate::shared::Shared;
@@ -220,10 +219,6 @@ impl Engine {
         }
         put_u32(raw, 0x30, now as u32);
         raw[0x274] = (now >> 32) as u8;
-        if self.geometry.checksum_seed.is_some() {
-            let sum = crc32c(!0, &raw[..0x3fc]);
-            put_u32(raw, 0x3fc, sum);
-        }
-        Some((block, slot.data.to_vec()))
+        self.finish_superblock().map(|(block, data)| (block, data.to_vec()))
     }
 }

@@ -96,7 +96,13 @@ impl Bench {
 
     /// Commits: everything changed is sealed and written to its place.
     pub fn commit(&mut self) {
-        self.run(Engine::put_superblock).expect("write the superblock");
+        let (superblock, _) = self.engine.geometry.superblock_place();
+        self.run(|engine| engine.read(superblock, Kind::Superblock).map(drop)).expect("read the superblock");
+        let size = self.engine.geometry.block_size;
+        if let Some((block, data)) = self.engine.finish_superblock() {
+            // As when it is unmounted.
+            self.image[block as usize * size..][..size].copy_from_slice(data);
+        }
         let mut blocks = self.engine.journal.running.blocks.clone();
         let is_bitmap = |engine: &Engine, block: BlockNr| {
             let slot = engine.cache.peek(block);
@@ -111,7 +117,6 @@ impl Bench {
             }
         }
         let running = core::mem::take(&mut self.engine.journal.running);
-        let size = self.engine.geometry.block_size;
         for block in running.blocks {
             let Some(slot) = self.engine.cache.get(block) else { continue };
             if core::mem::take(&mut slot.running) {

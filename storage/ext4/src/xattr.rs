@@ -254,7 +254,6 @@ impl Engine {
         if features & COMPAT_EXT_ATTR == 0 {
             let raw = self.edit(block, Kind::Superblock, place..place + 4)?;
             put_u32(raw, 0, features | COMPAT_EXT_ATTR);
-            self.put_superblock()?;
         }
         Ok(())
     }

@@ -9,8 +9,10 @@ pub const CHUNK: usize = 64 << 10;
 /// Blocks of a chunk, one bit each. A block can be several of these at once.
 #[derive(Default)]
 pub struct Chunk {
-    /// Content of its first blocks; as much as was used.
+    /// Content of the blocks from `base` on; as much as was used.
     data: Vec<u8>,
+    /// Where `data` begins in the chunk, the start of a block: one block alone does not take room for those before it.
+    base: usize,
     /// `data` has the block's content.
     pub valid: u64,
     /// Must be written to the disk.
@@ -51,7 +53,8 @@ impl Chunk {
 
     /// Content of a range of bytes, as far as there is any.
     pub fn get(&self, range: Range<usize>) -> &[u8] {
-        self.data.get(range).unwrap_or(&[])
+        let Some(start) = range.start.checked_sub(self.base) else { return &[] };
+        self.data.get(start..range.end - self.base).unwrap_or(&[])
     }
 
     /// Puts bytes at `at`. Blocks that hold them partly and are not valid are zero around them.
@@ -64,28 +67,31 @@ impl Chunk {
                 self.zero(edge * block_size..(edge + 1) * block_size);
             }
         }
-        self.grow(blocks.end * block_size);
-        if self.data.len() == at {
+        self.reach(blocks.start * block_size..blocks.end * block_size);
+        let within = at - self.base;
+        if self.data.len() == within {
             self.data.extend_from_slice(bytes);
             // The last block is whole, or was made zero above and is part of `data`.
         } else {
+            let end = end - self.base;
             if self.data.len() < end {
                 self.data.resize(end.next_multiple_of(block_size), 0);
             }
-            self.data[at..end].copy_from_slice(bytes);
+            self.data[within..end].copy_from_slice(bytes);
         }
         self.valid |= mask(blocks);
     }
 
     /// Makes bytes zero.
     pub fn zero(&mut self, range: Range<usize>) {
-        self.grow(range.end);
-        let filled = self.data.len().min(range.end);
-        if range.start < filled {
-            self.data[range.start..filled].fill(0);
+        self.reach(range.clone());
+        let (start, end) = (range.start - self.base, range.end - self.base);
+        let filled = self.data.len().min(end);
+        if start < filled {
+            self.data[start..filled].fill(0);
         }
-        if self.data.len() < range.end {
-            self.data.resize(range.end, 0);
+        if self.data.len() < end {
+            self.data.resize(end, 0);
         }
     }
 
@@ -100,10 +106,23 @@ impl Chunk {
         reserved
     }
 
-    /// Room for `length` bytes, by doubling: small files stay small, and large ones do not copy often.
-    fn grow(&mut self, length: usize) {
+    /// Makes room for bytes `range`, by doubling: small files stay small, and large ones do not copy often. `data`
+    /// begins at or before them then.
+    fn reach(&mut self, range: Range<usize>) {
+        if self.data.is_empty() {
+            self.base = range.start;
+        }
+        if range.start < self.base {
+            let base = range.start.min(self.base.saturating_sub(self.data.len()));
+            let more = self.base - base;
+            let mut data = Vec::with_capacity(more + self.data.len());
+            data.resize(more, 0);
+            data.extend_from_slice(&self.data);
+            (self.data, self.base) = (data, base);
+        }
+        let length = range.end - self.base;
         if length > self.data.capacity() {
-            let room = length.next_power_of_two().min(CHUNK).max(length);
+            let room = length.next_power_of_two().min(CHUNK - self.base).max(length);
             self.data.reserve_exact(room - self.data.len());
         }
     }
@@ -132,5 +151,29 @@ mod tests {
         chunk.put(3072, &[5; 1024], 1024);
         assert_eq!(chunk.valid, 0b1110);
         assert_eq!(mask(0..64), !0);
+    }
+
+    #[test]
+    fn a_block_alone_takes_room_for_itself() {
+        let mut chunk = Chunk::default();
+        chunk.put(60 << 10, &[1; 4096], 4096);
+        assert_eq!(chunk.bytes(), 4096);
+        assert_eq!(chunk.get(60 << 10..64 << 10), [1; 4096]);
+        assert_eq!(chunk.get(0..4096), []);
+        assert_eq!(chunk.get(56 << 10..64 << 10), []);
+        // Backwards it grows by doubling too, and what was there stays.
+        for block in (0..15).rev() {
+            chunk.put(block * 4096, &[block as u8 + 2; 4096], 4096);
+            assert_eq!(chunk.get(60 << 10..64 << 10), [1; 4096]);
+            assert_eq!(chunk.get(block * 4096..(block + 1) * 4096), [block as u8 + 2; 4096]);
+        }
+        assert_eq!((chunk.bytes(), chunk.valid), (CHUNK, 0xffff));
+        // In the middle of a block that is not there.
+        let mut chunk = Chunk::default();
+        chunk.put((8 << 10) + 10, &[3; 10], 4096);
+        chunk.put(4096 + 4000, &[4; 96], 4096);
+        assert_eq!(chunk.get(8 << 10..(8 << 10) + 12), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 3]);
+        assert_eq!(chunk.get((8 << 10) - 97..(8 << 10) - 94), [0, 4, 4]);
+        assert_eq!(chunk.bytes(), 8192);
     }
 }

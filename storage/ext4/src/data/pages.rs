@@ -307,7 +307,7 @@ impl Pages {
                 self.chunks += 1;
             }
         }
-        self.bytes += after - before;
+        self.bytes = self.bytes + after - before;
         if self.bytes > self.limit || self.order.len() > 2 * self.chunks + 64 {
             self.make_room((ino, index));
         }

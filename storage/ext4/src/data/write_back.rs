@@ -13,8 +13,10 @@ use keelson_volume::VolumeError;
 
 /// Most bytes that one file has on their way at a time.
 const AT_ONCE: usize = 8 << 20;
-/// Runs that one operation allocates or marks: each may change a few metadata blocks.
-const RUNS: usize = 6;
+/// Runs written at a time.
+const RUNS: usize = 64;
+/// Those of them that one operation allocates or marks: each may change a few metadata blocks.
+const CHANGES: usize = 6;
 
 impl Data {
     /// Writes back all that is dirty of a file now, and waits until it has arrived or was lost.
@@ -173,14 +175,14 @@ impl Data {
         // The blocks were promised, and their extents must have a place too.
         engine.allocator.use_reserve = true;
         let mut inode = engine.inode(ino)?;
-        let (mut pieces, mut is_changed) = (Vec::new(), false);
+        let (mut pieces, mut changes, mut is_changed) = (Vec::new(), 0, false);
         for run in runs {
             let mut start = run.start;
             while let Some(dirty) = file.run(start..run.end, pages.per_chunk(), |chunk| chunk.dirty, true) {
                 start = dirty.end;
                 let mut at = dirty.start;
                 while at < dirty.end {
-                    if pieces.len() >= RUNS {
+                    if pieces.len() >= RUNS || changes >= CHANGES {
                         if is_changed {
                             engine.put_inode(&inode)?;
                         }
@@ -200,6 +202,7 @@ impl Data {
                         }
                     };
                     pieces.push(Piece { logical: at, count, block, unwritten });
+                    changes += usize::from(unwritten);
                     at += count;
                 }
             }

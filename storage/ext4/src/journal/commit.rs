@@ -81,7 +81,7 @@ impl Engine {
     fn seal_all(&mut self) -> Result<(), Halt> {
         self.begin();
         let mut seal = || {
-            self.put_superblock()?;
+            self.seal_superblock();
             for bitmaps in [true, false] {
                 let mut index = 0;
                 // Descriptors may join on the way.

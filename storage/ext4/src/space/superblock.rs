@@ -1,9 +1,9 @@
 //! Counting at mount, and the counts in the superblock.
 
 use super::Engine;
-use crate::engine::Kind;
+use crate::engine::{BlockNr, Kind};
 use crate::halt::Halt;
-use crate::layout::bytes::{put_u32, u32_at};
+use crate::layout::bytes::put_u32;
 use crate::layout::checksum::crc32c;
 use crate::layout::descriptor::Descriptor;
 use crate::layout::superblock::LENGTH;
@@ -47,30 +47,31 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes the free counts into the superblock, with its checksum. Before each commit.
-    pub fn put_superblock(&mut self) -> Result<(), Halt> {
+    /// Makes the superblock fit for a commit, if the running transaction changes it. Its free counts alone are no
+    /// reason to be part of one: whoever finds a journal to replay counts the groups (Linux, e2fsck, [this
+    /// engine](Engine::count_descriptors)).
+    pub fn seal_superblock(&mut self) {
+        let (block, _) = self.geometry.superblock_place();
+        if self.cache.peek(block).is_some_and(|slot| slot.running) {
+            self.finish_superblock();
+        }
+    }
+
+    /// Writes the free counts into the superblock, with its checksum; the block, if it is in memory.
+    pub fn finish_superblock(&mut self) -> Option<(BlockNr, &[u8])> {
         let (block, offset) = self.geometry.superblock_place();
         let (blocks, inodes) = (self.allocator.free_blocks, self.allocator.free_inodes as u32);
-        let is_running = self.cache.peek(block).is_some_and(|slot| slot.running);
-        let raw = &self.read(block, Kind::Superblock)?[offset..offset + LENGTH];
-        let same = u32_at(raw, 0xc) == blocks as u32
-            && u32_at(raw, 0x158) == (blocks >> 32) as u32
-            && u32_at(raw, 0x10) == inodes;
-        if same && !is_running {
-            return Ok(());
-        }
-        let wide = self.geometry.descriptor_size >= 64;
-        let has_checksum = self.geometry.checksum_seed.is_some();
-        let raw = self.edit(block, Kind::Superblock, offset..offset + LENGTH)?;
+        let data = &mut self.cache.get(block)?.data;
+        let raw = &mut data[offset..offset + LENGTH];
         put_u32(raw, 0xc, blocks as u32);
-        if wide {
+        if self.geometry.descriptor_size >= 64 {
             put_u32(raw, 0x158, (blocks >> 32) as u32);
         }
         put_u32(raw, 0x10, inodes);
-        if has_checksum {
+        if self.geometry.checksum_seed.is_some() {
             let sum = crc32c(!0, &raw[..0x3fc]);
             put_u32(raw, 0x3fc, sum);
         }
-        Ok(())
+        Some((block, data))
     }
 }
