@@ -142,7 +142,7 @@ fn parse(rest: &[String]) -> Option<Words> {
         full: false,
         verbose: false,
         jobs: 1,
-        rounds: 3,
+        rounds: 5,
         files: 10_000,
         alone: false,
         most_failures: 20,

@@ -133,6 +133,13 @@ impl Hasher {
         let filler = (left as u32 & 0xff).wrapping_mul(0x0101_0101);
         let mut words = [filler; N];
         for (word, bytes) in words.iter_mut().zip(piece.chunks(4)) {
+            // Four characters that have no sign are a number as they stand.
+            if let Ok(four) = <[u8; 4]>::try_from(bytes)
+                && four.is_ascii()
+            {
+                *word = u32::from_be_bytes(four);
+                continue;
+            }
             for &byte in bytes {
                 *word = self.character(byte).wrapping_add(*word << 8);
             }

@@ -36,6 +36,8 @@ const ENTRY_COST: usize = 24;
 /// A page of this size ends where a block is not in memory: to begin again for each of many blocks costs more than
 /// the next call.
 const ENOUGH: usize = 8192;
+/// Bytes of a block that most entries take at least.
+const USUAL_ENTRY: usize = 16;
 
 /// An entry of a listing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -183,6 +185,7 @@ impl Engine {
         batch: &mut Vec<Named>,
     ) -> Result<(), Halt> {
         self.dir_names(dir, block, |shape, raw| {
+            batch.reserve(raw.len() / USUAL_ENTRY);
             for entry in shape.entries(raw, 0) {
                 let entry = entry?;
                 if entry.ino == 0 || is_dots(entry.name) {

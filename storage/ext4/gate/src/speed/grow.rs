@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 /// Operations whose cost is measured.
 const SAMPLE: usize = 1_000;
-/// Measurements of each; the median counts.
+/// Measurements of each; the least counts.
 const ROUNDS: usize = 3;
 /// A hundred times as much may cost twice as much: the logarithm of it, and the CPU's caches.
 const FACTOR: f64 = 2.0;
@@ -80,23 +80,23 @@ pub fn growth() -> bool {
     good
 }
 
-fn median(mut measure: impl FnMut() -> Result<f64, String>) -> Result<f64, String> {
+fn least(mut measure: impl FnMut() -> Result<f64, String>) -> Result<f64, String> {
     let costs: Result<Vec<Cost>, String> =
         (0..ROUNDS).map(|_| measure().map(|engine| Cost { engine, ..Cost::default() })).collect();
-    Ok(Cost::median(&costs?).engine)
+    Ok(Cost::least(&costs?).engine)
 }
 
 /// The last of 1,000 operations in one transaction, and of 40,000.
 fn transactions() -> Result<Vec<Pair>, String> {
     let create_after = |before: usize| {
-        median(|| {
+        least(|| {
             let mut site = Site::new(1024, &["-b", "4096", "-J", "size=256"])?;
             site.create(0..before).map_err(|error| error.to_string())?;
             site.sample(|site| site.create(before..before + SAMPLE))
         })
     };
     let remove_after = |count: usize| {
-        median(|| {
+        least(|| {
             let mut site = Site::new(1024, &["-b", "4096", "-J", "size=256"])?;
             site.create(0..count).map_err(|error| error.to_string())?;
             let name = |number: usize| format!("file {number}").into_bytes();
@@ -123,7 +123,7 @@ fn directories() -> Result<Vec<Pair>, String> {
         let name = |number: usize| format!("file {number}").into_bytes();
         // Any of them, in no order.
         let spread = |number: usize| number * 7919 % count;
-        let lookup = median(|| {
+        let lookup = least(|| {
             site.sample(|site| {
                 (0..SAMPLE)
                     .try_for_each(|number| site.own.lookup(site.dir, &name(spread(number))).map(|_| ()))

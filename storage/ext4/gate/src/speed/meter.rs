@@ -65,20 +65,16 @@ impl Meter {
 }
 
 impl Cost {
-    /// The median of each figure by itself.
-    pub fn median(costs: &[Cost]) -> Cost {
-        let middle = |of: fn(&Cost) -> f64| {
-            let mut sorted: Vec<f64> = costs.iter().map(of).collect();
-            sorted.sort_by(f64::total_cmp);
-            sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-        };
+    /// The least of each figure by itself: what else the machine does only adds to them.
+    pub fn least(costs: &[Cost]) -> Cost {
+        let least_of = |of: fn(&Cost) -> f64| costs.iter().map(of).fold(f64::INFINITY, f64::min);
         Cost {
-            wall: middle(|cost| cost.wall),
-            cpu: middle(|cost| cost.cpu),
-            engine: middle(|cost| cost.engine),
-            writes: middle(|cost| cost.writes),
-            kilobytes: middle(|cost| cost.kilobytes),
-            flushes: middle(|cost| cost.flushes),
+            wall: least_of(|cost| cost.wall),
+            cpu: least_of(|cost| cost.cpu),
+            engine: least_of(|cost| cost.engine),
+            writes: least_of(|cost| cost.writes),
+            kilobytes: least_of(|cost| cost.kilobytes),
+            flushes: least_of(|cost| cost.flushes),
         }
     }
 }
