@@ -34,6 +34,7 @@ mod config;
 pub mod exports;
 pub mod handle;
 pub mod identity;
+pub mod locks;
 mod mount;
 mod names;
 mod nfs3;

@@ -1,0 +1,148 @@
+//! Serving the queue: who gets what became free.
+
+use super::deadlock::{Circle, MAX_STEPS, Through, circle};
+use super::queue::Waiter;
+use super::range::{ByteRange, Request};
+use super::{LockTable, WaiterId};
+use alloc::vec::Vec;
+use keelson_volume::FileId;
+
+/// What is to be looked at after the table changed.
+#[derive(Default)]
+pub(super) struct Unsettled {
+    /// Where something became free: a lock that was in the way, or an earlier waiter.
+    pub freed: Vec<(FileId, ByteRange)>,
+    /// Who may have closed a circle of waiting.
+    pub suspects: Vec<WaiterId>,
+}
+
+impl Unsettled {
+    pub fn freed(file: FileId, range: ByteRange) -> Unsettled {
+        Unsettled { freed: [(file, range)].into(), suspects: Vec::new() }
+    }
+}
+
+impl LockTable {
+    /// Grants what can be granted until each waiter is blocked by a held lock or an earlier waiter, and no
+    /// waiter waits for itself through the queue.
+    ///
+    /// Ends: each round grants a waiter, lets one pass, or takes something from the lists; only the first two
+    /// add to them.
+    pub(super) fn settle(&mut self, mut todo: Unsettled) {
+        let mut steps = MAX_STEPS;
+        loop {
+            if let Some((file, range)) = todo.freed.pop() {
+                for waiter in self.queue.overlapping(file, range) {
+                    if let Some(found) = self.queue.get(waiter)
+                        && !self.is_blocked(waiter, found)
+                    {
+                        self.grant(waiter, found.request, &mut todo);
+                    }
+                }
+            } else if let Some(suspect) = todo.suspects.pop() {
+                self.unknot(suspect, &mut steps, &mut todo);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn is_blocked(&self, id: WaiterId, Waiter { request, passes }: Waiter) -> bool {
+        self.held.conflicts(request).next().is_some()
+            || !passes && self.queue.conflicts(request).any(|earlier| earlier < id)
+    }
+
+    /// The waiter gets its lock and becomes a grant. There is room: each waiter has reserved it.
+    fn grant(&mut self, waiter: WaiterId, request: Request, todo: &mut Unsettled) {
+        self.dequeue(waiter);
+        let plan = self.held.plan(request.owner, request.file, request.range, Some(request.kind));
+        self.apply(request.owner, request.file, &plan);
+        self.grants.replace(request);
+        if self.grants.push(waiter, request) {
+            self.refused.grants += 1;
+        }
+        if plan.frees {
+            todo.freed.push((request.file, request.range));
+        }
+        // Others wait for the owner now. That matters if it waits for something else.
+        todo.suspects.extend(self.queue.of_owner(request.owner));
+    }
+
+    /// Lets somebody pass if the suspect waits for itself through the queue.
+    fn unknot(&mut self, suspect: WaiterId, steps: &mut usize, todo: &mut Unsettled) {
+        let Some(waiter) = self.queue.get(suspect) else { return };
+        let asked = (suspect, waiter.request);
+        let found = circle(&self.held, &self.queue, asked, Through::LocksAndQueue, steps);
+        if let Some(Circle::Queue(passing)) = found
+            && let Some(request) = self.queue.pass(passing)
+        {
+            todo.freed.push((request.file, request.range));
+            todo.suspects.push(suspect);
+        }
+    }
+
+    /// Takes a waiter out of the queue, without a grant.
+    pub(super) fn dequeue(&mut self, waiter: WaiterId) -> Option<Request> {
+        let request = self.queue.remove(waiter)?;
+        self.files.remove(request.file, 1);
+        Some(request)
+    }
+
+    /// Frees the range of an owner. What follows is to be settled.
+    pub(super) fn give_back(&mut self, request: Request) -> Unsettled {
+        let Request { file, owner, range, .. } = request;
+        let plan = self.held.plan(owner, file, range, None);
+        self.apply(owner, file, &plan);
+        for granted in self.grants.replace(request) {
+            if !self.held.touches(owner, file, granted.range) {
+                self.grants.remove(granted.waiter);
+            }
+        }
+        if plan.frees { Unsettled::freed(file, range) } else { Unsettled::default() }
+    }
+
+    /// What an owner asks for and can have. It stays as it was if there is no room.
+    pub(super) fn acquire(&mut self, request: Request) -> Option<Unsettled> {
+        let Request { file, owner, kind, range } = request;
+        let plan = self.held.plan(owner, file, range, Some(kind));
+        if plan.growth() > self.room() {
+            return None;
+        }
+        self.apply(owner, file, &plan);
+        let mut todo = if plan.frees { Unsettled::freed(file, range) } else { Unsettled::default() };
+        if let Some(waiter) = self.queue.find(request) {
+            self.dequeue(waiter);
+            todo.freed.push((file, range));
+        }
+        // The answer to this request is also the answer to an earlier one for the same.
+        if let Some(waiter) = self.grants.find(request) {
+            self.grants.remove(waiter);
+        }
+        self.grants.replace(request);
+        todo.suspects.extend(self.queue.of_owner(owner));
+        Some(todo)
+    }
+
+    fn apply(&mut self, owner: super::OwnerId, file: FileId, plan: &super::held::Plan) {
+        let before = self.held.len();
+        self.held.apply(owner, file, plan);
+        let after = self.held.len();
+        self.files.add(file, after.saturating_sub(before));
+        self.files.remove(file, before.saturating_sub(after));
+    }
+
+    /// Whether another owner holds what is in the way.
+    pub(super) fn is_held_against(&self, request: Request) -> bool {
+        self.held.conflicts(request).next().is_some()
+    }
+
+    /// Locks that can still be added. Each waiter has reserved room for its lock (which may split one in
+    /// three) and for giving it back, each grant for giving it back.
+    pub(super) fn room(&self) -> usize {
+        let reserved = WAITER_ROOM * self.queue.len() + self.grants.len();
+        self.limits.locks.saturating_sub(self.held.len() + reserved)
+    }
+}
+
+/// Locks that a waiter may need: two more when it splits one of its owner's, and one to take it out again.
+pub(super) const WAITER_ROOM: usize = 3;
