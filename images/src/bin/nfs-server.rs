@@ -76,7 +76,10 @@ impl Parts {
         Parts {
             handle: node.handle.clone(),
             entropy: node.machine.entropy.clone(),
-            config: ServerConfig::from_options(&node.config),
+            config: ServerConfig {
+                name: node.config.text("hostname").map(String::from),
+                ..ServerConfig::from_options(&node.config)
+            },
         }
     }
 }
@@ -89,7 +92,7 @@ async fn start(parts: Parts, stack: Stack, medium: Medium, serving: Serving) {
     let names = Rc::new(Dns(stack.clone()));
     let network = StackNetwork::new(stack);
     let Parts { handle, entropy, config } = parts;
-    match NfsServer::start(handle, &network, names, volume.clone(), &*entropy, &config).await {
+    match NfsServer::start(handle, Rc::new(network), names, volume.clone(), &*entropy, &config).await {
         Ok(server) => *serving.borrow_mut() = Some((volume, server)),
         Err(error) => log::error!(target: "nfs", "not serving: {error}"),
     }

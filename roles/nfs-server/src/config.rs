@@ -2,8 +2,10 @@
 
 use crate::exports::{WildcardDots, parse_exports};
 use crate::names::HostTable;
+use crate::nsm::SimulatedCrash;
 use alloc::format;
 use alloc::string::String;
+use core::time::Duration;
 use keelson_config::{Config, Kind, OptionSpec};
 use keelson_oncrpc::ServerOptions;
 
@@ -63,8 +65,25 @@ pub const OPTIONS: &[OptionSpec] = &[
     )
     .default("16")
     .owner(OWNER),
+    OptionSpec::new(
+        "nfs.grace",
+        Kind::Integer { min: 0, max: 3600 },
+        "Seconds after a restart in which clients reclaim their locks and nobody gets new ones. There are none \
+         when no client had locks.",
+    )
+    .default("90")
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.simu_crash",
+        Kind::Flag,
+        "Serve SM_SIMU_CRASH, with which anybody can drop all locks: only for tests of clients.",
+    )
+    .default("off")
+    .owner(OWNER),
     OptionSpec::new("nfs.port", PORT, "Port of NFS.").default("2049").owner(OWNER),
     OptionSpec::new("nfs.mountd_port", PORT, "Port of MOUNT.").default("20048").owner(OWNER),
+    OptionSpec::new("nfs.nlm_port", PORT, "Port of NLM, the lock manager.").default("32803").owner(OWNER),
+    OptionSpec::new("nfs.statd_port", PORT, "Port of NSM, the status monitor.").default("32765").owner(OWNER),
 ];
 
 /// A bad line would be left out; on the command line it is better to say so and not to serve.
@@ -102,6 +121,17 @@ pub struct ServerConfig {
     pub nfs_port: u16,
     /// Port of MOUNT.
     pub mountd_port: u16,
+    /// Port of NLM.
+    pub nlm_port: u16,
+    /// Port of NSM.
+    pub statd_port: u16,
+    /// How long clients may reclaim locks after a restart.
+    pub grace: Duration,
+    /// Whether SM_SIMU_CRASH is served.
+    pub simulated_crash: SimulatedCrash,
+    /// What clients call this server. Notices of a restart carry it; without, they carry the address that
+    /// the client uses.
+    pub name: Option<String>,
 }
 
 impl Default for ServerConfig {
@@ -118,6 +148,11 @@ impl Default for ServerConfig {
             rpcbind_port: 111,
             nfs_port: 2049,
             mountd_port: 20_048,
+            nlm_port: 32_803,
+            statd_port: 32_765,
+            grace: Duration::from_secs(90),
+            simulated_crash: SimulatedCrash::Refused,
+            name: None,
         }
     }
 }
@@ -159,6 +194,17 @@ impl ServerConfig {
             rpcbind_port: default.rpcbind_port,
             nfs_port: port("nfs.port", default.nfs_port),
             mountd_port: port("nfs.mountd_port", default.mountd_port),
+            nlm_port: port("nfs.nlm_port", default.nlm_port),
+            statd_port: port("nfs.statd_port", default.statd_port),
+            grace: config
+                .integer("nfs.grace")
+                .map_or(default.grace, |grace| Duration::from_secs(u64::try_from(grace).unwrap_or_default())),
+            simulated_crash: if config.flag("nfs.simu_crash") {
+                SimulatedCrash::Allowed
+            } else {
+                SimulatedCrash::Refused
+            },
+            name: None,
         }
     }
 

@@ -403,6 +403,11 @@ impl LockTable {
         self.owners.of_client(client).any(|owner| self.has_anything(owner))
     }
 
+    /// The owner has locks, waiters or shares.
+    pub fn owner_holds_anything(&self, client: ClientId, name: &[u8]) -> bool {
+        self.owners.find(client, name).is_some_and(|owner| self.has_anything(owner))
+    }
+
     fn has_anything(&self, owner: OwnerId) -> bool {
         self.held.of_owner(owner).next().is_some()
             || self.queue.of_owner(owner).next().is_some()

@@ -49,4 +49,10 @@ impl HostTable {
     pub fn name_of(&self, address: IpAddr) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == address).map(|(_, name)| &name[..])
     }
+
+    /// The addresses of a name, in the order of the table.
+    pub fn addresses_of(&self, name: &str) -> Vec<IpAddr> {
+        let named = |(_, known): &&(IpAddr, String)| known.eq_ignore_ascii_case(name);
+        self.0.iter().filter(named).map(|(address, _)| *address).collect()
+    }
 }

@@ -2,13 +2,19 @@
 
 use crate::config::ServerConfig;
 use crate::exports::{Exports, parse_exports};
+use crate::grace::Grace;
 use crate::handle::HandleCodec;
+use crate::locks::{Counts, Limits, LockTable, Refused};
 use crate::mount::{MOUNT_PROGRAM, Mount, MountCounters};
 use crate::names::Names;
 use crate::nfs3::{NFS_PROGRAM, Nfs3, NfsCounters};
+use crate::nlm::{LockManager, NLM_PROGRAM, Nlm, NlmCounters};
+use crate::nsm::{NSM_PROGRAM, Notifier, Nsm, NsmCounters, PeerStore};
+use crate::peer_calls::{PeerCallCounters, PeerCaller, PeerCalls};
 use crate::rpcbind::{Registration, Rpcbind};
 use crate::state::ServerState;
 use alloc::rc::Rc;
+use alloc::string::String;
 use core::cell::RefCell;
 use core::fmt;
 use core::time::Duration;
@@ -27,6 +33,8 @@ pub enum StartError {
     State(VolumeError),
     /// A port is taken.
     PortTaken(u16),
+    /// No port below 1024 is free to call clients from.
+    NoReservedPort,
 }
 
 impl fmt::Display for StartError {
@@ -36,6 +44,7 @@ impl fmt::Display for StartError {
                 write!(f, "the NFS server's state on the volume is not usable: {error}")
             }
             StartError::PortTaken(port) => write!(f, "port {port} is taken: choose another one"),
+            StartError::NoReservedPort => f.write_str("no UDP port below 1024 is free to call clients from"),
         }
     }
 }
@@ -49,6 +58,16 @@ pub struct Counters {
     pub nfs: NfsCounters,
     /// MOUNT.
     pub mount: MountCounters,
+    /// NLM.
+    pub nlm: NlmCounters,
+    /// NSM.
+    pub nsm: NsmCounters,
+    /// Calls to clients, of NLM and NSM.
+    pub peer_calls: PeerCallCounters,
+    /// Locks, waiters and shares that there are.
+    pub locks: Counts,
+    /// What the table of locks refused.
+    pub locks_refused: Refused,
     /// Connections open now.
     pub connections: usize,
     /// Bytes of large message buffers allocated now.
@@ -60,17 +79,27 @@ pub struct NfsServer<V, N> {
     rpc: RpcServer,
     nfs: Rc<Nfs3<V, N>>,
     mount: Rc<Mount<V, N>>,
+    locks: Locking<V>,
     store: RefCell<Option<TaskHandle>>,
+}
+
+/// What NLM and NSM are made of.
+struct Locking<V> {
+    table: Rc<RefCell<LockTable>>,
+    manager: Rc<LockManager<V>>,
+    notifier: Rc<Notifier<V>>,
+    nsm_counters: Rc<NsmCounters>,
+    peer_counters: Rc<PeerCallCounters>,
 }
 
 impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
     /// Reads the server's state and the exports, and serves. Lines of exports that are wrong are left out
     /// and logged; with no export at all the server still answers, and refuses every mount.
     ///
-    /// NLM, NSM and RQUOTA get their ports here, and their place in the list that rpcbind publishes.
-    pub async fn start<T: RpcNetwork>(
+    /// RQUOTA gets its port here, and its place in the list that rpcbind publishes.
+    pub async fn start<T: RpcNetwork + 'static>(
         handle: Handle,
-        network: &T,
+        network: Rc<T>,
         names: Rc<N>,
         volume: Rc<V>,
         entropy: &dyn Entropy,
@@ -92,29 +121,48 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
         if list.is_empty() {
             log::error!(target: "nfs", "nothing is exported: set nfs.exports=\"/ 10.0.0.0/8(rw)\" or the like");
         }
-        let exports = Exports::new(handle.clone(), list, names, config.hosts.clone(), config.wildcard_dots);
+        let exports =
+            Exports::new(handle.clone(), list, names.clone(), config.hosts.clone(), config.wildcard_dots);
         let exports = Rc::new(exports);
         let handles = HandleCodec::new(state.handle_key, volume.id());
         let mount = Rc::new(Mount::load(volume.clone(), exports.clone(), handles).await);
         mount.find_roots().await;
         let max_transfer = config.max_transfer();
+        let locks = Locking::load(&handle, &network, &volume, entropy, config).await?;
+        let nlm =
+            Nlm { manager: locks.manager.clone(), volume: volume.clone(), exports: exports.clone(), handles };
+        let nsm = Nsm {
+            manager: locks.manager.clone(),
+            notifier: locks.notifier.clone(),
+            names,
+            hosts: config.hosts.clone(),
+            simulated_crash: config.simulated_crash,
+            counters: locks.nsm_counters.clone(),
+        };
         let nfs = Nfs3 { volume, exports, handles, max_transfer, counters: NfsCounters::default() };
         let nfs = Rc::new(nfs);
         let served = [
             Registration { program: NFS_PROGRAM, versions: &[3], port: config.nfs_port },
             Registration { program: MOUNT_PROGRAM, versions: &[1, 3], port: config.mountd_port },
+            Registration { program: NLM_PROGRAM, versions: &[1, 3, 4], port: config.nlm_port },
+            Registration { program: NSM_PROGRAM, versions: &[1], port: config.statd_port },
         ];
         let rpcbind = Rc::new(Rpcbind::new(config.rpcbind_port, &served, handle.clock()));
 
         let rpc = RpcServer::new(handle.clone(), config.rpc_options());
         // rpcbind last: whoever finds a program there can call it.
-        let opened = open(&rpc, network, config.nfs_port, nfs.clone())
-            .and_then(|()| open(&rpc, network, config.mountd_port, mount.clone()))
-            .and_then(|()| open(&rpc, network, config.rpcbind_port, rpcbind));
+        let opened = open(&rpc, &*network, config.nfs_port, nfs.clone())
+            .and_then(|()| open(&rpc, &*network, config.mountd_port, mount.clone()))
+            .and_then(|()| open(&rpc, &*network, config.nlm_port, Rc::new(nlm)))
+            .and_then(|()| open(&rpc, &*network, config.statd_port, Rc::new(nsm)))
+            .and_then(|()| open(&rpc, &*network, config.rpcbind_port, rpcbind));
         if let Err(error) = opened {
             rpc.stop().await;
+            locks.manager.stop();
             return Err(error);
         }
+        // Now that they can reclaim.
+        locks.notifier.tell_all();
         let storing = mount.clone();
         let clock = handle.clone();
         let store = handle.spawn("nfs-mounts", async move {
@@ -124,7 +172,7 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
             }
         });
         log::info!(target: "nfs", "serving NFS on port {}, start number {}", config.nfs_port, state.starts);
-        Ok(NfsServer { rpc, nfs, mount, store: RefCell::new(Some(store)) })
+        Ok(NfsServer { rpc, nfs, mount, locks, store: RefCell::new(Some(store)) })
     }
 
     /// Finishes the calls in execution, closes all connections and stores what is to be kept. The volume
@@ -134,6 +182,8 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
         if let Some(store) = self.store.borrow_mut().take() {
             store.abort();
         }
+        self.locks.notifier.stop();
+        self.locks.manager.stop();
         self.mount.store().await;
     }
 
@@ -143,9 +193,72 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
             rpc: self.rpc.counters(),
             nfs: self.nfs.counters.clone(),
             mount: self.mount.counters.clone(),
+            nlm: self.locks.manager.counters(),
+            nsm: (*self.locks.nsm_counters).clone(),
+            peer_calls: (*self.locks.peer_counters).clone(),
+            locks: self.locks.table.borrow().counts(),
+            locks_refused: self.locks.table.borrow().refused(),
             connections: self.rpc.connections(),
             buffer_bytes: self.rpc.buffers().allocated(),
         }
+    }
+
+    /// All locks and who has them, as text in the manner of Linux's `/proc/locks`.
+    pub fn locks(&self) -> String {
+        self.locks.manager.list()
+    }
+
+    /// The hosts that are told of our restarts, and our state number, as text.
+    pub fn lock_hosts(&self) -> String {
+        self.locks.manager.list_hosts()
+    }
+
+    /// Releases all locks of a host that is not coming back, named by address or as it calls itself. What was
+    /// done, as text.
+    pub fn unlock_host(&self, host: &str) -> String {
+        self.locks.manager.unlock_host(host)
+    }
+
+    /// Ends the grace period: locks that were not reclaimed are lost. What was done, as text.
+    pub fn end_grace(&self) -> String {
+        self.locks.manager.end_grace()
+    }
+}
+
+impl<V: Volume + 'static> Locking<V> {
+    /// Begins another life of the lock manager: its number and what earlier ones left are on the volume. The
+    /// grace period runs from here, if anybody had locks.
+    async fn load<T: RpcNetwork + 'static>(
+        handle: &Handle,
+        network: &Rc<T>,
+        volume: &Rc<V>,
+        entropy: &dyn Entropy,
+        config: &ServerConfig,
+    ) -> Result<Locking<V>, StartError> {
+        let store = Rc::new(PeerStore::load(volume.clone()).await.map_err(StartError::State)?);
+        let peer_counters = Rc::new(PeerCallCounters::default());
+        let xid = entropy.next_u64() as u32;
+        let caller = PeerCaller::new(handle.clone(), network.clone(), xid, peer_counters.clone());
+        let calls: Rc<dyn PeerCalls> = Rc::new(caller.ok_or(StartError::NoReservedPort)?);
+        let table = Rc::new(RefCell::new(LockTable::new(Limits::default())));
+        let grace = Rc::new(Grace::new(handle.clone()));
+        let manager = LockManager::new(
+            handle.clone(),
+            table.clone(),
+            grace,
+            store.clone(),
+            calls.clone(),
+            config.grace,
+            entropy.next_u64(),
+        );
+        let manager = Rc::new(manager);
+        manager.begin_grace();
+        manager.keep_sweeping();
+        let nsm_counters = Rc::new(NsmCounters::default());
+        let name = config.name.as_deref();
+        let notifier = Notifier::new(handle.clone(), store, calls, name, nsm_counters.clone());
+        log::info!(target: "statd", "state number {}", manager.state());
+        Ok(Locking { table, manager, notifier: Rc::new(notifier), nsm_counters, peer_counters })
     }
 }
 

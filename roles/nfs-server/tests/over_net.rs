@@ -33,7 +33,8 @@ fn serve(lab: &Lab) -> Rc<Server> {
             ServerConfig { exports: "/ 10.0.0.0/24(rw,no_root_squash)".into(), ..Default::default() };
         let entropy = Rng::new(1);
         let network = StackNetwork::new(stack);
-        let started = NfsServer::start(handle, &network, Rc::new(NoNames), volume, &entropy, &config).await;
+        let started =
+            NfsServer::start(handle, Rc::new(network), Rc::new(NoNames), volume, &entropy, &config).await;
         Rc::new(started.unwrap_or_else(|error| panic!("{error}")))
     })
 }

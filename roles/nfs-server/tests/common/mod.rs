@@ -76,7 +76,8 @@ impl World {
         let host = MemoryHost { network: network.clone(), address: SERVER.parse().unwrap() };
         let (handle, served) = (executor.handle(), volume.clone());
         let server = executor.block_on(&*clock, async move {
-            let started = NfsServer::start(handle, &host, Rc::new(NoNames), served, &Fixed, &config).await;
+            let started =
+                NfsServer::start(handle, Rc::new(host), Rc::new(NoNames), served, &Fixed, &config).await;
             Rc::new(started.unwrap_or_else(|error| panic!("{error}")))
         });
         World { clock, executor, network, volume, server }
