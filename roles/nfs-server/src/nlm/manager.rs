@@ -376,9 +376,8 @@ impl<V: Volume + 'static> LockManager<V> {
         // Nothing new is granted while the volume writes.
         let everybody = self.store.records().into_iter().map(|record| record.address);
         self.grace.begin(self.handle.now() + self.grace_period, everybody);
-        for host in self.hosts.borrow().addresses() {
-            self.callbacks.forget_host(host);
-        }
+        let hosts = self.hosts.borrow().addresses();
+        hosts.into_iter().for_each(|host| self.callbacks.forget_host(host));
         let clients: Vec<_> = self.hosts.borrow_mut().take_all();
         for client in clients {
             self.table.borrow_mut().forget_client(client);
@@ -408,9 +407,8 @@ impl<V: Volume + 'static> LockManager<V> {
             return;
         }
         let now = self.handle.now();
-        for host in self.hosts.borrow().addresses() {
-            self.forget_if_idle(host, now);
-        }
+        let hosts = self.hosts.borrow().addresses();
+        hosts.into_iter().for_each(|host| self.forget_if_idle(host, now));
         for record in self.store.records() {
             let host = record.address;
             let has_locks = self.hosts.borrow().client(host).is_some();

@@ -66,14 +66,17 @@ impl<V: Volume + 'static> Notifier<V> {
                 let task = notifier.handle.spawn("nsm-notify-host", async move {
                     telling.tell(record.address, record.local).await;
                 });
-                let mut tasks = notifier.tasks.borrow_mut();
-                tasks.retain(|task| !task.is_finished());
-                tasks.push(task);
-                drop(tasks);
+                notifier.keep(task);
                 notifier.handle.sleep(PACE).await;
             }
         });
         self.tasks.borrow_mut().push(feeder);
+    }
+
+    fn keep(&self, task: TaskHandle) {
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
     }
 
     /// Tells nobody any more.

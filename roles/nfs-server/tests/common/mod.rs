@@ -1,6 +1,8 @@
 //! A server on a volume and a network in memory, and a client that speaks the protocols byte by byte.
 #![allow(dead_code)] // Each test crate uses its part.
 
+pub mod locking;
+
 use keelson_exec::Executor;
 use keelson_exec::sim::SimClock;
 use keelson_hal::Entropy;
@@ -37,7 +39,7 @@ pub const TOOSMALL: u32 = 10_005;
 pub const BADTYPE: u32 = 10_007;
 pub const JUKEBOX: u32 = 10_008;
 
-const SERVER: &str = "10.0.0.1";
+pub const SERVER: &str = "10.0.0.1";
 
 struct Fixed;
 
@@ -96,6 +98,19 @@ impl World {
             self.volume,
             ServerConfig { exports: exports.into(), ..ServerConfig::default() },
         )
+    }
+
+    /// Cuts the power, and starts a server on what the volume kept.
+    pub fn crash(self, config: ServerConfig) -> World {
+        self.volume.power_cut();
+        self.executor.abort_all();
+        World::on(self.clock, self.volume, config)
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, seconds: u64) {
+        let handle = self.executor.handle();
+        self.run(async move { handle.sleep(Duration::from_secs(seconds)).await });
     }
 
     /// A client at a privileged port of 10.0.0.2.
@@ -190,6 +205,10 @@ pub struct Wcc {
 }
 
 impl Results {
+    pub fn of(bytes: &[u8]) -> Results {
+        Results(bytes.to_vec(), 0)
+    }
+
     fn take<T>(&mut self, item: impl FnOnce(&mut Decoder<'_>) -> T) -> T {
         let mut input = Decoder::new(&self.0[self.1..]);
         let value = item(&mut input);

@@ -305,6 +305,7 @@ impl Volume for MemoryVolume {
     }
 
     async fn write_state(&self, name: &str, content: &[u8]) -> Result<(), VolumeError> {
+        self.state_turn().await;
         self.check(Operation::State)?;
         if content.len() > MAX_STATE {
             return Err(VolumeError::TooBig);
