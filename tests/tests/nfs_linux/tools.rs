@@ -10,20 +10,10 @@ const OURS: &str = "10.0.0.1";
 const KNFSD: &str = "10.0.0.4";
 
 /// Programs, versions and transports of knfsd's host that the appliance does not serve yet.
-const NOT_YET: [&str; 13] = [
+const NOT_YET: [&str; 5] = [
     "100003 4 tcp nfs",
     "100005 2 tcp mountd",
     "100005 2 udp mountd",
-    // The lock manager, NLM.
-    "100021 1 tcp nlockmgr",
-    "100021 1 udp nlockmgr",
-    "100021 3 tcp nlockmgr",
-    "100021 3 udp nlockmgr",
-    "100021 4 tcp nlockmgr",
-    "100021 4 udp nlockmgr",
-    // The status monitor, NSM.
-    "100024 1 tcp status",
-    "100024 1 udp status",
     // POSIX access control lists, a protocol of Linux and Solaris.
     "100227 3 tcp nfs_acl",
     "100227 3 udp nfs_acl",

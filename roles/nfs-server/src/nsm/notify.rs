@@ -92,7 +92,7 @@ impl<V: Volume + 'static> Notifier<V> {
             if let Some(tries) = self.store.untold().get_mut(&host) {
                 *tries += 1;
             }
-            if self.tell_once(host, local, wait).await {
+            if self.tell_once(host, local, wait.min(give_up - started)).await {
                 break true;
             }
             let next = started + wait;

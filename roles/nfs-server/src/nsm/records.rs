@@ -61,7 +61,7 @@ impl Numbers {
     /// The state number of the next life: the next odd one (X/Open XNFS chapter 11).
     pub fn next_state(self) -> u32 {
         // It is signed on the wire, and 0 means "none".
-        (self.state + if self.state.is_multiple_of(2) { 1 } else { 2 }) & 0x7fff_ffff | 1
+        self.state.wrapping_add(if self.state.is_multiple_of(2) { 1 } else { 2 }) & 0x7fff_ffff | 1
     }
 }
 

@@ -276,7 +276,11 @@ impl Host {
             ports: RefCell::new(Some(ports)),
             heard: RefCell::default(),
         });
-        let rpc = Rc::new(RpcServer::new(handle, ServerOptions::default()));
+        let rpc = Rc::new(RpcServer::new(
+            handle,
+            // Each silent call takes one for ever.
+            ServerOptions { calls_per_socket: 64, ..ServerOptions::default() },
+        ));
         for port in [111, HOST_LOCKD, HOST_STATD] {
             let at = SocketAddr::new(address, port);
             let service = || Rc::new(HostService(parts.clone()));
