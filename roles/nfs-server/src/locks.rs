@@ -23,6 +23,8 @@
 //!              +-- would wait for itself? --------+----> queue --- something is freed ---> held, grants
 //! ```
 
+#[cfg(test)]
+mod cost;
 mod deadlock;
 mod grants;
 mod held;

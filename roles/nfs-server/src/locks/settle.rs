@@ -94,7 +94,7 @@ impl LockTable {
         let plan = self.held.plan(owner, file, range, None);
         self.apply(owner, file, &plan);
         for granted in self.grants.replace(request) {
-            if !self.held.touches(owner, file, granted.range) {
+            if self.held.within(owner, file, granted.range).next().is_none() {
                 self.grants.remove(granted.waiter);
             }
         }
