@@ -66,7 +66,6 @@ fn a_full_table_fits_and_leaves_nothing() {
     let counts = table.counts();
     assert_eq!((counts.locks, counts.owners, counts.files), (limits.locks, limits.locks, limits.locks));
     let full = live() - empty;
-    println!("{} bytes for {} locks, {} each", full, limits.locks, full / limits.locks);
     assert!(full < 40 << 20, "{full} bytes for {} locks", limits.locks);
     table.release_client(client);
     assert!(live() - empty < 8192, "{} bytes left", live() - empty);
@@ -114,7 +113,6 @@ fn whatever_clients_do_it_does_not_grow() {
     let (refused, counts) = (table.refused(), table.counts());
     assert!(refused.locks > 100 && refused.waiters > 100 && refused.owners > 100, "{refused:?}");
     assert!(counts.locks <= 600 && counts.waiters <= 10 && counts.grants <= 10, "{counts:?}");
-    println!("{highest} bytes at most");
     assert!(highest < 300 << 10, "{highest} bytes");
 }
 
