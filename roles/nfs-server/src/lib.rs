@@ -19,13 +19,14 @@
 //!  port 32765  nsm ------- who restarted -> whose locks are released; we did -> who is told
 //! ```
 //!
-//! [`exports`] is the configuration language, [`handle`] the file handles, [`identity`] who may do what.
-//! The role knows no hardware and no network stack: it runs on any [`Volume`](keelson_volume::Volume) and any
-//! [`RpcNetwork`](keelson_oncrpc::RpcNetwork), in a host test as on the machine.
+//! [`exports`] is the configuration language, [`handle`] the file handles, [`identity`] who may do what,
+//! [`locks`] the table of locks. The role knows no hardware and no network stack: it runs on any
+//! [`Volume`](keelson_volume::Volume) and any [`RpcNetwork`](keelson_oncrpc::RpcNetwork), in a host test as on
+//! the machine.
 //!
-//! Not here yet: RQUOTA, the duplicate request cache, netgroups, several
-//! volumes, changing exports without restart. Programs that are not served are not announced by rpcbind.
-//! NFSACL is answered with PROG_UNAVAIL, on which clients do without ACLs. NFSv2 and NFSv4 are not served.
+//! Not here yet: RQUOTA, the duplicate request cache, netgroups, several volumes, changing exports without
+//! restart. Programs that are not served are not announced by rpcbind. NFSACL is answered with PROG_UNAVAIL, on
+//! which clients do without ACLs. NFSv2 and NFSv4 are not served.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]

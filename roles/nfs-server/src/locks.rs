@@ -23,6 +23,9 @@
 //!              +-- would wait for itself? --------+----> queue --- something is freed ---> held, grants
 //! ```
 
+mod asking;
+#[cfg(test)]
+mod cost;
 mod deadlock;
 mod grants;
 mod held;
@@ -33,114 +36,24 @@ mod range;
 mod release;
 mod settle;
 mod shares;
+mod types;
 mod view;
 
 pub use range::{ByteRange, Kind, Wait};
 pub use shares::{Access, Deny, ShareOutcome};
+pub use types::{ClientId, Full, Granted, Limits, Outcome, OwnerId, WaiterId};
 pub use view::{Counts, Holder, LockView, Refused};
 
-use deadlock::{Circle, MAX_STEPS, NEW, Through, circle};
+use alloc::vec::Vec;
 use grants::Grants;
 use held::Held;
 use keelson_volume::FileId;
 use owners::Owners;
 use queue::Queue;
 use range::Request;
-use settle::{Unsettled, WAITER_ROOM};
+use settle::Unsettled;
 use shares::Shares;
 use view::Files;
-
-/// A host (NLM) or, later, an NFSv4 client. A number is used again only after the client was forgotten and all
-/// other numbers were given.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ClientId(u32);
-
-/// Whoever holds locks: a client and the bytes it names the owner with (NLM: svid and oh; NFSv4: the lock
-/// owner). Good as long as the owner holds or waits for something, and for one request after it was named.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct OwnerId(u32);
-
-/// A request that waits or waited; never used again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct WaiterId(u64);
-
-impl WaiterId {
-    /// For cookies.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-
-    /// From a cookie. A number that was never given names no waiter, and nothing happens to it.
-    pub fn from_number(number: u64) -> WaiterId {
-        WaiterId(number)
-    }
-}
-
-/// How much the table takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Ranges, together with what waiters and open grants reserve (3 and 1).
-    pub locks: usize,
-    /// Queued requests, and as many open grants.
-    pub waiters: usize,
-    /// Clients that were not forgotten.
-    pub clients: usize,
-    /// Bytes of the longest name of an owner.
-    pub owner_bytes: usize,
-    /// Bytes of the names of all owners.
-    pub name_bytes: usize,
-    /// Share reservations.
-    pub shares: usize,
-}
-
-impl Default for Limits {
-    /// Specification section 10: 64 Ki locks. Names are an svid and an oh of up to 1024 bytes, Linux's have
-    /// up to 78.
-    fn default() -> Limits {
-        Limits {
-            locks: 64 << 10,
-            waiters: 4 << 10,
-            clients: 4 << 10,
-            owner_bytes: 1028,
-            name_bytes: 8 << 20,
-            shares: 4 << 10,
-        }
-    }
-}
-
-/// What became of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// The owner has the lock.
-    Granted,
-    /// Another owner has what is in the way: see [`LockTable::test`].
-    Denied,
-    /// It waits, or the same request waited already. [`LockTable::take_granted`] tells when it is its turn.
-    Blocked(WaiterId),
-    /// It would wait for an owner that waits for this one.
-    Deadlock,
-    /// No room; or the owner is not known any more.
-    Full,
-}
-
-/// A range cannot be split, there is no room for one more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Full;
-
-/// A waiter that got its lock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Granted {
-    /// The number it waited under.
-    pub waiter: WaiterId,
-    /// The file.
-    pub file: FileId,
-    /// Who has the lock now; see [`LockTable::owner_name`].
-    pub owner: OwnerId,
-    /// As asked for.
-    pub kind: Kind,
-    /// As asked for.
-    pub range: ByteRange,
-}
 
 /// All locks, waiters and reservations.
 #[derive(Debug)]
@@ -234,65 +147,6 @@ impl LockTable {
         }
         self.forget_idle(owner);
         outcome
-    }
-
-    fn ask(&mut self, request: Request, wait: Wait) -> Outcome {
-        let held = self.is_held_against(request);
-        if wait == Wait::No {
-            return if held { Outcome::Denied } else { self.take(request) };
-        }
-        if let Some(waiter) = self.queue.find(request) {
-            return self.ask_again(waiter, request);
-        }
-        if held {
-            return if self.is_deadlock(NEW, request) { Outcome::Deadlock } else { self.wait(request) };
-        }
-        // What the owner has on those bytes, or part of it, is not to wait for.
-        let must_wait = self.queue.conflicts(request).next().is_some()
-            && !self.held.covers(request)
-            && circle(&self.held, &self.queue, (NEW, request), Through::LocksAndQueue, &mut { MAX_STEPS })
-                .is_none();
-        if must_wait { self.wait(request) } else { self.take(request) }
-    }
-
-    /// Every waiter is really blocked, so there is nothing to try. But a circle that was none when it came may
-    /// have closed since.
-    fn ask_again(&mut self, waiter: WaiterId, request: Request) -> Outcome {
-        if !self.is_deadlock(waiter, request) {
-            return Outcome::Blocked(waiter);
-        }
-        self.dequeue(waiter);
-        self.settle(Unsettled::freed(request.file, request.range));
-        Outcome::Deadlock
-    }
-
-    fn is_deadlock(&self, waiter: WaiterId, request: Request) -> bool {
-        let asked = (waiter, request);
-        circle(&self.held, &self.queue, asked, Through::Locks, &mut { MAX_STEPS }) == Some(Circle::Locks)
-    }
-
-    fn take(&mut self, request: Request) -> Outcome {
-        let Some(todo) = self.acquire(request) else {
-            self.refused.locks += 1;
-            return Outcome::Full;
-        };
-        self.settle(todo);
-        Outcome::Granted
-    }
-
-    fn wait(&mut self, request: Request) -> Outcome {
-        if self.queue.len() >= self.limits.waiters {
-            self.refused.waiters += 1;
-            return Outcome::Full;
-        }
-        if self.room() < WAITER_ROOM {
-            self.refused.locks += 1;
-            return Outcome::Full;
-        }
-        let waiter = self.queue.push(request);
-        self.files.add(request.file, 1);
-        self.settle(Unsettled { suspects: [waiter].into(), ..Unsettled::default() });
-        Outcome::Blocked(waiter)
     }
 
     /// Gives up what the owner holds of the range, if anything. Its waiters go on waiting.
@@ -416,7 +270,7 @@ impl LockTable {
 
     fn forget_idle(&mut self, owner: OwnerId) {
         if !self.has_anything(owner) {
-            let open: alloc::vec::Vec<_> = self.grants.of_owner(owner).collect();
+            let open: Vec<_> = self.grants.of_owner(owner).collect();
             for waiter in open {
                 self.grants.remove(waiter);
             }

@@ -5,7 +5,7 @@
 //! not answer on one transport is tried on the other next time. Calls leave from the address that the client
 //! knows us by, and from a port below 1024.
 
-use crate::rpcbind::RPCBIND_PROGRAM;
+use crate::rpcbind::{RPCBIND_PROGRAM, parse_universal};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
@@ -18,13 +18,16 @@ use keelson_exec::{Handle, TaskHandle};
 use keelson_hal::Instant;
 use keelson_oncrpc::client::{CallError, Patience, SharedDatagramClient, StreamClient, Target};
 use keelson_oncrpc::{
-    AcceptStat, AuthSys, Credential, Decoder, ReplyError, RpcListener, RpcNetwork, RpcStream,
+    AcceptStat, AuthSys, Buffer, Credential, Decoder, Encoder, ReplyError, RpcListener, RpcNetwork, RpcStream,
 };
 
 /// The well-known port of rpcbind.
 const RPCBIND_PORT: u16 = 111;
-/// GETPORT of version 2, which every host has.
+/// GETPORT of version 2, which every host has for IPv4, and GETADDR of version 4, the only one for IPv6.
 const GETPORT: u32 = 3;
+const GETADDR: u32 = 3;
+/// Longest universal address: an IPv6 address and a port.
+const MAX_UNIVERSAL: usize = 64;
 
 /// Programs of clients whose ports are remembered.
 const MAX_PORTS: usize = 4096;
@@ -137,6 +140,14 @@ impl Via {
             Via::Tcp => 6,
         }
     }
+
+    /// Its name for IPv6 (RFC 5665 section 4).
+    fn net_id(self) -> &'static str {
+        match self {
+            Via::Udp => "udp6",
+            Via::Tcp => "tcp6",
+        }
+    }
 }
 
 /// What is known of a program of a client.
@@ -232,15 +243,17 @@ impl<T: RpcNetwork + 'static> PeerCaller<T> {
 
     async fn ask_rpcbind(&self, via: Via, call: &PeerCall) -> Result<u16, PeerCallError> {
         self.counters.lookups.set(self.counters.lookups.get() + 1);
-        let mut arguments = Vec::with_capacity(16);
-        for word in [call.target[0], call.target[1], via.protocol(), 0] {
-            arguments.extend_from_slice(&word.to_be_bytes());
-        }
-        let target = [RPCBIND_PROGRAM, 2, GETPORT];
+        let question = if call.peer.is_ipv4() { getport(call, via) } else { getaddr(call, via) };
+        let (target, arguments) = question;
         let asked = self.call_at(via, RPCBIND_PORT, call.local, call.peer, target, call.patience, &arguments);
         let results = asked.await.map_err(|_| PeerCallError::NoRpcbind)?;
-        let port = Decoder::new(&results).u32().map_err(|_| PeerCallError::NoRpcbind)?;
-        u16::try_from(port).map_err(|_| PeerCallError::NotRegistered)
+        let mut input = Decoder::new(&results);
+        if call.peer.is_ipv4() {
+            let port = input.u32().map_err(|_| PeerCallError::NoRpcbind)?;
+            return u16::try_from(port).map_err(|_| PeerCallError::NotRegistered);
+        }
+        let address = input.opaque(MAX_UNIVERSAL).map_err(|_| PeerCallError::NoRpcbind)?;
+        Ok(parse_universal(address).map_or(0, |(_, port)| port))
     }
 
     #[allow(clippy::too_many_arguments)] // They are all of a call, and there are two callers.
@@ -316,6 +329,24 @@ impl<T: RpcNetwork + 'static> PeerCaller<T> {
         };
         self.remember(program, Place { via, port: None });
     }
+}
+
+/// Where a program is, of an IPv4 host.
+fn getport(call: &PeerCall, via: Via) -> ([u32; 3], Vec<u8>) {
+    let words = [call.target[0], call.target[1], via.protocol(), 0];
+    ([RPCBIND_PROGRAM, 2, GETPORT], words.into_iter().flat_map(u32::to_be_bytes).collect())
+}
+
+/// Where a program is, of an IPv6 host (RFC 1833 section 2.2).
+fn getaddr(call: &PeerCall, via: Via) -> ([u32; 3], Vec<u8>) {
+    let mut out = Encoder::new(Buffer::unpooled(64), 0);
+    out.u32(call.target[0]);
+    out.u32(call.target[1]);
+    out.opaque(via.net_id().as_bytes());
+    // Address and owner: not ours to say.
+    out.opaque(b"");
+    out.opaque(b"");
+    ([RPCBIND_PROGRAM, 4, GETADDR], out.written().to_vec())
 }
 
 impl<T: RpcNetwork + 'static> PeerCalls for PeerCaller<T> {

@@ -9,7 +9,7 @@
 
 use super::held::Held;
 use super::queue::{Queue, Waiter};
-use super::range::{ByteRange, Kind, Request};
+use super::range::Request;
 use super::{OwnerId, WaiterId};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -50,11 +50,18 @@ struct Node {
     may_pass: Option<WaiterId>,
 }
 
-/// What of a file no request on the walk has been blocked by so far.
-struct Rest {
-    locks: Vec<(Kind, ByteRange, OwnerId)>,
-    waiters: Vec<WaiterId>,
+/// A request whose blockers are known. One on the same file for no more bytes, of no stronger kind and not
+/// later can only be blocked by the same, and by the owner of this one.
+///
+/// So a thousand waiters for one range are not compared pair by pair.
+struct Known {
+    id: WaiterId,
+    request: Request,
+    queue: bool,
 }
+
+/// As many are kept for a file.
+const KNOWN: usize = 8;
 
 struct Walk<'a> {
     held: &'a Held,
@@ -64,9 +71,7 @@ struct Walk<'a> {
     nodes: Vec<Node>,
     owners: BTreeSet<OwnerId>,
     waiters: BTreeSet<WaiterId>,
-    /// Most files are come by once, and asked by range. From the second time on what was seen is crossed off,
-    /// so that a thousand waiters for one range are not compared pair by pair.
-    files: BTreeMap<FileId, Option<Rest>>,
+    known: BTreeMap<FileId, Vec<Known>>,
 }
 
 /// Looks for a circle through the owner of the request. `steps` is what may be spent and what is left of it.
@@ -88,14 +93,16 @@ pub(super) fn circle(
         nodes: [Node { id, request, passes, may_pass: None }].into(),
         owners: BTreeSet::new(),
         waiters: [id].into(),
-        files: BTreeMap::new(),
+        known: BTreeMap::new(),
     };
     walk.run(request.owner)
 }
 
 impl Walk<'_> {
     fn run(mut self, start: OwnerId) -> Option<Circle> {
-        while let Some(node) = self.nodes.pop() {
+        while let Some(node) = self.nodes.pop()
+            && *self.steps > 0
+        {
             let (owners, waiters) = self.blockers(&node);
             for owner in owners {
                 if owner == start {
@@ -122,47 +129,69 @@ impl Walk<'_> {
         }
     }
 
-    /// The owners and the waiters that are in the way of a request and were not seen on its file before.
+    /// The owners and the waiters that are in the way of a request, except such as are known already.
     fn blockers(&mut self, node: &Node) -> (Vec<OwnerId>, Vec<WaiterId>) {
-        let queued = self.through == Through::LocksAndQueue && !node.passes;
         let Node { id, request, .. } = *node;
-        let (held, queue) = (self.held, self.queue);
-        let Some(rest) = self.files.get_mut(&request.file) else {
-            self.files.insert(request.file, None);
-            let owners: Vec<_> = held.conflicts(request).take(*self.steps).map(|(owner, ..)| owner).collect();
-            let asked = if queued { *self.steps - owners.len() } else { 0 };
-            let waiters: Vec<_> = queue.conflicts(request).take(asked).collect();
-            *self.steps -= owners.len() + waiters.len();
-            return (owners, waiters.into_iter().filter(|earlier| *earlier < id).collect());
+        let queue = self.through == Through::LocksAndQueue && !node.passes;
+        let known = self.known.entry(request.file).or_default();
+        let covers = |known: &&Known| {
+            known.request.kind >= request.kind
+                && known.request.range.covers(request.range)
+                && (!queue || known.queue && known.id >= id)
         };
-        let rest = rest.get_or_insert_with(|| Rest {
-            locks: held.of_file(request.file).take(*self.steps).collect(),
-            waiters: queue.of_file(request.file).take(*self.steps).collect(),
-        });
-        let looked_at = rest.locks.len() + if queued { rest.waiters.len() } else { 0 };
-        let Some(left) = self.steps.checked_sub(looked_at) else {
-            *self.steps = 0;
-            return (Vec::new(), Vec::new());
-        };
-        *self.steps = left;
-        let is_in_the_way = |owner: OwnerId, kind: Kind, range: ByteRange| {
-            owner != request.owner && kind.conflicts(request.kind) && range.overlaps(request.range)
-        };
-        let (owners, locks) = core::mem::take(&mut rest.locks)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(kind, range, owner)| is_in_the_way(*owner, *kind, *range));
-        rest.locks = locks;
-        let mut waiters = Vec::new();
-        if queued {
-            rest.waiters.retain(|earlier| {
-                let blocks = *earlier < id
-                    && queue.get(*earlier).is_some_and(|Waiter { request: other, .. }| {
-                        is_in_the_way(other.owner, other.kind, other.range)
-                    });
-                waiters.extend(blocks.then_some(*earlier));
-                !blocks
-            });
+        if let Some(known) = known.iter().find(covers) {
+            let others = known.request.owner;
+            return self.blockers_of(node, others, queue);
         }
-        (owners.into_iter().map(|(_, _, owner)| owner).collect(), waiters)
+        if known.len() < KNOWN {
+            known.push(Known { id, request, queue });
+        }
+        let held = self.held.opposing(request).take(*self.steps);
+        let owners: Vec<_> = held.map(|(owner, ..)| owner).collect();
+        *self.steps -= owners.len();
+        let waiting = self.queue.opposing(request).take(if queue { *self.steps } else { 0 });
+        let waiters: Vec<_> = waiting.collect();
+        *self.steps = self.steps.saturating_sub(waiters.len() + 1);
+        let blocks = |earlier: &WaiterId| {
+            *earlier < id
+                && self.queue.get(*earlier).is_some_and(|earlier| earlier.request.owner != request.owner)
+        };
+        (
+            owners.into_iter().filter(|owner| *owner != request.owner).collect(),
+            waiters.into_iter().filter(blocks).collect(),
+        )
+    }
+
+    /// What of one owner is in the way of a request.
+    fn blockers_of(&mut self, node: &Node, owner: OwnerId, queue: bool) -> (Vec<OwnerId>, Vec<WaiterId>) {
+        let Node { id, request, .. } = *node;
+        if owner == request.owner {
+            *self.steps = self.steps.saturating_sub(1);
+            return (Vec::new(), Vec::new());
+        }
+        let mut looked_at = 1;
+        let steps = *self.steps;
+        let blocks = self
+            .held
+            .within(owner, request.file, request.range)
+            .take(steps)
+            .inspect(|_| looked_at += 1)
+            .any(|kind| kind.conflicts(request.kind));
+        let owners = blocks.then_some(owner).into_iter().collect();
+        let waiting =
+            self.queue.of_owner(owner).take(if queue { steps.saturating_sub(looked_at) } else { 0 });
+        let waiters = waiting
+            .inspect(|_| looked_at += 1)
+            .filter(|earlier| {
+                *earlier < id
+                    && self.queue.get(*earlier).is_some_and(|Waiter { request: other, .. }| {
+                        other.file == request.file
+                            && other.kind.conflicts(request.kind)
+                            && other.range.overlaps(request.range)
+                    })
+            })
+            .collect();
+        *self.steps = steps.saturating_sub(looked_at);
+        (owners, waiters)
     }
 }

@@ -41,14 +41,17 @@ impl Held {
         self.by_file.len()
     }
 
-    /// Locks of other owners that do not go together with the request.
-    pub fn conflicts(&self, request: Request) -> impl Iterator<Item = (OwnerId, Kind, ByteRange)> + '_ {
+    /// Locks that do not go together with the request, its owner's own among them.
+    pub fn opposing(&self, request: Request) -> impl Iterator<Item = (OwnerId, Kind, ByteRange)> + '_ {
         request.kind.opposing().iter().flat_map(move |kind| {
-            self.by_file
-                .overlapping(request.file, *kind, request.range)
-                .filter(move |(_, owner)| *owner != request.owner)
-                .map(|(range, owner)| (owner, *kind, range))
+            let found = self.by_file.overlapping(request.file, *kind, request.range);
+            found.map(|(range, owner)| (owner, *kind, range))
         })
+    }
+
+    /// Those of other owners.
+    pub fn conflicts(&self, request: Request) -> impl Iterator<Item = (OwnerId, Kind, ByteRange)> + '_ {
+        self.opposing(request).filter(move |(owner, ..)| *owner != request.owner)
     }
 
     /// The owner has at least this kind on every byte already.
@@ -65,9 +68,10 @@ impl Held {
         false
     }
 
-    /// The owner has a lock on some byte of the range.
-    pub fn touches(&self, owner: OwnerId, file: FileId, range: ByteRange) -> bool {
-        self.touching(owner, file, range).any(|(held, _)| held.overlaps(range))
+    /// Kinds of the locks that the owner has in the range.
+    pub fn within(&self, owner: OwnerId, file: FileId, range: ByteRange) -> impl Iterator<Item = Kind> + '_ {
+        let touching = self.touching(owner, file, range);
+        touching.filter(move |(held, _)| held.overlaps(range)).map(|(_, kind)| kind)
     }
 
     /// What has to change so that the owner has `kind` on the range, or nothing there.
@@ -139,6 +143,10 @@ impl Held {
             .range((owner, file, from)..)
             .take_while(move |(key, _)| is_own(key) && key.2 <= range.last.saturating_add(1))
             .map(|(key, value)| (ByteRange { first: key.2, last: value.0 }, value.1))
+            .inspect(|_| {
+                #[cfg(test)]
+                super::cost::count();
+            })
             .filter(move |(held, _)| held.last >= range.first.saturating_sub(1))
     }
 }

@@ -47,6 +47,8 @@ impl<T: Tag> Overlaps<T> {
         range: ByteRange,
     ) -> impl Iterator<Item = (ByteRange, T)> + '_ {
         let next_class = move |from: u8| {
+            #[cfg(test)]
+            super::cost::count();
             let (key, _) = self.0.range((file, kind, from, 0, T::LEAST)..).next()?;
             (key.0 == file && key.1 == kind).then_some(key.2)
         };
@@ -59,6 +61,10 @@ impl<T: Tag> Overlaps<T> {
                     (key.0, key.1, key.2) == (file, kind, class) && key.3 <= range.last
                 })
                 .map(|(key, last)| (ByteRange { first: key.3, last: *last }, key.4))
+                .inspect(|_| {
+                    #[cfg(test)]
+                    super::cost::count();
+                })
                 .filter(move |(found, _)| found.last >= range.first)
         })
     }

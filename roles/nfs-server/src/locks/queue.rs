@@ -70,15 +70,19 @@ impl Queue {
             .find(|id| self.waiters.get(id).is_some_and(|waiter| waiter.request == request))
     }
 
-    /// Waiters of other owners for something that does not go together with the request.
+    /// Waiters for something that does not go together with the request, its owner's own among them.
+    pub fn opposing(&self, request: Request) -> impl Iterator<Item = WaiterId> + '_ {
+        request.kind.opposing().iter().flat_map(move |kind| {
+            self.by_file.overlapping(request.file, *kind, request.range).map(|(_, id)| id)
+        })
+    }
+
+    /// Those of other owners.
     pub fn conflicts(&self, request: Request) -> impl Iterator<Item = WaiterId> + '_ {
-        request
-            .kind
-            .opposing()
-            .iter()
-            .flat_map(move |kind| self.by_file.overlapping(request.file, *kind, request.range))
-            .map(|(_, id)| id)
-            .filter(move |id| self.waiters.get(id).is_some_and(|other| other.request.owner != request.owner))
+        let is_other = move |id: &WaiterId| {
+            self.waiters.get(id).is_some_and(|other| other.request.owner != request.owner)
+        };
+        self.opposing(request).filter(is_other)
     }
 
     /// Who may get something when the range of the file becomes free, in order of arrival.

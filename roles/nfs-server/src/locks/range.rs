@@ -40,6 +40,11 @@ impl ByteRange {
         self.first <= other.last && other.first <= self.last
     }
 
+    /// Every byte of the other is in this one.
+    pub(super) fn covers(&self, other: ByteRange) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
     /// Made by hand, the wrong way round.
     pub(super) fn is_empty(&self) -> bool {
         self.first > self.last

@@ -1,9 +1,10 @@
 //! Serving the queue: who gets what became free.
 
 use super::deadlock::{Circle, MAX_STEPS, Through, circle};
+use super::held::Plan;
 use super::queue::Waiter;
 use super::range::{ByteRange, Request};
-use super::{LockTable, WaiterId};
+use super::{LockTable, OwnerId, WaiterId};
 use alloc::vec::Vec;
 use keelson_volume::FileId;
 
@@ -94,55 +95,18 @@ impl LockTable {
         let plan = self.held.plan(owner, file, range, None);
         self.apply(owner, file, &plan);
         for granted in self.grants.replace(request) {
-            if !self.held.touches(owner, file, granted.range) {
+            if self.held.within(owner, file, granted.range).next().is_none() {
                 self.grants.remove(granted.waiter);
             }
         }
         if plan.frees { Unsettled::freed(file, range) } else { Unsettled::default() }
     }
 
-    /// What an owner asks for and can have. It stays as it was if there is no room.
-    pub(super) fn acquire(&mut self, request: Request) -> Option<Unsettled> {
-        let Request { file, owner, kind, range } = request;
-        let plan = self.held.plan(owner, file, range, Some(kind));
-        if plan.growth() > self.room() {
-            return None;
-        }
-        self.apply(owner, file, &plan);
-        let mut todo = if plan.frees { Unsettled::freed(file, range) } else { Unsettled::default() };
-        if let Some(waiter) = self.queue.find(request) {
-            self.dequeue(waiter);
-            todo.freed.push((file, range));
-        }
-        // The answer to this request is also the answer to an earlier one for the same.
-        if let Some(waiter) = self.grants.find(request) {
-            self.grants.remove(waiter);
-        }
-        self.grants.replace(request);
-        todo.suspects.extend(self.queue.of_owner(owner));
-        Some(todo)
-    }
-
-    fn apply(&mut self, owner: super::OwnerId, file: FileId, plan: &super::held::Plan) {
+    pub(super) fn apply(&mut self, owner: OwnerId, file: FileId, plan: &Plan) {
         let before = self.held.len();
         self.held.apply(owner, file, plan);
         let after = self.held.len();
         self.files.add(file, after.saturating_sub(before));
         self.files.remove(file, before.saturating_sub(after));
     }
-
-    /// Whether another owner holds what is in the way.
-    pub(super) fn is_held_against(&self, request: Request) -> bool {
-        self.held.conflicts(request).next().is_some()
-    }
-
-    /// Locks that can still be added. Each waiter has reserved room for its lock (which may split one in
-    /// three) and for giving it back, each grant for giving it back.
-    pub(super) fn room(&self) -> usize {
-        let reserved = WAITER_ROOM * self.queue.len() + self.grants.len();
-        self.limits.locks.saturating_sub(self.held.len() + reserved)
-    }
 }
-
-/// Locks that a waiter may need: two more when it splits one of its owner's, and one to take it out again.
-pub(super) const WAITER_ROOM: usize = 3;

@@ -52,6 +52,9 @@ const MAX_ANSWERS: usize = 64;
 /// Hosts that answers are sent to at once.
 const MAX_ANSWERED: usize = 256;
 
+/// Requests kept until those that are over are looked for: twice what the table lets wait.
+const MAX_WAITING: usize = 8192;
+
 /// A request that waits, or whose callback is under way.
 struct Waiting {
     host: IpAddr,
@@ -137,6 +140,9 @@ impl Callbacks {
 
     /// A request waits. One that waits already is called where it was last asked from.
     pub fn wait(&self, waiter: WaiterId, caller: &Caller, version: Version, args: &LockArgs<'_>) {
+        if self.waiting.borrow().len() >= MAX_WAITING {
+            self.sweep();
+        }
         let mut waiting = self.waiting.borrow_mut();
         let callback = waiting.get(&waiter).and_then(|known| known.callback);
         let Lock { caller_name, file, owner, svid, offset, length } = args.lock;
@@ -245,9 +251,8 @@ impl Callbacks {
     pub fn sweep(&self) {
         let table = self.table.borrow();
         let queued: BTreeSet<WaiterId> = table.locks().filter_map(|lock| lock.waiter).collect();
-        self.waiting
-            .borrow_mut()
-            .retain(|waiter, _| queued.contains(waiter) || table.open_grant(*waiter).is_some());
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.retain(|waiter, _| queued.contains(waiter) || table.open_grant(*waiter).is_some());
     }
 
     /// Ends a task together with these.

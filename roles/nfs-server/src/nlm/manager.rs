@@ -341,9 +341,12 @@ impl<V: Volume + 'static> LockManager<V> {
         self.hosts.borrow().client(host).is_some() || self.store.state_of(host).is_some()
     }
 
-    /// A host with locks calls itself so.
+    /// A host with locks calls itself so; a name with its domain is the same as one without.
     pub fn knows_name(&self, name: &[u8]) -> bool {
-        self.hosts.borrow().any_named(name) || self.store.any(|record| record.name == name)
+        let short = name.split(|byte| *byte == b'.').next().unwrap_or(name);
+        let knows =
+            |name: &[u8]| self.hosts.borrow().any_named(name) || self.store.any(|record| record.name == name);
+        !name.is_empty() && (knows(name) || knows(short))
     }
 
     /// Begins the grace period after a restart, if anybody had locks.
@@ -414,10 +417,7 @@ impl<V: Volume + 'static> LockManager<V> {
             let has_locks = self.hosts.borrow().client(host).is_some();
             if !has_locks && !self.store.untold().contains_key(&host) {
                 log::debug!(target: "statd", "{host} has no locks any more: forgotten");
-                if let Err(error) = self.store.forget(host).await {
-                    log::warn!(target: "statd", "{host} could not be forgotten: {error}");
-                    break;
-                }
+                self.store.drop_record(host);
             }
         }
         self.store.catch_up().await;

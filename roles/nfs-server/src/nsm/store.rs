@@ -251,13 +251,18 @@ impl<V: Volume> PeerStore<V> {
 
     /// The host has no locks any more and knows of our restart.
     pub async fn forget(&self, address: IpAddr) -> Result<(), VolumeError> {
-        let bucket = self.bucket(address);
-        if bucket.entries.borrow_mut().remove(&address).is_none() {
-            return Ok(());
+        match self.drop_record(address) {
+            Some(version) => self.settle(bucket_of(address), version).await,
+            None => Ok(()),
         }
+    }
+
+    /// As [`PeerStore::forget`], on the volume only with the next [`PeerStore::catch_up`].
+    pub fn drop_record(&self, address: IpAddr) -> Option<u64> {
+        let bucket = self.bucket(address);
+        bucket.entries.borrow_mut().remove(&address)?;
         self.count.set(self.count.get().saturating_sub(1));
-        let version = bucket.change();
-        self.settle(bucket_of(address), version).await
+        Some(bucket.change())
     }
 
     /// Writes files that are behind: those of changes nobody waited for, and of writes that failed.

@@ -332,7 +332,7 @@ struct HostService(Rc<Parts>);
 impl Service for HostService {
     fn programs(&self) -> &[Program] {
         &[
-            Program { number: 100_000, versions: &[2] },
+            Program { number: 100_000, versions: &[2, 4] },
             Program { number: NLM_PROGRAM, versions: &[1, 3, 4] },
             Program { number: NSM_PROGRAM, versions: &[1] },
         ]
@@ -349,6 +349,14 @@ impl Service for HostService {
             args: input.remaining().to_vec(),
         });
         match (call.program, call.procedure) {
+            (100_000, 3) if call.version == 4 => {
+                let (program, _version, net_id) = (input.u32()?, input.u32()?, input.opaque(64)?);
+                let protocol = if net_id == b"udp6" { UDP } else { TCP };
+                let ports = parts.ports.borrow();
+                let port = ports.as_ref().and_then(|ports| ports.get(&(program, protocol)).copied());
+                let text = port.map(|port| format!("{}.{}.{}", parts.address, port >> 8, port & 255));
+                reply.results().opaque(text.unwrap_or_default().as_bytes());
+            }
             (100_000, 3) => {
                 let (program, _version, protocol) = (input.u32()?, input.u32()?, input.u32()?);
                 let port =

@@ -283,6 +283,23 @@ fn a_host_with_tcp_only_is_called_there() {
 }
 
 #[test]
+fn a_host_with_ipv6_is_found_by_rpcbind_version_4() {
+    for tcp_only in [false, true] {
+        let scene = Scene::new();
+        let host = scene.host("fd00::3", Lockd::Takes);
+        if tcp_only {
+            host.unregister(NLM_PROGRAM, 17);
+        }
+        assert_eq!(scene.client(A).lock(&scene.want(1)), GRANTED);
+        assert_eq!(scene.client("[fd00::3]:900").lock(&scene.want(2).blocking()), BLOCKED);
+        scene.client(A).unlock(&scene.want(1));
+        scene.world.pass(2);
+        assert_eq!(host.callbacks().len(), 1);
+        assert_eq!(scene.world.server.counters().nlm.accepted.get(), 1);
+    }
+}
+
+#[test]
 fn a_silent_host_delays_no_other() {
     let scene = Scene::new();
     let _silent = scene.host("10.0.0.3", Lockd::Silent);
