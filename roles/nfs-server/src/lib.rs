@@ -38,6 +38,7 @@ pub mod exports;
 mod grace;
 pub mod handle;
 pub mod identity;
+mod locking;
 pub mod locks;
 mod mount;
 mod names;

@@ -2,15 +2,15 @@
 
 use crate::config::ServerConfig;
 use crate::exports::{Exports, parse_exports};
-use crate::grace::Grace;
 use crate::handle::HandleCodec;
-use crate::locks::{Counts, Limits, LockTable, Refused};
+use crate::locking::Locking;
+use crate::locks::{Counts, Refused};
 use crate::mount::{MOUNT_PROGRAM, Mount, MountCounters};
 use crate::names::Names;
 use crate::nfs3::{NFS_PROGRAM, Nfs3, NfsCounters};
-use crate::nlm::{LockManager, NLM_PROGRAM, Nlm, NlmCounters};
-use crate::nsm::{NSM_PROGRAM, Notifier, Nsm, NsmCounters, PeerStore};
-use crate::peer_calls::{PeerCallCounters, PeerCaller, PeerCalls};
+use crate::nlm::{NLM_PROGRAM, Nlm, NlmCounters};
+use crate::nsm::{NSM_PROGRAM, Nsm, NsmCounters};
+use crate::peer_calls::PeerCallCounters;
 use crate::rpcbind::{Registration, Rpcbind};
 use crate::state::ServerState;
 use alloc::rc::Rc;
@@ -81,15 +81,6 @@ pub struct NfsServer<V, N> {
     mount: Rc<Mount<V, N>>,
     locks: Locking<V>,
     store: RefCell<Option<TaskHandle>>,
-}
-
-/// What NLM and NSM are made of.
-struct Locking<V> {
-    table: Rc<RefCell<LockTable>>,
-    manager: Rc<LockManager<V>>,
-    notifier: Rc<Notifier<V>>,
-    nsm_counters: Rc<NsmCounters>,
-    peer_counters: Rc<PeerCallCounters>,
 }
 
 impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
@@ -222,43 +213,6 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
     /// Ends the grace period: locks that were not reclaimed are lost. What was done, as text.
     pub fn end_grace(&self) -> String {
         self.locks.manager.end_grace()
-    }
-}
-
-impl<V: Volume + 'static> Locking<V> {
-    /// Begins another life of the lock manager: its number and what earlier ones left are on the volume. The
-    /// grace period runs from here, if anybody had locks.
-    async fn load<T: RpcNetwork + 'static>(
-        handle: &Handle,
-        network: &Rc<T>,
-        volume: &Rc<V>,
-        entropy: &dyn Entropy,
-        config: &ServerConfig,
-    ) -> Result<Locking<V>, StartError> {
-        let store = Rc::new(PeerStore::load(volume.clone()).await.map_err(StartError::State)?);
-        let peer_counters = Rc::new(PeerCallCounters::default());
-        let xid = entropy.next_u64() as u32;
-        let caller = PeerCaller::new(handle.clone(), network.clone(), xid, peer_counters.clone());
-        let calls: Rc<dyn PeerCalls> = Rc::new(caller.ok_or(StartError::NoReservedPort)?);
-        let table = Rc::new(RefCell::new(LockTable::new(Limits::default())));
-        let grace = Rc::new(Grace::new(handle.clone()));
-        let manager = LockManager::new(
-            handle.clone(),
-            table.clone(),
-            grace,
-            store.clone(),
-            calls.clone(),
-            config.grace,
-            entropy.next_u64(),
-        );
-        let manager = Rc::new(manager);
-        manager.begin_grace();
-        manager.keep_sweeping();
-        let nsm_counters = Rc::new(NsmCounters::default());
-        let name = config.name.as_deref();
-        let notifier = Notifier::new(handle.clone(), store, calls, name, nsm_counters.clone());
-        log::info!(target: "statd", "state number {}", manager.state());
-        Ok(Locking { table, manager, notifier: Rc::new(notifier), nsm_counters, peer_counters })
     }
 }
 

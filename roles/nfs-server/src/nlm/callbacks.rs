@@ -16,10 +16,10 @@
 //! then withdrawn: a client that still waits asks again every 30 seconds by itself. Until then, whoever asks
 //! again is answered that it has the lock, and no callback is needed any more.
 
-use super::wire::{Lock, LockArgs, Res, Status, TestArgs, Version, procedure};
-use super::{Caller, NLM_PROGRAM, NlmCounters};
+use super::wire::{Lock, LockArgs, Status, Version};
+use super::{Caller, NlmCounters};
 use crate::locks::{LockTable, WaiterId};
-use crate::peer_calls::{PeerCall, PeerCallError, PeerCalls, Silence};
+use crate::peer_calls::PeerCalls;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -27,25 +27,12 @@ use core::cell::RefCell;
 use core::net::IpAddr;
 use core::time::Duration;
 use keelson_exec::sync::Notify;
-use keelson_exec::{Either, Handle, TaskHandle, select};
+use keelson_exec::{Handle, TaskHandle};
 use keelson_hal::Instant;
-use keelson_oncrpc::client::Patience;
-use keelson_oncrpc::{Buffer, Decoder, Encoder};
+use keelson_oncrpc::{Buffer, Encoder};
 
 /// A callback that brought no answer is repeated after this long.
-const AFTER_FAILURE: Duration = Duration::from_secs(10);
-/// One that was received, but whose result did not come.
-const AFTER_SILENCE: Duration = Duration::from_secs(60);
-/// Failures until callbacks are repeated only as often as those without result.
-const PATIENT_TRIES: u32 = 30;
-/// A callback that the host cannot have seen is withdrawn after this long. Longer than the 30 seconds after
-/// which clients ask again by themselves (Linux: `NLMCLNT_POLL_TIMEOUT`).
-const WITHDRAW_AFTER: Duration = Duration::from_secs(60);
-
-/// One try of a callback.
-const CALL: Patience = Patience { retry: Duration::from_secs(1), total: Duration::from_secs(10) };
-/// An answer in message form: who misses it asks again.
-const ANSWER: Patience = Patience { retry: Duration::from_secs(1), total: Duration::from_secs(5) };
+pub(super) const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// Answers to one host that wait to be sent.
 const MAX_ANSWERS: usize = 64;
@@ -56,27 +43,29 @@ const MAX_ANSWERED: usize = 256;
 const MAX_WAITING: usize = 8192;
 
 /// A request that waits, or whose callback is under way.
-struct Waiting {
-    host: IpAddr,
-    local: IpAddr,
-    version: Version,
-    exclusive: bool,
-    caller_name: Vec<u8>,
-    file: Vec<u8>,
-    owner: Vec<u8>,
-    svid: u32,
-    offset: u64,
-    length: u64,
+pub(super) struct Waiting {
+    pub host: IpAddr,
+    pub local: IpAddr,
+    pub version: Version,
+    pub exclusive: bool,
+    pub caller_name: Vec<u8>,
+    pub file: Vec<u8>,
+    pub owner: Vec<u8>,
+    pub svid: u32,
+    pub offset: u64,
+    pub length: u64,
     /// Once it has its lock.
-    callback: Option<Callback>,
+    pub callback: Option<Callback>,
 }
 
 #[derive(Clone, Copy)]
-struct Callback {
-    granted: Instant,
-    failures: u32,
+pub(super) struct Callback {
+    pub granted: Instant,
+    /// When the host is called; `None` while it is being called.
+    pub due: Option<Instant>,
+    pub failures: u32,
     /// The host may have seen a callback.
-    seen: bool,
+    pub seen: bool,
 }
 
 /// An answer in message form.
@@ -88,34 +77,26 @@ pub(super) struct Answer {
 }
 
 /// What one host is to be told.
-struct Lane {
-    answers: VecDeque<Answer>,
-    callbacks: BTreeSet<(Instant, WaiterId)>,
-    changed: Rc<Notify>,
-    task: Option<TaskHandle>,
-}
-
-/// What a host's task does next.
-enum Next {
-    Answer(Answer),
-    Callback(WaiterId),
-    Wait(Instant, Rc<Notify>),
-    End,
+pub(super) struct Lane {
+    pub answers: VecDeque<Answer>,
+    pub callbacks: BTreeSet<(Instant, WaiterId)>,
+    pub changed: Rc<Notify>,
+    pub task: Option<TaskHandle>,
 }
 
 /// All calls to hosts.
 pub(super) struct Callbacks {
-    handle: Handle,
-    table: Rc<RefCell<LockTable>>,
-    calls: Rc<dyn PeerCalls>,
-    counters: Rc<NlmCounters>,
-    waiting: RefCell<BTreeMap<WaiterId, Waiting>>,
-    lanes: RefCell<BTreeMap<IpAddr, Lane>>,
+    pub handle: Handle,
+    pub table: Rc<RefCell<LockTable>>,
+    pub calls: Rc<dyn PeerCalls>,
+    pub counters: Rc<NlmCounters>,
+    pub waiting: RefCell<BTreeMap<WaiterId, Waiting>>,
+    pub lanes: RefCell<BTreeMap<IpAddr, Lane>>,
     /// Tasks that end with these.
-    kept: RefCell<Vec<TaskHandle>>,
+    pub kept: RefCell<Vec<TaskHandle>>,
     /// What a waiter's number is added to for its cookie: another one in each life, so that a late answer
     /// is not taken for one to this life's callbacks.
-    cookie_base: u64,
+    pub cookie_base: u64,
 }
 
 impl Callbacks {
@@ -170,7 +151,7 @@ impl Callbacks {
             let now = self.handle.now();
             let host = match self.waiting.borrow_mut().get_mut(&granted.waiter) {
                 Some(request) => {
-                    request.callback = Some(Callback { granted: now, failures: 0, seen: false });
+                    request.callback = Some(Callback { granted: now, due: None, failures: 0, seen: false });
                     request.host
                 }
                 None => {
@@ -231,7 +212,7 @@ impl Callbacks {
         }
     }
 
-    fn refuse(self: &Rc<Self>, waiter: WaiterId) {
+    pub(super) fn refuse(self: &Rc<Self>, waiter: WaiterId) {
         self.table.borrow_mut().refuse(waiter);
         self.forget(waiter);
         self.drain();
@@ -273,9 +254,16 @@ impl Callbacks {
         self.waiting.borrow().values().filter(|request| request.callback.is_some()).count()
     }
 
-    fn schedule(self: &Rc<Self>, host: IpAddr, waiter: WaiterId, due: Instant) {
+    /// Calls the host at `due`, and not when it was to be called before.
+    pub(super) fn schedule(self: &Rc<Self>, host: IpAddr, waiter: WaiterId, due: Instant) {
+        let before = match self.waiting.borrow_mut().get_mut(&waiter) {
+            Some(Waiting { callback: Some(callback), .. }) => callback.due.replace(due),
+            _ => return,
+        };
         self.with_lane(host, |lane| {
-            lane.callbacks.retain(|(_, other)| *other != waiter);
+            if let Some(before) = before {
+                lane.callbacks.remove(&(before, waiter));
+            }
             lane.callbacks.insert((due, waiter));
         });
     }
@@ -296,153 +284,6 @@ impl Callbacks {
             lane.task = Some(self.handle.spawn("nlm-host", async move { callbacks.tell(host).await }));
         }
         result
-    }
-
-    async fn tell(self: Rc<Self>, host: IpAddr) {
-        loop {
-            match self.next(host) {
-                Next::Answer(answer) => self.send_answer(host, answer).await,
-                Next::Callback(waiter) => self.call_back(waiter).await,
-                Next::Wait(due, changed) => {
-                    let _: Either<(), ()> = select(changed.notified(), self.handle.sleep_until(due)).await;
-                }
-                Next::End => return,
-            }
-        }
-    }
-
-    fn next(&self, host: IpAddr) -> Next {
-        let mut lanes = self.lanes.borrow_mut();
-        let Some(lane) = lanes.get_mut(&host) else { return Next::End };
-        if let Some(answer) = lane.answers.pop_front() {
-            return Next::Answer(answer);
-        }
-        while let Some((due, waiter)) = lane.callbacks.first().copied() {
-            if !self.waiting.borrow().contains_key(&waiter) {
-                lane.callbacks.pop_first();
-            } else if due <= self.handle.now() {
-                lane.callbacks.pop_first();
-                return Next::Callback(waiter);
-            } else {
-                return Next::Wait(due, lane.changed.clone());
-            }
-        }
-        lanes.remove(&host);
-        Next::End
-    }
-
-    async fn send_answer(&self, host: IpAddr, answer: Answer) {
-        let call = PeerCall {
-            peer: host,
-            local: answer.local,
-            target: [NLM_PROGRAM, answer.version.number(), answer.procedure],
-            arguments: answer.arguments,
-            patience: ANSWER,
-            silence: Silence::Switch,
-        };
-        if let Err(error) = self.calls.call(call).await {
-            NlmCounters::count(&self.counters.answers_lost);
-            log::debug!(target: "lockd", "an answer did not reach {host}: {}", error.reason());
-        }
-    }
-
-    async fn call_back(self: &Rc<Self>, waiter: WaiterId) {
-        if self.table.borrow().open_grant(waiter).is_none() {
-            // It asked again meanwhile, unlocked, or was released.
-            return self.forget(waiter);
-        }
-        let Some(call) = self.granted_call(waiter, procedure::GRANTED_MSG) else { return };
-        let host = call.peer;
-        NlmCounters::count(&self.counters.callbacks);
-        match self.calls.call(call).await {
-            Ok(_) => {
-                self.saw(waiter);
-                self.again(host, waiter, AFTER_SILENCE);
-            }
-            Err(PeerCallError::NoProcedure) => self.call_back_synchronously(waiter).await,
-            Err(error) => self.failed(host, waiter, error),
-        }
-    }
-
-    /// For hosts that know no message form: the answer is the reply.
-    async fn call_back_synchronously(self: &Rc<Self>, waiter: WaiterId) {
-        let Some(call) = self.granted_call(waiter, procedure::GRANTED) else { return };
-        let host = call.peer;
-        match self.calls.call(call).await {
-            Ok(results) => {
-                self.saw(waiter);
-                if let Ok(Res { cookie, status }) = Res::decode(Decoder::new(&results)) {
-                    self.answered(host, cookie, status);
-                }
-                self.again(host, waiter, AFTER_SILENCE);
-            }
-            Err(error) => self.failed(host, waiter, error),
-        }
-    }
-
-    /// The call that tells of a lock: all of the request, byte for byte, from the address it was sent to.
-    fn granted_call(&self, waiter: WaiterId, procedure: u32) -> Option<PeerCall> {
-        let waiting = self.waiting.borrow();
-        let request = waiting.get(&waiter)?;
-        let cookie = self.cookie_base.wrapping_add(waiter.number()).to_be_bytes();
-        let lock = Lock {
-            caller_name: &request.caller_name,
-            file: &request.file,
-            owner: &request.owner,
-            svid: request.svid,
-            offset: request.offset,
-            length: request.length,
-        };
-        let args = TestArgs { cookie: &cookie, exclusive: request.exclusive, lock };
-        Some(PeerCall {
-            peer: request.host,
-            local: request.local,
-            target: [NLM_PROGRAM, request.version.number(), procedure],
-            arguments: encoded(|out| args.encode(request.version, out)),
-            patience: CALL,
-            silence: Silence::Switch,
-        })
-    }
-
-    fn saw(&self, waiter: WaiterId) {
-        if let Some(Waiting { callback: Some(callback), .. }) = self.waiting.borrow_mut().get_mut(&waiter) {
-            callback.seen = true;
-        }
-    }
-
-    /// Calls again later, if the host did not answer while it was called.
-    fn again(self: &Rc<Self>, host: IpAddr, waiter: WaiterId, after: Duration) {
-        let scheduled = |lanes: &BTreeMap<IpAddr, Lane>| {
-            lanes.get(&host).is_some_and(|lane| lane.callbacks.iter().any(|(_, other)| *other == waiter))
-        };
-        let is_open = self.waiting.borrow().contains_key(&waiter);
-        if is_open && !scheduled(&self.lanes.borrow()) {
-            self.schedule(host, waiter, self.handle.now() + after);
-        }
-    }
-
-    fn failed(self: &Rc<Self>, host: IpAddr, waiter: WaiterId, error: PeerCallError) {
-        NlmCounters::count(&self.counters.callbacks_failed);
-        let now = self.handle.now();
-        let callback = {
-            let mut waiting = self.waiting.borrow_mut();
-            let Some(Waiting { callback: Some(callback), .. }) = waiting.get_mut(&waiter) else { return };
-            callback.failures += 1;
-            callback.seen |= !error.was_not_executed();
-            *callback
-        };
-        let reason = error.reason();
-        if callback.failures == 1 {
-            log::warn!(target: "lockd", "{host} was not told that a lock is free: {reason}; trying again");
-        }
-        if !callback.seen && now - callback.granted >= WITHDRAW_AFTER {
-            NlmCounters::count(&self.counters.withdrawn);
-            log::warn!(target: "lockd", "{host} cannot be told that a lock is free: {reason}; given to the next");
-            self.refuse(waiter);
-            return;
-        }
-        let after = if callback.failures < PATIENT_TRIES { AFTER_FAILURE } else { AFTER_SILENCE };
-        self.again(host, waiter, after);
     }
 }
 
