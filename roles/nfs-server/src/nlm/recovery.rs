@@ -13,6 +13,8 @@ use keelson_volume::{Volume, VolumeError};
 
 /// A host that has had nothing for this long is forgotten.
 const IDLE: Duration = Duration::from_secs(300);
+/// How often a host's record is written for one request: each time it may be overtaken once.
+const MAX_TRIES: u32 = 4;
 /// How often hosts are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -21,7 +23,10 @@ impl<V: Volume + 'static> LockManager<V> {
     pub(super) async fn remember(&self, caller: &Caller, name: &[u8], state: u32) -> Result<(), Status> {
         let host = caller.host();
         // It may be forgotten, or a crash be simulated, while the volume writes.
-        while !self.store.is_stable(host) {
+        for _ in 0..MAX_TRIES {
+            if self.store.is_stable(host) {
+                return Ok(());
+            }
             let record = PeerRecord {
                 address: host,
                 local: caller.local,
@@ -43,7 +48,7 @@ impl<V: Volume + 'static> LockManager<V> {
                 return Err(Status::DENIED_NOLOCKS);
             }
         }
-        Ok(())
+        if self.store.is_stable(host) { Ok(()) } else { Err(Status::DENIED_NOLOCKS) }
     }
 
     /// The host restarted and will not ask for its locks: everything of it goes, its record too.
