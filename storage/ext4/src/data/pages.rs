@@ -178,7 +178,7 @@ impl Pages {
     /// reservation, all others had one or the other.
     pub fn write(&mut self, ino: Ino, offset: u64, data: &[u8], homeless: &[Range<u32>], now: Instant) {
         let all = self.blocks_of(offset..offset + data.len() as u64);
-        self.file_mut(ino).spoil(all);
+        self.file_mut(ino).spoil(all.clone());
         let mut done = 0;
         while done < data.len() {
             let at = offset + done as u64;
@@ -190,6 +190,9 @@ impl Pages {
             let blocks = within / block_size..(within + count).div_ceil(block_size);
             self.settle(ino, index, mask(blocks), homeless, now);
             done += count;
+        }
+        for index in all.start / self.per_chunk..all.end.div_ceil(self.per_chunk) {
+            self.make_room((ino, index));
         }
     }
 
@@ -204,6 +207,7 @@ impl Pages {
         {
             self.with_chunk(ino, index, |chunk| chunk.zero(within..end));
             self.settle(ino, index, 1 << block, &[], now);
+            self.make_room((ino, index));
         }
     }
 

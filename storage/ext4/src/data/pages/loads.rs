@@ -52,6 +52,7 @@ impl Pages {
                 }
                 chunk.mapped |= blocks & !chunk.reserved;
             });
+            self.make_room((ino, at / per_chunk));
             rest = behind;
             at += count as u32;
         }

@@ -10,7 +10,7 @@ use alloc::collections::btree_map::Entry;
 const LOOKS: usize = 16;
 
 impl Pages {
-    /// A chunk, made if there is none, with its memory counted.
+    /// A chunk, made if there is none, with its memory counted. The caller makes room when all is done.
     pub(super) fn with_chunk(&mut self, ino: Ino, index: u32, change: impl FnOnce(&mut Chunk)) {
         let file = self.files.entry(ino).or_default();
         let (before, after);
@@ -34,12 +34,10 @@ impl Pages {
             }
         }
         self.bytes = self.bytes + after - before;
-        if self.bytes > self.limit || self.order.len() > 2 * self.chunks + 64 {
-            self.make_room((ino, index));
-        }
     }
 
-    /// Drops some of what was not used for long.
+    /// Drops some of what was not used for long, if there is too much. Not in the middle of a change: the next chunk it
+    /// comes to may hold, clean, the rest of a block that is written in part.
     pub(super) fn make_room(&mut self, keep: (Ino, u32)) {
         if self.order.len() > 2 * self.chunks + 64 {
             let Pages { order, files, .. } = self;
