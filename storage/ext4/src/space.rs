@@ -60,7 +60,7 @@ pub struct Allocator {
     counted_groups: u32,
     zones: Zones,
     /// Group for the next directory below the root.
-    next_directory_group: u32,
+    pub(crate) next_directory_group: u32,
 }
 
 impl Allocator {

@@ -1,18 +1,18 @@
-//! The cached content of all files, and which of it may be dropped.
+//! The cached content of all files. What goes to the disk is in `dirty`, what comes from there in `loads`, and what
+//! is dropped in `room`.
+
+mod dirty;
+mod loads;
+mod room;
 
 use super::chunk::{CHUNK, Chunk, mask};
-use super::file::{File, Load};
+use super::file::File;
 use crate::engine::Ino;
 use crate::engine::cache::NumberMap;
 use crate::stats::DataCounters;
 use alloc::collections::VecDeque;
-use alloc::collections::btree_map::Entry;
-use alloc::vec::Vec;
 use core::ops::Range;
 use keelson_hal::Instant;
-
-/// Chunks looked at, at most, to make room for one.
-const LOOKS: usize = 16;
 
 /// Content in memory. Nothing in here waits.
 pub struct Pages {
@@ -178,7 +178,7 @@ impl Pages {
     /// reservation, all others had one or the other.
     pub fn write(&mut self, ino: Ino, offset: u64, data: &[u8], homeless: &[Range<u32>], now: Instant) {
         let all = self.blocks_of(offset..offset + data.len() as u64);
-        self.file_mut(ino).spoil(all);
+        self.file_mut(ino).spoil(all.clone());
         let mut done = 0;
         while done < data.len() {
             let at = offset + done as u64;
@@ -190,6 +190,9 @@ impl Pages {
             let blocks = within / block_size..(within + count).div_ceil(block_size);
             self.settle(ino, index, mask(blocks), homeless, now);
             done += count;
+        }
+        for index in all.start / self.per_chunk..all.end.div_ceil(self.per_chunk) {
+            self.make_room((ino, index));
         }
     }
 
@@ -204,6 +207,7 @@ impl Pages {
         {
             self.with_chunk(ino, index, |chunk| chunk.zero(within..end));
             self.settle(ino, index, 1 << block, &[], now);
+            self.make_room((ino, index));
         }
     }
 
@@ -231,123 +235,6 @@ impl Pages {
         if file.dirty_since.is_none() {
             file.dirty_since = Some(now);
             self.dirty_order.push_back((now, ino));
-        }
-    }
-
-    /// Starts a read of blocks from the disk; its number.
-    pub fn begin_load(&mut self, ino: Ino, blocks: Range<u32>) -> u64 {
-        self.next_ticket += 1;
-        let ticket = self.next_ticket;
-        self.file_mut(ino).loads.push(Load { ticket, blocks, spoiled: false });
-        ticket
-    }
-
-    /// A read ended, or was given up.
-    pub fn end_load(&mut self, ino: Ino, ticket: u64) {
-        if let Some(file) = self.files.get_mut(&ino) {
-            file.loads.retain(|load| load.ticket != ticket);
-        }
-        self.forget_idle(ino);
-    }
-
-    /// Takes what a read brought, unless the file has changed since. What is here is newer and stays.
-    pub fn fill(&mut self, ino: Ino, ticket: u64, logical: u32, data: &[u8]) {
-        let Some(file) = self.files.get(&ino) else { return };
-        if file.loads.iter().all(|load| load.ticket != ticket || load.spoiled) {
-            return;
-        }
-        let (size, per_chunk) = (self.block_size, self.per_chunk);
-        let mut rest = data;
-        let mut at = logical;
-        while !rest.is_empty() {
-            let within = (at % per_chunk) as usize;
-            let count = (per_chunk as usize - within).min(rest.len() / size);
-            if count == 0 {
-                return;
-            }
-            let (piece, behind) = rest.split_at(count * size);
-            self.with_chunk(ino, at / per_chunk, |chunk| {
-                let blocks = mask(within..within + count);
-                if chunk.valid & blocks == 0 {
-                    chunk.put(within * size, piece, size);
-                } else {
-                    for (index, content) in piece.chunks(size).enumerate() {
-                        if chunk.valid & 1 << (within + index) == 0 {
-                            chunk.put((within + index) * size, content, size);
-                        }
-                    }
-                }
-                chunk.mapped |= blocks & !chunk.reserved;
-            });
-            rest = behind;
-            at += count as u32;
-        }
-    }
-
-    /// A chunk, made if there is none, with its memory counted.
-    fn with_chunk(&mut self, ino: Ino, index: u32, change: impl FnOnce(&mut Chunk)) {
-        let file = self.files.entry(ino).or_default();
-        let (before, after);
-        match file.chunks.entry(index) {
-            Entry::Occupied(mut entry) => {
-                let chunk = entry.get_mut();
-                before = chunk.bytes();
-                chunk.used = true;
-                change(chunk);
-                after = chunk.bytes();
-            }
-            Entry::Vacant(entry) => {
-                self.next_ticket += 1;
-                let ticket = self.next_ticket;
-                let chunk = entry.insert(Chunk::new(ticket));
-                before = 0;
-                change(chunk);
-                after = chunk.bytes();
-                self.order.push_back((ino, index, ticket));
-                self.chunks += 1;
-            }
-        }
-        self.bytes = self.bytes + after - before;
-        if self.bytes > self.limit || self.order.len() > 2 * self.chunks + 64 {
-            self.make_room((ino, index));
-        }
-    }
-
-    /// Drops some of what was not used for long.
-    fn make_room(&mut self, keep: (Ino, u32)) {
-        if self.order.len() > 2 * self.chunks + 64 {
-            let Pages { order, files, .. } = self;
-            order.retain(|&(ino, index, ticket)| {
-                let chunk = files.get(&ino).and_then(|file| file.chunks.get(&index));
-                chunk.is_some_and(|chunk| chunk.ticket == ticket)
-            });
-        }
-        for _ in 0..LOOKS {
-            if self.bytes <= self.limit {
-                return;
-            }
-            let Some((ino, index, ticket)) = self.order.pop_front() else { return };
-            let Some(file) = self.files.get_mut(&ino) else { continue };
-            let Some(chunk) = file.chunks.get_mut(&index).filter(|chunk| chunk.ticket == ticket) else {
-                continue;
-            };
-            if chunk.used || !chunk.is_clean() || (ino, index) == keep {
-                chunk.used = false;
-                self.order.push_back((ino, index, ticket));
-                continue;
-            }
-            self.bytes -= chunk.bytes();
-            self.chunks -= 1;
-            self.counters.dropped += 1;
-            file.chunks.remove(&index);
-            self.forget_idle(ino);
-        }
-    }
-
-    /// Forgets a file of which nothing is known any more.
-    pub fn forget_idle(&mut self, ino: Ino) {
-        if self.files.get(&ino).is_some_and(File::is_idle) {
-            self.files.remove(&ino);
         }
     }
 
@@ -402,155 +289,6 @@ impl Pages {
         file.reserved
     }
 
-    /// Dirty blocks of a file from `from` on, at most `most` of them, as runs: no more than `runs`.
-    pub fn dirty_runs(&self, ino: Ino, from: u32, most: u32, runs: usize) -> Vec<Range<u32>> {
-        let mut found = Vec::new();
-        let Some(file) = self.files.get(&ino) else { return found };
-        let Some(&last) = file.dirty.last() else { return found };
-        let end = (last + 1).saturating_mul(self.per_chunk);
-        let (mut at, mut left) = (from, most);
-        while found.len() < runs && left > 0 {
-            // Over what is clean in large steps.
-            let Some(&chunk) = file.dirty.range(at / self.per_chunk..).next() else { break };
-            at = at.max(chunk * self.per_chunk);
-            let behind = (chunk + 1).saturating_mul(self.per_chunk);
-            let range = at..end.min(behind.saturating_add(left));
-            let Some(run) = file.run(range, self.per_chunk, |chunk| chunk.dirty, true) else {
-                at = behind;
-                continue;
-            };
-            let count = (run.end - run.start).min(left);
-            found.push(run.start..run.start + count);
-            left -= count;
-            at = run.start + count;
-        }
-        found
-    }
-
-    /// A run of blocks goes to the disk: its content, and how many reserved blocks have got their space by that.
-    pub fn begin_write(&mut self, ino: Ino, piece: &Piece) -> (Vec<u8>, u64) {
-        let (size, per_chunk) = (self.block_size, self.per_chunk);
-        let mut content = Vec::with_capacity(piece.count as usize * size);
-        let mut used = 0;
-        let Some(file) = self.files.get_mut(&ino) else { return (content, 0) };
-        let (mut at, end) = (piece.logical, piece.logical + piece.count);
-        while at < end {
-            let within = (at % per_chunk) as usize;
-            let count = (per_chunk as usize - within).min((end - at) as usize);
-            let index = at / per_chunk;
-            let wanted = content.len() + count * size;
-            if let Some(chunk) = file.chunks.get_mut(&index) {
-                let blocks = mask(within..within + count);
-                content.extend_from_slice(chunk.get(within * size..(within + count) * size));
-                used += u64::from((chunk.reserved & blocks).count_ones());
-                chunk.reserved &= !blocks;
-                chunk.mapped |= blocks;
-                self.unwritten -= u64::from((blocks & chunk.dirty).count_ones());
-                self.unwritten += u64::from((blocks & !chunk.writing).count_ones());
-                chunk.dirty &= !blocks;
-                chunk.writing |= blocks;
-                if chunk.dirty == 0 {
-                    file.dirty.remove(&index);
-                }
-            }
-            content.resize(wanted, 0);
-            at += count as u32;
-        }
-        file.reserved -= used;
-        self.reserved -= used;
-        if file.dirty.is_empty() {
-            file.dirty_since = None;
-        }
-        (content, used)
-    }
-
-    /// Blocks arrived on the disk, or did not: then what was not written again since is dropped.
-    pub fn end_write(&mut self, ino: Ino, piece: &Piece, arrived: bool) {
-        let per_chunk = self.per_chunk;
-        let Some(file) = self.files.get_mut(&ino) else { return };
-        let (mut at, end) = (piece.logical, piece.logical + piece.count);
-        while at < end {
-            let within = (at % per_chunk) as usize;
-            let count = (per_chunk as usize - within).min((end - at) as usize);
-            if let Some(chunk) = file.chunks.get_mut(&(at / per_chunk)) {
-                let blocks = mask(within..within + count);
-                self.unwritten -= u64::from((chunk.writing & blocks).count_ones());
-                chunk.writing &= !blocks;
-                if !arrived {
-                    chunk.valid &= !(blocks & !chunk.dirty);
-                }
-            }
-            at += count as u32;
-        }
-    }
-
-    /// Dirty blocks that cannot go to the disk are dropped; how many of them were reserved.
-    pub fn abandon(&mut self, ino: Ino, piece: &Piece) -> u64 {
-        let per_chunk = self.per_chunk;
-        let Some(file) = self.files.get_mut(&ino) else { return 0 };
-        let (mut at, end, mut freed) = (piece.logical, piece.logical + piece.count, 0);
-        while at < end {
-            let within = (at % per_chunk) as usize;
-            let count = (per_chunk as usize - within).min((end - at) as usize);
-            let index = at / per_chunk;
-            if let Some(chunk) = file.chunks.get_mut(&index) {
-                let blocks = mask(within..within + count);
-                self.unwritten -= u64::from((chunk.dirty & blocks).count_ones());
-                self.unwritten -= u64::from((chunk.writing & blocks).count_ones());
-                freed += u64::from(chunk.forget(blocks));
-                if chunk.dirty == 0 {
-                    file.dirty.remove(&index);
-                }
-            }
-            at += count as u32;
-        }
-        file.reserved -= freed;
-        self.reserved -= freed;
-        if file.dirty.is_empty() {
-            file.dirty_since = None;
-        }
-        freed
-    }
-
-    /// The file that has been dirty for longest.
-    pub fn oldest_dirty(&mut self) -> Option<(Instant, Ino)> {
-        while let Some(&(since, ino)) = self.dirty_order.front() {
-            let current = self.files.get(&ino).and_then(|file| file.dirty_since);
-            if current == Some(since) {
-                return Some((since, ino));
-            }
-            self.dirty_order.pop_front();
-        }
-        None
-    }
-
-    /// The file is about to be written back: it is asked for no more until it is dirty anew.
-    pub fn take_oldest(&mut self) -> Option<Ino> {
-        let (_, ino) = self.oldest_dirty()?;
-        self.dirty_order.pop_front();
-        Some(ino)
-    }
-
-    /// Notes again that a file is dirty, which was taken.
-    pub fn put_back(&mut self, ino: Ino, now: Instant) {
-        if let Some(file) = self.files.get_mut(&ino)
-            && !file.dirty.is_empty()
-        {
-            file.dirty_since = Some(now);
-            self.dirty_order.push_back((now, ino));
-        }
-    }
-}
-
-impl Pages {
-    /// Files with something dirty, or on its way to the disk.
-    pub fn dirty_files(&self) -> Vec<Ino> {
-        let dirty = self.files.iter().filter(|(_, file)| file.is_flushing || !file.dirty.is_empty());
-        dirty.map(|(&ino, _)| ino).collect()
-    }
-}
-
-impl Pages {
     /// Reserved blocks of a file from block `from` on.
     pub fn reserved_from(&self, ino: Ino, from: u32) -> u64 {
         let Some(file) = self.files.get(&ino).filter(|file| file.reserved > 0) else { return 0 };

@@ -39,6 +39,12 @@ pub type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
 /// Blocks looked at, at most, to make room for one.
 const LOOKS: usize = 16;
 
+/// A block used since so many others came is not dropped: an operation that begins anew for each block that it lacks
+/// uses all the others each time, and must find them all together in the end, whatever else is not to be dropped.
+const FRESH: u64 = 32;
+/// Times the capacity that blocks may take because they are fresh.
+const OVERFULL: usize = 4;
+
 /// A metadata block.
 pub struct Slot {
     /// Its content.
@@ -58,6 +64,8 @@ pub struct Slot {
     pub verified: u64,
     /// Used since the cache last looked for one to drop.
     used: bool,
+    /// Blocks that had come when it was last used.
+    used_at: u64,
 }
 
 impl Slot {
@@ -113,7 +121,7 @@ impl Cache {
             }
         };
         let slot = self.slots.get_mut(place)?.as_mut()?;
-        slot.used = true;
+        (slot.used, slot.used_at) = (true, self.misses);
         Some(slot)
     }
 
@@ -152,6 +160,7 @@ impl Cache {
             given_up: false,
             verified: 0,
             used: true,
+            used_at: self.misses,
         })
     }
 
@@ -193,8 +202,13 @@ impl Cache {
             }
             let Some(block) = self.order.pop_front() else { return };
             let slot = self.places.get(&block).and_then(|&place| self.slots[place].as_mut());
+            let spares_fresh = self.places.len() < OVERFULL * self.capacity;
             match slot {
-                Some(slot) if slot.used || !slot.is_clean() => {
+                Some(slot)
+                    if slot.used
+                        || !slot.is_clean()
+                        || spares_fresh && slot.used_at + FRESH > self.misses =>
+                {
                     slot.used = false;
                     self.order.push_back(block);
                 }
@@ -202,5 +216,40 @@ impl Cache {
                 None => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An operation that begins anew for each block that it lacks gets all of them together, although most of the
+    /// cache is not to be dropped, and others come in between.
+    #[test]
+    fn what_an_operation_needs_stays_until_it_has_all() {
+        let mut cache = Cache::new(4096, 0);
+        let insert = |cache: &mut Cache, block| {
+            cache.insert(block, Kind::InodeTable, Box::from([0; 8]));
+        };
+        for block in 0..60 {
+            insert(&mut cache, block);
+            cache.get(block).expect("it was put in").running = true;
+        }
+        let mut lacked = 0;
+        while let Some(block) = (100..130).find(|&block| cache.get(block).is_none()) {
+            insert(&mut cache, block);
+            insert(&mut cache, 1000 + lacked);
+            lacked += 1;
+            assert!(lacked <= 30, "it lacks blocks that it had");
+        }
+        // Nobody needs them any more: others take their places, and the cache becomes small again.
+        for block in 0..60 {
+            cache.get(block).expect("it is not to be dropped").running = false;
+        }
+        for block in 2000..2400 {
+            insert(&mut cache, block);
+        }
+        assert!(cache.len() <= 64 + FRESH as usize, "{} blocks", cache.len());
+        assert!(cache.peek(100).is_none());
     }
 }

@@ -17,6 +17,8 @@ enum Step {
     Forgot { block: BlockNr, was_running: bool },
     /// Free blocks and inodes were counted.
     Counted { group: u32, blocks: i64, inodes: i64 },
+    /// The group for the next directory moved on from here.
+    MovedOn(u32),
     /// Somebody was charged.
     Charged { ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64 },
 }
@@ -87,6 +89,7 @@ impl Engine {
                     }
                 }
                 Step::Counted { group, blocks, inodes } => self.allocator.count(group, -blocks, -inodes),
+                Step::MovedOn(group) => self.allocator.next_directory_group = group,
                 Step::Charged { ino, uid, gid, sectors, inodes } => {
                     self.usage.charge(ino, uid, gid, -sectors, -inodes);
                 }
@@ -170,6 +173,13 @@ impl Engine {
     pub fn count_free(&mut self, group: u32, blocks: i64, inodes: i64) {
         self.allocator.count(group, blocks, inodes);
         self.operation.steps.push(Step::Counted { group, blocks, inodes });
+    }
+
+    /// The next directory below the root is to be in this group. An operation that begins anew for a block that it
+    /// lacked must come to the same group as before, or it would lack others for ever in a small cache.
+    pub fn move_next_directory(&mut self, group: u32) {
+        let before = core::mem::replace(&mut self.allocator.next_directory_group, group);
+        self.operation.steps.push(Step::MovedOn(before));
     }
 
     /// Charges an inode's owner and group with space (in units of 512 bytes) and inodes.

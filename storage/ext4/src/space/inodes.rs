@@ -37,8 +37,7 @@ impl Engine {
                 Err(halt) => return Err(halt),
             };
             if spread {
-                // A hint: an operation that fails later leaves it moved.
-                self.allocator.next_directory_group = group.saturating_add(SPREAD);
+                self.move_next_directory(group.saturating_add(SPREAD));
             }
             let mut inode = Inode::blank(ino);
             inode.generation = self.next_generation_of(ino)?;

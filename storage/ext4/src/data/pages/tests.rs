@@ -236,6 +236,24 @@ fn what_is_in_memory_is_never_older_than_what_was_written() {
     }
 }
 
+/// A block that is written in part was brought into memory before; it must still be there when its turn comes, however
+/// little memory there is.
+#[test]
+fn the_rest_of_a_block_outlives_the_write_before_it() {
+    let mut pages = Pages::new(4096, 64 << 10);
+    // The second chunk first: clean, and the first candidate for dropping.
+    let ticket = pages.begin_load(INO, 16..17);
+    pages.fill(INO, ticket, 16, &[1; 4096]);
+    pages.end_load(INO, ticket);
+    for (_, chunk) in pages.file_mut(INO).chunks.iter_mut() {
+        chunk.used = false;
+    }
+    pages.write(INO, 0, &[2; (64 << 10) + 100], &[], Instant::ZERO);
+    let mut buffer = vec![0; 4096];
+    pages.copy(INO, 64 << 10, &mut buffer);
+    assert_eq!((buffer[99], buffer[100], buffer[4095]), (2, 1, 1));
+}
+
 #[test]
 fn the_memory_stays_within_its_limit() {
     let mut pages = Pages::new(4096, 1 << 20);

@@ -1,5 +1,6 @@
 //! What is written is read again, and bytes of any kind do no harm.
 
+use super::superblock::{CRC32C, SUPERBLOCK_CHECKSUM};
 use super::*;
 use crate::dev::{debugfs, mke2fs};
 use proptest::prelude::*;
