@@ -151,9 +151,10 @@ impl Reaper {
             if context.orphans.borrow().is_empty() {
                 work.await;
             } else if context.reap(|| self.is_stopping.get()).await.is_err() {
-                return;
+                break;
             }
         }
+        context.shared.data_progress.notify();
     }
 }
 
@@ -185,6 +186,10 @@ impl Context {
 
     /// Operation: frees a part of an inode on the list; true when it is off the list.
     fn reap_step(&self, engine: &mut Engine, ino: Ino) -> Result<bool, Halt> {
+        // Who makes room reaps too, and may have been faster while this waited for a block.
+        if !self.orphans.borrow().contains(ino) {
+            return Ok(true);
+        }
         engine.allocator.use_reserve = true;
         self.data.quiet(ino)?;
         let mut inode = engine.inode(ino)?;
@@ -209,6 +214,17 @@ impl Context {
         }
         engine.put_inode(&inode)?;
         Ok(is_done)
+    }
+
+    /// Waits until the [`Reaper`] has freed everything that can be: what is unmounted leaves no work to others.
+    pub async fn orphans_freed(&self) {
+        loop {
+            let progress = self.shared.data_progress.notified();
+            if self.orphans.borrow().is_empty() || self.shared.engine.borrow().journal.is_aborted() {
+                return;
+            }
+            progress.await;
+        }
     }
 
     /// At mount: finishes what is on the list. How many there were.

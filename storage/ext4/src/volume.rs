@@ -438,6 +438,7 @@ impl Volume for Ext4Volume {
             return if is_aborted { Err(VolumeError::Io) } else { Ok(()) };
         }
         data.write_back_all().await;
+        self.context.orphans_freed().await;
         self.context.store_usage().await;
         data.stop();
         reaper.stop();

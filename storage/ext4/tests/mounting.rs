@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{check_listing, mount, run};
+use common::{check_listing, mount, new, run};
 use keelson_ext4::dev::{FileDisk, Scratch, SimDisk};
 use keelson_ext4::dev::{debugfs, e2fsck, mke2fs};
 use keelson_ext4::{MountError, Options};
@@ -75,6 +75,29 @@ fn a_read_only_device_is_served_read_only() {
     assert!(run(volume.lookup(root, b"lost+found")).is_ok());
     run(volume.unmount()).expect("unmount");
     assert!(before == content(&scratch), "the image changed");
+}
+
+/// A large object that was removed is freed piece by piece, in its own time: unmounting waits for that.
+#[test]
+fn unmounting_frees_what_was_removed() {
+    let scratch = mke2fs(64, &["-b", "1024"]);
+    let disk = FileDisk::open(scratch.path(), false).expect("open");
+    let volume = mount(disk, 1, Options::default()).expect("mount");
+    let root = volume.root();
+    run(async {
+        let made = volume.create(root, b"large", new(ObjectKind::Regular)).await.expect("create");
+        // Blocks with holes between them: hundreds of extents.
+        for block in 0..3000 {
+            let written = volume.write(made.object.id, block * 4096, &[7; 1024], ClearSetid::No).await;
+            written.expect("write");
+        }
+        volume.sync().await.expect("sync");
+        volume.remove(root, b"large").await.expect("remove");
+    });
+    assert_eq!(volume.counters().orphans, 1, "it takes a while");
+    run(volume.unmount()).expect("unmount");
+    assert_eq!(volume.counters().orphans, 0);
+    e2fsck(scratch.path()).expect("e2fsck");
 }
 
 /// Mounts, does a little of everything if that works, and drops the volume.

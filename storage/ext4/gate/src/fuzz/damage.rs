@@ -1,5 +1,6 @@
 //! One damage.
 
+use super::FILL;
 use crate::disk::Pages;
 use crate::random::Random;
 use crate::survey::{Part, Survey, Target, seal};
@@ -62,7 +63,11 @@ impl Damage {
             1..7 => Act::Put(offset, value(survey, width, order, random)),
             7..9 => Act::Add(offset, width, *random.pick(&[1, -1, 2, -2, 4, -4, 8, 12, 256]), order),
             9 => {
-                let any = random.number() as u8;
+                // Not the mark of file content: where that is found, file content was written.
+                let any = match random.number() as u8 {
+                    FILL => !FILL,
+                    any => any,
+                };
                 Act::Fill(random.index(target.length), *random.pick(&[0, 0xff, any]))
             }
             10 => {
