@@ -159,9 +159,10 @@ impl RpcDatagrams for MemoryDatagrams {
     }
 
     async fn send(&self, _local: Option<IpAddr>, peer: SocketAddr, payload: &[u8]) {
-        if self.network.lose.get() > 0 {
-            self.network.lose.set(self.network.lose.get() - 1);
-            return;
+        match self.network.lose.get() {
+            (0, 0) => {}
+            (0, lost) => return self.network.lose.set((0, lost - 1)),
+            (pass, lost) => self.network.lose.set((pass - 1, lost)),
         }
         let datagram = RpcDatagram { peer: self.local, local: peer.ip(), payload: payload.to_vec() };
         if let Some(inbox) = self.network.datagrams.borrow().get(&peer) {
@@ -176,7 +177,8 @@ impl RpcDatagrams for MemoryDatagrams {
 pub struct MemoryNetwork {
     listeners: RefCell<BTreeMap<SocketAddr, Sender<MemoryStream>>>,
     datagrams: RefCell<BTreeMap<SocketAddr, Sender<RpcDatagram>>>,
-    lose: Cell<u32>,
+    /// Datagrams that still arrive, and how many behind them do not.
+    lose: Cell<(u32, u32)>,
 }
 
 impl MemoryNetwork {
@@ -209,7 +211,12 @@ impl MemoryNetwork {
 
     /// Loses the next `count` datagrams.
     pub fn lose_datagrams(&self, count: u32) {
-        self.lose.set(count);
+        self.lose.set((0, count));
+    }
+
+    /// Loses the datagram after the next, which is the reply to it.
+    pub fn lose_next_reply(&self) {
+        self.lose.set((1, 1));
     }
 }
 
