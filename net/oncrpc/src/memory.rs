@@ -160,9 +160,10 @@ impl RpcDatagrams for MemoryDatagrams {
     }
 
     async fn send(&self, local: Option<IpAddr>, peer: SocketAddr, payload: &[u8]) {
-        if self.network.lose.get() > 0 {
-            self.network.lose.set(self.network.lose.get() - 1);
-            return;
+        match self.network.lose.get() {
+            (0, 0) => {}
+            (0, lost) => return self.network.lose.set((0, lost - 1)),
+            (pass, lost) => self.network.lose.set((pass - 1, lost)),
         }
         let from = SocketAddr::new(local.unwrap_or(self.local.ip()), self.local.port());
         let datagram = RpcDatagram { peer: from, local: peer.ip(), payload: payload.to_vec() };
@@ -190,7 +191,8 @@ pub struct MemoryNetwork {
     datagrams: RefCell<BTreeMap<SocketAddr, (u64, Sender<RpcDatagram>)>>,
     aliases: RefCell<BTreeMap<IpAddr, IpAddr>>,
     bindings: Cell<u64>,
-    lose: Cell<u32>,
+    /// Datagrams that still arrive, and how many behind them do not.
+    lose: Cell<(u32, u32)>,
 }
 
 /// Where the ports below 1024 end.
@@ -244,7 +246,12 @@ impl MemoryNetwork {
 
     /// Loses the next `count` datagrams.
     pub fn lose_datagrams(&self, count: u32) {
-        self.lose.set(count);
+        self.lose.set((0, count));
+    }
+
+    /// Loses the datagram after the next, which is the reply to it.
+    pub fn lose_next_reply(&self) {
+        self.lose.set((1, 1));
     }
 }
 

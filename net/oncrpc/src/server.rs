@@ -3,6 +3,7 @@
 mod connection;
 mod datagrams;
 mod registry;
+pub(crate) mod replies;
 
 use crate::buffer::BufferPool;
 use crate::service::Service;
@@ -14,6 +15,8 @@ use core::time::Duration;
 use keelson_exec::sync::Notify;
 use keelson_exec::{Handle, TaskHandle};
 use registry::Registry;
+use replies::ReplyCache;
+pub use replies::ReplyCacheCounters;
 
 /// Limits of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +33,8 @@ pub struct ServerOptions {
     pub connections: usize,
     /// Connections of one client address.
     pub connections_per_host: usize,
+    /// Replies kept of calls that must not be executed twice; about 1 KiB each at most.
+    pub kept_replies: usize,
     /// A connection without any call this long is closed.
     pub idle: Duration,
     /// A connection that stops in the middle of a record or of taking a reply this long is closed.
@@ -45,6 +50,7 @@ impl Default for ServerOptions {
             calls_per_socket: 8,
             connections: 1024,
             connections_per_host: 16,
+            kept_replies: 2048,
             // Linux clients close after 5 minutes themselves (XS_IDLE_DISC_TO).
             idle: Duration::from_secs(360),
             stall: Duration::from_secs(60),
@@ -87,6 +93,7 @@ pub(crate) struct Shared {
     handle: Handle,
     options: ServerOptions,
     counters: ServerCounters,
+    replies: ReplyCache,
     pool: Rc<BufferPool>,
     registry: Registry,
     stopping: Cell<bool>,
@@ -115,6 +122,7 @@ impl RpcServer {
     pub fn new(handle: Handle, options: ServerOptions) -> RpcServer {
         let shared = Rc::new(Shared {
             pool: BufferPool::new(options.buffer_memory, options.max_record),
+            replies: ReplyCache::new(handle.clone(), options.kept_replies),
             handle: handle.clone(),
             options,
             counters: ServerCounters::default(),
@@ -175,6 +183,11 @@ impl RpcServer {
     /// Counters since the start.
     pub fn counters(&self) -> ServerCounters {
         self.shared.counters.clone()
+    }
+
+    /// What the duplicate request cache did since the start.
+    pub fn reply_cache(&self) -> ReplyCacheCounters {
+        self.shared.replies.counters.clone()
     }
 
     /// Connections open now.

@@ -147,6 +147,12 @@ impl<V: Volume + 'static, N: Names> Service for Nfs3<V, N> {
         &[Program { number: NFS_PROGRAM, versions: &[3] }]
     }
 
+    /// What RFC 1813 section 4.3 calls non-idempotent: SETATTR (with a guard, which the first execution made stale),
+    /// and everything that makes, removes or renames a name.
+    fn is_idempotent(&self, call: &Call<'_>) -> bool {
+        !matches!(call.procedure, 2 | 8..=15)
+    }
+
     async fn call(&self, call: &Call<'_>, arguments: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {
         if let Some(counter) = self.counters.calls.get(call.procedure as usize) {
             counter.set(counter.get() + 1);

@@ -20,7 +20,7 @@ use core::fmt;
 use core::time::Duration;
 use keelson_exec::{Handle, TaskHandle};
 use keelson_hal::Entropy;
-use keelson_oncrpc::{RpcNetwork, RpcServer, ServerCounters, Service};
+use keelson_oncrpc::{ReplyCacheCounters, RpcNetwork, RpcServer, ServerCounters, Service};
 use keelson_volume::{Volume, VolumeError};
 
 /// How often a changed list of mounts is stored.
@@ -54,6 +54,8 @@ impl fmt::Display for StartError {
 pub struct Counters {
     /// Connections and calls of all programs.
     pub rpc: ServerCounters,
+    /// The duplicate request cache.
+    pub reply_cache: ReplyCacheCounters,
     /// NFS.
     pub nfs: NfsCounters,
     /// MOUNT.
@@ -182,6 +184,7 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
     pub fn counters(&self) -> Counters {
         Counters {
             rpc: self.rpc.counters(),
+            reply_cache: self.rpc.reply_cache(),
             nfs: self.nfs.counters.clone(),
             mount: self.mount.counters.clone(),
             nlm: self.locks.manager.counters(),

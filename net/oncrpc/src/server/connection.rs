@@ -86,14 +86,21 @@ where
             spawn_worker(connection.clone());
         }
         raise(&state.executing);
-        let outcome =
-            answer(&*connection.service, connection.origin, record.record(), &mut reply, &shared.counters)
-                .await;
+        let outcome = answer(
+            &*connection.service,
+            connection.origin,
+            record.record(),
+            &mut reply,
+            &shared.counters,
+            &shared.replies,
+        )
+        .await;
         lower(&state.executing);
         record.release();
         match outcome {
             Outcome::Send => connection.send(&mut reply).await,
             Outcome::Drop => state.close(),
+            Outcome::Ignore => {}
         }
         reply.reset();
     }

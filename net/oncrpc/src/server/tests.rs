@@ -1,5 +1,7 @@
 //! The server against clients of all manners, over a network in memory and virtual time.
 
+mod repeated;
+
 use super::*;
 use crate::client::{CallError, DatagramClient, Patience, SharedDatagramClient, StreamClient, Target};
 use crate::memory::{MemoryHost, MemoryNetwork, MemoryStream, read_to_end, write_raw};
@@ -13,12 +15,20 @@ use keelson_exec::sim::SimClock;
 use keelson_exec::{Executor, join};
 
 /// Procedure 1 echoes an opaque, 2 answers that many bytes, 3 sleeps that many milliseconds, 4 is refused,
-/// 5 answers too much, 6 adds up the bytes of an opaque.
-struct Echo(Handle);
+/// 5 answers too much, 6 adds up the bytes of an opaque. 7 sleeps that many milliseconds and answers how often it
+/// was executed, which it must not be for a repetition; 8 does the same and answers 2 KiB.
+struct Echo {
+    handle: Handle,
+    executed: Cell<u32>,
+}
 
 impl Service for Echo {
     fn programs(&self) -> &[Program] {
         &[Program { number: 77, versions: &[1, 3] }]
+    }
+
+    fn is_idempotent(&self, call: &Call<'_>) -> bool {
+        !matches!(call.procedure, 7 | 8)
     }
 
     async fn call(&self, call: &Call<'_>, mut input: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {
@@ -37,7 +47,7 @@ impl Service for Echo {
             }
             3 => {
                 let millis = input.u32()?;
-                self.0.sleep(Duration::from_millis(millis.into())).await;
+                self.handle.sleep(Duration::from_millis(millis.into())).await;
                 reply.results().u32(millis);
             }
             4 => return Err(Failure::Auth(AuthStat::TooWeak)),
@@ -46,6 +56,16 @@ impl Service for Echo {
                 reply.results().u32(data.iter().map(|byte| u32::from(*byte)).sum());
             }
             5 => reply.results().fixed(&[0; 8192]),
+            7 | 8 => {
+                let millis = input.u32()?;
+                self.executed.set(self.executed.get() + 1);
+                let number = self.executed.get();
+                self.handle.sleep(Duration::from_millis(millis.into())).await;
+                reply.results().u32(number);
+                if call.procedure == 8 {
+                    reply.results().fixed(&[0; 2048]);
+                }
+            }
             _ => return Err(Failure::ProcedureUnavailable),
         }
         Ok(())
@@ -75,7 +95,7 @@ impl World {
         let executor = Executor::new(clock.clone(), None);
         let network = MemoryNetwork::new();
         let server = Rc::new(RpcServer::new(executor.handle(), options));
-        let service = Rc::new(Echo(executor.handle()));
+        let service = Rc::new(Echo { handle: executor.handle(), executed: Cell::new(0) });
         server.serve_listener(network.listen(address(SERVER)), service.clone());
         server.serve_datagrams(network.bind(address(SERVER)), service);
         World { clock, executor, network, server }

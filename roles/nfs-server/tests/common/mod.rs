@@ -14,6 +14,7 @@ use keelson_volume::memory::{MemoryOptions, MemoryVolume};
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub const OK: u32 = 0;
@@ -40,6 +41,9 @@ pub const BADTYPE: u32 = 10_007;
 pub const JUKEBOX: u32 = 10_008;
 
 pub const SERVER: &str = "10.0.0.1";
+
+/// The number of the next call: no two calls have the same, or the second would be taken for a repetition.
+static NEXT_XID: AtomicU32 = AtomicU32::new(77);
 
 struct Fixed;
 
@@ -279,10 +283,15 @@ impl Results {
 impl Client<'_> {
     /// Calls a program; the results as bytes.
     pub fn call(&self, program: [u32; 3], args: Args) -> Result<Results, CallError> {
+        self.call_as(NEXT_XID.fetch_add(1, Ordering::Relaxed), program, args)
+    }
+
+    /// Calls a program under a number; the results as bytes. The same number again makes it a repetition.
+    pub fn call_as(&self, xid: u32, program: [u32; 3], args: Args) -> Result<Results, CallError> {
         let to = SocketAddr::new(SERVER.parse::<IpAddr>().unwrap(), self.port);
         let stream = self.world.network.connect(self.from, to).expect("the server listens");
         let (reader, writer) = stream.split();
-        let mut client = StreamClient::<PipeReader, PipeWriter>::new(reader, writer, 2 << 20, 77);
+        let mut client = StreamClient::<PipeReader, PipeWriter>::new(reader, writer, 2 << 20, xid);
         let (uid, gid, groups) = (self.uid, self.gid, self.groups.clone());
         let [program, version, procedure] = program;
         self.world.run(async move {
@@ -470,7 +479,13 @@ impl Client<'_> {
 pub fn datagram_client(world: &World, port: u16) -> Rc<RefCell<DatagramClient<MemoryDatagrams>>> {
     let socket = world.network.bind("10.0.0.2:901".parse().unwrap());
     let to = SocketAddr::new(SERVER.parse::<IpAddr>().unwrap(), port);
-    Rc::new(RefCell::new(DatagramClient::new(world.executor.handle(), socket, to, 1 << 16, 5)))
+    Rc::new(RefCell::new(DatagramClient::new(
+        world.executor.handle(),
+        socket,
+        to,
+        1 << 16,
+        NEXT_XID.fetch_add(1, Ordering::Relaxed),
+    )))
 }
 
 /// A call over UDP.
