@@ -5,16 +5,17 @@
 //! inodes run out, and a [power cut](MemoryVolume::power_cut) takes away what was not committed. Access
 //! times do not change by reading, as with `noatime`.
 //!
-//! Faults are injected with [`MemoryVolume::set_fault`]. Not here: quotas.
+//! Faults are injected with [`MemoryVolume::set_fault`].
 
 mod content;
+mod quota;
 mod tree;
 mod volume;
 
 #[cfg(test)]
 mod tests;
 
-use crate::{Attributes, FileId, FileType, Time, VolumeError, VolumeId};
+use crate::{Attributes, FileId, FileType, LimitedScope, Limits, Time, VolumeError, VolumeId};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
@@ -80,6 +81,8 @@ pub struct MemoryVolume {
     read_only: Cell<bool>,
     commits: Cell<u64>,
     fault: RefCell<Option<FaultHook>>,
+    limits: RefCell<Limits>,
+    limited: LimitedScope,
 }
 
 impl MemoryVolume {
@@ -98,6 +101,8 @@ impl MemoryVolume {
             read_only: Cell::new(false),
             commits: Cell::new(0),
             fault: RefCell::new(None),
+            limits: RefCell::default(),
+            limited: LimitedScope::default(),
         }
     }
 
