@@ -1,9 +1,10 @@
 //! The role's options.
 
-use crate::exports::{WildcardDots, parse_exports};
+use crate::exports::{Netgroups, WildcardDots, parse_exports};
 use crate::names::HostTable;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use keelson_config::{Config, Kind, OptionSpec};
 use keelson_oncrpc::ServerOptions;
 
@@ -21,6 +22,19 @@ pub const OPTIONS: &[OptionSpec] = &[
          Example: nfs.exports=\"/ 10.0.0.0/8(rw,no_root_squash) *(ro)\".",
     )
     .repeatable()
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.exports_disk",
+        Kind::Text,
+        "A second disk (vdb) whose raw content is a text of exports(5), up to its first zero byte or 64K. \
+         Without it exports are also read from /.keelson/exports of the filesystem.",
+    )
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.netgroups",
+        Kind::Custom { form: "\"NAME (HOST,,) NAME2 ...; ...\"", check: check_netgroups },
+        "Groups of clients for @NAME in exports, as netgroup(5) writes them; ';' separates them.",
+    )
     .owner(OWNER),
     OptionSpec::new(
         "nfs.hosts",
@@ -65,6 +79,9 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner(OWNER),
     OptionSpec::new("nfs.port", PORT, "Port of NFS.").default("2049").owner(OWNER),
     OptionSpec::new("nfs.mountd_port", PORT, "Port of MOUNT.").default("20048").owner(OWNER),
+    OptionSpec::new("nfs.rquota_port", PORT, "Port of RQUOTA, which tells clients of quotas.")
+        .default("875")
+        .owner(OWNER),
 ];
 
 /// A bad line would be left out; on the command line it is better to say so and not to serve.
@@ -73,6 +90,10 @@ fn check_exports(text: &str) -> Result<(), String> {
         Some(problem) => Err(problem.message.clone()),
         None => Ok(()),
     }
+}
+
+fn check_netgroups(text: &str) -> Result<(), String> {
+    Netgroups::parse(text).1.into_iter().next().map_or(Ok(()), |(_, message)| Err(message))
 }
 
 fn check_hosts(text: &str) -> Result<(), String> {
@@ -84,6 +105,11 @@ fn check_hosts(text: &str) -> Result<(), String> {
 pub struct ServerConfig {
     /// Text in the grammar of exports(5); `;` ends a line too.
     pub exports: String,
+    /// Raw content of the disk that `nfs.exports_disk` names, as far as it may hold text. `None`: the file
+    /// `/.keelson/exports` is read.
+    pub exports_disk: Option<Vec<u8>>,
+    /// Text in the grammar of netgroup(5); `;` ends a line too.
+    pub netgroups: String,
     /// Names of clients that need no DNS.
     pub hosts: HostTable,
     /// Whether wildcards in client names match dots.
@@ -102,6 +128,8 @@ pub struct ServerConfig {
     pub nfs_port: u16,
     /// Port of MOUNT.
     pub mountd_port: u16,
+    /// Port of RQUOTA.
+    pub rquota_port: u16,
 }
 
 impl Default for ServerConfig {
@@ -109,6 +137,8 @@ impl Default for ServerConfig {
         let rpc = ServerOptions::default();
         ServerConfig {
             exports: String::new(),
+            exports_disk: None,
+            netgroups: String::new(),
             hosts: HostTable::default(),
             wildcard_dots: WildcardDots::default(),
             max_transfer: 1 << 20,
@@ -118,6 +148,7 @@ impl Default for ServerConfig {
             rpcbind_port: 111,
             nfs_port: 2049,
             mountd_port: 20_048,
+            rquota_port: 875,
         }
     }
 }
@@ -126,7 +157,7 @@ impl ServerConfig {
     /// Room in a record besides the payload of a WRITE.
     const RECORD_HEAD: usize = 4096;
 
-    /// Takes the role's options from the command line.
+    /// Takes the role's options from the command line; whoever knows disks adds the content of `exports_disk`.
     ///
     /// # Panics
     ///
@@ -146,6 +177,8 @@ impl ServerConfig {
         }
         ServerConfig {
             exports,
+            exports_disk: None,
+            netgroups: config.text("nfs.netgroups").unwrap_or_default().into(),
             hosts: HostTable::parse(config.text("nfs.hosts").unwrap_or_default()).unwrap_or_default(),
             wildcard_dots: if config.flag("nfs.wildcard_dots") {
                 WildcardDots::Match
@@ -159,6 +192,7 @@ impl ServerConfig {
             rpcbind_port: default.rpcbind_port,
             nfs_port: port("nfs.port", default.nfs_port),
             mountd_port: port("nfs.mountd_port", default.mountd_port),
+            rquota_port: port("nfs.rquota_port", default.rquota_port),
         }
     }
 
@@ -193,13 +227,23 @@ mod tests {
     #[test]
     fn options_are_taken() {
         let line = b"nfs.exports=\"/ 10.0.0.0/8(rw,no_root_squash) *(ro)\" nfs.exports=/a nfs.rsize=64K \
-                     nfs.hosts=10.0.0.5=mail nfs.wildcard_dots";
+                     nfs.hosts=10.0.0.5=mail nfs.wildcard_dots nfs.rquota_port=4000 \
+                     nfs.netgroups=\"staff (mail,,); all staff\"";
         let config = Config::parse(&[OPTIONS], &["nfs"], "", line);
         assert!(config.problems().is_empty(), "{:?}", config.problems());
         let config = ServerConfig::from_options(&config);
         assert_eq!(config.exports, "/ 10.0.0.0/8(rw,no_root_squash) *(ro)\n/a\n");
         assert_eq!((config.max_transfer, config.wildcard_dots), (65_536, WildcardDots::Match));
+        assert_eq!((config.rquota_port, &config.netgroups[..]), (4000, "staff (mail,,); all staff"));
         assert!(config.hosts.name_of("10.0.0.5".parse().expect("an address")) == Some("mail"));
+    }
+
+    #[test]
+    fn a_bad_netgroup_refuses_to_serve_and_says_why() {
+        let config = Config::parse(&[OPTIONS], &["nfs"], "", b"nfs.netgroups=\"staff (mail\"");
+        assert!(config.must_refuse());
+        let problem = config.problems()[0].to_string();
+        assert!(problem.contains("'(mail' is no (host,user,domain)"), "{problem}");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //!
 //! ```text
 //!  port 111    rpcbind --- what is served, and where
+//!  port 875    rquota ---- how much somebody has and may have
 //!  port 20048  mount ----- path -> handle of an exported directory
 //!  port 2049   nfs3 ------ handle -> export -> options for this client -> identity -> volume
 //! ```
@@ -21,8 +22,8 @@
 //! The role knows no hardware and no network stack: it runs on any [`Volume`](keelson_volume::Volume) and any
 //! [`RpcNetwork`](keelson_oncrpc::RpcNetwork), in a host test as on the machine.
 //!
-//! Not here yet: locks (NLM) and crash recovery (NSM), RQUOTA, the duplicate request cache, netgroups, several
-//! volumes, changing exports without restart. Programs that are not served are not announced by rpcbind.
+//! Not here yet: locks (NLM) and crash recovery (NSM), the duplicate request cache, several volumes, soft quotas with
+//! grace times. Programs that are not served are not announced by rpcbind.
 //! NFSACL is answered with PROG_UNAVAIL, on which clients do without ACLs. NFSv2 and NFSv4 are not served.
 
 #![cfg_attr(not(test), no_std)]
@@ -38,13 +39,16 @@ mod mount;
 mod names;
 mod nfs3;
 mod rpcbind;
+mod rquota;
 mod server;
 mod siphash;
 mod state;
 
 pub use config::{OPTIONS, ServerConfig};
+pub use exports::load::MAX_TEXT;
 pub use mount::{MOUNT_PROGRAM, MountCounters};
 pub use names::{HostTable, Names, NoNames};
 pub use nfs3::{NFS_PROGRAM, NfsCounters, Status};
 pub use rpcbind::RPCBIND_PROGRAM;
+pub use rquota::{RQUOTA_PROGRAM, RquotaCounters};
 pub use server::{Counters, NfsServer, StartError};

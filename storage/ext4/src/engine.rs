@@ -30,6 +30,7 @@ use crate::layout::Geometry;
 use crate::space::Allocator;
 use crate::stats::Counters;
 use crate::usage::Usage;
+use alloc::rc::Rc;
 use cache::{Cache, Slot};
 use keelson_volume::{Limits, Time, VolumeError};
 use operation::Operation;
@@ -94,7 +95,7 @@ pub struct Engine {
     /// Who uses how much.
     pub usage: Usage,
     /// How much they may.
-    pub(crate) limits: Limits,
+    pub(crate) limits: Rc<Limits>,
     /// The operation under way must keep to that.
     pub is_limited: bool,
     /// What happened since the mount.
@@ -120,7 +121,7 @@ impl Engine {
             cache: Cache::new(geometry.block_size, cache_bytes),
             allocator: Allocator::new(&geometry),
             usage: Usage::default(),
-            limits: Limits::default(),
+            limits: Rc::default(),
             is_limited: false,
             counters: Counters::default(),
             now: Time::default(),

@@ -14,6 +14,7 @@ use crate::layout::checksum::crc32c;
 use crate::layout::descriptor::INODE_UNINIT;
 use crate::layout::superblock::LENGTH;
 use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use keelson_volume::{Limits, Owner, OwnerUsage, VolumeError};
 
@@ -200,7 +201,7 @@ impl Engine {
 
     /// Whom the operations that are limited must not bring above what.
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+        self.limits = Rc::new(limits);
     }
 
     /// Fails if the operation that ends now is limited and gives an owner more than it may have.

@@ -432,7 +432,7 @@ impl Volume for Ext4Volume {
         self.context.shared.engine.borrow_mut().set_limits(limits);
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> Rc<Limits> {
         self.context.shared.engine.borrow().limits.clone()
     }
 

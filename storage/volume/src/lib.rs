@@ -36,6 +36,7 @@ pub use types::{
     Removed, Renamed, SetAttributes, SetTime, SpaceUsage, Stability, Time, VolumeError, VolumeId,
 };
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::future::Future;
 
@@ -150,7 +151,7 @@ pub trait Volume {
     fn set_limits(&self, limits: Limits);
 
     /// The limits in force.
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> Rc<Limits>;
 
     /// Runs an operation of this volume for a caller whom limits stop: [`VolumeError::Quota`] when it would bring an
     /// owner that it gives something to above its limit, and nothing is changed. An owner that is above its limit

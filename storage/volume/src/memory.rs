@@ -81,7 +81,7 @@ pub struct MemoryVolume {
     read_only: Cell<bool>,
     commits: Cell<u64>,
     fault: RefCell<Option<FaultHook>>,
-    limits: RefCell<Limits>,
+    limits: RefCell<Rc<Limits>>,
     limited: LimitedScope,
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn space<V: Volume>(volume: &V) {
     let id = file(volume, root, b"file").await.id;
     usage(volume, USER).await;
     volume.set_limits(users(bytes(5 * size), &[]));
-    assert_eq!(volume.limits(), users(bytes(5 * size), &[]), "what was set");
+    assert_eq!(*volume.limits(), users(bytes(5 * size), &[]), "what was set");
     let before = attributes(volume, id).await;
     expect(limited_write(volume, id, 0, &whole(6)).await, VolumeError::Quota, "a block too many at once");
     assert_eq!(attributes(volume, id).await, before, "nothing was changed");

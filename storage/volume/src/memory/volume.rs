@@ -8,6 +8,7 @@ use crate::{
     ObjectKind, Owner, OwnerUsage, Removed, Renamed, SetAttributes, SetTime, SpaceUsage, Time, Volume,
     VolumeError, VolumeId,
 };
+use alloc::rc::Rc;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::future::Future;
@@ -312,10 +313,10 @@ impl Volume for MemoryVolume {
     }
 
     fn set_limits(&self, limits: Limits) {
-        *self.limits.borrow_mut() = limits;
+        *self.limits.borrow_mut() = Rc::new(limits);
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> Rc<Limits> {
         self.limits.borrow().clone()
     }
 
