@@ -113,6 +113,10 @@ impl Context {
         let made = self.shared.change(|engine| {
             engine.allocator.use_reserve = true;
             let mut root = engine.inode(ROOT)?;
+            if engine.dir_lookup(&root, STATE_DIR)?.is_some() {
+                log::error!(target: "ext4", "/.keelson is no directory: remove it on Linux, it is the server's");
+                return Err(Halt::Fail(VolumeError::Exists));
+            }
             let new = new(ObjectKind::Directory, 0o700);
             let inode = self.make(engine, &mut root, STATE_DIR, &new)?;
             engine.put_inode(&root)?;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Mounted, mount, run};
 use keelson_ext4::Options;
-use keelson_ext4::dev::{Scratch, Seed, SimDisk, e2fsck, log_to_stderr, mke2fs};
+use keelson_ext4::dev::{Scratch, Seed, SimDisk, debugfs, e2fsck, log_to_stderr, mke2fs};
 use keelson_volume::{
     ClearSetid, FileId, Limit, LimitTable, Limits, NewObject, ObjectKind, Owner, OwnerUsage, SetAttributes,
     SetTime, Volume, VolumeError,
@@ -181,4 +181,54 @@ fn sums_stay_true_and_limits_hold_through_anything() {
         drop(volume);
         check(&disk);
     }
+}
+
+/// State files that somebody made on Linux: as they should be, and as they should not.
+#[test]
+fn state_files_that_were_made_elsewhere() {
+    log_to_stderr();
+    let scratch = mke2fs(16, &["-b", "4096"]);
+    let source = Scratch::new();
+    let request = |request: String| debugfs(scratch.path(), &request);
+    request("mkdir .keelson".into());
+    for (name, content) in
+        [("exports", b"/ *(ro)\n".to_vec()), ("huge", vec![b'#'; 65_537]), ("full", vec![b'#'; 65_536])]
+    {
+        fs::write(source.path(), content).expect("write a file");
+        request(format!("write {} .keelson/{name}", source.path().display()));
+    }
+    request("mkdir .keelson/directory".into());
+    request("symlink .keelson/symlink /exports".into());
+    let disk = SimDisk::new(fs::read(scratch.path()).expect("read the image"), false);
+    let volume = open(&disk);
+    assert_eq!(run(volume.read_state("exports")), Ok(Some(b"/ *(ro)\n".to_vec())));
+    assert_eq!(
+        run(volume.read_state("full")).map(|content| content.map(|content| content.len())),
+        Ok(Some(65_536))
+    );
+    assert_eq!(run(volume.read_state("huge")), Err(VolumeError::TooBig));
+    for name in ["directory", "symlink"] {
+        assert_eq!(run(volume.read_state(name)), Err(VolumeError::Invalid), "{name}");
+    }
+    assert_eq!(run(volume.lookup(volume.root(), b".keelson")).err(), Some(VolumeError::NotFound));
+    run(volume.write_state("exports", b"/ *(rw)\n")).expect("replaced");
+    assert_eq!(run(volume.read_state("exports")), Ok(Some(b"/ *(rw)\n".to_vec())));
+    run(volume.unmount()).expect("unmount");
+    drop(volume);
+    check(&disk);
+}
+
+/// Something else has the name of the directory: it stays, and there is no second one.
+#[test]
+fn a_file_in_the_place_of_the_state_directory() {
+    log_to_stderr();
+    let scratch = mke2fs(16, &["-b", "4096"]);
+    debugfs(scratch.path(), "mknod .keelson p");
+    let disk = SimDisk::new(fs::read(scratch.path()).expect("read the image"), false);
+    let volume = open(&disk);
+    assert_eq!(run(volume.read_state("exports")), Ok(None));
+    assert_eq!(run(volume.write_state("exports", b"x")), Err(VolumeError::Exists));
+    run(volume.unmount()).expect("unmount");
+    drop(volume);
+    check(&disk);
 }
