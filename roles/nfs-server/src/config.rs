@@ -1,10 +1,11 @@
 //! The role's options.
 
-use crate::exports::{WildcardDots, parse_exports};
+use crate::exports::{Netgroups, WildcardDots, parse_exports};
 use crate::names::HostTable;
 use crate::nsm::SimulatedCrash;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_config::{Config, Kind, OptionSpec};
 use keelson_oncrpc::ServerOptions;
@@ -23,6 +24,19 @@ pub const OPTIONS: &[OptionSpec] = &[
          Example: nfs.exports=\"/ 10.0.0.0/8(rw,no_root_squash) *(ro)\".",
     )
     .repeatable()
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.exports_disk",
+        Kind::Text,
+        "A second disk (vdb) whose raw content is a text of exports(5), up to its first zero byte or 64K. \
+         Without it exports are also read from /.keelson/exports of the filesystem.",
+    )
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.netgroups",
+        Kind::Custom { form: "\"NAME (HOST,,) NAME2 ...; ...\"", check: check_netgroups },
+        "Groups of clients for @NAME in exports, as netgroup(5) writes them; ';' separates them.",
+    )
     .owner(OWNER),
     OptionSpec::new(
         "nfs.hosts",
@@ -84,6 +98,9 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("nfs.mountd_port", PORT, "Port of MOUNT.").default("20048").owner(OWNER),
     OptionSpec::new("nfs.nlm_port", PORT, "Port of NLM, the lock manager.").default("32803").owner(OWNER),
     OptionSpec::new("nfs.statd_port", PORT, "Port of NSM, the status monitor.").default("32765").owner(OWNER),
+    OptionSpec::new("nfs.rquota_port", PORT, "Port of RQUOTA, which tells clients of quotas.")
+        .default("875")
+        .owner(OWNER),
 ];
 
 /// A bad line would be left out; on the command line it is better to say so and not to serve.
@@ -92,6 +109,10 @@ fn check_exports(text: &str) -> Result<(), String> {
         Some(problem) => Err(problem.message.clone()),
         None => Ok(()),
     }
+}
+
+fn check_netgroups(text: &str) -> Result<(), String> {
+    Netgroups::parse(text).1.into_iter().next().map_or(Ok(()), |(_, message)| Err(message))
 }
 
 fn check_hosts(text: &str) -> Result<(), String> {
@@ -103,6 +124,11 @@ fn check_hosts(text: &str) -> Result<(), String> {
 pub struct ServerConfig {
     /// Text in the grammar of exports(5); `;` ends a line too.
     pub exports: String,
+    /// Raw content of the disk that `nfs.exports_disk` names, as far as it may hold text. `None`: the file
+    /// `/.keelson/exports` is read.
+    pub exports_disk: Option<Vec<u8>>,
+    /// Text in the grammar of netgroup(5); `;` ends a line too.
+    pub netgroups: String,
     /// Names of clients that need no DNS.
     pub hosts: HostTable,
     /// Whether wildcards in client names match dots.
@@ -132,6 +158,8 @@ pub struct ServerConfig {
     /// What clients call this server. Notices of a restart carry it; without, they carry the address that
     /// the client uses.
     pub name: Option<String>,
+    /// Port of RQUOTA.
+    pub rquota_port: u16,
 }
 
 impl Default for ServerConfig {
@@ -139,6 +167,8 @@ impl Default for ServerConfig {
         let rpc = ServerOptions::default();
         ServerConfig {
             exports: String::new(),
+            exports_disk: None,
+            netgroups: String::new(),
             hosts: HostTable::default(),
             wildcard_dots: WildcardDots::default(),
             max_transfer: 1 << 20,
@@ -153,6 +183,7 @@ impl Default for ServerConfig {
             grace: Duration::from_secs(90),
             simulated_crash: SimulatedCrash::Refused,
             name: None,
+            rquota_port: 875,
         }
     }
 }
@@ -161,7 +192,7 @@ impl ServerConfig {
     /// Room in a record besides the payload of a WRITE.
     const RECORD_HEAD: usize = 4096;
 
-    /// Takes the role's options from the command line.
+    /// Takes the role's options from the command line; whoever knows disks adds the content of `exports_disk`.
     ///
     /// # Panics
     ///
@@ -181,6 +212,8 @@ impl ServerConfig {
         }
         ServerConfig {
             exports,
+            exports_disk: None,
+            netgroups: config.text("nfs.netgroups").unwrap_or_default().into(),
             hosts: HostTable::parse(config.text("nfs.hosts").unwrap_or_default()).unwrap_or_default(),
             wildcard_dots: if config.flag("nfs.wildcard_dots") {
                 WildcardDots::Match
@@ -205,6 +238,7 @@ impl ServerConfig {
                 SimulatedCrash::Refused
             },
             name: None,
+            rquota_port: port("nfs.rquota_port", default.rquota_port),
         }
     }
 
@@ -239,13 +273,23 @@ mod tests {
     #[test]
     fn options_are_taken() {
         let line = b"nfs.exports=\"/ 10.0.0.0/8(rw,no_root_squash) *(ro)\" nfs.exports=/a nfs.rsize=64K \
-                     nfs.hosts=10.0.0.5=mail nfs.wildcard_dots";
+                     nfs.hosts=10.0.0.5=mail nfs.wildcard_dots nfs.rquota_port=4000 \
+                     nfs.netgroups=\"staff (mail,,); all staff\"";
         let config = Config::parse(&[OPTIONS], &["nfs"], "", line);
         assert!(config.problems().is_empty(), "{:?}", config.problems());
         let config = ServerConfig::from_options(&config);
         assert_eq!(config.exports, "/ 10.0.0.0/8(rw,no_root_squash) *(ro)\n/a\n");
         assert_eq!((config.max_transfer, config.wildcard_dots), (65_536, WildcardDots::Match));
+        assert_eq!((config.rquota_port, &config.netgroups[..]), (4000, "staff (mail,,); all staff"));
         assert!(config.hosts.name_of("10.0.0.5".parse().expect("an address")) == Some("mail"));
+    }
+
+    #[test]
+    fn a_bad_netgroup_refuses_to_serve_and_says_why() {
+        let config = Config::parse(&[OPTIONS], &["nfs"], "", b"nfs.netgroups=\"staff (mail\"");
+        assert!(config.must_refuse());
+        let problem = config.problems()[0].to_string();
+        assert!(problem.contains("'(mail' is no (host,user,domain)"), "{problem}");
     }
 
     #[test]

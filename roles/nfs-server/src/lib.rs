@@ -13,6 +13,7 @@
 //!
 //! ```text
 //!  port 111    rpcbind --- what is served, and where
+//!  port 875    rquota ---- how much somebody has and may have
 //!  port 20048  mount ----- path -> handle of an exported directory
 //!  port 2049   nfs3 ------ handle -> export -> options for this client -> identity -> volume
 //!  port 32803  nlm ------- handle -> export -> ... -> the table of locks -> callbacks to clients
@@ -24,9 +25,8 @@
 //! [`Volume`](keelson_volume::Volume) and any [`RpcNetwork`](keelson_oncrpc::RpcNetwork), in a host test as on
 //! the machine.
 //!
-//! Not here yet: RQUOTA, the duplicate request cache, netgroups, several volumes, changing exports without
-//! restart. Programs that are not served are not announced by rpcbind. NFSACL is answered with PROG_UNAVAIL, on
-//! which clients do without ACLs. NFSv2 and NFSv4 are not served.
+//! Not here yet: several volumes, soft quotas with grace times. Programs that are not served are not announced by
+//! rpcbind. NFSACL is answered with PROG_UNAVAIL, on which clients do without ACLs. NFSv2 and NFSv4 are not served.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -47,11 +47,13 @@ mod nlm;
 mod nsm;
 mod peer_calls;
 mod rpcbind;
+mod rquota;
 mod server;
 mod siphash;
 mod state;
 
 pub use config::{OPTIONS, ServerConfig};
+pub use exports::load::MAX_TEXT;
 pub use mount::{MOUNT_PROGRAM, MountCounters};
 pub use names::{HostTable, Names, NoNames};
 pub use nfs3::{NFS_PROGRAM, NfsCounters, Status};
@@ -59,4 +61,5 @@ pub use nlm::{NLM_PROGRAM, NlmCounters};
 pub use nsm::{NSM_PROGRAM, NsmCounters, SimulatedCrash};
 pub use peer_calls::PeerCallCounters;
 pub use rpcbind::RPCBIND_PROGRAM;
+pub use rquota::{RQUOTA_PROGRAM, RquotaCounters};
 pub use server::{Counters, NfsServer, StartError};

@@ -54,7 +54,7 @@ fn dumps_list_every_program() {
     }
     results.end();
     assert!(lines.contains(&(100_000, 2, 6, 111)) && lines.contains(&(100_003, 3, 17, 2049)));
-    assert_eq!(lines.len(), 20, "{lines:?}");
+    assert_eq!(lines.len(), 24, "{lines:?}");
     let mut results = client.call([RPCBIND, 4, 4], Args::default()).expect("results");
     let mut found = false;
     while results.bool() {

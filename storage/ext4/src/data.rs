@@ -100,19 +100,38 @@ impl Data {
 
     /// The file ends at `size` now: right after the operation that cut it.
     pub fn cut(&self, ino: Ino, size: u64) {
+        let payer = self.payer(ino);
         let freed = self.pages.borrow_mut().cut(ino, size, self.now());
-        self.shared.engine.borrow_mut().allocator.unreserve(freed);
+        self.release(payer, freed);
         self.pages.borrow_mut().forget_idle(ino);
         self.loaded.notify();
     }
 
     /// The file is gone: right after the operation that took its last name.
     pub fn purge(&self, ino: Ino) {
+        let payer = self.payer(ino);
         let freed = self.pages.borrow_mut().purge(ino);
-        if freed > 0 {
-            self.shared.engine.borrow_mut().allocator.unreserve(freed);
-        }
+        self.release(payer, freed);
         self.loaded.notify();
+    }
+
+    /// The file has another user or group: right after the operation that passed on what was promised to it.
+    pub fn passed_on(&self, ino: Ino, payer: (u32, u32)) {
+        if let Some(file) = self.pages.borrow_mut().existing(ino) {
+            file.payer = payer;
+        }
+    }
+
+    /// User and group for whom a file's reservations are counted.
+    fn payer(&self, ino: Ino) -> (u32, u32) {
+        self.pages.borrow().file(ino).map_or((0, 0), |file| file.payer)
+    }
+
+    /// Reserved blocks have got their space, or need none any more.
+    fn release(&self, (uid, gid): (u32, u32), blocks: u64) {
+        if blocks > 0 {
+            self.shared.engine.borrow_mut().release(uid, gid, blocks);
+        }
     }
 
     fn now(&self) -> Instant {

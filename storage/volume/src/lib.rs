@@ -11,7 +11,8 @@
 //! 4. **Before and after.** Operations that change an object return its attributes on both sides of the
 //!    change, taken with nothing in between: NFS clients keep or drop their caches by them
 //!    (RFC 1813 section 2.6, `wcc_data`).
-//! 5. **No permissions here.** Who may do what is the server's decision; the volume does as told.
+//! 5. **No permissions here.** Who may do what is the server's decision; the volume does as told. Quotas are the
+//!    exception, because only the volume knows what an operation takes; the server says whom they stop.
 //!
 //! One error type serves all operations: it is the POSIX vocabulary that protocols translate one to one.
 
@@ -24,16 +25,20 @@ extern crate alloc;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod limits;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod types;
 
+pub use limits::{Limit, LimitTable, LimitedScope, Limits, Owner, OwnerUsage};
 pub use types::{
     Attributes, Change, Created, DeviceNumber, DirEntry, DirPage, FileId, FileType, NewObject, ObjectKind,
     Removed, Renamed, SetAttributes, SetTime, SpaceUsage, Stability, Time, VolumeError, VolumeId,
 };
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::future::Future;
 
 /// A mounted filesystem.
 pub trait Volume {
@@ -139,8 +144,26 @@ pub trait Volume {
     /// Space and inodes, total and free.
     async fn usage(&self) -> Result<SpaceUsage, VolumeError>;
 
+    /// What an owner has, what was accepted and is not on the disk yet included. `None` while it is being counted.
+    fn usage_of(&self, owner: Owner) -> Option<OwnerUsage>;
+
+    /// Replaces all limits. They are not stored; a volume starts without any.
+    fn set_limits(&self, limits: Limits);
+
+    /// The limits in force.
+    fn limits(&self) -> Rc<Limits>;
+
+    /// Runs an operation of this volume for a caller whom limits stop: [`VolumeError::Quota`] when it would bring an
+    /// owner that it gives something to above its limit, and nothing is changed. An owner that is above its limit
+    /// already may still give back. [`VolumeError::TryLater`] while it is not known what that owner has.
+    async fn limited<T>(
+        &self,
+        operation: impl Future<Output = Result<T, VolumeError>>,
+    ) -> Result<T, VolumeError>;
+
     /// The server's own small files (boot counter, keys, lock state), kept on the volume where clients
-    /// cannot reach them. `None` when there is no such file.
+    /// cannot reach them. `None` when there is no such file; [`VolumeError::TooBig`] when it is longer than 64 KiB and
+    /// [`VolumeError::Invalid`] when it is no regular file, which an administrator may have made of it.
     async fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>, VolumeError>;
 
     /// Replaces a state file atomically; stable when it returns. At most 64 KiB.

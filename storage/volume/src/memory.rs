@@ -5,16 +5,17 @@
 //! inodes run out, and a [power cut](MemoryVolume::power_cut) takes away what was not committed. Access
 //! times do not change by reading, as with `noatime`.
 //!
-//! Faults are injected with [`MemoryVolume::set_fault`]. Not here: quotas.
+//! Faults are injected with [`MemoryVolume::set_fault`].
 
 mod content;
+mod quota;
 mod tree;
 mod volume;
 
 #[cfg(test)]
 mod tests;
 
-use crate::{Attributes, FileId, FileType, Time, VolumeError, VolumeId};
+use crate::{Attributes, FileId, FileType, LimitedScope, Limits, Time, VolumeError, VolumeId};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
@@ -84,6 +85,8 @@ pub struct MemoryVolume {
     states_held: Cell<bool>,
     /// Writes of state files that wait to be let go.
     state_writers: RefCell<alloc::vec::Vec<Waker>>,
+    limits: RefCell<Rc<Limits>>,
+    limited: LimitedScope,
 }
 
 impl MemoryVolume {
@@ -104,6 +107,8 @@ impl MemoryVolume {
             fault: RefCell::new(None),
             states_held: Cell::new(false),
             state_writers: RefCell::default(),
+            limits: RefCell::default(),
+            limited: LimitedScope::default(),
         }
     }
 

@@ -85,7 +85,8 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         let clear = if object.identity.is_root() { ClearSetid::No } else { ClearSetid::Yes };
         // The verifier of before the write: should it change meanwhile, the client sends the data again.
         let verifier = self.volume.write_verifier();
-        let change = self.volume.write(object.id, offset, data, clear).await?;
+        let write = self.volume.write(object.id, offset, data, clear);
+        let change = self.limited(&object.identity, write).await?;
         if stable != Stability::Unstable {
             self.settle(&object, object.id).await?;
         }

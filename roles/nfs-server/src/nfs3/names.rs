@@ -98,7 +98,8 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         if reparented && !from.identity.may(&moved, MAY_WRITE) {
             return Err(Status::ACCES.into());
         }
-        let renamed = self.volume.rename(from.id, from_name, to.id, to_name).await?;
+        let rename = self.volume.rename(from.id, from_name, to.id, to_name);
+        let renamed = self.limited(&from.identity, rename).await?;
         self.settle(&from, from.id).await?;
         if to.id != from.id {
             self.settle(&to, to.id).await?;
@@ -123,7 +124,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             return Err(Status::XDEV.into());
         }
         wire::check_new_name(name)?;
-        let linked = self.volume.link(object.id, dir.id, name).await?;
+        let linked = self.limited(&dir.identity, self.volume.link(object.id, dir.id, name)).await?;
         self.settle(&dir, dir.id).await?;
         out.u32(Status::OK.0);
         self.put_object(out, &object, &linked.object);

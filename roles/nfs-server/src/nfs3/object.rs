@@ -43,7 +43,8 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         let object = self.enter_to_change(context, 0, handle).await?;
         let present = self.volume.attributes(object.id).await?;
         let changes = permitted_changes(&object.identity, &present, changes)?;
-        let change = self.volume.set_attributes(object.id, changes, guard).await?;
+        let set = self.volume.set_attributes(object.id, changes, guard);
+        let change = self.limited(&object.identity, set).await?;
         self.settle(&object, object.id).await?;
         out.u32(Status::OK.0);
         self.put_change(out, &object, &change);

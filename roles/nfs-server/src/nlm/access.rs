@@ -32,7 +32,7 @@ impl<V: Volume + 'static, N: Names> Nlm<V, N> {
             return Err(Status::STALE_FH);
         };
         let caller = Caller::of(call);
-        let export = self.exports.by_id(export).cloned();
+        let export = self.exports.by_id(export);
         let options = match &export {
             Some(export) => self.exports.options_for(export, caller.peer.ip()).await,
             None => None,

@@ -32,6 +32,7 @@ pub const NOSPC: u32 = 28;
 pub const ROFS: u32 = 30;
 pub const NAMETOOLONG: u32 = 63;
 pub const NOTEMPTY: u32 = 66;
+pub const DQUOT: u32 = 69;
 pub const STALE: u32 = 70;
 pub const BADHANDLE: u32 = 10_001;
 pub const NOT_SYNC: u32 = 10_002;
@@ -72,6 +73,17 @@ impl World {
     pub fn with(config: ServerConfig, options: MemoryOptions) -> World {
         let clock = SimClock::new();
         let volume = Rc::new(MemoryVolume::new(clock.clone(), options));
+        World::on(clock, volume, config)
+    }
+
+    /// A server on a volume with these files in `/.keelson`.
+    pub fn with_files(config: ServerConfig, files: &[(&'static str, &[u8])]) -> World {
+        let clock = SimClock::new();
+        let volume = Rc::new(MemoryVolume::new(clock.clone(), MemoryOptions::default()));
+        let executor = Executor::new(clock.clone(), None);
+        for (name, content) in files {
+            put_file(&executor, &clock, &volume, name, content.to_vec());
+        }
         World::on(clock, volume, config)
     }
 
@@ -117,6 +129,25 @@ impl World {
         self.run(async move { handle.sleep(Duration::from_secs(seconds)).await });
     }
 
+    /// `exportfs` with these words and no second disk.
+    pub fn exportfs(&self, words: &[&str]) -> String {
+        self.exportfs_with(words, None)
+    }
+
+    pub fn exportfs_with(&self, words: &[&str], disk: Option<Result<Vec<u8>, String>>) -> String {
+        let (server, words) =
+            (self.server.clone(), words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        self.run(async move {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            server.exportfs(&words, disk).await
+        })
+    }
+
+    /// Puts a file into `/.keelson`, as an administrator does on Linux while the server is off.
+    pub fn put_file(&self, name: &'static str, content: impl Into<Vec<u8>>) {
+        put_file(&self.executor, &self.clock, &self.volume, name, content.into());
+    }
+
     /// A client at a privileged port of 10.0.0.2.
     pub fn client(&self, uid: u32) -> Client<'_> {
         self.client_at("10.0.0.2:900", uid)
@@ -125,6 +156,19 @@ impl World {
     pub fn client_at(&self, from: &str, uid: u32) -> Client<'_> {
         Client { world: self, from: from.parse().unwrap(), uid, gid: uid, groups: Vec::new(), port: 2049 }
     }
+}
+
+fn put_file(
+    executor: &Executor,
+    clock: &Rc<SimClock>,
+    volume: &Rc<MemoryVolume>,
+    name: &'static str,
+    content: Vec<u8>,
+) {
+    let volume = volume.clone();
+    executor.block_on(&**clock, async move {
+        keelson_volume::Volume::write_state(&*volume, name, &content).await.expect("stored");
+    });
 }
 
 /// Makes each call on a connection of its own.

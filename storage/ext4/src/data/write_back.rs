@@ -135,7 +135,7 @@ impl Data {
                 file.is_writing = true;
             }
         }
-        self.shared.engine.borrow_mut().allocator.unreserve(used);
+        self.release(self.payer(ino), used);
         let written = self.shared.io.write(writes).await;
         if let Err(error) = written {
             log::error!(target: "ext4", "{}: writing a file (inode {ino}): {error}", self.shared.io.name());
@@ -229,13 +229,13 @@ impl Data {
     /// Dirty blocks could not even be placed: they are lost.
     fn lose(&self, ino: Ino, runs: &[Range<u32>], error: VolumeError) {
         let mut pages = self.pages.borrow_mut();
-        let mut unreserved = 0;
+        let (payer, mut unreserved) = (pages.file(ino).map_or((0, 0), |file| file.payer), 0);
         for run in runs {
             let piece = Piece { logical: run.start, count: run.end - run.start, block: 0, unwritten: false };
             unreserved += pages.abandon(ino, &piece);
         }
         drop(pages);
-        self.shared.engine.borrow_mut().allocator.unreserve(unreserved);
+        self.release(payer, unreserved);
         self.note_loss(ino, error);
     }
 

@@ -74,8 +74,7 @@ impl Context {
         let mut change = self.change(engine, before, &inode)?;
         let (homeless, count) = homeless;
         change.after.allocated += count * engine.geometry.block_size as u64;
-        // The last step: it is not undone with the others.
-        engine.allocator.reserve(count)?;
+        engine.reserve(inode.uid, inode.gid, count)?;
         Ok(Let::In { change, homeless })
     }
 
