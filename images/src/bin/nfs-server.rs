@@ -133,7 +133,7 @@ async fn stop(serving: Serving) {
 
 fn commands(stack: &Stack, serving: &Serving, exports_disk: Option<TextDisk>) -> Vec<Command> {
     let (addresses, statistics, server) = (stack.clone(), stack.clone(), serving.clone());
-    let exporting = serving.clone();
+    let (exporting, locking) = (serving.clone(), serving.clone());
     Vec::from([
         Command::new(
             "ip",
@@ -146,6 +146,14 @@ fn commands(stack: &Stack, serving: &Serving, exports_disk: Option<TextDisk>) ->
             move |words| {
                 let words: Vec<String> = words.iter().map(|word| String::from(*word)).collect();
                 exportfs(exporting.clone(), exports_disk.clone(), words)
+            },
+        ),
+        Command::new(
+            "lockd",
+            "locks; hosts; unlock HOST; end-grace: locks of clients (NLM, NSM)",
+            move |words| match &*locking.borrow() {
+                Some((_, server)) => lockd(server, words),
+                None => String::from("not serving"),
             },
         ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
@@ -162,6 +170,17 @@ async fn exportfs(serving: Serving, disk: Option<TextDisk>, words: Vec<String>) 
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let disk = read_exports(disk).await;
     server.exportfs(&words, disk).await
+}
+
+/// What Linux has in `/proc/locks`, `/var/lib/nfs/sm` and `/proc/fs/lockd`.
+fn lockd(server: &Server, words: &[&str]) -> String {
+    match words {
+        [] | ["locks"] => server.locks(),
+        ["hosts"] => server.lock_hosts(),
+        ["unlock", host] => server.unlock_host(host),
+        ["end-grace"] => server.end_grace(),
+        _ => String::from("usage: lockd [locks | hosts | unlock HOST | end-grace]"),
+    }
 }
 
 fn counters(volume: &Ext4Volume, server: &Server) -> String {

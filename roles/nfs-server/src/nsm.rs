@@ -14,7 +14,8 @@ pub(crate) use notify::Notifier;
 pub use records::PeerRecord;
 pub(crate) use store::{PeerStore, StoreError};
 
-use crate::names::{HostTable, Names};
+use crate::exports::Exports;
+use crate::names::Names;
 use crate::nlm::LockManager;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -89,7 +90,8 @@ pub(crate) struct Nsm<V, N> {
     pub manager: Rc<LockManager<V>>,
     pub notifier: Rc<Notifier<V>>,
     pub names: Rc<N>,
-    pub hosts: HostTable,
+    /// With the table of hosts that is in force.
+    pub exports: Rc<Exports<N>>,
     pub simulated_crash: SimulatedCrash,
     pub counters: Rc<NsmCounters>,
 }
@@ -139,7 +141,7 @@ impl<V: Volume + 'static, N: Names> Nsm<V, N> {
         if name.is_empty() || name.len() > MAX_HOST_NAME {
             return Default::default();
         }
-        let configured = self.hosts.addresses_of(name);
+        let configured = self.exports.table().addresses_of(name);
         let found = if configured.is_empty() { self.names.forward(name).await } else { configured };
         found.into_iter().map(|address| address.to_canonical()).collect()
     }

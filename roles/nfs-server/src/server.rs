@@ -128,7 +128,7 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
             manager: locks.manager.clone(),
             notifier: locks.notifier.clone(),
             names,
-            hosts: config.hosts.clone(),
+            exports: exports.clone(),
             simulated_crash: config.simulated_crash,
             counters: locks.nsm_counters.clone(),
         };

@@ -6,6 +6,7 @@ use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use core::net::IpAddr;
 
 /// A table of exports. It does not change; another one takes its place.
 #[derive(Debug, Default)]
@@ -29,6 +30,11 @@ impl Table {
     /// The same hosts and netgroups with other exports.
     pub fn with_exports(&self, list: Vec<Export>) -> Table {
         Table::new(list, self.hosts.clone(), self.netgroups.clone())
+    }
+
+    /// The addresses that the table of hosts has for a name.
+    pub fn addresses_of(&self, name: &str) -> Vec<IpAddr> {
+        self.hosts.addresses_of(name)
     }
 
     /// All exports, in the order of the text.
