@@ -63,11 +63,19 @@ impl Server {
                 let spec = LinuxSpec::new("server").on_port(&port, &[&format!("{ADDRESS}/24")]);
                 let spec = spec.drive(drive).drive(Drive::file(state.path()).cache(Cache::Unsafe));
                 let guest = LinuxGuest::boot(bench, spec.memory_mib(384)).unwrap();
-                serve(&guest);
+                serve(&guest, Grace::Skip);
                 Running::Linux(guest)
             }
         };
         Server { machine, disk }
+    }
+
+    /// The guest, if it is the reference.
+    pub fn linux(&self) -> Option<&LinuxGuest> {
+        match &self.machine {
+            Running::Linux(guest) => Some(guest),
+            Running::Appliance(_) => None,
+        }
     }
 
     /// Cuts its power and starts it again; serves when this returns.
@@ -85,7 +93,7 @@ impl Server {
             }
             Running::Linux(guest) => {
                 let guest = guest.restart().unwrap();
-                serve(&guest);
+                serve(&guest, Grace::Seconds(GRACE));
                 Running::Linux(guest)
             }
         };
@@ -104,7 +112,10 @@ impl Server {
                 assert_eq!(machine.wait(LONG).unwrap(), Exit::PowerOff);
             }
             Running::Linux(guest) => {
-                guest.ok("rpc.nfsd 0; exportfs -ua", LONG).unwrap();
+                // The kernel lets go of files and exports a moment after it was told to.
+                let stop = "rpc.nfsd 0; exportfs -ua; exportfs -f; kill $(pidof rpc.mountd)\n\
+                            for i in $(seq 50); do umount /srv && exit 0; sleep 0.2; done; exit 1";
+                guest.ok(stop, LONG).unwrap();
                 assert_eq!(guest.power_off().unwrap(), Exit::PowerOff);
             }
         }
@@ -113,12 +124,12 @@ impl Server {
 }
 
 /// What follows a boot of the Linux server.
-fn serve(guest: &LinuxGuest) {
+fn serve(guest: &LinuxGuest, grace: Grace) {
     guest.keep_nfs_state("/dev/vdb").unwrap();
     guest.ok("mount -t ext4 /dev/vda /srv; chmod 755 /srv", LONG).unwrap();
     // Exports are below /srv, so that both servers have the same paths.
     guest.write_file("/etc/nfs.conf", b"[exports]\nrootdir=/srv\n").unwrap();
     let exports = "/ *(rw,sync,no_root_squash,no_subtree_check)".into();
-    let (protocols, grace) = (WireProtocols::TcpAndUdp, Grace::Seconds(GRACE));
+    let protocols = WireProtocols::TcpAndUdp;
     guest.start_knfsd(&Knfsd { exports, threads: 4, protocols, grace }).unwrap();
 }
