@@ -18,6 +18,9 @@ const LONG: Duration = Duration::from_secs(300);
 /// The grace period after a start, in seconds: long enough for clients to come back on a busy host, and not to wait for long.
 const GRACE: u32 = 20;
 
+/// Bytes of its disk; of this size on mke2fs makes blocks of 4 KiB.
+const DISK: u64 = 512 << 20;
+
 /// Whose server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Maker {
@@ -39,28 +42,37 @@ enum Running {
 }
 
 impl Server {
-    /// Starts one with an empty disk of so many MiB, and waits until it serves.
+    /// Starts one with an empty disk at [`ADDRESS`], and waits until it serves.
     ///
     /// # Panics
     ///
     /// When it does not serve.
-    pub fn start(maker: Maker, bench: &Bench, lan: &Lan, mib: u64) -> Server {
-        let disk = bench.ext4("data", &Ext4Spec::new(mib << 20)).unwrap();
+    pub fn start(maker: Maker, bench: &Bench, lan: &Lan) -> Server {
+        Server::start_at(ADDRESS, maker, bench, lan)
+    }
+
+    /// The same anywhere else.
+    ///
+    /// # Panics
+    ///
+    /// When it does not serve.
+    pub fn start_at(address: IpAddr, maker: Maker, bench: &Bench, lan: &Lan) -> Server {
+        let name = format!("{maker:?}").to_lowercase();
+        let disk = bench.ext4(&name, &Ext4Spec::new(DISK)).unwrap();
         // Flushes of the disk are not carried out: what dies here is QEMU, not the host.
         let drive = Drive::file(disk.path()).cache(Cache::Unsafe);
-        let port = lan.port("server").unwrap();
+        let port = lan.port(&name).unwrap();
         let machine = match maker {
             Maker::Appliance => {
-                let line =
-                    format!("ip={ADDRESS}/24:eth0 nfs.grace={GRACE} nfs.exports=\"/ *(rw,no_root_squash)\"");
-                let spec = Appliance::nfs(bench, "server", &line);
+                let line = format!("ip={address}/24:eth0 nfs.exports=\"/ *(rw,no_root_squash)\"");
+                let spec = Appliance::nfs(bench, &name, &line);
                 let machine = spec.nic(Nic::on(&port, NicModel::Virtio)).drive(drive).start().unwrap();
                 machine.expect("serving NFS", LONG).unwrap();
                 Running::Appliance(machine)
             }
             Maker::Linux => {
-                let state = bench.ext4("server-state", &Ext4Spec::new(8 << 20)).unwrap();
-                let spec = LinuxSpec::new("server").on_port(&port, &[&format!("{ADDRESS}/24")]);
+                let state = bench.ext4("state", &Ext4Spec::new(8 << 20)).unwrap();
+                let spec = LinuxSpec::new(&name).on_port(&port, &[&format!("{address}/24")]);
                 let spec = spec.drive(drive).drive(Drive::file(state.path()).cache(Cache::Unsafe));
                 let guest = LinuxGuest::boot(bench, spec.memory_mib(384)).unwrap();
                 serve(&guest, Grace::Skip);

@@ -22,14 +22,13 @@ pub fn crowd(file: &str, seed: u64, processes: u64, rounds: u64) {
         contender.stdout(Stdio::piped()).spawn().expect("another process")
     };
     let contenders: Vec<_> = (0..processes).map(start).collect();
-    let mut sum = 0;
-    for contender in contenders {
-        let output = contender.wait_with_output().expect("its output");
+    // All of them end before anybody complains.
+    let outputs: Vec<_> = contenders.into_iter().map(|one| one.wait_with_output().expect("its output")).collect();
+    let counted = outputs.iter().map(|output| {
         assert!(output.status.success(), "a contender failed: {}", output.status);
-        let text = String::from_utf8_lossy(&output.stdout);
-        sum += text.trim().parse::<u64>().expect("a number");
-    }
-    println!("{sum}");
+        String::from_utf8_lossy(&output.stdout).trim().parse::<u64>().expect("a number")
+    });
+    println!("{}", counted.sum::<u64>());
 }
 
 /// Counts, and prints how often.
