@@ -48,15 +48,20 @@ impl Server {
     ///
     /// When it does not serve.
     pub fn start(maker: Maker, bench: &Bench, lan: &Lan) -> Server {
-        Server::start_at(ADDRESS, maker, bench, lan)
+        Server::with_options(maker, bench, lan, "")
     }
 
-    /// The same anywhere else.
+    /// The same with a grace period of [`GRACE`] seconds after a restart, for tests of lock recovery.
     ///
     /// # Panics
     ///
     /// When it does not serve.
-    pub fn start_at(address: IpAddr, maker: Maker, bench: &Bench, lan: &Lan) -> Server {
+    pub fn start_for_locks(maker: Maker, bench: &Bench, lan: &Lan) -> Server {
+        Server::with_options(maker, bench, lan, &format!("nfs.grace={GRACE}"))
+    }
+
+    /// `options` are the appliance's; Linux always has the short grace period.
+    fn with_options(maker: Maker, bench: &Bench, lan: &Lan, options: &str) -> Server {
         let name = format!("{maker:?}").to_lowercase();
         let disk = bench.ext4(&name, &Ext4Spec::new(DISK)).unwrap();
         // Flushes of the disk are not carried out: what dies here is QEMU, not the host.
@@ -64,7 +69,7 @@ impl Server {
         let port = lan.port(&name).unwrap();
         let machine = match maker {
             Maker::Appliance => {
-                let line = format!("ip={address}/24:eth0 nfs.exports=\"/ *(rw,no_root_squash)\"");
+                let line = format!("ip={ADDRESS}/24:eth0 {options} nfs.exports=\"/ *(rw,no_root_squash)\"");
                 let spec = Appliance::nfs(bench, &name, &line);
                 let machine = spec.nic(Nic::on(&port, NicModel::Virtio)).drive(drive).start().unwrap();
                 machine.expect("serving NFS", LONG).unwrap();
@@ -72,7 +77,7 @@ impl Server {
             }
             Maker::Linux => {
                 let state = bench.ext4("state", &Ext4Spec::new(8 << 20)).unwrap();
-                let spec = LinuxSpec::new(&name).on_port(&port, &[&format!("{address}/24")]);
+                let spec = LinuxSpec::new(&name).on_port(&port, &[&format!("{ADDRESS}/24")]);
                 let spec = spec.drive(drive).drive(Drive::file(state.path()).cache(Cache::Unsafe));
                 let guest = LinuxGuest::boot(bench, spec.memory_mib(384)).unwrap();
                 serve(&guest, Grace::Skip);
@@ -80,14 +85,6 @@ impl Server {
             }
         };
         Server { machine, disk }
-    }
-
-    /// The guest, if it is the reference.
-    pub fn linux(&self) -> Option<&LinuxGuest> {
-        match &self.machine {
-            Running::Linux(guest) => Some(guest),
-            Running::Appliance(_) => None,
-        }
     }
 
     /// Cuts its power and starts it again; serves when this returns.

@@ -57,7 +57,11 @@ fn tree(root: &Path) {
     plant(root, LEVELS, &mut made);
     count(root, &mut found);
     assert_eq!(made, found);
-    assert_eq!(fs::metadata(root).unwrap().nlink(), 2 + FOLDERS as u64, "each folder has the name `..` for this");
+    assert_eq!(
+        fs::metadata(root).unwrap().nlink(),
+        2 + FOLDERS as u64,
+        "each folder has the name `..` for this"
+    );
     for i in 0..FOLDERS {
         let refused = fs::remove_dir(root.join(format!("dir.{i}"))).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::DirectoryNotEmpty);
@@ -75,7 +79,10 @@ fn look_up(root: &Path) {
     std::env::set_current_dir(&path).unwrap();
     for _ in 0..50 {
         assert_eq!(std::env::current_dir().unwrap(), path);
-        assert_eq!(fs::metadata("../..").unwrap().ino(), fs::metadata(path.ancestors().nth(2).unwrap()).unwrap().ino());
+        assert_eq!(
+            fs::metadata("../..").unwrap().ino(),
+            fs::metadata(path.ancestors().nth(2).unwrap()).unwrap().ino()
+        );
     }
     std::env::set_current_dir("/").unwrap();
 }
@@ -169,7 +176,10 @@ fn symbolic_links(root: &Path) {
 
 fn space(root: &Path) {
     let before = sys::space(root).unwrap();
-    assert!(before.blocks > 0 && before.free <= before.blocks && before.available <= before.free, "{before:?}");
+    assert!(
+        before.blocks > 0 && before.free <= before.blocks && before.available <= before.free,
+        "{before:?}"
+    );
     let path = root.join("file");
     let file = File::create(&path).unwrap();
     (&file).write_all(&vec![1; 1 << 20]).unwrap();
@@ -191,7 +201,10 @@ fn reused_name(root: &Path) {
             _ => symlink("target", &name).unwrap(),
         }
         let kind = fs::symlink_metadata(&name).unwrap().file_type();
-        assert_eq!((kind.is_file(), kind.is_dir(), kind.is_symlink()), (round % 3 == 0, round % 3 == 1, round % 3 == 2));
+        assert_eq!(
+            (kind.is_file(), kind.is_dir(), kind.is_symlink()),
+            (round % 3 == 0, round % 3 == 1, round % 3 == 2)
+        );
         match round % 3 {
             1 => fs::remove_dir(&name).unwrap(),
             _ => fs::remove_file(&name).unwrap(),

@@ -181,7 +181,8 @@ fn truncate_open(root: &Path) {
 
 fn append(root: &Path) {
     let path = root.join("file");
-    let [mut one, mut other] = [(); 2].map(|()| OpenOptions::new().append(true).create(true).open(&path).unwrap());
+    let [mut one, mut other] =
+        [(); 2].map(|()| OpenOptions::new().append(true).create(true).open(&path).unwrap());
     let mut expected = String::new();
     for i in 0..100 {
         for (file, name) in [(&mut one, "one"), (&mut other, "other")] {

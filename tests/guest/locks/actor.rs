@@ -25,8 +25,14 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Functions of Linux in which a process sleeps that waits for a lock; in those of the RPC client it only waits for an answer
 /// (linux: fs/locks.c, fs/lockd/clntlock.c, fs/lockd/clntproc.c).
-const WAITING: [&str; 6] =
-    ["fcntl_setlk", "do_lock_file_wait", "locks_lock_inode_wait", "flock_lock_inode_wait", "nlmclnt_block", "nlmclnt_wait"];
+const WAITING: [&str; 6] = [
+    "fcntl_setlk",
+    "do_lock_file_wait",
+    "locks_lock_inode_wait",
+    "flock_lock_inode_wait",
+    "nlmclnt_block",
+    "nlmclnt_wait",
+];
 
 /// Executes commands from standard input.
 pub fn run(file: &str) {

@@ -23,7 +23,8 @@ pub fn crowd(file: &str, seed: u64, processes: u64, rounds: u64) {
     };
     let contenders: Vec<_> = (0..processes).map(start).collect();
     // All of them end before anybody complains.
-    let outputs: Vec<_> = contenders.into_iter().map(|one| one.wait_with_output().expect("its output")).collect();
+    let outputs: Vec<_> =
+        contenders.into_iter().map(|one| one.wait_with_output().expect("its output")).collect();
     let counted = outputs.iter().map(|output| {
         assert!(output.status.success(), "a contender failed: {}", output.status);
         String::from_utf8_lossy(&output.stdout).trim().parse::<u64>().expect("a number")

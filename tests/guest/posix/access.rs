@@ -56,9 +56,17 @@ pub fn ask() {
     folder("place", 0o755, USER);
     for mode in [0o000, 0o400, 0o200, 0o100, 0o040, 0o020, 0o004, 0o002, 0o077, 0o707, 0o770] {
         file("place/file", mode, USER);
-        for (who, somebody) in [("owner", USER), ("group", (1003, &[1000][..])), ("one more group", (1003, &[1, 1000][..])), ("others", OTHER)] {
+        for (who, somebody) in [
+            ("owner", USER),
+            ("group", (1003, &[1000][..])),
+            ("one more group", (1003, &[1, 1000][..])),
+            ("others", OTHER),
+        ] {
             let answers = as_user(somebody, || [sys::read("place/file"), sys::write("place/file", 0)]);
-            say(format_args!("access, read and write, mode {mode:04o}, {who}"), format_args!("{}, {}", answers[0], answers[1]));
+            say(
+                format_args!("access, read and write, mode {mode:04o}, {who}"),
+                format_args!("{}, {}", answers[0], answers[1]),
+            );
         }
         sys::chmod("place", mode);
         for (who, somebody) in [("owner", USER), ("others", OTHER)] {
@@ -69,7 +77,10 @@ pub fn ask() {
                     sys::mkdir("place/new", 0o755),
                 ]
             });
-            say(format_args!("access, list, search, create, mode {mode:04o}, {who}"), format_args!("{}, {}, {}", answers[0], answers[1], answers[2]));
+            say(
+                format_args!("access, list, search, create, mode {mode:04o}, {who}"),
+                format_args!("{}, {}, {}", answers[0], answers[1], answers[2]),
+            );
             sys::chmod("place", 0o755);
             remove("place/new");
             sys::chmod("place", mode);

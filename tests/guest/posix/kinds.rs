@@ -10,11 +10,21 @@ const KINDS: [(&str, fn(&str)); 9] = [
         folder(path, 0o755, USER);
         file(&format!("{path}/inside"), 0o644, USER);
     }),
-    ("a link to a file", |path| { sys::symlink("aim", path); }),
-    ("a link to a folder", |path| { sys::symlink("aim-folder", path); }),
-    ("a FIFO", |path| { sys::mknod(path, sys::S_IFIFO); }),
-    ("a device", |path| { sys::mknod(path, sys::S_IFCHR); }),
-    ("a socket", |path| { sys::mknod(path, sys::S_IFSOCK); }),
+    ("a link to a file", |path| {
+        sys::symlink("aim", path);
+    }),
+    ("a link to a folder", |path| {
+        sys::symlink("aim-folder", path);
+    }),
+    ("a FIFO", |path| {
+        sys::mknod(path, sys::S_IFIFO);
+    }),
+    ("a device", |path| {
+        sys::mknod(path, sys::S_IFCHR);
+    }),
+    ("a socket", |path| {
+        sys::mknod(path, sys::S_IFSOCK);
+    }),
     ("a file that may not be read", |path| file(path, 0o000, USER)),
 ];
 

@@ -14,18 +14,37 @@ pub fn ask() {
             remove("folder");
             folder("folder", 0o755, USER);
             let answer = as_user(somebody, || sys::chmod("folder", mode));
-            say(format_args!("modes, chmod {mode:o} of a folder by {who}"), format_args!("{answer}, {}", attributes("folder")));
+            say(
+                format_args!("modes, chmod {mode:o} of a folder by {who}"),
+                format_args!("{answer}, {}", attributes("folder")),
+            );
         }
-        for (uid, gid) in [(-1, -1), (1000, -1), (1001, -1), (-1, 1000), (-1, 77), (-1, 1001), (1000, 77), (0, 0), (4_000_000_000, 4_000_000_001)] {
+        for (uid, gid) in [
+            (-1, -1),
+            (1000, -1),
+            (1001, -1),
+            (-1, 1000),
+            (-1, 77),
+            (-1, 1001),
+            (1000, 77),
+            (0, 0),
+            (4_000_000_000, 4_000_000_001),
+        ] {
             for mode in [0o644, 0o6755, 0o6745, 0o2644] {
                 file("file", mode, USER);
                 let answer = as_user(somebody, || sys::chown("file", uid, gid));
-                say(format_args!("modes, chown {uid}:{gid} of {mode:o} by {who}"), format_args!("{answer}, {}", attributes("file")));
+                say(
+                    format_args!("modes, chown {uid}:{gid} of {mode:o} by {who}"),
+                    format_args!("{answer}, {}", attributes("file")),
+                );
                 remove("file");
             }
             folder("set", 0o6755, USER);
             let answer = as_user(somebody, || sys::chown("set", uid, gid));
-            say(format_args!("modes, chown {uid}:{gid} of a folder 6755 by {who}"), format_args!("{answer}, {}", attributes("set")));
+            say(
+                format_args!("modes, chown {uid}:{gid} of a folder 6755 by {who}"),
+                format_args!("{answer}, {}", attributes("set")),
+            );
             remove("set");
         }
     }
@@ -38,7 +57,10 @@ fn change(what: &str, who: &str, somebody: (u32, &[u32]), from: u32, mode: u32) 
         file("file", from, USER);
         sys::chown("file", 1000, group);
         let answer = as_user(somebody, || sys::chmod("file", mode));
-        say(format_args!("modes, {what} {mode:o} of group {group} by {who}"), format_args!("{answer}, {}", attributes("file")));
+        say(
+            format_args!("modes, {what} {mode:o} of group {group} by {who}"),
+            format_args!("{answer}, {}", attributes("file")),
+        );
         remove("file");
     }
 }
@@ -58,7 +80,10 @@ fn privileges_lost_by_writing() {
                 remove("link");
                 file("file", mode, USER);
                 let answer = as_user(somebody, act);
-                say(format_args!("modes, {mode:o} after {name} by {who}"), format_args!("{answer}, {}", attributes("file")));
+                say(
+                    format_args!("modes, {mode:o} after {name} by {who}"),
+                    format_args!("{answer}, {}", attributes("file")),
+                );
                 remove("file");
             }
         }

@@ -13,21 +13,29 @@ const KINDS: [(&str, fn(&str)); 6] = [
         folder(path, 0o755, USER);
         file(&format!("{path}/inside"), 0o644, USER);
     }),
-    ("a link", |path| { sys::symlink("nowhere", path); }),
-    ("a FIFO", |path| { sys::mknod(path, sys::S_IFIFO); }),
+    ("a link", |path| {
+        sys::symlink("nowhere", path);
+    }),
+    ("a FIFO", |path| {
+        sys::mknod(path, sys::S_IFIFO);
+    }),
 ];
 
 pub fn ask() {
     for (what, make) in KINDS {
         for (onto, make_target) in KINDS {
-            for (name, call) in [("rename", sys::rename as fn(&str, &str) -> sys::Errno), ("link", sys::link)] {
+            for (name, call) in [("rename", sys::rename as fn(&str, &str) -> sys::Errno), ("link", sys::link)]
+            {
                 folder("from", 0o755, USER);
                 folder("to", 0o755, USER);
                 make("from/one");
                 make_target("to/other");
                 let answer = call("from/one", "to/other");
                 let counts = [links("from"), links("to"), links("from/one"), links("to/other")];
-                say(format_args!("names, {name} of {what} onto {onto}"), format_args!("{answer}, links {counts:?}"));
+                say(
+                    format_args!("names, {name} of {what} onto {onto}"),
+                    format_args!("{answer}, links {counts:?}"),
+                );
                 remove("from");
                 remove("to");
             }
@@ -48,8 +56,20 @@ fn within_itself() {
     folder("a/b/c", 0o755, USER);
     file("a/file", 0o644, USER);
     for (old, new) in [
-        ("a", "a/b"), ("a", "a/b/new"), ("a", "a"), ("a/b", "a/b/c"), ("a/b/c", "a/b"), ("a/b/c", "a"),
-        ("a/file", "a/file"), ("a/file", "a"), ("a/.", "x"), ("a/..", "x"), ("a", "a/."), ("a", "a/.."), ("a/b", "."), (".", "x"),
+        ("a", "a/b"),
+        ("a", "a/b/new"),
+        ("a", "a"),
+        ("a/b", "a/b/c"),
+        ("a/b/c", "a/b"),
+        ("a/b/c", "a"),
+        ("a/file", "a/file"),
+        ("a/file", "a"),
+        ("a/.", "x"),
+        ("a/..", "x"),
+        ("a", "a/."),
+        ("a", "a/.."),
+        ("a/b", "."),
+        (".", "x"),
     ] {
         say(format_args!("names, rename of {old} to {new}"), sys::rename(old, new));
         let there = ["a", "a/b", "a/b/c", "a/file"].map(links);
@@ -72,7 +92,10 @@ fn within_itself() {
 fn lengths() {
     for length in [254, 255, 256] {
         let name = "l".repeat(length);
-        say(format_args!("names, create with {length} bytes"), sys::open(&name, sys::O_WRONLY | sys::O_CREAT, 0o644));
+        say(
+            format_args!("names, create with {length} bytes"),
+            sys::open(&name, sys::O_WRONLY | sys::O_CREAT, 0o644),
+        );
         say(format_args!("names, mkdir with {length} bytes"), sys::mkdir(&format!("{}d", &name[1..]), 0o755));
         remove(&name);
         remove(&format!("{}d", &name[1..]));
@@ -96,9 +119,15 @@ fn lengths() {
     }
     // A chain of links is followed for so long, and not for longer.
     for i in 0..45 {
-        sys::symlink(if i == 0 { "file".into() } else { format!("chain{}", i - 1) }.as_str(), &format!("chain{i}"));
+        sys::symlink(
+            if i == 0 { "file".into() } else { format!("chain{}", i - 1) }.as_str(),
+            &format!("chain{i}"),
+        );
     }
     for i in [0, 20, 38, 39, 40, 41, 44] {
-        say(format_args!("names, chain of {} links", i + 1), sys::open(&format!("chain{i}"), sys::O_RDONLY, 0));
+        say(
+            format_args!("names, chain of {} links", i + 1),
+            sys::open(&format!("chain{i}"), sys::O_RDONLY, 0),
+        );
     }
 }

@@ -43,7 +43,10 @@ pub fn ask() {
     folder("closed", 0o666, USER);
     file("closed/x", 0o666, USER);
     for (name, call) in CALLS.iter().chain(&REMOVALS) {
-        say(format_args!("paths, {name}, in a folder that may not be searched"), as_user(USER, || call("closed/x")));
+        say(
+            format_args!("paths, {name}, in a folder that may not be searched"),
+            as_user(USER, || call("closed/x")),
+        );
     }
     sys::chmod("closed", 0o755);
 }

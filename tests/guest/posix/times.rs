@@ -14,7 +14,11 @@ const TICK: Duration = Duration::from_millis(30);
 /// Access, modification and change.
 fn times(path: &str) -> Option<[(i64, i64); 3]> {
     let meta = fs::symlink_metadata(path).ok()?;
-    Some([(meta.atime(), meta.atime_nsec()), (meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())])
+    Some([
+        (meta.atime(), meta.atime_nsec()),
+        (meta.mtime(), meta.mtime_nsec()),
+        (meta.ctime(), meta.ctime_nsec()),
+    ])
 }
 
 /// Letters of the times that differ: `m`, `c`. Access times are up to the mount options of the server.

@@ -35,7 +35,7 @@ impl World {
         let bench = Bench::new(name);
         let lan = bench.lan("lan").unwrap();
         let (server, clients) = thread::scope(|scope| {
-            let server = scope.spawn(|| Server::start(maker, &bench, &lan));
+            let server = scope.spawn(|| Server::start_for_locks(maker, &bench, &lan));
             let clients = [0, 1].map(|number| {
                 let spec = client(&bench, &lan, number);
                 let bench = &bench;
