@@ -16,7 +16,7 @@ pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 /// For everything that takes seconds on a quiet host.
 const LONG: Duration = Duration::from_secs(300);
 /// The grace period after a start, in seconds: long enough for clients to come back on a busy host, and not to wait for long.
-const GRACE: u32 = 20;
+pub const GRACE: u32 = 20;
 
 /// Bytes of its disk; of this size on mke2fs makes blocks of 4 KiB.
 const DISK: u64 = 512 << 20;
