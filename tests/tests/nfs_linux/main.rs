@@ -3,12 +3,11 @@
 mod files;
 mod tools;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use keelson_qemu::{Bench, Cache, Drive, Exit, Ext4Image, Ext4Spec, Lan, LinuxGuest, LinuxSpec, Machine};
 use keelson_tests::Appliance;
+use keelson_tests::guest::program;
 
 /// For whatever takes seconds on a quiet host.
 const LONG: Duration = Duration::from_secs(300);
@@ -71,17 +70,6 @@ fn power_off(machine: &Machine) {
     assert_eq!(machine.wait(START).unwrap(), Exit::PowerOff);
 }
 
-/// Compiles the program that makes the system calls a shell can not.
-fn probe() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/probe.rs");
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe");
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--edition", "2024", "-O", "-Ctarget-feature=+crt-static", "-Cstrip=symbols", "-o"]);
-    let status = rustc.arg(&program).arg(source).status().expect("rustc");
-    assert!(status.success(), "guest/probe.rs does not compile");
-    program
-}
-
 /// Path, and who may do what there.
 const EXPORTS: [(&str, &str); 4] = [
     ("/", "10.0.0.2(rw,no_root_squash)"),
@@ -106,7 +94,9 @@ fn a_linux_client_lives_on_the_appliance() {
     std::fs::write(tree.join("pub/hello"), "hello, world\n").unwrap();
     let disk = bench.ext4("data", &Ext4Spec::new(512 << 20).populated_from(&tree)).unwrap();
     let server = start(&bench, &lan, "nfs", "10.0.0.1", &exports("; "), &disk);
-    let spec = LinuxSpec::new("client").memory_mib(768).file(&probe(), "/usr/bin/probe");
+    let spec = LinuxSpec::new("client")
+        .memory_mib(768)
+        .file(&program(env!("CARGO_TARGET_TMPDIR"), "probe"), "/usr/bin/probe");
     let client = LinuxGuest::boot(&bench, spec.on(&lan, "10.0.0.2/24")).unwrap();
     server.expect("serving NFS", START).unwrap();
     // The program that says UMNT to the server; the guest's umount does without.
