@@ -11,19 +11,16 @@ mod world;
 use keelson_tests::server::Maker;
 
 #[test]
-#[ignore = "the appliance has no lock manager yet"]
 fn contention_ends_as_on_a_local_file_system() {
     contention::scenarios_and_crowds(Maker::Appliance);
 }
 
 #[test]
-#[ignore = "the appliance has no lock manager yet"]
 fn locks_of_a_client_that_lost_power_are_free_after_its_reboot() {
     crashes::client_loses_power(Maker::Appliance);
 }
 
 #[test]
-#[ignore = "the appliance has no lock manager yet"]
 fn locks_outlive_a_power_cut_of_the_server() {
     crashes::server_loses_power(Maker::Appliance);
 }
