@@ -1,5 +1,6 @@
 //! The server against clients of all manners, over a network in memory and virtual time.
 
+mod crowd;
 mod repeated;
 
 use super::*;
