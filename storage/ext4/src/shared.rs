@@ -43,6 +43,8 @@ pub struct Shared {
     pub data_progress: Notify,
     /// Data should be written back: somebody waits for room.
     pub data_work: Notify,
+    /// That is what is to be done: somebody lacks room.
+    pub room_wanted: Cell<bool>,
     /// As much room was made as there could be.
     pub room_made: Notify,
     /// The filesystem is to be closed by the journal's task.
@@ -68,6 +70,7 @@ impl Shared {
             journal_progress: Notify::new(),
             data_progress: Notify::new(),
             data_work: Notify::new(),
+            room_wanted: Cell::new(false),
             room_made: Notify::new(),
             is_stopping: Cell::new(false),
             is_abandoned: Cell::new(false),
@@ -122,6 +125,7 @@ impl Shared {
                 Halt::Crowded if crowded < CROWDED => {
                     crowded += 1;
                     let made = self.room_made.notified();
+                    self.room_wanted.set(true);
                     self.data_work.notify();
                     made.await;
                 }

@@ -4,7 +4,7 @@ use super::Data;
 use crate::operations::Context;
 use alloc::rc::Rc;
 use core::time::Duration;
-use keelson_exec::{Either, select};
+use keelson_exec::select;
 
 /// Longest that data stays in memory only.
 const AGE: Duration = Duration::from_secs(5);
@@ -19,24 +19,21 @@ impl Data {
             if self.is_stopping.get() {
                 return;
             }
+            // Noted, not only notified: who asked while this was busy would wait for ever.
+            if self.shared.room_wanted.take() {
+                self.make_room(&context).await;
+                continue;
+            }
             let handle = &self.shared.handle;
             let oldest = self.pages.borrow_mut().oldest_dirty();
-            let is_much = self.is_much();
-            let is_crowded = match oldest {
-                Some((since, _)) if is_much || since + AGE <= handle.now() => false,
+            match oldest {
+                Some((since, _)) if self.is_much() || since + AGE <= handle.now() => self.write_old().await,
                 Some((since, _)) => {
-                    let sleep = handle.sleep_until(since + AGE);
-                    matches!(select(crowded, select(work, sleep)).await, Either::First(()))
+                    select(crowded, select(work, handle.sleep_until(since + AGE))).await;
                 }
-                None => matches!(select(crowded, work).await, Either::First(())),
-            };
-            if self.is_stopping.get() {
-                return;
-            }
-            if is_crowded {
-                self.make_room(&context).await;
-            } else {
-                self.write_old().await;
+                None => {
+                    select(crowded, work).await;
+                }
             }
         }
     }
