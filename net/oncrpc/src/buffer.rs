@@ -196,7 +196,9 @@ impl Turn<'_> {
         }
         let mut queue = pool.queue.borrow_mut();
         let waker = cx.waker().clone();
-        match self.ticket.and_then(|ticket| queue.iter_mut().find(|waiting| waiting.ticket == ticket)) {
+        let place = |ticket| queue.binary_search_by_key(&ticket, |waiting: &Waiting| waiting.ticket).ok();
+        let place = self.ticket.and_then(place);
+        match place.and_then(|place| queue.get_mut(place)) {
             Some(waiting) => waiting.waker = waker,
             None => {
                 let ticket = pool.next_ticket.get();
@@ -212,7 +214,12 @@ impl Turn<'_> {
     /// The next one may find a buffer, too.
     fn leave(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.pool.queue.borrow_mut().retain(|waiting| waiting.ticket != ticket);
+            // Those in front leave first, but for who gives up; tickets are in order.
+            let mut queue = self.pool.queue.borrow_mut();
+            if let Ok(place) = queue.binary_search_by_key(&ticket, |waiting| waiting.ticket) {
+                queue.remove(place);
+            }
+            drop(queue);
             self.pool.wake_first();
         }
     }

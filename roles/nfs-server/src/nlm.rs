@@ -24,6 +24,7 @@ pub(crate) use manager::LockManager;
 use crate::exports::Exports;
 use crate::handle::HandleCodec;
 use crate::names::Names;
+use crate::nfs3::FIRST_UNPRIVILEGED_PORT;
 use access::Intent;
 use alloc::rc::Rc;
 use callbacks::{Answer, MAX_ANSWER, encoded};
@@ -38,9 +39,6 @@ use wire::{
 
 /// Program number of NLM.
 pub const NLM_PROGRAM: u32 = 100_021;
-
-/// Ports below this one are the privileged user's on the client.
-const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 /// What happened to lock requests.
 #[derive(Clone, Default, Debug)]

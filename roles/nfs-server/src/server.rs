@@ -99,7 +99,6 @@ pub struct NfsServer<V, N> {
 impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
     /// Reads the server's state and the exports, and serves. Lines of exports that are wrong are left out
     /// and logged; with no export at all the server still answers, and refuses every mount.
-    ///
     pub async fn start<T: RpcNetwork + 'static>(
         handle: Handle,
         network: Rc<T>,
