@@ -27,7 +27,7 @@ use crate::peer::{Manner, Peers};
 use crate::results;
 use crate::world::{FRIENDS, STRANGER, World};
 use keelson_nfs_server::{MOUNT_PROGRAM, NFS_PROGRAM, RQUOTA_PROGRAM};
-use keelson_oncrpc::{AcceptStat, AuthSys, Buffer, Credential, Encoder, ReplyError, parse_reply};
+use keelson_oncrpc::{AcceptStat, AuthSys, Buffer, Credential, Encoder, ReplyError, padded, parse_reply};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -173,7 +173,7 @@ fn expand(arguments: &[u8], world: &World, peers: &Peers) -> Vec<u8> {
     let put = |bytes: &[u8], out: &mut Vec<u8>| {
         out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
         out.extend_from_slice(bytes);
-        out.resize(out.len().next_multiple_of(4), 0);
+        out.resize(out.len() + padded(bytes.len()) - bytes.len(), 0);
     };
     let mut rest = arguments;
     while let Some(byte) = rest.first() {
