@@ -77,8 +77,8 @@ fn hello(bytes: &[u8], piece: usize) {
 
 fn ksock(bytes: &[u8], piece: usize) {
     let Some(bytes) = bytes.first_chunk() else { return };
-    if let Ok(header) = KsockHeader::decode(bytes, piece % 2 == 0)
-        && piece % 2 != 0
+    if let Ok(header) = KsockHeader::decode(bytes, piece.is_multiple_of(2))
+        && !piece.is_multiple_of(2)
     {
         assert_eq!(KsockHeader::decode(&header.encode(), false), Ok(header));
     }
