@@ -57,6 +57,8 @@ pub use exports::load::MAX_TEXT;
 pub use mount::{MOUNT_PROGRAM, MountCounters};
 pub use names::{HostTable, Names, NoNames};
 pub use nfs3::{NFS_PROGRAM, NfsCounters, Status};
+#[cfg(feature = "wire")]
+pub use nlm::wire as nlm_wire;
 pub use nlm::{NLM_PROGRAM, NlmCounters};
 pub use nsm::{NSM_PROGRAM, NsmCounters, SimulatedCrash};
 pub use peer_calls::PeerCallCounters;

@@ -17,7 +17,7 @@ mod hosts;
 mod listing;
 mod manager;
 mod recovery;
-mod wire;
+pub mod wire;
 
 pub(crate) use manager::LockManager;
 

@@ -8,6 +8,7 @@ use keelson_oncrpc::{DecodeError, Decoder, Encoder};
 pub const MAX_OBJECT: usize = 1024;
 
 /// Procedure numbers, the same in all versions. Those from 20 on came with version 3.
+#[allow(missing_docs)] // The names are those of X/Open XNFS chapter 10, without their prefix.
 pub mod procedure {
     pub const TEST: u32 = 1;
     pub const LOCK: u32 = 2;
