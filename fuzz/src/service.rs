@@ -112,8 +112,12 @@ impl<'a> Step<'a> {
 }
 
 /// Makes the calls; everything that is answered decodes.
-pub fn play(service: &Service, mut input: Input<'_>) -> Played {
-    let mut world = World::new();
+pub fn play(service: &Service, input: Input<'_>) -> Played {
+    play_in(World::new(), service, input)
+}
+
+/// The same with a server to which something has happened already.
+pub fn play_in(mut world: World, service: &Service, mut input: Input<'_>) -> Played {
     let peers = Peers::start(&world, &[FRIENDS[0], FRIENDS[1], STRANGER]);
     let mut xid = 1;
     for _ in 0..MOST_STEPS {

@@ -1,7 +1,7 @@
 //! Whole calls to the role's programs.
 
 use crate::input::Input;
-use crate::service::{Played, Service, play};
+use crate::service::{Played, Service, play, play_in};
 use crate::world::{FRIENDS, SERVER, World};
 use keelson_nfs_server::nlm_wire::{
     CancelArgs, Lock, LockArgs, Res, ShareArgs, TestArgs, UnlockArgs, Version, free_all,
@@ -11,6 +11,9 @@ use keelson_nfs_server::{
 };
 use keelson_oncrpc::{AuthSys, Buffer, Credential, Decoder, Encoder};
 use std::net::SocketAddr;
+
+/// A regular file among the handles that all know at first.
+const FILE: usize = 2;
 
 /// NFS version 3.
 pub fn nfs3(input: &[u8]) {
@@ -39,7 +42,26 @@ pub fn rpcbind(input: &[u8]) {
 /// NSM. The hosts have locks at first, so that their restarts mean something.
 pub fn nsm(input: &[u8]) {
     let service = Service { program: NSM_PROGRAM, versions: &[1], port: 32_765 };
-    finish(play(&service, Input::new(input)));
+    let world = World::new();
+    let file = world.handles.get(FILE).expect("a handle").clone();
+    for (host, offset) in FRIENDS.into_iter().zip([0, 100]) {
+        call(&world, host, (NLM_PROGRAM, 4, 2, 32_803), |out| {
+            // LOCK: cookie, wait, exclusive, the lock, no reclaim, the host's state.
+            out.opaque(b"nsm");
+            out.bool(false);
+            out.bool(true);
+            for bytes in [&b"client"[..], &file, b"owner"] {
+                out.opaque(bytes);
+            }
+            out.u32(1);
+            out.u64(offset);
+            out.u64(10);
+            out.bool(false);
+            out.u32(1);
+        });
+    }
+    assert_eq!(world.counters().locks.locks, FRIENDS.len(), "they have their locks");
+    finish(play_in(world, &service, Input::new(input)));
 }
 
 /// NLM: the wire format, then calls. Bit 0 of the first byte says how the hosts' locks end: they free them, or say that
