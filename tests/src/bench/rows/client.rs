@@ -77,9 +77,9 @@ pub fn names() -> Vec<Row> {
 pub fn locks() -> Vec<Row> {
     let contended = (CONTENDERS * LOCKS_EACH) as f64;
     vec![
-        row("lock and unlock", "pair", LOCKS as f64, HALF)
+        row("fcntl, lock and unlock", "pair", LOCKS as f64, HALF)
             .doing("measure locks $M/lock 10 1", &format!("measure locks $M/lock {LOCKS} 1")),
-        row("locks, 8 wait for one file", "pair", contended, HALF)
+        row("fcntl, 8 wait for one file", "pair", contended, HALF)
             .doing("true", &format!("measure locks $M/lock {LOCKS_EACH} {CONTENDERS}")),
     ]
 }
