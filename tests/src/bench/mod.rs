@@ -28,7 +28,7 @@ use std::time::Duration;
 pub struct Plan {
     /// Rows whose name contains one of these texts; all when there is none.
     pub only: Vec<String>,
-    /// How often each row is measured on each server.
+    /// How often each row is measured on each server; long ones less often ([`Row::rounds`]).
     pub rounds: usize,
     /// Another image of the appliance to compare with, instead of Linux: one from before a change.
     pub against: Option<PathBuf>,

@@ -11,6 +11,8 @@ const FILES: usize = 200;
 /// Processes that make files at the same time, and files of each.
 const WRITERS: usize = 8;
 const FILES_EACH: usize = 25;
+/// How often the large directory is listed, since CPU time is counted in hundredths of a second.
+const LISTS: usize = 5;
 /// Pieces of 4 KiB read or written through the client's cache, and written past it.
 const PIECES: usize = 4096;
 const DIRECT_WRITES: usize = 512;
@@ -68,8 +70,10 @@ pub fn names() -> Vec<Row> {
         row("create, 8 at once", "call", (WRITERS * FILES_EACH) as f64, HALF).doing("mkdir $M/p$R", &at_once),
         row("create and write 1 KiB", "file", FILES as f64, HALF)
             .doing("mkdir $M/s$R", &each("echo $K > $M/s$R/$i")),
-        row("list 5,000 with attributes", "entry", MANY as f64, HALF)
-            .doing(FORGET, &format!("[ $(ls -l $M/many | wc -l) -ge {MANY} ]")),
+        row("list 5,000 with attributes", "entry", (LISTS * MANY) as f64, HALF).doing(
+            "true",
+            &format!("for i in $(seq {LISTS}); do {FORGET}; [ $(ls -l $M/many | wc -l) -ge {MANY} ] || exit 1; done"),
+        ),
     ]
 }
 
