@@ -3,6 +3,8 @@
 ROLES   := nfs-server lnet-router
 ROLE    ?= nfs-server
 OUT     := images/out
+# What `make soak` does without end: for an hour, or for so many seconds.
+SOAK    ?= 1
 
 # What a fresh Debian 12 lacks. Package rustc-web is Debian's current Rust for bookworm.
 PACKAGES := gcc libc6-dev qemu-system-x86 e2fsprogs
@@ -57,8 +59,8 @@ bench: deps test-deps images ## Measure ROLE beside a Linux guest in the same ru
 	@cargo run -q --release -p keelson-tests --bin bench -- --role $(ROLE)
 
 soak: deps test-deps images ## The long forms of the system tests, of fuzzing and of the storage gate
-	KEELSON_SOAK=1 cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
-	KEELSON_SOAK=1 cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
+	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
+	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
 
 deps: ## Install what building and running needs (Debian packages, as root)
 	@tests/deps.sh $(PACKAGES)

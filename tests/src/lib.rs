@@ -15,6 +15,7 @@ pub mod nfs3;
 pub mod nlm;
 pub mod rpc;
 pub mod server;
+pub mod soak;
 pub mod world;
 
 use keelson_qemu::{Bench, MachineSpec};

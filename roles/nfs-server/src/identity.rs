@@ -95,7 +95,12 @@ impl Identity {
 
     /// In a sticky directory only the owner of the entry or of the directory may take an entry away.
     pub fn sticky_allows(&self, dir: &Attributes, entry: &Attributes) -> bool {
-        dir.mode & 0o1000 == 0 || self.owns(entry) || self.owns(dir)
+        self.sticky_allows_all(dir) || self.owns(entry)
+    }
+
+    /// True where every entry may be taken away, whosever it is.
+    pub fn sticky_allows_all(&self, dir: &Attributes) -> bool {
+        dir.mode & 0o1000 == 0 || self.owns(dir)
     }
 }
 

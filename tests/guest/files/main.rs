@@ -2,6 +2,7 @@
 //! tests (`rustc`, no crates) and put into the guest. Ends with status 0 if all is well.
 //!
 //! - `files basic FOLDER`, `files general FOLDER`, `files special FOLDER`: one line for each test that passed
+//! - `files space FOLDER`: the same, of what can be tested only while nobody else uses the file system
 //! - `files fuzz FILE SEED SECONDS`: prints the number of operations
 
 mod basic;
@@ -20,6 +21,7 @@ fn main() {
     let number = |text: &str| text.parse::<u64>().unwrap_or_else(|e| panic!("{text}: {e}"));
     match arguments[1..] {
         ["basic", folder] => in_turn(Path::new(folder), &basic::TESTS),
+        ["space", folder] => in_turn(Path::new(folder), &basic::SPACE),
         ["general", folder] => in_turn(Path::new(folder), &general::TESTS),
         ["special", folder] => in_turn(Path::new(folder), &special::TESTS),
         ["compile", source, object] => general::compile(Path::new(source), Path::new(object)),

@@ -11,8 +11,12 @@ use super::world::{Holder, LONG, World, handle, lock_manager, mount, ready};
 /// How often a refused lock is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
 
-pub fn client_loses_power(maker: Maker) {
-    let world = World::new("nfs-locks-client", maker);
+pub fn power_cuts(maker: Maker) {
+    let world = client_loses_power(World::new("nfs-locks-crashes", maker));
+    server_loses_power(world).finish();
+}
+
+fn client_loses_power(world: World) -> World {
     let World { clients: [first, second], server, host, lan, bench } = world;
     // What the first has ends with it, and with that these holders.
     Holder::holding(&first, "/mnt/held", &["set w 0 100", "set r 200 0"]);
@@ -50,15 +54,19 @@ pub fn client_loses_power(maker: Maker) {
     range.kill();
     next.until_holding();
     [mine, next, end, whole].into_iter().for_each(Holder::kill);
-    World { clients: [first, second], server, host, lan, bench }.finish();
+    for file in [&held_file, &other_file] {
+        assert_eq!(manager.unlock(file, (0, 0)).unwrap(), Status::Granted);
+    }
+    first.ok("rm /mnt/held /mnt/whole /mnt/other", LONG).unwrap();
+    World { clients: [first, second], server, host, lan, bench }
 }
 
 /// Processes of each client that count, and how often each locks and unlocks.
 const PROCESSES: u64 = 3;
 const ROUNDS: u64 = 60;
 
-pub fn server_loses_power(maker: Maker) {
-    let World { clients, server, host, lan, bench } = World::new("nfs-locks-server", maker);
+fn server_loses_power(world: World) -> World {
+    let World { clients, server, host, lan, bench } = world;
     let [first, second] = &clients;
     let exclusive = Holder::holding(first, "/mnt/held", &["set w 0 100", "set r 1000 10"]);
     let shared = Holder::holding(second, "/mnt/held", &["set r 1000 10", "set w 0x4000000000000000 0"]);
@@ -124,5 +132,5 @@ pub fn server_loses_power(maker: Maker) {
     assert_eq!(manager.lock(&held_file, (1 << 62, 0), Claim::New).unwrap(), Status::Granted);
     [whole, waiter].into_iter().for_each(Holder::kill);
     assert_eq!(manager.lock(&whole_file, (0, 0), Claim::New).unwrap(), Status::Granted);
-    World { clients, server, host, lan, bench }.finish();
+    World { clients, server, host, lan, bench }
 }

@@ -16,13 +16,8 @@ fn contention_ends_as_on_a_local_file_system() {
 }
 
 #[test]
-fn locks_of_a_client_that_lost_power_are_free_after_its_reboot() {
-    crashes::client_loses_power(Maker::Appliance);
-}
-
-#[test]
-fn locks_outlive_a_power_cut_of_the_server() {
-    crashes::server_loses_power(Maker::Appliance);
+fn power_cuts_take_locks_of_the_dead_and_of_nobody_else() {
+    crashes::power_cuts(Maker::Appliance);
 }
 
 #[test]
@@ -33,12 +28,6 @@ fn reference_contention_ends_as_on_a_local_file_system() {
 
 #[test]
 #[ignore = "the reference: what Linux's server does in the same test"]
-fn reference_locks_of_a_client_that_lost_power_are_free_after_its_reboot() {
-    crashes::client_loses_power(Maker::Linux);
-}
-
-#[test]
-#[ignore = "the reference: what Linux's server does in the same test"]
-fn reference_locks_outlive_a_power_cut_of_the_server() {
-    crashes::server_loses_power(Maker::Linux);
+fn reference_power_cuts_take_locks_of_the_dead_and_of_nobody_else() {
+    crashes::power_cuts(Maker::Linux);
 }

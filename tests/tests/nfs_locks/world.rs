@@ -39,13 +39,16 @@ impl World {
             let clients = [0, 1].map(|number| {
                 let spec = client(&bench, &lan, number);
                 let bench = &bench;
-                scope.spawn(move || LinuxGuest::boot(bench, spec).unwrap())
+                scope.spawn(move || {
+                    let client = LinuxGuest::boot(bench, spec).unwrap();
+                    ready(&client);
+                    client
+                })
             });
             (server.join().unwrap(), clients.map(|client| client.join().unwrap()))
         });
-        clients.iter().for_each(|client| {
-            ready(client);
-            mount(client);
+        thread::scope(|scope| {
+            clients.iter().for_each(|client| drop(scope.spawn(|| mount(client))));
         });
         let host = bench.endpoint(&lan, "host", &["10.0.0.9/24"]).unwrap();
         let world = World { clients, server, host, lan, bench };

@@ -46,7 +46,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         if wire::is_dots(name) {
             return Err(Status::INVAL.into());
         }
-        self.check_sticky(&dir, &attributes, name).await?;
+        self.check_may_take(&dir, &attributes, name).await?;
         let removed = self.volume.remove(dir.id, name).await?;
         self.finish_remove(&dir, removed, out).await
     }
@@ -65,7 +65,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             b".." => return Err(Status::EXIST.into()),
             _ => {}
         }
-        self.check_sticky(&dir, &attributes, name).await?;
+        self.check_may_take(&dir, &attributes, name).await?;
         let removed = self.volume.remove_dir(dir.id, name).await?;
         self.finish_remove(&dir, removed, out).await
     }
@@ -132,7 +132,16 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         Ok(())
     }
 
-    /// Whether an entry may be taken from a directory. Returns what it names.
+    /// Whether an entry may be taken from a directory. Looks at it only where that depends on it, and in the volume's root,
+    /// where a name may be the server's own: to clients it is not there.
+    async fn check_may_take(&self, dir: &Object, attributes: &Attributes, name: &[u8]) -> Result<(), Abort> {
+        if dir.id != self.volume.root() && dir.identity.sticky_allows_all(attributes) {
+            return Ok(());
+        }
+        self.check_sticky(dir, attributes, name).await.map(drop)
+    }
+
+    /// The same. Returns what it names.
     async fn check_sticky(
         &self,
         dir: &Object,
