@@ -16,7 +16,7 @@ use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket, SocketBuffer, S
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 /// Segments one connection may send in a row before others have their turn.
-const BURST: usize = 64;
+pub(crate) const BURST: usize = 64;
 /// The engine backs its retransmission off to this (smoltcp 0.14, `RTTE_MAX_RTO`).
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -219,8 +219,8 @@ impl Connection {
         self.engine.poll_ingress_single(engine_now, &mut port, &mut self.sockets);
     }
 
-    /// Sends what is to be sent, [`BURST`] segments at most.
-    pub fn transmit(&mut self, net: &mut Net, now: Instant) -> Sent {
+    /// Sends what is to be sent, `burst` segments at most.
+    pub fn transmit(&mut self, net: &mut Net, now: Instant, burst: usize) -> Sent {
         let mut port = Port {
             net,
             now,
@@ -232,7 +232,7 @@ impl Connection {
             blocked: None,
         };
         let engine_now = engine_time(now + self.ahead);
-        for _ in 0..BURST {
+        for _ in 0..burst {
             let result = self.engine.poll_egress(engine_now, &mut port, &mut self.sockets);
             match port.blocked {
                 Some(Blocked::Ring) => return Sent::Part,
