@@ -1,7 +1,7 @@
 //! One connection: an engine (smoltcp) of its own, and what the stack knows about it. No other module
 //! touches the engine's types, so that it can be exchanged here.
 
-use super::options::TcpOptions;
+use super::options::{TcpOptions, TcpStatus};
 use super::parking::Opening;
 use super::port::{Blocked, Port, Trace, capabilities};
 use crate::ip::{Net, Path};
@@ -178,6 +178,19 @@ impl Connection {
             unreachable: false,
             awaits: None,
             ahead: Duration::ZERO,
+        }
+    }
+
+    /// What `ss` shows of it.
+    pub fn status(&self, now: Instant) -> TcpStatus {
+        let socket = self.sockets.get::<Socket<'_>>(self.socket);
+        TcpStatus {
+            state: name_of(socket.state()),
+            local: self.flow.local,
+            remote: self.flow.remote,
+            receive_queue: socket.recv_queue(),
+            send_queue: socket.send_queue(),
+            silent: now - self.heard,
         }
     }
 
@@ -366,6 +379,23 @@ impl Connection {
 
     pub fn wake_on_write(&mut self, waker: &Waker) {
         self.socket().register_send_waker(waker);
+    }
+}
+
+/// As ss(8) calls them.
+fn name_of(state: State) -> &'static str {
+    match state {
+        State::Closed => "CLOSED",
+        State::Listen => "LISTEN",
+        State::SynSent => "SYN-SENT",
+        State::SynReceived => "SYN-RECV",
+        State::Established => "ESTAB",
+        State::FinWait1 => "FIN-WAIT-1",
+        State::FinWait2 => "FIN-WAIT-2",
+        State::CloseWait => "CLOSE-WAIT",
+        State::Closing => "CLOSING",
+        State::LastAck => "LAST-ACK",
+        State::TimeWait => "TIME-WAIT",
     }
 }
 

@@ -5,7 +5,7 @@ use super::parking::{Parked, Parking};
 use super::timers::TimerHeap;
 use crate::hash::{Key, KeyedMap};
 use crate::ip::{Net, Path};
-use crate::tcp::TcpOptions;
+use crate::tcp::{TcpOptions, TcpStatus};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -85,6 +85,11 @@ impl Tcp {
             ring_bytes: 0,
             awaiting: 0,
         }
+    }
+
+    /// All connections.
+    pub fn status(&self, now: Instant) -> impl Iterator<Item = TcpStatus> + '_ {
+        self.slots.iter().flatten().map(move |connection| connection.status(now))
     }
 
     /// Number of connections, whatever their state.
@@ -236,9 +241,11 @@ impl Tcp {
         net.counters.tcp_polls += 1;
         if now >= connection.deadline.min(connection.gives_up_at(now)) && !connection.is_closed() {
             if let Stage::HalfOpen(_) = connection.stage {
+                net.counters.tcp_half_open_expired += 1;
                 self.remove(slot);
                 return false;
             }
+            net.counters.tcp_timed_out += 1;
             connection.abort();
         }
         let sent = connection.trace.next;
