@@ -27,10 +27,14 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "fs.cache",
         Kind::Size { min: 1 << 20, max: 1 << 40 },
-        "Most memory for cached file content. Without it half of the machine's memory; taken as needed.",
+        "Most memory for cached file content. Without it half of the machine's memory less 32M, but a quarter at least; \
+         taken as needed.",
     )
     .owner("storage"),
 ];
+
+/// What a machine needs for other things than files and connections, at its busiest.
+const BESIDE: u64 = 32 << 20;
 
 /// Why there is no filesystem.
 #[derive(Debug)]
@@ -81,7 +85,9 @@ impl Medium {
             }
             Some(wanted) => find(devices, "fs", wanted)?,
         };
-        let cache_bytes = node.config.size("fs.cache").unwrap_or(node.machine.boot.ram() / 2);
+        let ram = node.machine.boot.ram();
+        let cache_bytes =
+            node.config.size("fs.cache").unwrap_or((ram / 2).saturating_sub(BESIDE).max(ram / 4));
         let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
         Ok(Medium {
             disk: disk.clone(),

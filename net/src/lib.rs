@@ -60,5 +60,7 @@ pub use dns::ResolveError;
 pub use ip::Route;
 pub use registry::{Change, EVENT_QUEUE, Event, Events, InterfaceId, InterfaceStatus};
 pub use stack::{BindError, ConnectError, EtherHandler, InterfaceError, ListenError, SendError, Stack};
-pub use tcp::{ConnectOptions, LocalPort, ReadHalf, TcpError, TcpListener, TcpOptions, TcpStream, WriteHalf};
+pub use tcp::{
+    ConnectOptions, LocalPort, ReadHalf, TcpError, TcpListener, TcpOptions, TcpStatus, TcpStream, WriteHalf,
+};
 pub use udp::{Datagram, MAX_DATAGRAM, UdpOptions, UdpSocket};

@@ -87,7 +87,7 @@ impl Parts {
             entropy: node.machine.entropy.clone(),
             config: ServerConfig {
                 name: node.config.text("hostname").map(String::from),
-                ..ServerConfig::from_options(&node.config)
+                ..ServerConfig::from_options(&node.config, node.machine.boot.ram())
             },
             exports_disk,
         }
@@ -100,8 +100,10 @@ async fn start(parts: Parts, stack: Stack, medium: Medium, serving: Serving) {
         Err(error) => return log::error!(target: "nfs", "not serving: {error}"),
     };
     let names = Rc::new(Dns(stack.clone()));
-    let network = StackNetwork::new(stack);
     let Parts { handle, entropy, mut config, exports_disk } = parts;
+    let mut network = StackNetwork::new(stack);
+    network.tcp.keep_alive = Some(config.keepalive);
+    network.tcp.timeout = Some(config.user_timeout);
     match read_exports(exports_disk).await.transpose() {
         Ok(content) => config.exports_disk = content,
         Err(error) => return log::error!(target: "nfs", "not serving: {error}"),
@@ -132,7 +134,8 @@ async fn stop(serving: Serving) {
 }
 
 fn commands(stack: &Stack, serving: &Serving, exports_disk: Option<TextDisk>) -> Vec<Command> {
-    let (addresses, statistics, server) = (stack.clone(), stack.clone(), serving.clone());
+    let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
+    let server = serving.clone();
     let (exporting, locking) = (serving.clone(), serving.clone());
     Vec::from([
         Command::new(
@@ -157,6 +160,7 @@ fn commands(stack: &Stack, serving: &Serving, exports_disk: Option<TextDisk>) ->
             },
         ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
+        Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
         Command::new("nfsstat", "what the server counted", move |_| match &*server.borrow() {
             Some((volume, server)) => counters(volume, server),
             None => String::from("not serving"),

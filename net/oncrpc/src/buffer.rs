@@ -12,6 +12,7 @@ use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
 use core::ops::{Deref, DerefMut};
 use core::task::{Context, Poll, Waker};
+use keelson_exec::sync::Notify;
 
 /// Size of the buffers every worker owns: enough for every message but READ, WRITE and directory pages.
 pub const SMALL_BUFFER: usize = 4096;
@@ -82,6 +83,8 @@ pub struct BufferPool {
     /// be faster than they.
     queue: RefCell<VecDeque<Waiting>>,
     next_ticket: Cell<u64>,
+    /// Notified when somebody begins to wait where nobody did.
+    pressed: Notify,
 }
 
 struct Waiting {
@@ -126,6 +129,16 @@ impl BufferPool {
     /// How often somebody had to wait for a buffer.
     pub fn waits(&self) -> u64 {
         self.waits.get()
+    }
+
+    /// Whether somebody waits for a buffer.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.queue.borrow().is_empty()
+    }
+
+    /// Waits until somebody begins to wait.
+    pub(crate) fn pressure(&self) -> impl Future<Output = ()> + '_ {
+        self.pressed.notified()
     }
 
     /// A buffer of at least `len` bytes, as soon as the budget allows and those who came before have theirs. `None`
@@ -206,6 +219,9 @@ impl Turn<'_> {
                 pool.waits.set(pool.waits.get() + 1);
                 self.ticket = Some(ticket);
                 queue.push_back(Waiting { ticket, waker });
+                if queue.len() == 1 {
+                    pool.pressed.notify();
+                }
             }
         }
         Poll::Pending

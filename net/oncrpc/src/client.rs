@@ -91,7 +91,7 @@ impl<R: Read, W: Write> StreamClient<R, W> {
             }
         }
         loop {
-            self.record.read(&mut self.reader, || ()).await.map_err(|_| CallError::Disconnected)?;
+            self.record.read(&mut self.reader, |_| ()).await.map_err(|_| CallError::Disconnected)?;
             if matches!(parse_reply(self.record.record()), Ok((found, _)) if found == xid) {
                 break;
             }

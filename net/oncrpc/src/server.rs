@@ -27,6 +27,8 @@ pub struct ServerOptions {
     pub buffer_memory: usize,
     /// Calls of one connection that are executed at once.
     pub calls_per_connection: usize,
+    /// Calls of all connections that are executed at once, besides one of each. A place takes about 16 KiB.
+    pub more_calls: usize,
     /// Datagrams of one socket that are executed at once.
     pub calls_per_socket: usize,
     /// Connections.
@@ -47,6 +49,7 @@ impl Default for ServerOptions {
             max_record: (1 << 20) + 4096,
             buffer_memory: 24 << 20,
             calls_per_connection: 16,
+            more_calls: 1024,
             calls_per_socket: 8,
             connections: 1024,
             connections_per_host: 16,
@@ -69,6 +72,8 @@ pub struct ServerCounters {
     pub idle_closed: Cell<u64>,
     /// Connections closed because the client stopped in the middle of a message.
     pub stalled: Cell<u64>,
+    /// Times a connection had to make do with the workers it had, because there were too many.
+    pub workers_denied: Cell<u64>,
     /// Connections that ended within a record.
     pub broken: Cell<u64>,
     /// Records announced longer than allowed.
@@ -100,6 +105,8 @@ pub(crate) struct Shared {
     stop: Notify,
     /// Datagrams in execution.
     executing: Cell<usize>,
+    /// Workers of connections, besides the first of each.
+    more_workers: Cell<usize>,
 }
 
 impl Shared {
@@ -130,6 +137,7 @@ impl RpcServer {
             stopping: Cell::new(false),
             stop: Notify::new(),
             executing: Cell::new(0),
+            more_workers: Cell::new(0),
         });
         let reaper = handle.spawn("rpc-reaper", registry::reap(shared.clone()));
         RpcServer { shared, tasks: RefCell::new(alloc::vec![reaper]) }

@@ -15,6 +15,9 @@ const OWNER: &str = "nfs-server";
 /// Any port that can be listened on.
 const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
 
+/// A time that is over some day.
+const SECONDS: Kind = Kind::Integer { min: 1, max: 86_400 };
+
 /// What the command line may say about this role.
 pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
@@ -54,23 +57,23 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "nfs.rsize",
         Kind::Size { min: 4096, max: 1 << 20 },
-        "Largest READ and WRITE over TCP; rounded down to a multiple of 4K. Over UDP it is 32K.",
+        "Largest READ and WRITE over TCP; rounded down to a multiple of 4K. Over UDP it is 32K. Without it 1M, or \
+         a 64th of the memory where that is less.",
     )
-    .default("1M")
     .owner(OWNER),
     OptionSpec::new(
         "nfs.buffers",
         Kind::Size { min: 2 << 20, max: 1 << 30 },
-        "Memory for large requests and replies of all clients together; more of them wait.",
+        "Memory for large requests and replies of all clients together; more of them wait. Without it 24M, or an \
+         eighth of the memory where that is less.",
     )
-    .default("24M")
     .owner(OWNER),
     OptionSpec::new(
         "nfs.connections",
         Kind::Integer { min: 1, max: 65_536 },
-        "Most TCP connections; beyond it the one that has been quiet longest gives way.",
+        "Most TCP connections; beyond it the one that has been quiet longest gives way. Without it 1024, or one for \
+         each 128K of memory where that is less, but 128 at least.",
     )
-    .default("1024")
     .owner(OWNER),
     OptionSpec::new(
         "nfs.connections_per_host",
@@ -78,6 +81,35 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Most TCP connections of one client address.",
     )
     .default("16")
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.idle_timeout",
+        SECONDS,
+        "A TCP connection without any call for so many seconds is closed. Linux clients close theirs after 300.",
+    )
+    .default("360")
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.stall_timeout",
+        SECONDS,
+        "A TCP connection whose client stops for so many seconds in the middle of a request, or does not read \
+         replies, is closed; after 5 seconds while others wait for the buffers it holds.",
+    )
+    .default("60")
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.tcp_keepalive",
+        SECONDS,
+        "A TCP peer that has been silent for so many seconds is asked whether it is still there.",
+    )
+    .default("60")
+    .owner(OWNER),
+    OptionSpec::new(
+        "nfs.tcp_user_timeout",
+        SECONDS,
+        "A TCP peer that owes an answer for so many seconds is given up (TCP_USER_TIMEOUT of tcp(7)).",
+    )
+    .default("120")
     .owner(OWNER),
     OptionSpec::new(
         "nfs.grace",
@@ -141,6 +173,18 @@ pub struct ServerConfig {
     pub connections_per_host: usize,
     /// Connections.
     pub connections: usize,
+    /// Calls executed at once, besides one of each connection.
+    pub more_calls: usize,
+    /// Replies kept of calls that must not be executed twice.
+    pub kept_replies: usize,
+    /// A connection without any call this long is closed.
+    pub idle_timeout: Duration,
+    /// A connection whose client stops this long in the middle of a message is closed.
+    pub stall_timeout: Duration,
+    /// A TCP peer that is silent this long is asked whether it is there.
+    pub keepalive: Duration,
+    /// A TCP peer that owes an answer this long is given up.
+    pub user_timeout: Duration,
     /// Port of rpcbind.
     pub rpcbind_port: u16,
     /// Port of NFS.
@@ -175,6 +219,12 @@ impl Default for ServerConfig {
             buffer_memory: rpc.buffer_memory,
             connections_per_host: rpc.connections_per_host,
             connections: rpc.connections,
+            more_calls: rpc.more_calls,
+            kept_replies: rpc.kept_replies,
+            idle_timeout: rpc.idle,
+            stall_timeout: rpc.stall,
+            keepalive: Duration::from_secs(60),
+            user_timeout: Duration::from_secs(120),
             rpcbind_port: 111,
             nfs_port: 2049,
             mountd_port: 20_048,
@@ -192,13 +242,33 @@ impl ServerConfig {
     /// Room in a record besides the payload of a WRITE.
     const RECORD_HEAD: usize = 4096;
 
-    /// Takes the role's options from the command line; whoever knows disks adds the content of `exports_disk`.
+    /// What a machine with `ram` bytes of memory can afford: with everything at its limit, together with the file cache
+    /// and the TCP connections, it must not run out of memory, which would end it.
+    pub fn for_memory(ram: u64) -> ServerConfig {
+        let default = ServerConfig::default();
+        let part = |divisor: u64, most: usize| usize::try_from(ram / divisor).unwrap_or(usize::MAX).min(most);
+        ServerConfig {
+            max_transfer: part(64, default.max_transfer as usize) as u32,
+            buffer_memory: part(8, default.buffer_memory),
+            connections: part(128 << 10, default.connections).max(128),
+            more_calls: part(512 << 10, default.more_calls),
+            kept_replies: part(32 << 10, default.kept_replies),
+            ..default
+        }
+    }
+
+    /// Takes the role's options from the command line, of a machine with `ram` bytes of memory; whoever knows disks adds
+    /// the content of `exports_disk`.
     ///
     /// # Panics
     ///
     /// When `config` was parsed without [`OPTIONS`].
-    pub fn from_options(config: &Config) -> ServerConfig {
-        let default = ServerConfig::default();
+    pub fn from_options(config: &Config, ram: u64) -> ServerConfig {
+        let default = ServerConfig::for_memory(ram);
+        let seconds = |name, default| {
+            let given = config.integer(name).and_then(|seconds| u64::try_from(seconds).ok());
+            given.map_or(default, Duration::from_secs)
+        };
         let port =
             |name, default| config.integer(name).and_then(|port| u16::try_from(port).ok()).unwrap_or(default);
         let count = |name, default| {
@@ -224,14 +294,18 @@ impl ServerConfig {
             buffer_memory: size("nfs.buffers").unwrap_or(default.buffer_memory),
             connections: count("nfs.connections", default.connections),
             connections_per_host: count("nfs.connections_per_host", default.connections_per_host),
+            more_calls: default.more_calls,
+            kept_replies: default.kept_replies,
+            idle_timeout: seconds("nfs.idle_timeout", default.idle_timeout),
+            stall_timeout: seconds("nfs.stall_timeout", default.stall_timeout),
+            keepalive: seconds("nfs.tcp_keepalive", default.keepalive),
+            user_timeout: seconds("nfs.tcp_user_timeout", default.user_timeout),
             rpcbind_port: default.rpcbind_port,
             nfs_port: port("nfs.port", default.nfs_port),
             mountd_port: port("nfs.mountd_port", default.mountd_port),
             nlm_port: port("nfs.nlm_port", default.nlm_port),
             statd_port: port("nfs.statd_port", default.statd_port),
-            grace: config
-                .integer("nfs.grace")
-                .map_or(default.grace, |grace| Duration::from_secs(u64::try_from(grace).unwrap_or_default())),
+            grace: seconds("nfs.grace", default.grace),
             simulated_crash: if config.flag("nfs.simu_crash") {
                 SimulatedCrash::Allowed
             } else {
@@ -249,6 +323,10 @@ impl ServerConfig {
             buffer_memory: self.buffer_memory,
             connections: self.connections,
             connections_per_host: self.connections_per_host,
+            more_calls: self.more_calls,
+            kept_replies: self.kept_replies,
+            idle: self.idle_timeout,
+            stall: self.stall_timeout,
             ..ServerOptions::default()
         }
     }
@@ -267,7 +345,7 @@ mod tests {
     fn the_table_is_sound_and_its_defaults_are_ours() {
         assert_eq!(keelson_config::lint(&[OPTIONS]), [""; 0]);
         let config = Config::parse(&[OPTIONS], &["nfs"], "", b"");
-        assert_eq!(ServerConfig::from_options(&config), ServerConfig::default());
+        assert_eq!(ServerConfig::from_options(&config, 1 << 30), ServerConfig::default());
     }
 
     #[test]
@@ -277,11 +355,22 @@ mod tests {
                      nfs.netgroups=\"staff (mail,,); all staff\"";
         let config = Config::parse(&[OPTIONS], &["nfs"], "", line);
         assert!(config.problems().is_empty(), "{:?}", config.problems());
-        let config = ServerConfig::from_options(&config);
+        let config = ServerConfig::from_options(&config, 1 << 30);
         assert_eq!(config.exports, "/ 10.0.0.0/8(rw,no_root_squash) *(ro)\n/a\n");
         assert_eq!((config.max_transfer, config.wildcard_dots), (65_536, WildcardDots::Match));
         assert_eq!((config.rquota_port, &config.netgroups[..]), (4000, "staff (mail,,); all staff"));
         assert!(config.hosts.name_of("10.0.0.5".parse().expect("an address")) == Some("mail"));
+    }
+
+    #[test]
+    fn a_small_machine_promises_less_unless_told_otherwise() {
+        let config = |line| Config::parse(&[OPTIONS], &["nfs"], "", line);
+        let small = ServerConfig::from_options(&config(b"nfs.stall_timeout=7"), 16 << 20);
+        assert_eq!((small.buffer_memory, small.connections, small.max_transfer), (2 << 20, 128, 256 << 10));
+        assert_eq!((small.more_calls, small.stall_timeout), (32, Duration::from_secs(7)));
+        let told =
+            ServerConfig::from_options(&config(b"nfs.rsize=1M nfs.buffers=8M nfs.connections=9"), 16 << 20);
+        assert_eq!((told.buffer_memory, told.connections, told.max_transfer), (8 << 20, 9, 1 << 20));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub trait Volume {
     async fn read(&self, id: FileId, offset: u64, buffer: &mut [u8]) -> Result<usize, VolumeError>;
 
     /// Writes all of `data` at `offset`. Space is allocated or reserved before this returns, so that
-    /// [`VolumeError::NoSpace`] never comes later. `clear_setid` removes set-user-ID and set-group-ID.
+    /// [`VolumeError::NoSpace`] never comes later. `clear_setid` says what becomes of set-user-ID and set-group-ID.
     /// Not stable before [`Volume::commit`].
     async fn write(
         &self,
@@ -173,11 +173,26 @@ pub trait Volume {
     async fn unmount(&self) -> Result<(), VolumeError>;
 }
 
-/// Whether a write removes the set-user-ID and set-group-ID bits, as one by an unprivileged caller does.
+/// Whether a write removes the set-user-ID and set-group-ID bits, as one by an unprivileged caller does. What goes is
+/// what Linux takes away (write(2), inode(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClearSetid {
-    /// The caller is not privileged.
+    /// The caller is not privileged: set-user-ID goes, and set-group-ID where the group may execute. Where it may not,
+    /// the bit is no privilege (it once asked for mandatory locking), and stays.
     Yes,
+    /// As `Yes`, of a caller who is not in the file's group: set-group-ID goes in any case.
+    Stranger,
     /// Keep the mode.
     No,
+}
+
+impl ClearSetid {
+    /// What a write leaves of a mode.
+    pub fn left_of(self, mode: u32) -> u32 {
+        match self {
+            ClearSetid::No => mode,
+            ClearSetid::Yes if mode & 0o010 == 0 => mode & !0o4000,
+            ClearSetid::Yes | ClearSetid::Stranger => mode & !0o6000,
+        }
+    }
 }

@@ -82,7 +82,11 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         if offset.checked_add(count.into()).is_none_or(|end| end > self.volume.max_file_size()) {
             return Err(Status::FBIG.into());
         }
-        let clear = if object.identity.is_root() { ClearSetid::No } else { ClearSetid::Yes };
+        let clear = match &object.identity {
+            root if root.is_root() => ClearSetid::No,
+            member if member.in_group(before.gid) => ClearSetid::Yes,
+            _ => ClearSetid::Stranger,
+        };
         // The verifier of before the write: should it change meanwhile, the client sends the data again.
         let verifier = self.volume.write_verifier();
         let write = self.volume.write(object.id, offset, data, clear);

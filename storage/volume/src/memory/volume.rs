@@ -147,9 +147,7 @@ impl Volume for MemoryVolume {
         let attributes = &mut node.attributes;
         attributes.size = attributes.size.max(end);
         attributes.allocated += missing * BLOCK;
-        if clear_setid == ClearSetid::Yes {
-            attributes.mode = without_setid(attributes.mode);
-        }
+        attributes.mode = clear_setid.left_of(attributes.mode);
         touch_content(attributes, self.now());
         self.dirty.borrow_mut().insert(id.inode);
         Ok(Change { before, after: *attributes })
@@ -355,11 +353,6 @@ fn set_time(place: &mut Time, how: SetTime, now: Time) {
         SetTime::Now => *place = now,
         SetTime::To(time) => *place = time,
     }
-}
-
-/// Set-group-ID without group execution means mandatory locking, not a privilege: it stays.
-fn without_setid(mode: u32) -> u32 {
-    if mode & 0o010 != 0 { mode & !0o6000 } else { mode & !0o4000 }
 }
 
 fn resize(tree: &mut Tree, id: FileId, size: u64) -> Result<(), VolumeError> {
