@@ -47,9 +47,10 @@ system: images ## System tests in QEMU only
 bench: deps test-deps images ## Measure ROLE beside a Linux guest in the same run
 	@cargo run -q --release -p keelson-tests --bin bench -- --role $(ROLE)
 
-soak: deps test-deps images ## The long forms of the system tests and of the storage gate
+soak: deps test-deps images ## The long forms of the system tests and of the gates
 	KEELSON_SOAK=1 cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
 	KEELSON_SOAK=1 cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
+	KEELSON_SOAK=1 cargo test -q --release -p keelson-nfs-gate -- --include-ignored --test-threads 1
 
 deps: ## Install what building and running needs (Debian packages, as root)
 	@tests/deps.sh $(PACKAGES)

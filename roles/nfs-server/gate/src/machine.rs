@@ -8,13 +8,13 @@ use crate::locks::beliefs::{Beliefs, Run};
 use crate::locks::lockd::Lockd;
 use crate::locks::locker::Locker;
 use crate::locks::nlm::{Nlm, procedure};
-use crate::locks::service::{LOCKD_PORT, Programs, STATD_PORT, Style};
+use crate::locks::service::{LOCKD_PORT, Programs, Repeats, STATD_PORT, Style};
 use crate::rpc::{Rpc, Via, decoded, encoded};
 use crate::server::ADDRESS;
 use crate::watch::Watch;
 use keelson_exec::Handle;
 use keelson_ext4_gate::random::Random;
-use keelson_net_sim::Node;
+use keelson_net_sim::{Node, Wire};
 use keelson_nfs_server::{MOUNT_PROGRAM, NLM_PROGRAM, NSM_PROGRAM, RPCBIND_PROGRAM, RQUOTA_PROGRAM};
 use keelson_oncrpc::{RpcNetwork, RpcServer, ServerOptions, StackNetwork};
 use std::cell::{Cell, RefCell};
@@ -39,6 +39,8 @@ pub enum Notice {
 pub struct Parts {
     /// Its box.
     pub node: Rc<Node>,
+    /// The wire it is on.
+    pub wire: Rc<Wire>,
     /// Its number, from 0.
     pub number: usize,
     /// How it calls NFS.
@@ -74,6 +76,7 @@ pub struct Machine {
     /// Its processes that lock.
     pub lockers: Vec<Rc<Locker>>,
     node: Rc<Node>,
+    wire: Rc<Wire>,
     nfs: Via,
     nlm: Via,
     notice: Notice,
@@ -108,6 +111,7 @@ impl Machine {
             files: parts.files,
             lockers: parts.lockers,
             node: parts.node,
+            wire: parts.wire,
             nfs: parts.nfs,
             nlm: parts.nlm,
             notice: parts.notice,
@@ -158,7 +162,10 @@ impl Machine {
         self.running.replace(Some(Running { handle: handle.clone(), network: network.clone() }));
         let lockd = Lockd::new(self.number, &self.name, &self.ledger, &self.beliefs, &self.watch);
         let lockd = Rc::new(lockd);
-        let programs = Rc::new(Programs { machine: self.clone(), lockd: lockd.clone() });
+        // Who may get one callback twice from the wire must notice, whatever the server does.
+        let faults = self.wire.faults.get();
+        let repeats = if faults.duplicate + faults.late > 0 { Repeats::Known } else { Repeats::Unknown };
+        let programs = Rc::new(Programs { machine: self.clone(), lockd: lockd.clone(), repeats });
         let options = ServerOptions { calls_per_socket: 2, ..ServerOptions::default() };
         let rpc = RpcServer::new(handle.clone(), options);
         for port in [111, LOCKD_PORT, STATD_PORT] {
@@ -172,9 +179,9 @@ impl Machine {
     /// The power goes.
     pub fn power_off(&self) {
         self.ledger.note(|| format!("{}'s power goes", self.name));
-        let life = self.watch.life();
-        self.beliefs.forget_lost();
-        self.held.replace((life.unwrap_or(u32::MAX), self.beliefs.runs(self.number)));
+        let life = self.watch.life().unwrap_or(u32::MAX);
+        self.beliefs.compare();
+        self.held.replace((life, self.beliefs.runs(self.number, life..u32::MAX)));
         self.node.kill();
         self.running.take();
         self.beliefs.power_cut(self.number);
@@ -203,7 +210,7 @@ impl Machine {
             handle.spawn("files", work);
         }
         if self.boots.get() > 1 {
-            self.still_held();
+            self.still_held(&lockd);
             let machine = self.clone();
             match self.notice {
                 Notice::First => machine.tell_of_restart().await,
@@ -262,13 +269,13 @@ impl Machine {
     }
 
     /// Before the server knows of the restart, it keeps everything.
-    fn still_held(&self) {
+    fn still_held(&self, lockd: &Lockd) {
         let held = self.held.borrow();
         if self.watch.life() != Some(held.0) {
             return;
         }
         let listed: Vec<Run> = self.watch.listed().into_iter().map(|listed| listed.run).collect();
-        for run in &held.1 {
+        for run in held.1.iter().filter(|run| !lockd.declined(run.owner)) {
             let is_there = |place: usize| {
                 listed.iter().any(|other| {
                     (other.file, other.owner) == (run.file, run.owner) && other.range.contains(&place)
@@ -298,8 +305,7 @@ impl Machine {
         {
             self.ledger.fail(format!("{} told of its restart, and {:?} is left", self.name, left.run));
         }
-        let held: Vec<Run> = listed.into_iter().filter(|listed| !listed.waits).map(|held| held.run).collect();
-        self.beliefs.compare(&held);
+        self.beliefs.compare();
     }
 
     /// Whoever calls must be the server, from a port of its privileged user.

@@ -121,11 +121,11 @@ fn event(random: &mut Random, total: usize, what: What) -> Event {
 
 fn machine(random: &mut Random, count: usize, dirs: &mut usize) -> MachinePlan {
     let via = |random: &mut Random| if random.once_in(2) { Via::Udp } else { Via::Tcp };
-    let share = 120 / count as u64;
+    let share = 240 / count as u64;
     let processes = random.index(3).min(*dirs);
     *dirs -= processes;
     let files = (0..processes).map(|_| 5 + random.below(share / processes as u64) as usize).collect();
-    let lockers = 1 + random.below(2);
+    let lockers = 1 + random.below(3);
     let lockers = (0..lockers).map(|_| 2 + random.below(share / 3 / lockers) as usize).collect();
     MachinePlan {
         nfs: via(random),
@@ -139,6 +139,10 @@ fn machine(random: &mut Random, count: usize, dirs: &mut usize) -> MachinePlan {
 }
 
 fn wire(random: &mut Random) -> Faults {
+    // Some wires lose only, so that what is repeated is repeated by somebody.
+    let only_loss = random.once_in(4);
     let mut percent = |most: u64| random.below(most + 1) as u32;
-    Faults { loss: percent(5), duplicate: percent(8), reorder: percent(20), ..Faults::default() }
+    let (loss, duplicate, reorder, late) = (percent(8), percent(12), percent(20), percent(8));
+    let faults = Faults { loss, ..Faults::default() };
+    if only_loss { faults } else { Faults { duplicate, reorder, late, ..faults } }
 }

@@ -123,7 +123,8 @@ impl Site {
         let lockers = lockers.collect();
         let node = self.world.node();
         node.plug("eth0", &self.wire, &format!("{}/24", address_of(number)), NicModel::default());
-        let parts = Parts { node, number, nfs, nlm, style, notice, files, lockers, random: chances() };
+        let wire = self.wire.clone();
+        let parts = Parts { node, wire, number, nfs, nlm, style, notice, files, lockers, random: chances() };
         Machine::new(parts, &self.ledger, &self.beliefs, &self.watch)
     }
 
@@ -190,7 +191,7 @@ impl Site {
     }
 
     fn cut_server(&self, manner: Manner, down: Duration) {
-        self.beliefs.forget_lost();
+        self.beliefs.compare();
         let before = self.ledger.cuts();
         self.server.power_off(manner);
         for machine in self.beliefs.machines() {

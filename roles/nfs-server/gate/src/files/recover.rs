@@ -21,9 +21,11 @@ impl FileProcess {
             }
             Some(_) => {}
         }
-        let doubt = self.tree.borrow_mut().doubt.take();
+        // Its machine may lose power again before that is known.
+        let doubt = self.tree.borrow().doubt;
         if let Some(step) = doubt {
             self.settle(nfs, step).await;
+            self.tree.borrow_mut().doubt = None;
         }
         let places: Vec<Place> = self.tree.borrow().names.keys().copied().collect();
         for place in places {

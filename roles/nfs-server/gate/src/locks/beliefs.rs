@@ -142,21 +142,22 @@ impl Beliefs {
         owned.get(&(file, owner)).is_some_and(|mine| mine.places[range].iter().any(Option::is_some))
     }
 
-    /// What owners of a machine hold: what its lock manager would reclaim.
-    pub fn runs(&self, machine: usize) -> Vec<Run> {
+    /// What owners of a machine hold, as far as a server of these numbers granted it.
+    pub fn runs(&self, machine: usize, lives: Range<u32>) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         for ((file, owner), owned) in self.owned.borrow().iter().filter(|(_, owned)| owned.machine == machine)
         {
             for (place, held) in owned.places.iter().enumerate() {
-                let Some(Held { kind, .. }) = held else { continue };
+                let Some(Held { kind, .. }) = held.filter(|held| lives.contains(&held.life)) else {
+                    continue;
+                };
                 match runs.last_mut() {
                     Some(run)
-                        if (run.file, run.owner, run.range.end, run.kind)
-                            == (*file, *owner, place, *kind) =>
+                        if (run.file, run.owner, run.range.end, run.kind) == (*file, *owner, place, kind) =>
                     {
                         run.range.end += 1;
                     }
-                    _ => runs.push(Run { file: *file, owner: *owner, range: place..place + 1, kind: *kind }),
+                    _ => runs.push(Run { file: *file, owner: *owner, range: place..place + 1, kind }),
                 }
             }
         }
@@ -191,10 +192,12 @@ impl Beliefs {
         }
     }
 
-    /// Compares what owners believe with what the server lists: every belief must be there.
-    pub fn compare(&self, listed: &[Run]) {
+    /// Compares what owners believe with what the server lists: every belief must be there, at any time.
+    pub fn compare(&self) {
         self.forget_lost();
         let Some(life) = self.watch.life() else { return };
+        let listed = self.watch.listed().into_iter().filter(|listed| !listed.waits);
+        let listed: Vec<Run> = listed.map(|listed| listed.run).collect();
         for ((file, owner), owned) in &*self.owned.borrow() {
             for (place, held) in owned.places.iter().enumerate() {
                 let Some(held) = held.filter(|held| held.life == life) else { continue };

@@ -6,6 +6,7 @@ use crate::ledger::Ledger;
 use crate::watch::Watch;
 use keelson_exec::sync::Notify;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Lockd {
     watch: Rc<Watch>,
     waiting: RefCell<Vec<Rc<Wait>>>,
     reclaiming: Cell<bool>,
+    /// Owners on whose behalf callbacks were declined.
+    declined: RefCell<BTreeSet<u32>>,
 }
 
 impl Lockd {
@@ -57,6 +60,7 @@ impl Lockd {
             watch: watch.clone(),
             waiting: RefCell::default(),
             reclaiming: Cell::new(false),
+            declined: RefCell::default(),
         }
     }
 
@@ -114,7 +118,10 @@ impl Lockd {
             }
             // Told again of what it has.
             None if self.beliefs.holds(&run) => status::GRANTED,
-            None => status::DENIED,
+            None => {
+                self.declined.borrow_mut().insert(owner);
+                status::DENIED
+            }
         };
         self.ledger.note(|| format!("{} is called back for {run:?}: {answer}", self.name));
         answer
@@ -125,6 +132,11 @@ impl Lockd {
         wait.granted.set(true);
         self.stop_waiting(wait);
         self.changed.notify();
+    }
+
+    /// A callback for this owner was declined, so that the server takes back what it had.
+    pub fn declined(&self, owner: u32) -> bool {
+        self.declined.borrow().contains(&owner)
     }
 
     /// True while a task reclaims.
@@ -138,7 +150,9 @@ impl Lockd {
         self.reclaiming.set(true);
         loop {
             let heard = self.restarts.get();
-            for run in self.beliefs.runs(self.machine) {
+            // What the server granted since it restarted is not lost.
+            let before = 0..self.beliefs.told_of(self.machine);
+            for run in self.beliefs.runs(self.machine, before) {
                 // Perhaps given up meanwhile.
                 if self.beliefs.holds(&run) {
                     self.reclaim_one(nlm, run).await;

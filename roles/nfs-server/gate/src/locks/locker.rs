@@ -84,6 +84,9 @@ impl Locker {
             };
             hands.handle.sleep(Duration::from_micros(micros)).await;
             self.step(&mut hands).await;
+            if self.below(6) == 0 {
+                hands.lockd.beliefs.compare();
+            }
             self.left.set(self.left.get() - 1);
             self.ledger.count();
         }

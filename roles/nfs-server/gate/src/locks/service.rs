@@ -4,7 +4,7 @@ use super::lockd::Lockd;
 use super::nlm::{oh, procedure, status};
 use crate::machine::Machine;
 use keelson_nfs_server::{NLM_PROGRAM, NSM_PROGRAM, RPCBIND_PROGRAM};
-use keelson_oncrpc::{Call, Decoder, Failure, Program, Reply, Service};
+use keelson_oncrpc::{Call, Decoder, Failure, Program, Repetition, Reply, Service};
 use std::rc::Rc;
 
 /// Where the lock manager is.
@@ -21,12 +21,23 @@ pub enum Style {
     Replies,
 }
 
+/// Whether a lock manager knows calls that it executed already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repeats {
+    /// It answers them as it did the first time.
+    Known,
+    /// It executes them again, as Linux's does.
+    Unknown,
+}
+
 /// All programs of a machine.
 pub struct Programs {
     /// The machine.
     pub machine: Rc<Machine>,
     /// Its lock manager of this boot.
     pub lockd: Rc<Lockd>,
+    /// Whether it knows repeated callbacks.
+    pub repeats: Repeats,
 }
 
 impl Service for Programs {
@@ -36,6 +47,13 @@ impl Service for Programs {
             Program { number: NLM_PROGRAM, versions: &[4] },
             Program { number: NSM_PROGRAM, versions: &[1] },
         ]
+    }
+
+    fn repetition(&self, call: &Call<'_>) -> Repetition {
+        match (call.program, self.repeats) {
+            (NLM_PROGRAM, Repeats::Known) => Repetition::Wrong,
+            _ => Repetition::Harmless,
+        }
     }
 
     async fn call(&self, call: &Call<'_>, mut input: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {
