@@ -58,9 +58,10 @@ fuzz: fuzz-deps ## Let libFuzzer look for inputs that break something, SECONDS_E
 bench: deps test-deps images ## Measure ROLE beside a Linux guest in the same run
 	@cargo run -q --release -p keelson-tests --bin bench -- --role $(ROLE)
 
-soak: deps test-deps images ## The long forms of the system tests, of fuzzing and of the storage gate
+soak: deps test-deps images ## The long forms of the system tests, of fuzzing and of the gates
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
+	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-nfs-gate -- --include-ignored --test-threads 1
 
 deps: ## Install what building and running needs (Debian packages, as root)
 	@tests/deps.sh $(PACKAGES)

@@ -49,7 +49,7 @@ pub use buffer::{Buffer, BufferPool, SMALL_BUFFER};
 pub use message::{AcceptStat, CallHeader, CallRefused, ReplyError, RpcVersions, parse_call, parse_reply};
 pub use record::{RecordError, RecordReader};
 pub use server::{ReplyCacheCounters, RpcServer, ServerCounters, ServerOptions};
-pub use service::{Call, Failure, Origin, Program, Reply, Service, Transport};
+pub use service::{Call, Failure, Origin, Program, Repetition, Reply, Service, Transport};
 pub use stack::StackNetwork;
 pub use transport::{RpcDatagram, RpcDatagrams, RpcListener, RpcNetwork, RpcStream};
 pub use xdr::{DecodeError, Decoder, Encoder, Overflow, padded};

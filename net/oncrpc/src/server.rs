@@ -15,7 +15,7 @@ use core::time::Duration;
 use keelson_exec::sync::Notify;
 use keelson_exec::{Handle, TaskHandle};
 use registry::Registry;
-use replies::ReplyCache;
+use replies::Replies;
 pub use replies::ReplyCacheCounters;
 
 /// Limits of a server.
@@ -35,7 +35,8 @@ pub struct ServerOptions {
     pub connections: usize,
     /// Connections of one client address.
     pub connections_per_host: usize,
-    /// Replies kept of calls that must not be executed twice; about 1 KiB each at most.
+    /// Replies kept of calls that must not be executed twice, and as many of those that overwrite; about 1 KiB each at
+    /// most.
     pub kept_replies: usize,
     /// A connection without any call this long is closed.
     pub idle: Duration,
@@ -98,7 +99,7 @@ pub(crate) struct Shared {
     handle: Handle,
     options: ServerOptions,
     counters: ServerCounters,
-    replies: ReplyCache,
+    replies: Replies,
     pool: Rc<BufferPool>,
     registry: Registry,
     stopping: Cell<bool>,
@@ -129,7 +130,7 @@ impl RpcServer {
     pub fn new(handle: Handle, options: ServerOptions) -> RpcServer {
         let shared = Rc::new(Shared {
             pool: BufferPool::new(options.buffer_memory, options.max_record),
-            replies: ReplyCache::new(handle.clone(), options.kept_replies),
+            replies: Replies::new(&handle, options.kept_replies),
             handle: handle.clone(),
             options,
             counters: ServerCounters::default(),
@@ -195,7 +196,7 @@ impl RpcServer {
 
     /// What the duplicate request cache did since the start.
     pub fn reply_cache(&self) -> ReplyCacheCounters {
-        self.shared.replies.counters.clone()
+        self.shared.replies.counters()
     }
 
     /// Connections open now.

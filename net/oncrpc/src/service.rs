@@ -7,7 +7,7 @@ use crate::message::{
 };
 use crate::record::mark;
 use crate::server::ServerCounters;
-use crate::server::replies::{Fate, ReplyCache};
+use crate::server::replies::{Fate, Replies};
 use crate::xdr::{DecodeError, Decoder, Encoder, Overflow};
 use alloc::rc::Rc;
 use core::net::{IpAddr, SocketAddr};
@@ -92,6 +92,18 @@ impl From<Overflow> for Failure {
     }
 }
 
+/// What it would do to execute a call a second time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repetition {
+    /// Nothing: the reply is the same, and so is everything else.
+    Harmless,
+    /// Nothing at once, but it would undo what its client did since. Such calls come in masses (WRITE): their replies
+    /// do not take the places of others.
+    Overwrites,
+    /// It fails, or does something else.
+    Wrong,
+}
+
 /// One or more programs behind a port.
 pub trait Service: 'static {
     /// What it answers for.
@@ -99,8 +111,8 @@ pub trait Service: 'static {
 
     /// Whether a call may be executed again when its client repeats it, which did not get the reply. Where it may not,
     /// the server keeps the reply (the duplicate request cache) and repeats that.
-    fn is_idempotent(&self, _call: &Call<'_>) -> bool {
-        true
+    fn repetition(&self, _call: &Call<'_>) -> Repetition {
+        Repetition::Harmless
     }
 
     /// Executes a call other than procedure 0 and writes the results to `reply`.
@@ -214,7 +226,7 @@ pub(crate) async fn answer<S: Service>(
     message: &[u8],
     reply: &mut Reply,
     counters: &ServerCounters,
-    replies: &ReplyCache,
+    replies: &Replies,
 ) -> Outcome {
     reply.reset();
     let holds_large_buffer = origin.transport == Transport::Tcp && message.len() > SMALL_BUFFER;
@@ -265,7 +277,12 @@ pub(crate) async fn answer<S: Service>(
                 procedure: header.procedure,
                 credential,
             };
-            if !service.is_idempotent(&call) {
+            let replies = match service.repetition(&call) {
+                Repetition::Harmless => None,
+                Repetition::Overwrites => Some(&replies.overwriting),
+                Repetition::Wrong => Some(&replies.wrong),
+            };
+            if let Some(replies) = replies {
                 match replies.begin(&origin, xid, message, |kept| reply.repeat(kept)).await {
                     Fate::Execute(begun) => promise = Some(begun),
                     Fate::Repeat => return Outcome::Send,

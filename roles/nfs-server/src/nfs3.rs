@@ -23,8 +23,8 @@ use alloc::rc::Rc;
 use core::cell::Cell;
 use core::future::Future;
 use keelson_oncrpc::{
-    AuthStat, Call, Credential, DecodeError, Decoder, Encoder, Failure, Overflow, Program, Reply, Service,
-    Transport,
+    AuthStat, Call, Credential, DecodeError, Decoder, Encoder, Failure, Overflow, Program, Repetition, Reply,
+    Service, Transport,
 };
 use keelson_volume::{Attributes, Change, FileId, FileType, Volume, VolumeError};
 use wire::{put_attributes, put_post_op, put_wcc};
@@ -59,9 +59,6 @@ pub struct NfsCounters {
 }
 
 /// The program.
-///
-/// The duplicate request cache will stand between [`Service::call`] and the procedures that are not
-/// idempotent: everything that is needed for its key is in [`Call`].
 pub struct Nfs3<V, N> {
     pub(crate) volume: Rc<V>,
     pub(crate) exports: Rc<Exports<N>>,
@@ -150,10 +147,15 @@ impl<V: Volume + 'static, N: Names> Service for Nfs3<V, N> {
         &[Program { number: NFS_PROGRAM, versions: &[3] }]
     }
 
-    /// What RFC 1813 section 4.3 calls non-idempotent: SETATTR (with a guard, which the first execution made stale),
-    /// and everything that makes, removes or renames a name.
-    fn is_idempotent(&self, call: &Call<'_>) -> bool {
-        !matches!(call.procedure, 2 | 8..=15)
+    /// What RFC 1813 section 4.3 calls non-idempotent: SETATTR (with a guard, which the first execution made stale; and
+    /// of a length that has changed since), and everything that makes, removes or renames a name. A WRITE that comes
+    /// again after its client wrote other data there, or cut the file, brings back the old.
+    fn repetition(&self, call: &Call<'_>) -> Repetition {
+        match call.procedure {
+            2 | 8..=15 => Repetition::Wrong,
+            7 => Repetition::Overwrites,
+            _ => Repetition::Harmless,
+        }
     }
 
     async fn call(&self, call: &Call<'_>, arguments: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {

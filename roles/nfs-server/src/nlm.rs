@@ -30,7 +30,7 @@ use alloc::rc::Rc;
 use callbacks::{Answer, MAX_ANSWER, encoded};
 use core::cell::Cell;
 use core::net::{IpAddr, SocketAddr};
-use keelson_oncrpc::{Buffer, Call, Decoder, Encoder, Failure, Program, Reply, Service};
+use keelson_oncrpc::{Buffer, Call, Decoder, Encoder, Failure, Program, Repetition, Reply, Service};
 use keelson_volume::Volume;
 use wire::{
     CancelArgs, Holder, LockArgs, Res, ShareArgs, Status, TestArgs, UnlockArgs, Version, procedure,
@@ -130,6 +130,18 @@ pub(crate) struct Nlm<V, N> {
 impl<V: Volume + 'static, N: Names> Service for Nlm<V, N> {
     fn programs(&self) -> &[Program] {
         &[Program { number: NLM_PROGRAM, versions: &[1, 3, 4] }]
+    }
+
+    /// A LOCK that comes again after its UNLOCK would take a lock that nobody gives up, an UNLOCK that comes again after
+    /// another LOCK would release it. Tests, and answers to our callbacks, change nothing the second time.
+    fn repetition(&self, call: &Call<'_>) -> Repetition {
+        match call.procedure {
+            procedure::TEST | procedure::TEST_MSG | procedure::GRANTED | procedure::GRANTED_MSG => {
+                Repetition::Harmless
+            }
+            procedure::TEST_RES..=procedure::GRANTED_RES => Repetition::Harmless,
+            _ => Repetition::Wrong,
+        }
     }
 
     async fn call(&self, call: &Call<'_>, input: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {

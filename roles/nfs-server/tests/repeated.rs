@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::locking::*;
 use common::*;
 
 const MKDIR: [u32; 3] = [100_003, 3, 9];
@@ -78,4 +79,55 @@ fn over_udp_too() {
     let status = call_datagram(&world, 2049, REMOVE, args).expect("results").u32();
     assert_eq!(status, OK);
     assert_eq!(world.server.counters().reply_cache.hits.get(), 1);
+}
+
+#[test]
+fn a_late_write_does_not_bring_back_what_was_overwritten() {
+    let world = World::new("/ *(rw,no_root_squash)");
+    let client = world.client(0);
+    let root = client.mount("/").unwrap();
+    let file = client.create(&root, "a").unwrap();
+    let write = |xid, data: &str| {
+        let args = Args::default().opaque(&file).u64(0).u32(data.len() as u32).u32(0).opaque(data);
+        status(&client, xid, [100_003, 3, 7], &args)
+    };
+    let content = || client.read(&file, 0, 100).unwrap().0;
+    assert_eq!([write(1, "old"), write(2, "new"), write(1, "old")], [OK, OK, OK]);
+    assert_eq!(content(), b"new");
+    assert_eq!(write(3, "old"), OK, "another call");
+    assert_eq!(content(), b"old");
+}
+
+#[test]
+fn late_lock_requests_change_nothing() {
+    let world = World::new("/ *(rw,no_root_squash)");
+    let file = world.client(0).file("a");
+    let client = Client { port: NLM_PORT, ..world.client(0) };
+    let nlm = |xid, version, procedure, want: &Want| {
+        let mut results = client
+            .call_as(xid, [100_021, version, procedure], want.args(version, procedure))
+            .expect("results");
+        assert_eq!(results.opaque(), want.cookie);
+        results.u32()
+    };
+    let want = Want::of(&file, 1);
+    let locks = || world.server.counters().locks.locks;
+    for version in [1, 3, 4] {
+        let xid = 10 * version;
+        // The LOCK comes again after its UNLOCK: nobody would give that one up.
+        assert_eq!(nlm(xid, version, 2, &want), GRANTED);
+        assert_eq!(nlm(xid + 1, version, 4, &want), GRANTED);
+        assert_eq!(nlm(xid, version, 2, &want), GRANTED);
+        assert_eq!(locks(), 0, "version {version}");
+        // The UNLOCK comes again after another LOCK: somebody else would get that one.
+        assert_eq!(nlm(xid + 2, version, 2, &want), GRANTED);
+        assert_eq!(nlm(xid + 1, version, 4, &want), GRANTED);
+        assert_eq!(locks(), 1, "version {version}");
+        assert_eq!(nlm(xid + 3, version, 4, &want), GRANTED);
+    }
+    let shared = Args::default().opaque("cookie").opaque("pc").opaque(&file).opaque("o").u32(3).u32(1).u32(0);
+    for (xid, procedure) in [(51, 20), (52, 21), (51, 20)] {
+        client.call_as(xid, [100_021, 3, procedure], shared.clone()).expect("results");
+    }
+    assert_eq!(world.server.counters().locks.shares, 0);
 }

@@ -4,8 +4,9 @@
 //! CREATE that succeeded the first time would fail the second, a REMOVE would answer that there is no such file, and
 //! a RENAME could take what somebody else put there since. Such calls are answered with the reply they had.
 //!
-//! A call is known by its client's address (not the port: that of a new connection may differ), its number and all
-//! of its bytes. Entries are a ring: the oldest makes way.
+//! A call is known by its client's address (not the port: that of a new connection may differ), its number, its length
+//! and its first bytes. Entries are a ring: the oldest makes way. Calls that only must not be executed after later
+//! ones, which come in masses, have a ring of their own.
 
 use crate::service::{Origin, Transport};
 use alloc::collections::BTreeMap;
@@ -23,6 +24,10 @@ const LONGEST: usize = 1024;
 /// takes to connect anew.
 const LIFE: Duration = Duration::from_secs(120);
 
+/// Bytes at the front of a call that tell it from others: all of the arguments but those of WRITE, of which it has
+/// credential, file, place and the first data (knfsd takes 256 bytes).
+const LOOKED_AT: usize = 1024;
+
 /// What tells a repetition from another call.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -39,6 +44,34 @@ enum State {
     Executing,
     /// Nobody's.
     Vacant,
+}
+
+/// The caches.
+pub(crate) struct Replies {
+    /// Of calls that must not be executed again.
+    pub wrong: ReplyCache,
+    /// Of calls that must not be executed again after later ones.
+    pub overwriting: ReplyCache,
+}
+
+impl Replies {
+    /// Caches of `capacity` replies each.
+    pub fn new(handle: &Handle, capacity: usize) -> Replies {
+        let cache = || ReplyCache::new(handle.clone(), capacity);
+        Replies { wrong: cache(), overwriting: cache() }
+    }
+
+    /// What became of calls in both.
+    pub fn counters(&self) -> ReplyCacheCounters {
+        let (one, two) = (&self.wrong.counters, &self.overwriting.counters);
+        let both = |one: &Cell<u64>, two: &Cell<u64>| Cell::new(one.get().wrapping_add(two.get()));
+        ReplyCacheCounters {
+            hits: both(&one.hits, &two.hits),
+            misses: both(&one.misses, &two.misses),
+            nocache: both(&one.nocache, &two.nocache),
+            dropped: both(&one.dropped, &two.dropped),
+        }
+    }
 }
 
 struct Entry {
@@ -217,8 +250,11 @@ impl Drop for Promise<'_> {
 /// FNV-1a with 64 bits: repetitions are the same to the last byte, and nobody gains by making others that collide,
 /// who would get replies to calls of their own.
 fn sum(message: &[u8]) -> u64 {
-    message
+    let length = (message.len() as u64).to_le_bytes();
+    let front = message.get(..LOOKED_AT).unwrap_or(message);
+    front
         .iter()
+        .chain(&length)
         .fold(0xcbf2_9ce4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::client::{CallError, DatagramClient, Patience, SharedDatagramClient, StreamClient, Target};
 use crate::memory::{MemoryHost, MemoryNetwork, MemoryStream, read_to_end, write_raw};
 use crate::message::{AcceptStat, ReplyError, RpcVersions};
-use crate::service::{Call, Failure, Program, Reply};
+use crate::service::{Call, Failure, Program, Repetition, Reply};
 use crate::transport::{RpcNetwork, RpcStream};
 use crate::xdr::{Decoder, Encoder};
 use crate::{AuthStat, Credential};
@@ -17,7 +17,7 @@ use keelson_exec::{Executor, join};
 
 /// Procedure 1 echoes an opaque, 2 answers that many bytes, 3 sleeps that many milliseconds, 4 is refused,
 /// 5 answers too much, 6 adds up the bytes of an opaque. 7 sleeps that many milliseconds and answers how often it
-/// was executed, which it must not be for a repetition; 8 does the same and answers 2 KiB.
+/// was executed, which it must not be for a repetition; 8 does the same and answers 2 KiB, 9 is 7 for calls that overwrite.
 struct Echo {
     handle: Handle,
     executed: Cell<u32>,
@@ -28,8 +28,12 @@ impl Service for Echo {
         &[Program { number: 77, versions: &[1, 3] }]
     }
 
-    fn is_idempotent(&self, call: &Call<'_>) -> bool {
-        !matches!(call.procedure, 7 | 8)
+    fn repetition(&self, call: &Call<'_>) -> Repetition {
+        match call.procedure {
+            7 | 8 => Repetition::Wrong,
+            9 => Repetition::Overwrites,
+            _ => Repetition::Harmless,
+        }
     }
 
     async fn call(&self, call: &Call<'_>, mut input: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {
@@ -57,7 +61,7 @@ impl Service for Echo {
                 reply.results().u32(data.iter().map(|byte| u32::from(*byte)).sum());
             }
             5 => reply.results().fixed(&[0; 8192]),
-            7 | 8 => {
+            7..=9 => {
                 let millis = input.u32()?;
                 self.executed.set(self.executed.get() + 1);
                 let number = self.executed.get();

@@ -144,7 +144,7 @@ pub fn shrink(seed: u64) -> Result<String> {
         }
     }
     let check = find("fuzz").ok_or("no check of this name")?;
-    Ok(supervise::again(check, &Case { seed, full: false, part: Some(parts) }))
+    Ok(supervise::again(check, &Case { seed, part: Some(parts), ..Case::default() }))
 }
 
 fn fails(seed: u64, parts: &[usize]) -> bool {

@@ -9,6 +9,8 @@ use keelson_exec::{Either, select};
 const ONCE: u32 = 7;
 /// The same with a reply that is too long to be kept.
 const LONG: u32 = 8;
+/// As [`ONCE`], of those that come in masses.
+const OVERWRITES: u32 = 9;
 
 /// A call of procedure `procedure`, which takes `millis`.
 fn message(xid: u32, procedure: u32, millis: u32) -> Vec<u8> {
@@ -150,4 +152,38 @@ fn what_is_not_kept_is_executed_again() {
         assert_eq!(client.ask(&message(7, ONCE, 500)).await, Some(4));
     });
     assert_eq!(world.counts(), [1, 6, 3, 0]);
+}
+
+#[test]
+fn masses_of_calls_that_overwrite_do_not_drive_out_others() {
+    let world = World::new(ServerOptions { kept_replies: 4, ..ServerOptions::default() });
+    let client = world.datagrams("10.0.0.2:901");
+    world.run(async move {
+        assert_eq!(client.ask(&message(1, ONCE, 1)).await, Some(1));
+        for xid in 2..20 {
+            let number = Some(xid);
+            assert_eq!(client.ask(&message(xid, OVERWRITES, 1)).await, number);
+            assert_eq!(client.ask(&message(xid, OVERWRITES, 1)).await, number);
+        }
+        assert_eq!(client.ask(&message(1, ONCE, 1)).await, Some(1));
+        assert_eq!(client.ask(&message(2, OVERWRITES, 1)).await, Some(20), "long ago");
+    });
+    assert_eq!(world.counts(), [19, 20, 0, 0]);
+}
+
+#[test]
+fn long_calls_are_known_by_their_fronts_and_lengths() {
+    let world = World::new(ServerOptions::default());
+    let client = world.datagrams("10.0.0.2:901");
+    world.run(async move {
+        let long = |length: usize, byte: u8| {
+            let mut call = message(5, ONCE, 1);
+            call.resize(length, byte);
+            call
+        };
+        assert_eq!(client.ask(&long(4000, 7)).await, Some(1));
+        assert_eq!(client.ask(&long(4000, 7)).await, Some(1));
+        assert_eq!(client.ask(&long(4004, 7)).await, Some(2));
+        assert_eq!(client.ask(&long(4000, 8)).await, Some(3));
+    });
 }
