@@ -111,7 +111,7 @@ impl World {
             let mark = (0x8000_0000 | record.len() as u32).to_be_bytes();
             let sent = write_raw(&mut writer, &mark).await && write_raw(&mut writer, &record).await;
             let mut reply = RecordReader::new(BufferPool::new(0, MAX_REPLY), MAX_REPLY);
-            let read = handle.timeout(PATIENCE, reply.read(&mut reader, || ())).await;
+            let read = handle.timeout(PATIENCE, reply.read(&mut reader, |_| ())).await;
             (sent && matches!(read, Ok(Ok(())))).then(|| reply.record().to_vec())
         })
     }

@@ -14,6 +14,9 @@ const MORE: &[OptionSpec] = &[
     OptionSpec::new("file-name", Kind::Text, "A text."),
 ];
 
+/// Memory of the machine, in bytes: what some options default to depends on it.
+const RAM: u64 = 512 << 20;
+
 /// The input up to a zero byte is the image's line, the rest the loader's.
 pub fn cmdline(input: &[u8]) {
     let tables = [OPTIONS, MORE, keelson_net::OPTIONS];
@@ -23,7 +26,7 @@ pub fn cmdline(input: &[u8]) {
     let loader = halves.next().unwrap_or_default();
     let config = parse(&image, loader);
     let _ = keelson_net::NetworkConfig::from_config(&config);
-    let served = ServerConfig::from_options(&config);
+    let served = ServerConfig::from_options(&config, RAM);
     for problem in config.problems() {
         assert!(!problem.to_string().is_empty());
     }
@@ -36,7 +39,7 @@ pub fn cmdline(input: &[u8]) {
     let again = parse("", config.effective_line().as_bytes());
     let cut = input.len() > keelson_config::MAX_LINE / 4;
     assert!(cut || again.effective_line() == config.effective_line(), "{:?}", config.effective_line());
-    assert!(cut || ServerConfig::from_options(&again) == served, "{:?}", config.effective_line());
+    assert!(cut || ServerConfig::from_options(&again, RAM) == served, "{:?}", config.effective_line());
 }
 
 fn values(config: &Config) {

@@ -8,7 +8,7 @@ use keelson_oncrpc::client::{StreamClient, Target};
 use keelson_oncrpc::memory::{MemoryNetwork, read_to_end, write_raw};
 use keelson_oncrpc::{
     AuthSys, Buffer, BufferPool, Call, CallHeader, Credential, Decoder, Encoder, Failure, Flavor, Program,
-    RecordReader, Reply, RpcServer, RpcStream, ServerOptions, Service, parse_call, parse_reply,
+    RecordReader, Repetition, Reply, RpcServer, RpcStream, ServerOptions, Service, parse_call, parse_reply,
 };
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -115,7 +115,7 @@ fn records(bytes: &[u8], piece: usize) {
         let mut stream = Pieces(bytes, piece);
         let mut found = Vec::new();
         let end = loop {
-            match now(reader.read(&mut stream, || ())) {
+            match now(reader.read(&mut stream, |_| ())) {
                 Ok(()) => found.push(reader.record().to_vec()),
                 Err(error) => break error,
             }
@@ -140,8 +140,12 @@ impl Service for Echo {
         &[Program { number: 100_003, versions: &[2, 3] }, Program { number: 7, versions: &[1] }]
     }
 
-    fn is_idempotent(&self, call: &Call<'_>) -> bool {
-        call.procedure != 2
+    fn repetition(&self, call: &Call<'_>) -> Repetition {
+        match call.procedure {
+            2 => Repetition::Wrong,
+            1 => Repetition::Overwrites,
+            _ => Repetition::Harmless,
+        }
     }
 
     async fn call(&self, call: &Call<'_>, mut input: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {
@@ -190,7 +194,7 @@ fn served(bytes: &[u8], manner: u8) {
     let answers = executor.block_on(&*clock, async move { read_to_end(&mut reader).await });
     let mut stream = Pieces(&answers, usize::MAX);
     let mut records = RecordReader::new(BufferPool::new(0, 2 * MAX_RECORD), 2 * MAX_RECORD);
-    while now(records.read(&mut stream, || ())).is_ok() {
+    while now(records.read(&mut stream, |_| ())).is_ok() {
         parse_reply(records.record()).expect("a reply").1.map(drop).unwrap_or_else(|error| {
             assert!(!matches!(error, keelson_oncrpc::ReplyError::Malformed(_)), "{error:?}");
         });
