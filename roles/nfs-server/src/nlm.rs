@@ -140,7 +140,7 @@ impl<V: Volume + 'static, N: Names> Service for Nlm<V, N> {
                 Repetition::Harmless
             }
             procedure::TEST_RES..=procedure::GRANTED_RES => Repetition::Harmless,
-            _ => Repetition::Wrong,
+            _ => Repetition::Overwrites,
         }
     }
 
