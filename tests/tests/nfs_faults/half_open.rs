@@ -4,8 +4,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use keelson_oncrpc::{AuthSys, Buffer, Credential, Encoder};
 use keelson_qemu::{Endpoint, Machine, TcpStream};
-use keelson_tests::nfs3::{Stable, kind};
+use keelson_tests::nfs3::{Procedure, Stable, kind};
 use keelson_tests::rpc::{LAST, NFS, RpcClient, message, reserved_port};
 use keelson_tests::world::{SERVER, SOON, World, assert_sound, at, shell};
 
@@ -108,15 +109,18 @@ fn a_client_that_never_reads_is_given_up() {
     let file = create(&mut nfs, &root, "file");
     nfs.write(&file, 0, &vec![5; 512 << 10], Stable::Unstable).unwrap().ok();
     let hosts = hosts(&world, 1);
-    let mut arguments = keelson_oncrpc::Encoder::new(keelson_oncrpc::Buffer::unpooled(128), 0);
-    arguments.opaque(&file);
-    arguments.u64(0);
-    arguments.u32(512 << 10);
     // From a port that the server trusts.
     let mut greedy = hosts[0].tcp_connect_from(reserved_port(), at(SERVER, 2049), SOON).unwrap();
     for xid in 0..16 {
-        let call = message(xid, [2, NFS, 3, 6], arguments.written());
-        greedy.write_all(&[&(LAST | call.len() as u32).to_be_bytes()[..], &call].concat()).unwrap();
+        let mut call = Encoder::new(Buffer::unpooled(256), 0);
+        [xid, 0, 2, NFS, 3, Procedure::Read as u32].into_iter().for_each(|word| call.u32(word));
+        Credential::Sys(AuthSys::new(b"greedy", 0, 0, &[])).emit(&mut call);
+        Credential::None.emit(&mut call);
+        call.opaque(&file);
+        call.u64(0);
+        call.u32(512 << 10);
+        let call = call.written();
+        greedy.write_all(&[&(LAST | call.len() as u32).to_be_bytes()[..], call].concat()).unwrap();
     }
     are_given_up(&world, &machine, &["10.0.0.100"]);
     assert_eq!(counter(&machine, "nfsstat", "stalled"), 1);
