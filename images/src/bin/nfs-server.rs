@@ -41,6 +41,10 @@ type Server = NfsServer<Ext4Volume, Dns>;
 /// The role's place: empty until it serves.
 type Serving = Rc<RefCell<Option<(Rc<Ext4Volume>, Rc<Server>)>>>;
 
+/// Least memory to serve with, in bytes as the firmware reports them: of a machine of 32 MiB. With it a crowd of clients at
+/// its busiest stays within what there is; with less a machine that is out of memory would end.
+const LEAST_MEMORY: u64 = 30 << 20;
+
 /// The option with the disk that exports are read from.
 const EXPORTS_DISK: &str = "nfs.exports_disk";
 
@@ -51,6 +55,9 @@ fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
     let mut exports_disk = None;
     if node.config.must_refuse() {
         log::error!(target: "nfs", "not serving because of the command line; correct it and boot again");
+    } else if node.machine.boot.ram() < LEAST_MEMORY {
+        let found = node.machine.boot.ram() >> 20;
+        log::error!(target: "nfs", "not serving: {found} MiB of memory are too little; give the machine 32 MiB (qemu: -m 32)");
     } else {
         let other = node.config.text(EXPORTS_DISK);
         let found = storage::find_text(node, &devices, EXPORTS_DISK)

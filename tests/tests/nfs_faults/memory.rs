@@ -127,3 +127,14 @@ fn survives(mib: u32) {
 fn a_small_machine_serves_a_crowd() {
     survives(32);
 }
+
+#[test]
+fn a_machine_that_is_too_small_says_so() {
+    let world = World::new("too-small");
+    let disk = world.bench.ext4("data", &Ext4Spec::new(16 << 20)).unwrap();
+    let machine = world.appliance("").memory_mib(24).drive(Drive::file(disk.path())).start().unwrap();
+    machine.expect("MiB of memory are too little; give the machine 32 MiB", SOON).unwrap();
+    // It can be looked at all the same.
+    assert!(used(&machine) > 0);
+    assert_sound(&machine);
+}
