@@ -131,6 +131,12 @@ impl Machine {
         self.node.is_running()
     }
 
+    /// Cuts it off from the wire, or mends that; it does not notice.
+    pub fn cut_off(&self, off: bool) {
+        self.ledger.note(|| format!("{} is {}cut off", self.name, if off { "" } else { "not " }));
+        self.node.set_cut("eth0", off);
+    }
+
     /// How often it came up.
     pub fn boots(&self) -> u32 {
         self.boots.get()

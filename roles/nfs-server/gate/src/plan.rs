@@ -27,6 +27,8 @@ pub enum What {
     ServerCut(Manner, Duration),
     /// A machine does.
     MachineCut(usize, Duration),
+    /// A machine is cut off for so long, and does not notice.
+    CutOff(usize, Duration),
     /// The wire is changed.
     Wire(Faults),
 }
@@ -91,6 +93,12 @@ impl Plan {
             let down = Duration::from_millis(3_000 + random.below(20_000));
             let machine = random.index(count);
             events.push(event(&mut random, total, What::MachineCut(machine, down)));
+        }
+        if random.once_in(3) {
+            // Less than the server waits for one that cannot have heard of its lock.
+            let span = Duration::from_millis(1_000 + random.below(40_000));
+            let machine = random.index(count);
+            events.push(event(&mut random, total, What::CutOff(machine, span)));
         }
         if random.once_in(4) {
             let faults = wire(&mut random);

@@ -185,6 +185,11 @@ impl Site {
                 machine.power_off();
                 self.world.after(down, move || machine.power_on());
             }
+            What::CutOff(machine, span) => {
+                let machine = self.machines[machine].clone();
+                machine.cut_off(true);
+                self.world.after(span, move || machine.cut_off(false));
+            }
             What::Wire(faults) => self.wire.faults.set(faults),
             What::ServerCut(..) | What::MachineCut(..) => {}
         }
