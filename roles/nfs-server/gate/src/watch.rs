@@ -54,7 +54,7 @@ impl Watch {
         let first = text.lines().next().and_then(|line| line.strip_prefix("state ")).unwrap_or_default();
         let state: u32 = first.parse().unwrap_or_default();
         let last = self.states.borrow().last_key_value().map_or(0, |(state, _)| *state);
-        if state % 2 == 0 || state <= last {
+        if state.is_multiple_of(2) || state <= last {
             self.ledger.fail(format!("the server's state number is {state} after {last}"));
         }
         self.states.borrow_mut().insert(state, self.ledger.cuts());
