@@ -239,7 +239,7 @@ fn syn(to: [u8; 6], from: [u8; 6], source: [u8; 4], port: u16, sequence: u32) ->
 /// The Internet checksum before its complement (RFC 1071).
 fn sum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
-    let total = words.fold(0u32, |total, word| total + word);
+    let total = words.sum::<u32>();
     let folded = (total & 0xffff) + (total >> 16);
     ((folded & 0xffff) + (folded >> 16)) as u16
 }
