@@ -115,7 +115,7 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
         }
         volume.set_limits(loaded.limits);
         let exports = Exports::new(handle.clone(), loaded.table, names.clone(), config.wildcard_dots);
-        let exports = Rc::new(exports);
+        let exports = Rc::new(exports.in_domain(config.domain()));
         let handles = HandleCodec::new(state.handle_key, volume.id());
         let mount = Rc::new(Mount::load(volume.clone(), exports.clone(), handles).await);
         mount.find_roots().await;
