@@ -181,7 +181,7 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
         let Some(command) = Command::parse(words) else { return command::USAGE.to_string() };
         let exports = &self.nfs.exports;
         let changed = match command {
-            Command::List { verbose } => return command::list(&exports.table(), verbose),
+            Command::List(listing) => return command::list(&exports.table(), listing),
             Command::Show { file } => return self.show(&file).await,
             Command::Store { file, text } => return self.store_file(&file, &text).await,
             Command::Reload { verbose } => return self.reload(verbose, disk).await,
