@@ -28,7 +28,7 @@ fn lines_of_all_kinds_parse() {
     let paths: Vec<_> = exports.iter().map(|export| &export.path[..]).collect();
     assert_eq!(paths, ["/srv/data", "/with blank", "/a b", "/all"]);
     assert!(exports[0].clients[0].options.writable && !exports[0].clients[1].options.writable);
-    assert_eq!(exports[0].clients[0].options.squash, Squash::Nobody);
+    assert_eq!(exports[0].clients[0].options.squash(), Squash::Nobody);
     let options = exports[1].clients[0].options;
     assert_eq!((options.sync, options.anon_uid, options.anon_gid), (false, 1, u32::MAX - 1));
     assert!(!exports[2].clients[0].options.secure);
@@ -294,7 +294,7 @@ fn names_are_asked_for_only_where_they_decide() {
 
 #[test]
 fn squashing_does_not_depend_on_the_order_of_options() {
-    let squash = |list: &str| one(&format!("/a *({list})")).clients[0].options.squash;
+    let squash = |list: &str| one(&format!("/a *({list})")).clients[0].options.squash();
     assert_eq!(squash("all_squash,no_root_squash"), Squash::All, "as on Linux");
     assert_eq!(squash("no_root_squash,all_squash"), Squash::All);
     assert_eq!(squash("no_root_squash,all_squash,no_all_squash"), Squash::Nobody);
@@ -302,9 +302,11 @@ fn squashing_does_not_depend_on_the_order_of_options() {
     assert_eq!(squash("no_root_squash,root_squash"), Squash::Root);
     let defaults = one("/a -all_squash h(no_root_squash) g");
     assert_eq!(
-        defaults.clients.iter().map(|client| client.options.squash).collect::<Vec<_>>(),
+        defaults.clients.iter().map(|client| client.options.squash()).collect::<Vec<_>>(),
         [Squash::All; 2]
     );
+    let defaults = one("/a -all_squash,no_root_squash h(no_all_squash) g");
+    assert_eq!(defaults.clients[0].options.squash(), Squash::Nobody, "as on Linux");
 }
 
 #[test]
