@@ -44,7 +44,8 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "nfs.hosts",
         Kind::Custom { form: "ADDRESS=NAME,...", check: check_hosts },
-        "Names of clients for export lines that name hosts, so that no DNS is needed.",
+        "Names of clients for export lines that name hosts, so that no DNS is needed. A name without a dot is looked \
+         for in the domain of hostname=, too.",
     )
     .owner(OWNER),
     OptionSpec::new(
@@ -314,6 +315,12 @@ impl ServerConfig {
             name: None,
             rquota_port: port("nfs.rquota_port", default.rquota_port),
         }
+    }
+
+    /// The server's domain: what its name has behind the first dot.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        let (_, domain) = self.name.as_deref()?.trim_end_matches('.').split_once('.')?;
+        (!domain.is_empty()).then_some(domain)
     }
 
     /// The limits of the RPC server.

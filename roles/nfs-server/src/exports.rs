@@ -45,7 +45,7 @@ const MAX_VERDICTS: usize = 4096;
 /// How long a verdict that depends on names holds.
 const NAME_VERDICT_LIFE: Duration = Duration::from_secs(300);
 
-/// Names of an export line that are resolved for a client without a name of its own, at most.
+/// Names of an export line that are resolved to decide about a client, at most.
 const MAX_FORWARD: usize = 32;
 
 /// One exported directory.
@@ -86,6 +86,8 @@ pub struct Exports<N> {
     handle: Handle,
     names: Rc<N>,
     dots: WildcardDots,
+    /// The server's own, in which short names of the exports are looked for.
+    domain: Option<String>,
     verdicts: RefCell<BTreeMap<(IpAddr, u16), Verdict>>,
     refusals: Refusals,
 }
@@ -104,7 +106,13 @@ impl<N: Names> Exports<N> {
     /// Exports as `table` says; `names` resolves what its hosts do not know.
     pub fn new(handle: Handle, table: Table, names: Rc<N>, dots: WildcardDots) -> Exports<N> {
         let table = RefCell::new(Rc::new(table));
-        Exports { table, handle, names, dots, verdicts: RefCell::default(), refusals: Refusals::default() }
+        let (verdicts, refusals) = (RefCell::default(), Refusals::default());
+        Exports { table, handle, names, dots, domain: None, verdicts, refusals }
+    }
+
+    /// The same for a server in this domain: there it looks for names of the exports that have no dot.
+    pub fn in_domain(self, domain: Option<&str>) -> Exports<N> {
+        Exports { domain: domain.map(ToString::to_string), ..self }
     }
 
     /// The table in force now.
@@ -176,28 +184,32 @@ impl<N: Names> Exports<N> {
         self.refusals.refuse_gone(export, client.to_canonical());
     }
 
-    /// The first class that matches, and in it the first client. Names are asked for only where they decide. Also
-    /// whether they were.
+    /// The first class that matches, and in it the first client. Names are asked for only where they decide; also
+    /// returned is whether they were. A host by name is whoever has an address that the name leads to: in the table of
+    /// hosts if it has the name, else in DNS. A client's own name, once it is known to lead back, saves that question.
     async fn decide(&self, table: &Table, export: &Export, client: IpAddr) -> (Option<ExportOptions>, bool) {
         let mut by_class: Vec<&ExportClient> = export.clients.iter().collect();
         by_class.sort_by_key(|entry| entry.spec.class());
         let (mut names, mut forward_left) = (None, MAX_FORWARD);
         for entry in by_class {
-            if entry.spec.needs_name() && names.is_none() {
-                names = Some(self.names_of(table, client).await);
-            }
-            let known = names.as_deref().unwrap_or_default();
-            let mut matches = entry.spec.matches(client, known, self.dots, &table.netgroups);
-            if let ClientSpec::Name(name) = &entry.spec
-                && !matches
-                && known.is_empty()
-                && forward_left > 0
-            {
-                // No name leads back from the address, but the line may name it.
-                forward_left -= 1;
-                matches =
-                    self.names.forward(name).await.iter().any(|address| address.to_canonical() == client);
-            }
+            let spellings = match &entry.spec {
+                ClientSpec::Name(name) => self.spellings(name),
+                _ => Vec::new(),
+            };
+            let in_table: Vec<IpAddr> =
+                spellings.iter().flat_map(|name| table.hosts.addresses_of(name)).collect();
+            let matches = if in_table.is_empty() {
+                if entry.spec.needs_name() && names.is_none() {
+                    names = Some(self.names_of(table, client).await);
+                }
+                let known = names.as_deref().unwrap_or_default();
+                entry.spec.matches(client, known, self.dots, &table.netgroups)
+                    || spellings.iter().any(|name| known.iter().any(|own| own.eq_ignore_ascii_case(name)))
+                    || self.leads_to(client, &spellings, &mut forward_left).await
+            } else {
+                // The table comes before DNS.
+                in_table.contains(&client)
+            };
             if matches {
                 return (Some(entry.options), names.is_some());
             }
@@ -207,6 +219,27 @@ impl<N: Names> Exports<N> {
             }
         }
         (None, names.is_some())
+    }
+
+    /// The full names that a host name of an export line may stand for: itself, and before it, if it has no dot, the
+    /// one in the server's domain.
+    fn spellings(&self, name: &str) -> Vec<String> {
+        let domain = self.domain.as_deref().filter(|_| !name.contains('.'));
+        domain.map(|domain| alloc::format!("{name}.{domain}")).into_iter().chain([name.to_string()]).collect()
+    }
+
+    /// Whether DNS has the client's address for one of these names; the first that has any counts. That is how Linux
+    /// finds whom a name means, and how a host without a name of its own, or with another one, can be meant.
+    async fn leads_to(&self, client: IpAddr, spellings: &[String], forward_left: &mut usize) -> bool {
+        for name in spellings {
+            let Some(left) = forward_left.checked_sub(1) else { break };
+            *forward_left = left;
+            let addresses = self.names.forward(name).await;
+            if !addresses.is_empty() {
+                return addresses.iter().any(|address| address.to_canonical() == client);
+            }
+        }
+        false
     }
 
     /// The client's names: those of the table, or one from reverse DNS that leads back to the client's address. What

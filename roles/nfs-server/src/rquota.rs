@@ -147,7 +147,7 @@ fn effective(credential: &AuthSys<'_>, options: &ExportOptions, port: u16, asked
     };
     if is_own {
         let identity = Identity::of(credential, options);
-        let is_squashed = |id| options.squash == Squash::All || options.squash == Squash::Root && id == 0;
+        let is_squashed = |id| options.squash() == Squash::All || options.squash() == Squash::Root && id == 0;
         return Some(match asked {
             Owner::User(_) => Owner::User(identity.uid),
             Owner::Group(gid) if is_squashed(gid) => Owner::Group(options.anon_gid),
@@ -156,7 +156,7 @@ fn effective(credential: &AuthSys<'_>, options: &ExportOptions, port: u16, asked
     }
     // Anybody can claim to be the superuser, but not at such a port.
     let is_root = credential.uid == 0
-        && options.squash != Squash::All
+        && options.squash() != Squash::All
         && (!options.secure || port < FIRST_UNPRIVILEGED_PORT);
     is_root.then_some(asked)
 }
@@ -217,7 +217,11 @@ mod tests {
     use super::*;
 
     fn options(squash: Squash) -> ExportOptions {
-        ExportOptions { squash, ..ExportOptions::default() }
+        ExportOptions {
+            root_squash: squash == Squash::Root,
+            all_squash: squash == Squash::All,
+            ..ExportOptions::default()
+        }
     }
 
     #[test]

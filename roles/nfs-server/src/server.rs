@@ -115,7 +115,7 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
         }
         volume.set_limits(loaded.limits);
         let exports = Exports::new(handle.clone(), loaded.table, names.clone(), config.wildcard_dots);
-        let exports = Rc::new(exports);
+        let exports = Rc::new(exports.in_domain(config.domain()));
         let handles = HandleCodec::new(state.handle_key, volume.id());
         let mount = Rc::new(Mount::load(volume.clone(), exports.clone(), handles).await);
         mount.find_roots().await;
@@ -181,7 +181,7 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
         let Some(command) = Command::parse(words) else { return command::USAGE.to_string() };
         let exports = &self.nfs.exports;
         let changed = match command {
-            Command::List { verbose } => return command::list(&exports.table(), verbose),
+            Command::List(listing) => return command::list(&exports.table(), listing),
             Command::Show { file } => return self.show(&file).await,
             Command::Store { file, text } => return self.store_file(&file, &text).await,
             Command::Reload { verbose } => return self.reload(verbose, disk).await,

@@ -1,6 +1,8 @@
 //! An unmodified Linux client mounts the appliance and does what people do: NFS version 3 over TCP.
 
+mod exportfs;
 mod files;
+mod messages;
 mod tools;
 
 use std::time::{Duration, Instant};
@@ -14,7 +16,8 @@ const LONG: Duration = Duration::from_secs(300);
 /// From the start of the appliance, or from the word `poweroff`, to its end.
 const START: Duration = Duration::from_secs(60);
 
-/// Shell functions of all scripts: `is GOT WANTED`, `fails TEXT COMMAND...` (the error must contain TEXT).
+/// Shell functions of all scripts: `is GOT WANTED`, `fails TEXT COMMAND...` (the error must contain TEXT), `says` (the same, and
+/// shows the error).
 const PRELUDE: &str = r#"
 set -eu
 is() { [ "$1" = "$2" ] || { echo "got '$1', wanted '$2'" >&2; exit 1; }; }
@@ -23,6 +26,7 @@ fails() {
     if "$@" > /tmp/out 2>&1; then echo "worked, but should not: $*" >&2; exit 1; fi
     grep -q "$text" /tmp/out || { echo "no '$text' in the error of $*: $(cat /tmp/out)" >&2; exit 1; }
 }
+says() { fails "$@"; cat /tmp/out; }
 sum() { (cd "$1" && find . | sort && find . -type f | sort | xargs sha256sum) | sha256sum; }
 # A new mount has nothing cached.
 remount() { cd /; umount /mnt; mount -t nfs -o vers=3,nolock 10.0.0.1:/ /mnt; }
@@ -88,7 +92,7 @@ fn a_linux_client_lives_on_the_appliance() {
     let bench = Bench::new("nfs-linux");
     let lan = bench.lan("lan").unwrap();
     let tree = bench.dir().join("tree");
-    for folder in ["squash", "pub/below", "other"] {
+    for folder in ["squash", "pub/below", "other", "a/long/directory"] {
         std::fs::create_dir_all(tree.join(folder)).unwrap();
     }
     std::fs::write(tree.join("pub/hello"), "hello, world\n").unwrap();

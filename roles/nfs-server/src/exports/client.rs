@@ -29,7 +29,7 @@ pub enum MatchClass {
 pub enum ClientSpec {
     /// An address.
     Address(IpAddr),
-    /// A host name, full or short.
+    /// A host name; a short one is of the server's own domain.
     Name(String),
     /// Addresses that agree with one in their first bits.
     Network {
@@ -103,10 +103,8 @@ impl ClientSpec {
     ) -> bool {
         match self {
             ClientSpec::Address(address) => *address == client,
-            ClientSpec::Name(wanted) => names.iter().any(|name| {
-                let short = name.split('.').next().unwrap_or_default();
-                name.eq_ignore_ascii_case(wanted) || short.eq_ignore_ascii_case(wanted)
-            }),
+            // Hosts of many domains begin alike: a short name is nobody's here. Who has it says whoever resolves it.
+            ClientSpec::Name(wanted) => names.iter().any(|name| name.eq_ignore_ascii_case(wanted)),
             ClientSpec::Network { address, prefix } => match (address, client) {
                 (IpAddr::V4(a), IpAddr::V4(b)) => {
                     agree((a.to_bits() ^ b.to_bits()).into(), u32::from(*prefix) + 96)

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 
 /// How it is used.
-pub(crate) const USAGE: &str = "usage: exportfs [-v]                         list the exports\n       \
+pub(crate) const USAGE: &str = "usage: exportfs [-v | -s]                    list the exports\n       \
      exportfs -r[v]                        read them anew and put them in force\n       \
      exportfs -o OPTIONS CLIENT:/DIR       export more, until they are read anew\n       \
      exportfs -u [CLIENT:]/DIR | -ua       export less, until they are read anew\n       \
@@ -17,8 +17,8 @@ pub(crate) const USAGE: &str = "usage: exportfs [-v]                         lis
 /// What was typed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
-    /// List; true: with options.
-    List { verbose: bool },
+    /// List.
+    List(Listing),
     /// Read everything anew; true: list it then.
     Reload { verbose: bool },
     /// Export a directory to one more client.
@@ -33,13 +33,25 @@ pub(crate) enum Command {
     Store { file: String, text: String },
 }
 
+/// How the exports are listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Listing {
+    /// Directories and clients.
+    Names,
+    /// With the options (`-v`).
+    Options,
+    /// As a text of exports(5) (`-s`).
+    Text,
+}
+
 impl Command {
     /// Parses the words after `exportfs`. `None`: [`USAGE`] is the answer.
     pub fn parse(words: &[&str]) -> Option<Command> {
         let own = |text: &str| text.to_string();
         Some(match words {
-            [] | ["-s"] => Command::List { verbose: words == ["-s"] },
-            ["-v"] => Command::List { verbose: true },
+            [] => Command::List(Listing::Names),
+            ["-v"] => Command::List(Listing::Options),
+            ["-s"] => Command::List(Listing::Text),
             ["show", file] => Command::Show { file: own(file) },
             ["store", file, text] => Command::Store { file: own(file), text: own(text) },
             ["-ua" | "-au"] | ["-u", "-a"] => Command::RemoveAll,
@@ -72,25 +84,37 @@ fn target(what: &str) -> Option<(Option<&str>, &str)> {
     if what.starts_with('/') {
         return Some((None, what));
     }
+    // As Linux wants addresses of IPv6.
+    if let Some((client, path)) = what.strip_prefix('[').and_then(|rest| rest.split_once("]:/"))
+        && client.contains(':')
+    {
+        let path = &what[what.len() - path.len() - 1..];
+        return ClientSpec::parse(client).is_ok().then_some((Some(client), path));
+    }
     let mut splits = what.match_indices(":/").map(|(at, _)| (&what[..at], &what[at + 1..]));
     splits.find(|(client, _)| ClientSpec::parse(client).is_ok()).map(|(client, path)| (Some(client), path))
 }
 
 /// The exports as `exportfs` of Linux prints them: a line for each directory and client.
-pub(crate) fn list(table: &Table, verbose: bool) -> String {
+pub(crate) fn list(table: &Table, listing: Listing) -> String {
     /// A longer path has a line of its own.
     const COLUMN: usize = 14;
+    let column = if listing == Listing::Text { 0 } else { COLUMN };
     let mut text = String::new();
     for export in table.list() {
         for client in &export.clients {
             let name = match &client.spec {
-                ClientSpec::Anyone => "<world>".to_string(),
+                ClientSpec::Anyone if listing != Listing::Text => "<world>".to_string(),
                 spec => spec.to_string(),
             };
-            let break_after = if export.path.len() > COLUMN { "\n\t\t" } else { "\t" };
+            let break_after = match listing {
+                Listing::Text => "  ",
+                _ if export.path.len() > COLUMN => "\n\t\t",
+                _ => "\t",
+            };
             // Writing to a string cannot fail.
-            let _ = write!(text, "{:<COLUMN$}{break_after}{name}", export.path);
-            if verbose {
+            let _ = write!(text, "{:<column$}{break_after}{name}", export.path);
+            if listing != Listing::Names {
                 let _ = write!(text, "({})", client.options);
             }
             text.push('\n');
@@ -173,8 +197,8 @@ mod tests {
     #[test]
     fn words_are_those_of_linux() {
         let parse = |line: &str| Command::parse(&line.split_whitespace().collect::<Vec<_>>());
-        assert_eq!(parse(""), Some(Command::List { verbose: false }));
-        assert_eq!(parse("-v"), Some(Command::List { verbose: true }));
+        assert_eq!(parse(""), Some(Command::List(Listing::Names)));
+        assert_eq!(parse("-v"), Some(Command::List(Listing::Options)));
         assert_eq!(parse("-rv"), Some(Command::Reload { verbose: true }));
         assert_eq!(parse("-r -a"), Some(Command::Reload { verbose: false }));
         assert_eq!(parse("-ua"), Some(Command::RemoveAll));
@@ -183,6 +207,9 @@ mod tests {
         assert_eq!(parse("-u /a"), Some(removed(None)));
         assert_eq!(parse("-u fd00::/16:/a"), Some(removed(Some("fd00::/16"))));
         assert_eq!(parse("-u fd00::1:/a"), Some(removed(Some("fd00::1"))));
+        assert_eq!(parse("-u [fd00::1]:/a"), Some(removed(Some("fd00::1"))));
+        assert_eq!(parse("-u [fd00::/16]:/a"), Some(removed(Some("fd00::/16"))));
+        assert_eq!(parse("-u [ab].c:/a"), Some(removed(Some("[ab].c"))));
         assert_eq!(parse("-u 10.0.0.0/255.0.0.0:/a"), Some(removed(Some("10.0.0.0/255.0.0.0"))));
         assert_eq!(parse("-u *:/a"), Some(removed(Some("*"))));
         let added = Command::Add { client: "h".into(), path: "/a".into(), options: "rw".into() };
@@ -198,10 +225,10 @@ mod tests {
             "/srv *(rw) 10.0.0.0/8(async,no_root_squash,insecure);/a/long/directory h(all_squash,anonuid=5)",
         );
         assert_eq!(
-            list(&table, false),
+            list(&table, Listing::Names),
             "/srv          \t<world>\n/srv          \t10.0.0.0/8\n/a/long/directory\n\t\th\n"
         );
-        let verbose = list(&table, true);
+        let verbose = list(&table, Listing::Options);
         let lines: Vec<_> = verbose.lines().collect();
         assert_eq!(
             lines[..2],

@@ -35,8 +35,10 @@ pub struct ExportOptions {
     pub sync: bool,
     /// Only ports below 1024 may call (`secure`).
     pub secure: bool,
-    /// Who becomes anonymous.
-    pub squash: Squash,
+    /// The superuser becomes anonymous (`root_squash`).
+    pub root_squash: bool,
+    /// Everybody does (`all_squash`), whatever `root_squash` says.
+    pub all_squash: bool,
     /// The anonymous user.
     pub anon_uid: u32,
     /// The anonymous group.
@@ -55,7 +57,8 @@ impl Default for ExportOptions {
             writable: false,
             sync: true,
             secure: true,
-            squash: Squash::Root,
+            root_squash: true,
+            all_squash: false,
             anon_uid: 65_534,
             anon_gid: 65_534,
             anonymous_calls: false,
@@ -68,28 +71,23 @@ impl Default for ExportOptions {
 impl ExportOptions {
     /// Applies a comma-separated list; the rest of what it says is added to `notes`.
     pub(super) fn apply(mut self, list: &str, notes: &mut Notes) -> Result<ExportOptions, String> {
-        // root_squash says nothing about all_squash, whatever their order.
-        let mut root = self.squash != Squash::Nobody;
-        let mut all = self.squash == Squash::All;
         for option in list.split(',').map(str::trim).filter(|option| !option.is_empty()) {
             let (name, value) = match option.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
                 None => (option, None),
             };
-            match (name, value) {
-                ("root_squash", None) => root = true,
-                ("no_root_squash", None) => root = false,
-                ("all_squash", None) => all = true,
-                ("no_all_squash", None) => all = false,
-                _ => self.apply_one(option, name, value, notes)?,
-            }
+            self.apply_one(option, name, value, notes)?;
         }
-        self.squash = match (all, root) {
+        Ok(self)
+    }
+
+    /// Who becomes anonymous.
+    pub fn squash(&self) -> Squash {
+        match (self.all_squash, self.root_squash) {
             (true, _) => Squash::All,
             (false, true) => Squash::Root,
             (false, false) => Squash::Nobody,
-        };
-        Ok(self)
+        }
     }
 
     fn apply_one(
@@ -112,6 +110,10 @@ impl ExportOptions {
             ("async", None) => self.sync = false,
             ("secure", None) => self.secure = true,
             ("insecure", None) => self.secure = false,
+            ("root_squash", None) => self.root_squash = true,
+            ("no_root_squash", None) => self.root_squash = false,
+            ("all_squash", None) => self.all_squash = true,
+            ("no_all_squash", None) => self.all_squash = false,
             ("anonuid", _) => self.anon_uid = number()?,
             ("anongid", _) => self.anon_gid = number()?,
             ("fsid", Some("root" | "0")) => self.fsid = Some(0),
@@ -179,7 +181,7 @@ impl fmt::Display for ExportOptions {
         f.write_str(either(self.anonymous_calls, ",sec=sys:none", ",sec=sys"))?;
         f.write_str(either(self.writable, ",rw", ",ro"))?;
         f.write_str(either(self.secure, ",secure", ",insecure"))?;
-        f.write_str(either(self.squash == Squash::Nobody, ",no_root_squash", ",root_squash"))?;
-        f.write_str(either(self.squash == Squash::All, ",all_squash", ",no_all_squash"))
+        f.write_str(either(self.root_squash, ",root_squash", ",no_root_squash"))?;
+        f.write_str(either(self.all_squash, ",all_squash", ",no_all_squash"))
     }
 }

@@ -28,7 +28,7 @@ fn lines_of_all_kinds_parse() {
     let paths: Vec<_> = exports.iter().map(|export| &export.path[..]).collect();
     assert_eq!(paths, ["/srv/data", "/with blank", "/a b", "/all"]);
     assert!(exports[0].clients[0].options.writable && !exports[0].clients[1].options.writable);
-    assert_eq!(exports[0].clients[0].options.squash, Squash::Nobody);
+    assert_eq!(exports[0].clients[0].options.squash(), Squash::Nobody);
     let options = exports[1].clients[0].options;
     assert_eq!((options.sync, options.anon_uid, options.anon_gid), (false, 1, u32::MAX - 1));
     assert!(!exports[2].clients[0].options.secure);
@@ -102,13 +102,23 @@ impl Names for Dns {
 }
 
 fn matched<N: Names>(text: &str, names: N, dots: WildcardDots, client: &str) -> Option<u32> {
+    matched_in(None, text, names, dots, client)
+}
+
+fn matched_in<N: Names>(
+    domain: Option<&str>,
+    text: &str,
+    names: N,
+    dots: WildcardDots,
+    client: &str,
+) -> Option<u32> {
     let clock = SimClock::new();
     let executor = Executor::new(clock.clone(), None);
-    let hosts = HostTable::parse("10.0.0.77=table.flying.com.cn").expect("hosts");
+    let hosts = HostTable::parse("10.0.0.77=table.flying.com.cn,10.0.0.78=short").expect("hosts");
     let (netgroups, _) =
         Netgroups::parse("staff (ftp01.flying.com.cn,,) inner\ninner (10.0.0.50,,) (-,,)\nall (,,)");
     let table = Table::new(alloc::vec![one(text)], hosts, netgroups);
-    let exports = Exports::new(executor.handle(), table, Rc::new(names), dots);
+    let exports = Exports::new(executor.handle(), table, Rc::new(names), dots).in_domain(domain);
     let client: IpAddr = client.parse().expect("an address");
     executor.block_on(&*clock, async move {
         let export = exports.table().list()[0].clone();
@@ -123,7 +133,8 @@ fn the_most_specific_class_wins() {
     let text = "/a *(anonuid=5) *.flying.com.cn(anonuid=3) 10.0.0.0/255.255.255.0(anonuid=2) \
                 ftp01(anonuid=1) 10.0.0.2(anonuid=11) fd00::/16(anonuid=6)";
     let expect = |client, expected| {
-        assert_eq!(matched(text, Dns, WildcardDots::Separate, client), Some(expected), "{client}");
+        let found = matched_in(Some("flying.com.cn"), text, Dns, WildcardDots::Separate, client);
+        assert_eq!(found, Some(expected), "{client}");
     };
     expect("10.0.0.1", 1);
     expect("10.0.0.2", 11);
@@ -132,6 +143,63 @@ fn the_most_specific_class_wins() {
     expect("::ffff:10.0.0.9", 2);
     expect("fd00::1", 6);
     expect("fd01::1", 5);
+}
+
+#[test]
+fn a_host_is_whoever_its_name_leads_to() {
+    let expect = |domain, text, client, expected| {
+        let found = matched_in(domain, text, Dns, WildcardDots::Separate, client);
+        assert_eq!(found.is_some(), expected, "{text} in {domain:?}: {client}");
+    };
+    let own = Some("flying.com.cn");
+    expect(None, "/a ftp01.flying.com.cn", "10.0.0.1", true);
+    expect(None, "/a FTP01.flying.com.cn", "10.0.0.1", true);
+    // A name that only begins like it, in whatever domain.
+    expect(None, "/a ftp01", "10.0.0.1", false);
+    expect(Some("example.org"), "/a ftp01", "10.0.0.1", false);
+    expect(own, "/a ftp01", "10.0.0.1", true);
+    expect(own, "/a backup", "10.0.0.2", false);
+    expect(own, "/a backup.ftp01", "10.0.0.2", false);
+    // What a client calls itself counts only if it leads back; what has another address is not meant.
+    expect(own, "/a ftp02", "10.0.0.3", false);
+    expect(own, "/a ftp02", "10.9.9.9", true);
+    // The table, which knows the short name or the full one.
+    expect(None, "/a short", "10.0.0.78", true);
+    expect(None, "/a table", "10.0.0.77", false);
+    expect(own, "/a table", "10.0.0.77", true);
+    expect(None, "/a table.flying.com.cn", "10.0.0.77", true);
+    expect(None, "/a table.flying.com.cn", "10.0.0.1", false);
+}
+
+/// A host with two addresses, of which one has another name.
+struct TwoAddresses;
+
+impl Names for TwoAddresses {
+    async fn reverse(&self, address: IpAddr) -> Option<String> {
+        Some(if address.to_string() == "10.0.0.1" { "one.example.org" } else { "back.example.org" }.into())
+    }
+
+    async fn forward(&self, name: &str) -> Vec<IpAddr> {
+        let addresses: &[&str] = match name {
+            "one.example.org" => &["10.0.0.1", "10.0.0.2"],
+            "back.example.org" => &["10.0.0.2"],
+            // Told by DNS; the table knows better.
+            "short" => &["10.0.0.1"],
+            _ => &[],
+        };
+        addresses.iter().map(|address| address.parse().expect("an address")).collect()
+    }
+}
+
+#[test]
+fn every_address_of_a_name_is_meant_and_the_table_comes_before_dns() {
+    let found = |text, client| matched(text, TwoAddresses, WildcardDots::Separate, client).is_some();
+    assert!(found("/a one.example.org", "10.0.0.1"));
+    assert!(found("/a one.example.org", "10.0.0.2"), "although it calls itself otherwise");
+    assert!(!found("/a one.example.org", "10.0.0.3"));
+    assert!(!found("/a back.example.org", "10.0.0.1"));
+    assert!(found("/a short", "10.0.0.78"));
+    assert!(!found("/a short", "10.0.0.1"));
 }
 
 #[test]
@@ -226,7 +294,7 @@ fn names_are_asked_for_only_where_they_decide() {
 
 #[test]
 fn squashing_does_not_depend_on_the_order_of_options() {
-    let squash = |list: &str| one(&format!("/a *({list})")).clients[0].options.squash;
+    let squash = |list: &str| one(&format!("/a *({list})")).clients[0].options.squash();
     assert_eq!(squash("all_squash,no_root_squash"), Squash::All, "as on Linux");
     assert_eq!(squash("no_root_squash,all_squash"), Squash::All);
     assert_eq!(squash("no_root_squash,all_squash,no_all_squash"), Squash::Nobody);
@@ -234,9 +302,11 @@ fn squashing_does_not_depend_on_the_order_of_options() {
     assert_eq!(squash("no_root_squash,root_squash"), Squash::Root);
     let defaults = one("/a -all_squash h(no_root_squash) g");
     assert_eq!(
-        defaults.clients.iter().map(|client| client.options.squash).collect::<Vec<_>>(),
+        defaults.clients.iter().map(|client| client.options.squash()).collect::<Vec<_>>(),
         [Squash::All; 2]
     );
+    let defaults = one("/a -all_squash,no_root_squash h(no_all_squash) g");
+    assert_eq!(defaults.clients[0].options.squash(), Squash::Nobody, "as on Linux");
 }
 
 #[test]
