@@ -171,11 +171,12 @@ fn a_new_connection_from_the_same_port_replaces_the_old_one() {
     drop((old, first));
     let second = world.bench.endpoint(&world.lan, "second", &["10.0.0.50/24"]).unwrap();
     let stream = second.tcp_connect_from(PORT, at(SERVER, 2049), SOON).unwrap();
-    RpcClient::over(stream).null(NFS, 3).unwrap();
-    assert_eq!(
-        connections_of(&machine, "10.0.0.50").iter().filter(|line| line.starts_with("ESTAB")).count(),
-        1
-    );
+    // Open until it was looked at.
+    let mut client = RpcClient::over(stream);
+    client.null(NFS, 3).unwrap();
+    let connections = connections_of(&machine, "10.0.0.50");
+    assert_eq!(connections.iter().filter(|line| line.starts_with("ESTAB")).count(), 1, "{connections:?}");
+    drop(client);
     assert!(counter(&machine, "netstat", "tcp_challenge_acks") >= 1);
     assert_sound(&machine);
 }
