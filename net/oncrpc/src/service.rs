@@ -109,8 +109,9 @@ pub trait Service: 'static {
     /// What it answers for.
     fn programs(&self) -> &[Program];
 
-    /// Whether a call may be executed again when its client repeats it, which did not get the reply. Where it may not,
-    /// the server keeps the reply (the duplicate request cache) and repeats that.
+    /// What it would do to execute a call again when it comes again: its client did not get the reply, or the network
+    /// delivered it twice. Unless that is harmless, the server keeps the reply (the duplicate request cache) and repeats
+    /// it.
     fn repetition(&self, _call: &Call<'_>) -> Repetition {
         Repetition::Harmless
     }

@@ -66,12 +66,12 @@ const IN_FLIGHT: usize = 6;
 const LEAST_IN_FLIGHT: usize = 256 << 10;
 
 /// Content on its way to or from the disk.
-struct Flight<'a> {
+struct InFlight<'a> {
     data: &'a Data,
     bytes: usize,
 }
 
-impl Drop for Flight<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.data.in_flight.set(self.data.in_flight.get() - self.bytes);
         self.data.landed.notify();
@@ -99,13 +99,13 @@ impl Data {
 
     /// Waits until so much more content may be on its way: buffers take memory beside the cache, and clients who read
     /// or write many files at once must not use it up.
-    async fn take_off(&self, bytes: usize) -> Flight<'_> {
+    async fn take_off(&self, bytes: usize) -> InFlight<'_> {
         loop {
             let landed = self.landed.notified();
             let in_flight = self.in_flight.get();
             if in_flight == 0 || in_flight + bytes <= self.in_flight_limit {
                 self.in_flight.set(in_flight + bytes);
-                return Flight { data: self, bytes };
+                return InFlight { data: self, bytes };
             }
             landed.await;
         }

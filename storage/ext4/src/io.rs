@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 use core::future::poll_fn;
-use core::task::Poll;
 use keelson_hal::{BlockCompletion, BlockDevice, BlockError, BlockOp, BlockRequest, SECTOR_SIZE, Ticket};
 
 /// Longest request, if the device takes it: longer ones gain nothing and hold their buffers longer.
@@ -277,11 +276,7 @@ impl Flight<'_> {
         let Some(&(ticket, sectors)) = self.tickets.front() else {
             return (Err(BlockError::Gone.into()), Vec::new());
         };
-        let BlockCompletion { result, buffer } = poll_fn(|cx| match self.device.poll_done(ticket, cx) {
-            Poll::Ready(completion) => Poll::Ready(completion),
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
+        let BlockCompletion { result, buffer } = poll_fn(|cx| self.device.poll_done(ticket, cx)).await;
         self.tickets.pop_front();
         (result.map_err(|error| IoError { error, sectors }), buffer)
     }

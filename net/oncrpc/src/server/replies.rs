@@ -247,8 +247,8 @@ impl Drop for Promise<'_> {
     }
 }
 
-/// FNV-1a with 64 bits: repetitions are the same to the last byte, and nobody gains by making others that collide,
-/// who would get replies to calls of their own.
+/// FNV-1a with 64 bits, of the first [`LOOKED_AT`] bytes and the length. Nobody gains by making calls that collide, who
+/// would get replies to calls of their own.
 fn sum(message: &[u8]) -> u64 {
     let length = (message.len() as u64).to_le_bytes();
     let front = message.get(..LOOKED_AT).unwrap_or(message);

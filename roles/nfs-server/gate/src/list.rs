@@ -14,8 +14,3 @@ pub const CHECKS: &[Check] = &[Check {
     limit: Duration::from_secs(60),
     run: |case| Simulation { seed: case.seed, verbose: case.verbose }.carry_out(),
 }];
-
-/// The check of this name.
-pub fn find(name: &str) -> Option<&'static Check> {
-    CHECKS.iter().find(|check| check.name == name)
-}

@@ -1,7 +1,7 @@
 //! `nfs-gate`: runs checks by name, one seed or many. `nfs-gate help` lists them.
 
-use keelson_ext4_gate::command::{code, list, many, one, parse};
-use keelson_nfs_gate::list::{CHECKS, find};
+use keelson_ext4_gate::command::{list, parse, run};
+use keelson_nfs_gate::list::CHECKS;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -14,17 +14,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let Some((name, rest)) = words.split_first() else { return usage() };
     let Some(words) = parse(rest) else { return usage() };
-    match name.as_str() {
-        "all" => {
-            // All of them, whatever the others found.
-            let failed = CHECKS.iter().filter(|check| !many(check, None, &words)).count();
-            code(failed == 0)
-        }
-        name => match find(name) {
-            Some(check) => one(check, words),
-            None => usage(),
-        },
-    }
+    run(CHECKS, name, words).unwrap_or_else(usage)
 }
 
 fn usage() -> ExitCode {

@@ -31,8 +31,17 @@ pub struct Words {
     pub most_failures: usize,
 }
 
+/// Runs the check of this name, or with `all` every check, whatever the others found. `None` when there is no such check.
+pub fn run(checks: &'static [Check], name: &str, words: Words) -> Option<ExitCode> {
+    if name == "all" {
+        let failed = checks.iter().filter(|check| !many(check, None, &words)).count();
+        return Some(code(failed == 0));
+    }
+    checks.iter().find(|check| check.name == name).map(|check| one(check, words))
+}
+
 /// Runs one seed here, a child's seeds, or many in children.
-pub fn one(check: &'static Check, words: Words) -> ExitCode {
+fn one(check: &'static Check, words: Words) -> ExitCode {
     if let Some(seeds) = words.worker {
         supervise::work(check, seeds, words.full);
         return ExitCode::SUCCESS;
@@ -43,7 +52,7 @@ pub fn one(check: &'static Check, words: Words) -> ExitCode {
 }
 
 /// Runs seeds of a check and prints one line; whether all went well.
-pub fn many(check: &'static Check, seeds: Option<Range<u64>>, words: &Words) -> bool {
+fn many(check: &'static Check, seeds: Option<Range<u64>>, words: &Words) -> bool {
     let default = if words.full { check.full.clone() } else { check.short.clone() };
     let plan = Plan {
         check,

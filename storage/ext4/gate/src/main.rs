@@ -1,7 +1,7 @@
 //! `gate`: runs checks by name, one seed or many. `gate help` lists them.
 
-use keelson_ext4_gate::command::{code, finish, list, many, one, parse};
-use keelson_ext4_gate::list::{CHECKS, find};
+use keelson_ext4_gate::command::{code, finish, list, parse, run};
+use keelson_ext4_gate::list::CHECKS;
 use keelson_ext4_gate::{fuzz, speed};
 use std::process::ExitCode;
 
@@ -31,15 +31,7 @@ fn main() -> ExitCode {
     match name.as_str() {
         "speed" => code(speed::compare(words.rounds, words.files, words.alone)),
         "growth" => code(speed::growth()),
-        "all" => {
-            // All of them, whatever the others found.
-            let failed = CHECKS.iter().filter(|check| !many(check, None, &words)).count();
-            code(failed == 0)
-        }
-        name => match find(name) {
-            Some(check) => one(check, words),
-            None => usage(),
-        },
+        name => run(CHECKS, name, words).unwrap_or_else(usage),
     }
 }
 
