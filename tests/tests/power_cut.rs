@@ -17,7 +17,7 @@ use keelson_qemu::{
 use keelson_tests::Appliance;
 use keelson_tests::ledger::{Ledger, Trouble};
 use keelson_tests::nfs3::{NFS_PORT, Nfs, Transport};
-use keelson_tests::rpc::{RpcClient, reserved_port};
+use keelson_tests::rpc::{RpcClient, reserved_connection};
 use keelson_tests::soak;
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -60,7 +60,7 @@ impl World {
         let (done, cut) = (&done, &cut);
         let connect = || {
             let to = (SERVER, NFS_PORT).into();
-            self.client.tcp_connect_from(reserved_port(), to, START).unwrap()
+            reserved_connection(&self.client, to, START).unwrap()
         };
         let streams: Vec<_> = (0..CLIENTS).map(|_| connect()).collect();
         thread::scope(|scope| {
@@ -112,7 +112,7 @@ impl World {
 
     /// What the clients miss; the first of them.
     fn audit(&mut self) -> Result<(), String> {
-        let stream = self.client.tcp_connect_from(reserved_port(), (SERVER, NFS_PORT).into(), START);
+        let stream = reserved_connection(&self.client, (SERVER, NFS_PORT).into(), START);
         let mut nfs = Nfs::new(RpcClient::over(stream.map_err(|e| e.to_string())?));
         self.ledgers.iter_mut().try_for_each(|ledger| ledger.audit(&mut nfs))
     }

@@ -1,6 +1,6 @@
 //! smoltcp behind a lock, driven by a thread and by whoever waits for something.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp;
+use smoltcp::socket::{Socket, tcp};
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
 use super::Address;
@@ -204,6 +204,22 @@ impl Stack {
     /// Removes a TCP socket once its connection has ended.
     pub fn abandon(&mut self, handle: SocketHandle) {
         self.closing.push(handle);
+    }
+
+    /// Whether there is a TCP connection from this port to that peer, alive or in TIME-WAIT.
+    pub fn is_connected(&self, port: u16, to: SocketAddr) -> bool {
+        let local = |socket: &tcp::Socket| socket.local_endpoint().map(|end| end.port);
+        self.sockets.iter().any(|(_, socket)| match socket {
+            Socket::Tcp(socket) => local(socket) == Some(port) && socket.remote_endpoint() == Some(to.into()),
+            _ => false,
+        })
+    }
+
+    /// Whether a UDP socket has this port.
+    pub fn is_bound(&self, port: u16) -> bool {
+        let bound =
+            |socket: &Socket<'_>| matches!(socket, Socket::Udp(socket) if socket.endpoint().port == port);
+        self.sockets.iter().any(|(_, socket)| bound(socket))
     }
 
     pub fn ephemeral_port(&mut self) -> u16 {

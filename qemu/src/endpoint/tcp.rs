@@ -34,13 +34,22 @@ impl Endpoint {
     }
 
     /// Connects from a given local port (0: any). NFS servers trust ports below 1024 only.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` when this endpoint has a connection from that port to the same peer, also one that has just ended: two
+    /// connections with the same ends would break each other.
     pub fn tcp_connect_from(&self, port: u16, to: SocketAddr, timeout: Duration) -> Result<TcpStream> {
-        let failed = |what: &str| Error::Io {
+        let error = |kind: ErrorKind, what: &str| Error::Io {
             doing: format!("connect to {to} from endpoint {}", self.port().name()),
-            source: io::Error::new(ErrorKind::ConnectionRefused, what.to_string()),
+            source: io::Error::new(kind, what.to_string()),
         };
+        let failed = |what: &str| error(ErrorKind::ConnectionRefused, what);
         let handle = self.shared.with(|stack| {
             let port = if port == 0 { stack.ephemeral_port() } else { port };
+            if stack.is_connected(port, to) {
+                return Err(error(ErrorKind::AddrInUse, &format!("port {port} has a connection there")));
+            }
             let handle = stack.sockets.add(new_socket());
             let socket = stack.sockets.get_mut::<Socket>(handle);
             match socket.connect(stack.iface.context(), to, port) {

@@ -1,10 +1,10 @@
 //! Two endpoints on a switch, talking.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::*;
-use crate::{Bench, Impairment};
+use crate::{Bench, Error, Impairment};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -79,6 +79,30 @@ fn tcp_gets_through_a_bad_link() {
     b.port().impair(rule, 5);
     transfer(&a, &b, "10.0.0.2:988", 100_000);
     assert!(b.port().stats().impaired > 0);
+}
+
+#[test]
+fn a_port_has_one_connection_to_a_peer() {
+    let bench = Bench::new("one-connection");
+    let (a, b) = pair(&bench);
+    let (listener, other) = (b.tcp_listen(80).unwrap(), b.tcp_listen(81).unwrap());
+    let connect = |port: u16| a.tcp_connect_from(900, format!("10.0.0.2:{port}").parse().unwrap(), SOON);
+    let mut first = connect(80).unwrap();
+    let kind = |error: &Error| match error {
+        Error::Io { source, .. } => source.kind(),
+        other => panic!("{other}"),
+    };
+    assert_eq!(kind(&connect(80).err().unwrap()), ErrorKind::AddrInUse);
+    // To another port of the same peer it may; and the first connection has not noticed.
+    connect(81).unwrap();
+    other.accept(SOON).unwrap();
+    let mut accepted = listener.accept(SOON).unwrap();
+    first.write_all(b"still here").unwrap();
+    let mut seen = [0; 10];
+    accepted.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"still here");
+    let _bound = a.udp(900).unwrap();
+    assert_eq!(kind(&a.udp(900).err().unwrap()), ErrorKind::AddrInUse);
 }
 
 #[test]

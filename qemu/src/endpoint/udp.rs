@@ -1,5 +1,6 @@
 //! UDP, with datagrams of up to 64 KiB over IPv4 (fragmented underneath).
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,17 +22,24 @@ pub struct UdpSocket {
 
 impl Endpoint {
     /// Binds `port` (0: one of the dynamic range).
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` when this endpoint has bound the port already.
     pub fn udp(&self, port: u16) -> Result<UdpSocket> {
         let bound = self.shared.with(|stack| {
             let port = if port == 0 { stack.ephemeral_port() } else { port };
+            if stack.is_bound(port) {
+                return None;
+            }
             let buffer = || PacketBuffer::new(vec![PacketMetadata::EMPTY; 256], vec![0; 512 * 1024]);
             let mut socket = Socket::new(buffer(), buffer());
             socket.bind(port).ok()?;
             Some((stack.sockets.add(socket), port))
         });
-        let (handle, port) = bound.ok_or_else(|| Error::Missing {
-            what: format!("UDP port {port}"),
-            remedy: "use another port number".into(),
+        let (handle, port) = bound.ok_or_else(|| Error::Io {
+            doing: format!("bind UDP port {port} of endpoint {}", self.port().name()),
+            source: ErrorKind::AddrInUse.into(),
         })?;
         Ok(UdpSocket { shared: self.shared.clone(), handle, port })
     }

@@ -2,7 +2,7 @@
 
 use super::servers::{LONG, OTHER, failed};
 use crate::nfs3::NFS_PORT;
-use crate::rpc::{NFS, RpcClient, reserved_port};
+use crate::rpc::{NFS, RpcClient, reserved_connection};
 use keelson_qemu::{Bench, Endpoint, Knfsd, LinuxGuest, LinuxSpec, Machine, MachineSpec, Result};
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
@@ -42,8 +42,8 @@ fn first_reply(endpoint: &Endpoint, server: &str, machine: &Machine) -> Result<B
     wait_for_arp(endpoint, address)?;
     let deadline = machine.started() + LONG;
     loop {
-        let (from, to) = (reserved_port(), SocketAddr::new(address, NFS_PORT));
-        let stream = endpoint.tcp_connect_from(from, to, Duration::from_millis(500));
+        let to = SocketAddr::new(address, NFS_PORT);
+        let stream = reserved_connection(endpoint, to, Duration::from_millis(500));
         let replied =
             stream.and_then(|stream| RpcClient::over(stream).null(NFS, 3).map_err(failed("call the server")));
         match replied {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use keelson_oncrpc::{Buffer, Decoder, Encoder};
-use keelson_qemu::{Endpoint, TcpStream};
+use keelson_qemu::{Endpoint, Error, TcpStream};
 
 use message::{Identity, put_call};
 pub use message::{Refusal, RpcError, Target, message, next_xid, parse_reply};
@@ -44,8 +44,7 @@ pub struct RpcClient {
 impl RpcClient {
     /// A TCP connection from a port below 1024, as servers demand unless told `insecure`.
     pub fn tcp(from: &Endpoint, server: SocketAddr) -> keelson_qemu::Result<RpcClient> {
-        let stream = from.tcp_connect_from(reserved_port(), server, Duration::from_secs(30))?;
-        Ok(RpcClient::over(stream))
+        Ok(RpcClient::over(reserved_connection(from, server, Duration::from_secs(30))?))
     }
 
     /// Calls over a connection made by the test.
@@ -55,8 +54,8 @@ impl RpcClient {
 
     /// A UDP socket at a port below 1024.
     pub fn udp(from: &Endpoint, server: SocketAddr) -> keelson_qemu::Result<RpcClient> {
-        let socket = Socket(from.udp(reserved_port())?, server);
-        Ok(RpcClient::new(Wire::Datagrams(Box::new(socket), vec![])))
+        let socket = reserved(|port| from.udp(port))?;
+        Ok(RpcClient::new(Wire::Datagrams(Box::new(Socket(socket, server)), vec![])))
     }
 
     /// Calls over a connection of the host's own stack.
@@ -168,10 +167,33 @@ pub fn tcp_port(from: &Endpoint, server: IpAddr, program: u32, version: u32) -> 
     }
 }
 
+/// Connects from a port below 1024 that has no connection to this server yet.
+pub fn reserved_connection(
+    from: &Endpoint,
+    server: SocketAddr,
+    timeout: Duration,
+) -> keelson_qemu::Result<TcpStream> {
+    reserved(|port| from.tcp_connect_from(port, server, timeout))
+}
+
+/// Tries ports below 1024 until one is free: tests of one process share the turn, and some hold many.
+fn reserved<T>(open: impl Fn(u16) -> keelson_qemu::Result<T>) -> keelson_qemu::Result<T> {
+    for _ in 1..RESERVED_PORTS {
+        match open(reserved_port()) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
+            result => return result,
+        }
+    }
+    open(reserved_port())
+}
+
+/// Ports that are given in turn.
+const RESERVED_PORTS: u32 = 512;
+
 /// Ports below 1024 in turn, so that a connection does not meet the end of an earlier one.
-pub fn reserved_port() -> u16 {
+fn reserved_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    1023 - (NEXT.fetch_add(1, Ordering::Relaxed) % 512) as u16
+    1023 - (NEXT.fetch_add(1, Ordering::Relaxed) % RESERVED_PORTS) as u16
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use keelson_oncrpc::{AuthSys, Buffer, Credential, Encoder};
 use keelson_qemu::{Endpoint, Machine, TcpStream};
 use keelson_tests::nfs3::{Procedure, Stable, kind};
-use keelson_tests::rpc::{LAST, NFS, RpcClient, message, reserved_port};
+use keelson_tests::rpc::{LAST, NFS, RpcClient, message, reserved_connection};
 use keelson_tests::world::{SERVER, SOON, World, assert_sound, at, shell};
 
 use super::{counter, create, hosts, mounted};
@@ -110,7 +110,7 @@ fn a_client_that_never_reads_is_given_up() {
     nfs.write(&file, 0, &vec![5; 512 << 10], Stable::Unstable).unwrap().ok();
     let hosts = hosts(&world, 1);
     // From a port that the server trusts.
-    let mut greedy = hosts[0].tcp_connect_from(reserved_port(), at(SERVER, 2049), SOON).unwrap();
+    let mut greedy = reserved_connection(&hosts[0], at(SERVER, 2049), SOON).unwrap();
     for xid in 0..16 {
         let mut call = Encoder::new(Buffer::unpooled(256), 0);
         [xid, 0, 2, NFS, 3, Procedure::Read as u32].into_iter().for_each(|word| call.u32(word));
