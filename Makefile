@@ -6,7 +6,7 @@ OUT     := images/out
 
 # What a fresh Debian 12 lacks. Package rustc-web is Debian's current Rust for bookworm.
 PACKAGES := gcc libc6-dev qemu-system-x86 e2fsprogs
-TEST_PACKAGES := libnfs-utils iproute2
+TEST_PACKAGES := libnfs-utils iproute2 tshark
 
 # The images are the only thing built freestanding; see ARCHITECTURE.md, "Building without an OS".
 IMAGE_FLAGS := -Cno-redzone=yes -Cforce-frame-pointers=yes --cfg keelson_image -Dwarnings
