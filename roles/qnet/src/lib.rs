@@ -1,0 +1,8 @@
+//! Role `qnet-node`: QNX-style transparent distributed processing.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod link;
