@@ -1,6 +1,6 @@
 //! T04 to T06, T35, T36: connections. T08, T17, T18: acknowledging. T28, T29: fragments. T30: CRC. T32: IP.
 
-use crate::frames::vector;
+use crate::vector;
 use crate::{ALPHA, BETA, answer_of_beta, check_alpha, check_beta, from_alpha, kif_payload, vinfo};
 use crate::{HANDLE, SERVER_ID};
 use keelson_qnet_wire::Endian;
