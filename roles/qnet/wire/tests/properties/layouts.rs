@@ -1,4 +1,5 @@
-//! Structures of one fixed layout: random bytes give random values in every field.
+//! Structures of one fixed layout: random bytes give random values in every field. Those
+//! with a header that is not their own are tested as the messages that they are.
 
 use keelson_qnet_wire::Endian;
 use keelson_qnet_wire::io::*;
@@ -33,37 +34,11 @@ macro_rules! layouts {
 }
 
 layouts! {
-    kif_connect Connect 24,
-    kif_connect_success ConnectSuccess 24,
-    kif_connect_fail ConnectFail 16,
-    kif_unblock Unblock 16,
-    kif_msgsend MsgSend 48,
-    kif_msgread MsgRead 20,
-    kif_transfer Transfer 20,
-    kif_event Event 24,
-    kif_pulse Pulse 64,
-    kif_signal Signal 28,
-    kif_disconnect Disconnect 8,
-    kif_connect_death ConnectDeath 8,
     vtid_info VtidInfo 32,
     sigevent Sigevent 16,
     msg_info MsgInfo 48,
     stat Stat 72,
-    io_lseek IoLseek 16,
-    io_notify IoNotify 64,
     io_notify_reply IoNotifyReply 8,
-    io_pathconf IoPathconf 8,
-    io_chmod IoChmod 8,
-    io_chown IoChown 12,
-    io_utime IoUtime 16,
-    io_openfd IoOpenfd 68,
-    io_fdinfo IoFdinfo 16,
-    io_lock IoLock 12,
-    io_space IoSpace 24,
-    io_msg IoMsg 8,
-    io_dup IoDup 60,
-    io_sync IoSync 8,
-    io_devctl IoDevctl 16,
     io_devctl_reply IoDevctlReply 16,
     link_head LinkHead 20,
     connect_entry ConnectEntry 32,
@@ -75,12 +50,9 @@ layouts! {
     thread_status ThreadStatus 224,
     map_info MapInfo 48,
     siginfo Siginfo 40,
-    proc_wait ProcWait 12,
-    sys_conf SysConf 24,
     sys_conf_reply SysConfReply 24,
     inheritance Inheritance 88,
     fd_info FdInfo 28,
-    fd_request FdRequest 16,
 }
 
 /// A value of a layout, for the messages that contain it.

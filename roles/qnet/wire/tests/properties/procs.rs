@@ -49,9 +49,21 @@ proptest! {
             let bytes = emitted(|room| emit_fd_reply(room, endian, more, &fds));
             let reply = FdReply::decode(&bytes, endian).unwrap();
             prop_assert_eq!((reply.more, reply.fds().collect::<Vec<_>>()), (more, fds.clone()));
-            let bytes = request.message(endian);
+            let bytes = request.encode(endian);
             prop_assert_eq!(type_and_subtype(&bytes, endian), Ok((MsgType::PROC_SPAWN, spawn_subtype::FD)));
             prop_assert_eq!(FdRequest::decode(&bytes, endian), Ok(request));
+        }
+    }
+
+    #[test]
+    fn waiting(wait in any_layout!(ProcWait), conf in any_layout!(SysConf)) {
+        for endian in BOTH {
+            let bytes = wait.encode(endian);
+            prop_assert_eq!(type_and_subtype(&bytes, endian), Ok((MsgType::PROC_WAIT, wait.idtype as u16)));
+            prop_assert_eq!(ProcWait::decode(&bytes, endian), Ok(wait));
+            let bytes = conf.encode(endian);
+            prop_assert_eq!(type_and_subtype(&bytes, endian), Ok((MsgType::SYS_CONF, 0)));
+            prop_assert_eq!(SysConf::decode(&bytes, endian), Ok(conf));
         }
     }
 

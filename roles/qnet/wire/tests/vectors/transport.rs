@@ -70,7 +70,7 @@ fn fragments() {
     let write = IoReadWrite { nbytes: 4080, ..IoReadWrite::default() };
     let mut message = [0xee; 56];
     assert_eq!(IoRequest::Write(write, &[b'x'; 40]).emit(&mut message, Endian::Little), Ok(56));
-    let mut payload = send.message(Endian::Little).to_vec();
+    let mut payload = send.encode(Endian::Little).to_vec();
     payload.extend(message);
     let first = Header { flags: Flags::FIRST, ..from_alpha(Kind::User, 12, 104) };
     check_alpha("T28", first, &payload);
