@@ -12,16 +12,18 @@ pub enum Endian {
 /// Conversions of one integer type.
 macro_rules! integer {
     ($($read:ident $write:ident $type:ident $len:literal),* $(,)?) => {$(
+        #[doc = concat!("Value of the bytes of a `", stringify!($type), "`.")]
         #[inline]
-        pub(crate) fn $read(self, bytes: [u8; $len]) -> $type {
+        pub fn $read(self, bytes: [u8; $len]) -> $type {
             match self {
                 Endian::Little => $type::from_le_bytes(bytes),
                 Endian::Big => $type::from_be_bytes(bytes),
             }
         }
 
+        #[doc = concat!("Bytes of a `", stringify!($type), "`.")]
         #[inline]
-        pub(crate) fn $write(self, value: $type) -> [u8; $len] {
+        pub fn $write(self, value: $type) -> [u8; $len] {
             match self {
                 Endian::Little => value.to_le_bytes(),
                 Endian::Big => value.to_be_bytes(),

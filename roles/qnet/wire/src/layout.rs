@@ -157,10 +157,29 @@ impl<T: Field + Copy + Default, const N: usize> Field for [T; N] {
 
 /// Declares a structure by its length, its name in messages, and the offsets of its fields. What lies between
 /// the fields is reserved: written as zero, not read.
+///
+/// A `body struct` has room for a header that is not its own at the front, and so no `encode` of its own either:
+/// without that header it would be of no use to anybody.
 macro_rules! layout {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident: $len:literal, $what:literal { $($fields:tt)* }) => {
+        $crate::layout::layout! {
+            $(#[$meta])* $vis body struct $name: $len, $what { $($fields)* }
+        }
+
+        #[allow(dead_code)]
+        impl $name {
+            /// The structure as bytes, reserved ones zero.
+            #[inline]
+            pub fn encode(&self, endian: $crate::endian::Endian) -> [u8; $len] {
+                let mut bytes = [0; $len];
+                $crate::layout::Field::put(self, &mut bytes, 0, endian);
+                bytes
+            }
+        }
+    };
     (
         $(#[$meta:meta])*
-        $vis:vis struct $name:ident: $len:literal, $what:literal {
+        $vis:vis body struct $name:ident: $len:literal, $what:literal {
             $($(#[$field_meta:meta])* $offset:literal $field:ident: $type:ty,)*
         }
     ) => {
@@ -207,14 +226,6 @@ macro_rules! layout {
                     Some(bytes) => Ok(<$name as $crate::layout::Field>::get(bytes, 0, endian)),
                     None => Err($crate::layout::Short { what: $what, need: $len, have: bytes.len() }),
                 }
-            }
-
-            /// The structure as bytes, reserved ones zero.
-            #[inline]
-            pub fn encode(&self, endian: $crate::endian::Endian) -> [u8; $len] {
-                let mut bytes = [0; $len];
-                $crate::layout::Field::put(self, &mut bytes, 0, endian);
-                bytes
             }
         }
     };

@@ -27,6 +27,8 @@
 //! 4. **Strict about lengths, lenient about the rest.** Reserved fields are sent as zero and ignored; unknown bits
 //!    are kept where a node could have a use for them.
 //!
+//! `corpus/` has the specification's frames as raw files, for fuzzers to start from.
+//!
 //! Not here: connections, timers, reassembly, the node table (the node above); 64-bit message layouts of QNX 7
 //! (section 13); the bodies of messages that no node of ours serves (`_IO_MMAP`, `_IO_POWER`), which are raw bytes.
 

@@ -1,10 +1,10 @@
 //! Messages to the network manager, `/dev/netmgr`: `_IO_MSG` with manager 14 (section 11.3).
 
 use crate::endian::Endian;
-use crate::io::{IoMsg, IoRequest};
+use crate::io::{IoHeader, IoMsg, MsgType};
 use crate::layout::{Short, layout, slice, until_nul};
 use crate::nd::Nd;
-use crate::out::{NoRoom, Out, len32};
+use crate::out::{NoRoom, Out, len16, len32};
 use core::fmt;
 
 /// The network manager among the managers.
@@ -176,30 +176,24 @@ impl<'a> NetmgrRequest<'a> {
 
     /// Writes the whole `_IO_MSG` and returns its length. A name is sent with its NUL, which is counted.
     pub fn emit(&self, room: &mut [u8], endian: Endian) -> Result<usize, NoRoom> {
-        let (subtype, body_len) = match self {
+        let (subtype, len) = match self {
             NetmgrRequest::Ctl { .. } => (CTL, Ctl::LEN),
             NetmgrRequest::RemoteNd { .. } => (REMOTE_ND, RemoteNd::LEN),
-            NetmgrRequest::StrToNd { .. } => (STRTOND, StrToNd::LEN),
+            NetmgrRequest::StrToNd { name } => (STRTOND, StrToNd::LEN + name.len() + 1),
             NetmgrRequest::NdToStr { .. } => (NDTOSTR, NdToStr::LEN),
             NetmgrRequest::QosFlush => (QOS_FLUSH, 0),
         };
-        let mut fixed = [0; NdToStr::LEN];
-        let mut body = Out::new(&mut fixed, endian);
+        let mut out = Out::new(room, endian);
+        let header = IoHeader { kind: MsgType::IO_MSG.0, combine_len: len16(IoMsg::LEN + len) };
+        out.structure(&header, &IoMsg { mgrid: MGRID, subtype });
         match *self {
-            NetmgrRequest::Ctl { nd, op } => body.put(&Ctl { nd, op }),
-            NetmgrRequest::RemoteNd { remote_nd, local_nd } => body.put(&RemoteNd { remote_nd, local_nd }),
-            NetmgrRequest::StrToNd { name } => body.put(&StrToNd { len: len32(name.len() + 1) }),
-            NetmgrRequest::NdToStr { len, flags, nd } => body.put(&NdToStr { len, flags: flags.0, nd }),
-            NetmgrRequest::QosFlush => &mut body,
+            NetmgrRequest::Ctl { nd, op } => out.put(&Ctl { nd, op }),
+            NetmgrRequest::RemoteNd { remote_nd, local_nd } => out.put(&RemoteNd { remote_nd, local_nd }),
+            NetmgrRequest::StrToNd { name } => out.put(&StrToNd { len: len32(name.len() + 1) }).string(name),
+            NetmgrRequest::NdToStr { len, flags, nd } => out.put(&NdToStr { len, flags: flags.0, nd }),
+            NetmgrRequest::QosFlush => &mut out,
         };
-        let body = fixed.get(..body_len).unwrap_or_default();
-        let msg = IoMsg { mgrid: MGRID, subtype };
-        let len = IoRequest::Msg(msg, body).emit(room, endian)?;
-        let NetmgrRequest::StrToNd { name } = self else { return Ok(len) };
-        let have = room.len();
-        let mut out = Out::new(room.get_mut(len..).unwrap_or_default(), endian);
-        let name_len = out.string(name).finish().map_err(|error| NoRoom { need: len + error.need, have })?;
-        Ok(len + name_len)
+        out.finish()
     }
 }
 
@@ -228,8 +222,8 @@ mod tests {
     fn room() {
         let request = NetmgrRequest::StrToNd { name: b"beta" };
         for have in 0..21 {
-            let need = if have < 16 { 16 } else { 21 };
-            assert_eq!(request.emit(&mut vec![0; have], Endian::Big), Err(NoRoom { need, have }));
+            let error = NoRoom { need: 21, have };
+            assert_eq!(request.emit(&mut vec![0; have], Endian::Big), Err(error));
         }
         assert_eq!(request.emit(&mut [0; 21], Endian::Big), Ok(21));
     }

@@ -10,7 +10,7 @@ mod syspage;
 mod syspage_view;
 mod wait;
 
-pub use info::{BlockedOn, MapInfo, ProcInfo, Sigset, ThreadState, ThreadStatus};
+pub use info::{BlockedOn, MapDebug, MapInfo, ProcInfo, Sigset, ThreadState, ThreadStatus};
 pub use remote::RemoteBlock;
 pub use spawn::{Inheritance, Spawn, SpawnError, SpawnFlags};
 pub use spawn_fd::{FdInfo, FdReply, FdRequest, emit_fd_reply};

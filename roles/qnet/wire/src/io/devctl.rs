@@ -69,7 +69,7 @@ impl Dcmd {
 
 layout! {
     /// `_IO_DEVCTL`. Data follow when they go to the device.
-    pub struct IoDevctl: 16, "_IO_DEVCTL" {
+    pub body struct IoDevctl: 16, "_IO_DEVCTL" {
         /// The command.
         4 dcmd: Dcmd,
         /// Bytes of data, or room for them.

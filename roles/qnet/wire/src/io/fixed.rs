@@ -79,7 +79,7 @@ impl Stat {
 
 layout! {
     /// `_IO_LSEEK`. The reply is the new position, 8 bytes.
-    pub struct IoLseek: 16, "_IO_LSEEK" {
+    pub body struct IoLseek: 16, "_IO_LSEEK" {
         /// See [`crate::io::whence`].
         4 whence: i16,
         /// Relative to `whence`; a negative number as its two's complement.
@@ -89,7 +89,7 @@ layout! {
 
 layout! {
     /// `_IO_NOTIFY`.
-    pub struct IoNotify: 64, "_IO_NOTIFY" {
+    pub body struct IoNotify: 64, "_IO_NOTIFY" {
         /// Poll, arm, or both.
         4 action: i32,
         /// Conditions, see [`crate::io::notify`].
@@ -123,7 +123,7 @@ layout! {
 
 layout! {
     /// `_IO_PATHCONF`. The value is the status of the reply.
-    pub struct IoPathconf: 8, "_IO_PATHCONF" {
+    pub body struct IoPathconf: 8, "_IO_PATHCONF" {
         /// See [`crate::io::pathconf`].
         4 name: i16,
     }
@@ -131,7 +131,7 @@ layout! {
 
 layout! {
     /// `_IO_CHMOD`.
-    pub struct IoChmod: 8, "_IO_CHMOD" {
+    pub body struct IoChmod: 8, "_IO_CHMOD" {
         /// New permissions.
         4 mode: u32,
     }
@@ -139,7 +139,7 @@ layout! {
 
 layout! {
     /// `_IO_CHOWN`.
-    pub struct IoChown: 12, "_IO_CHOWN" {
+    pub body struct IoChown: 12, "_IO_CHOWN" {
         /// New group, -1 to keep it.
         4 gid: i32,
         /// New owner, -1 to keep it.
@@ -149,7 +149,7 @@ layout! {
 
 layout! {
     /// `_IO_UTIME`. Times in seconds since 1970.
-    pub struct IoUtime: 16, "_IO_UTIME" {
+    pub body struct IoUtime: 16, "_IO_UTIME" {
         /// When set, take the current time.
         4 cur_flag: i32,
         /// Last read.
@@ -161,7 +161,7 @@ layout! {
 
 layout! {
     /// `_IO_OPENFD`.
-    pub struct IoOpenfd: 68, "_IO_OPENFD" {
+    pub body struct IoOpenfd: 68, "_IO_OPENFD" {
         /// As in `_IO_CONNECT`.
         4 ioflag: u32,
         /// Sharing mode.
@@ -177,7 +177,7 @@ layout! {
 
 layout! {
     /// `_IO_FDINFO`: the path of an open file, please.
-    pub struct IoFdinfo: 16, "_IO_FDINFO" {
+    pub body struct IoFdinfo: 16, "_IO_FDINFO" {
         /// Local or resolved form.
         4 flags: u32,
         /// Room for the path.
@@ -187,7 +187,7 @@ layout! {
 
 layout! {
     /// `_IO_LOCK`. A lock description follows.
-    pub struct IoLock: 12, "_IO_LOCK" {
+    pub body struct IoLock: 12, "_IO_LOCK" {
         /// What to do.
         4 subtype: u32,
         /// Bytes that follow.
@@ -197,7 +197,7 @@ layout! {
 
 layout! {
     /// `_IO_SPACE`. The reply is the file's size, 8 bytes.
-    pub struct IoSpace: 24, "_IO_SPACE" {
+    pub body struct IoSpace: 24, "_IO_SPACE" {
         /// [`IoSpace::ALLOC`] or [`IoSpace::FREE`].
         4 subtype: u16,
         /// See [`crate::io::whence`].
@@ -218,7 +218,7 @@ impl IoSpace {
 
 layout! {
     /// `_IO_MSG`: a message to a manager, data of its own behind it.
-    pub struct IoMsg: 8, "_IO_MSG" {
+    pub body struct IoMsg: 8, "_IO_MSG" {
         /// Which manager.
         4 mgrid: u16,
         /// What it should do.
@@ -228,7 +228,7 @@ layout! {
 
 layout! {
     /// `_IO_DUP`: another descriptor for an open file.
-    pub struct IoDup: 60, "_IO_DUP" {
+    pub body struct IoDup: 60, "_IO_DUP" {
         /// The connection on which it is open.
         4 info: MsgInfo,
         /// Key.
@@ -238,7 +238,7 @@ layout! {
 
 layout! {
     /// `_IO_SYNC`.
-    pub struct IoSync: 8, "_IO_SYNC" {
+    pub body struct IoSync: 8, "_IO_SYNC" {
         /// What to write out.
         4 flag: u32,
     }

@@ -6,7 +6,7 @@ use crate::layout::{Short, layout, slice};
 use crate::out::Out;
 
 layout! {
-    struct Fixed: 16, "_IO_READ or _IO_WRITE" {
+    body struct Fixed: 16, "_IO_READ or _IO_WRITE" {
         4 nbytes: i32,
         8 xtype: u32,
     }

@@ -6,7 +6,7 @@ use crate::layout::layout;
 
 layout! {
     /// CONNECT: a client attaches to a channel.
-    pub struct Connect: 24, "KIF CONNECT" {
+    pub body struct Connect: 24, "KIF CONNECT" {
         /// Protocol version of the sender. Ours is [`Connect::VERSION`]; a peer's is mirrored once seen.
         4 version: u32,
         /// Process that owns the channel.
@@ -22,7 +22,7 @@ layout! {
 
 layout! {
     /// CONNECT_SUCCESS.
-    pub struct ConnectSuccess: 24, "KIF CONNECT_SUCCESS" {
+    pub body struct ConnectSuccess: 24, "KIF CONNECT_SUCCESS" {
         /// Protocol version of the sender.
         4 version: u32,
         /// The server's handle, which every message on the connection names; bit 30 is set.
@@ -38,7 +38,7 @@ layout! {
 
 layout! {
     /// CONNECT_FAIL.
-    pub struct ConnectFail: 16, "KIF CONNECT_FAIL" {
+    pub body struct ConnectFail: 16, "KIF CONNECT_FAIL" {
         /// Protocol version of the sender.
         4 version: u32,
         /// The client's handle.
@@ -50,7 +50,7 @@ layout! {
 
 layout! {
     /// DISCONNECT: the client is gone.
-    pub struct Disconnect: 8, "KIF DISCONNECT" {
+    pub body struct Disconnect: 8, "KIF DISCONNECT" {
         /// The server's handle.
         4 server_id: u32,
     }
@@ -58,7 +58,7 @@ layout! {
 
 layout! {
     /// CONNECT_DEATH: the channel is gone.
-    pub struct ConnectDeath: 8, "KIF CONNECT_DEATH" {
+    pub body struct ConnectDeath: 8, "KIF CONNECT_DEATH" {
         /// The client's handle.
         4 client_id: u32,
     }
@@ -76,7 +76,7 @@ impl ConnectSuccess {
     }
 
     /// The whole message.
-    pub fn message(&self, endian: Endian) -> [u8; ConnectSuccess::LEN] {
+    pub fn encode(&self, endian: Endian) -> [u8; ConnectSuccess::LEN] {
         with_header(KifType::ConnectSuccess, self, endian)
     }
 }

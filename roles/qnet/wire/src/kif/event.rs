@@ -21,7 +21,7 @@ layout! {
 
 layout! {
     /// EVENT: the server delivers an event to the client.
-    pub struct Event: 24, "KIF EVENT" {
+    pub body struct Event: 24, "KIF EVENT" {
         /// The client's handle, from a send on the connection.
         4 client_handle: u32,
         /// What to deliver.
@@ -31,7 +31,7 @@ layout! {
 
 layout! {
     /// PULSE.
-    pub struct Pulse: 64, "KIF PULSE" {
+    pub body struct Pulse: 64, "KIF PULSE" {
         /// The server's handle for the connection.
         4 server_id: u32,
         /// The client's handle.
@@ -55,7 +55,7 @@ layout! {
 
 layout! {
     /// SIGNAL to a process or a group on the receiving node.
-    pub struct Signal: 28, "KIF SIGNAL" {
+    pub body struct Signal: 28, "KIF SIGNAL" {
         /// The client's handle.
         4 client_handle: u32,
         /// Process; negative: process group.
@@ -73,7 +73,7 @@ layout! {
 
 layout! {
     /// UNBLOCK: a client thread got a signal or a timeout while it waited.
-    pub struct Unblock: 16, "KIF UNBLOCK" {
+    pub body struct Unblock: 16, "KIF UNBLOCK" {
         /// The server's handle for the connection.
         4 server_id: u32,
         /// The client's handle for the transaction.

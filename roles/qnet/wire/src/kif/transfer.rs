@@ -29,7 +29,7 @@ layout! {
 
 layout! {
     /// MSGSEND: a message, or its first bytes.
-    pub struct MsgSend: 48, "KIF MSGSEND" {
+    pub body struct MsgSend: 48, "KIF MSGSEND" {
         /// The server's handle for the connection.
         4 server_id: u32,
         /// The client's handle for the transaction.
@@ -43,7 +43,7 @@ layout! {
 
 layout! {
     /// MSGREAD: the server wants more of the message.
-    pub struct MsgRead: 20, "KIF MSGREAD" {
+    pub body struct MsgRead: 20, "KIF MSGREAD" {
         /// The client's handle for the transaction.
         4 msgread_handle: u32,
         /// The server's handle for this read.
@@ -57,7 +57,7 @@ layout! {
 
 layout! {
     /// What MSGREAD_XFER, MSGWRITE, MSGREPLY, MSGERROR and MSGREAD_ERROR have in common.
-    pub struct Transfer: 20, "KIF transfer" {
+    pub body struct Transfer: 20, "KIF transfer" {
         /// Return value of a reply, error number of an error, else unused.
         4 status: u32,
         /// The client's handle for the transaction; in MSGREAD_XFER and MSGREAD_ERROR the server's for the read.
@@ -72,7 +72,7 @@ layout! {
 impl MsgSend {
     /// What goes before the message bytes.
     #[inline]
-    pub fn message(&self, endian: Endian) -> [u8; MsgSend::LEN] {
+    pub fn encode(&self, endian: Endian) -> [u8; MsgSend::LEN] {
         with_header(KifType::MsgSend, self, endian)
     }
 }
@@ -80,7 +80,7 @@ impl MsgSend {
 impl MsgRead {
     /// The whole message.
     #[inline]
-    pub fn message(&self, endian: Endian) -> [u8; MsgRead::LEN] {
+    pub fn encode(&self, endian: Endian) -> [u8; MsgRead::LEN] {
         with_header(KifType::MsgRead, self, endian)
     }
 }

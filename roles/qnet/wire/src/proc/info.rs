@@ -159,6 +159,14 @@ layout! {
     }
 }
 
+layout! {
+    /// Which mapping's name is wanted, and the front of the answer. The path follows, with its NUL.
+    pub struct MapDebug: 8, "map name" {
+        /// Address.
+        0 vaddr: u64,
+    }
+}
+
 /// What a thread is doing: `state` of its status.
 pub struct ThreadState;
 

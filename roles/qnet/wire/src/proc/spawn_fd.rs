@@ -29,7 +29,7 @@ layout! {
 
 layout! {
     /// `_PROC_SPAWN` FD: which descriptors does the parent have?
-    pub struct FdRequest: 16, "_PROC_SPAWN FD" {
+    pub body struct FdRequest: 16, "_PROC_SPAWN FD" {
         /// [`FdRequest::LIST`], [`FdRequest::NO_CLOEXEC`].
         4 flags: u16,
         /// How many are wanted.
@@ -48,8 +48,9 @@ impl FdRequest {
     pub const NO_CLOEXEC: u16 = 2;
 
     /// The whole message.
-    pub fn message(&self, endian: Endian) -> [u8; FdRequest::LEN] {
-        let mut bytes = self.encode(endian);
+    pub fn encode(&self, endian: Endian) -> [u8; FdRequest::LEN] {
+        let mut bytes = [0; Self::LEN];
+        self.put(&mut bytes, 0, endian);
         let header = ProcHeader { kind: MsgType::PROC_SPAWN.0, subtype: spawn_subtype::FD };
         header.put(&mut bytes, 0, endian);
         bytes

@@ -7,7 +7,7 @@ use crate::layout::{Field, layout};
 
 layout! {
     /// `_SYS_CONF`.
-    pub struct SysConf: 24, "_SYS_CONF" {
+    pub body struct SysConf: 24, "_SYS_CONF" {
         /// [`SysConf::STRING`].
         4 cmd: u32,
         /// Which one, such as [`SysConf::RELEASE`].
@@ -38,8 +38,9 @@ impl SysConf {
     pub const DOMAIN: i32 = 201;
 
     /// The whole message.
-    pub fn message(&self, endian: Endian) -> [u8; SysConf::LEN] {
-        let mut bytes = self.encode(endian);
+    pub fn encode(&self, endian: Endian) -> [u8; SysConf::LEN] {
+        let mut bytes = [0; Self::LEN];
+        self.put(&mut bytes, 0, endian);
         ProcHeader { kind: MsgType::SYS_CONF.0, subtype: 0 }.put(&mut bytes, 0, endian);
         bytes
     }

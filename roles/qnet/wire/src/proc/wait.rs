@@ -7,7 +7,7 @@ use crate::layout::{Field, layout};
 
 layout! {
     /// `_PROC_WAIT`, answered with [`Siginfo`] when the process has ended.
-    pub struct ProcWait: 12, "_PROC_WAIT" {
+    pub body struct ProcWait: 12, "_PROC_WAIT" {
         /// [`ProcWait::PID`].
         2 idtype: i16,
         /// [`ProcWait::EXITED`].
@@ -24,8 +24,9 @@ impl ProcWait {
     pub const EXITED: i32 = 1;
 
     /// The whole message.
-    pub fn message(&self, endian: Endian) -> [u8; ProcWait::LEN] {
-        let mut bytes = self.encode(endian);
+    pub fn encode(&self, endian: Endian) -> [u8; ProcWait::LEN] {
+        let mut bytes = [0; Self::LEN];
+        self.put(&mut bytes, 0, endian);
         let subtype = self.idtype as u16;
         ProcHeader { kind: MsgType::PROC_WAIT.0, subtype }.put(&mut bytes, 0, endian);
         bytes

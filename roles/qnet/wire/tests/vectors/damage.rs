@@ -1,6 +1,6 @@
 //! The negative vectors at the end of section 25.
 
-use crate::frames::vector;
+use crate::vector;
 use keelson_qnet_wire::Endian;
 use keelson_qnet_wire::Errno;
 use keelson_qnet_wire::frame::{Frame, FrameError};

@@ -12,11 +12,6 @@ pub fn vectors() -> &'static [(String, Vec<u8>)] {
     })
 }
 
-/// Bytes of one frame.
-pub fn vector(name: &str) -> Vec<u8> {
-    vectors().iter().find(|(known, _)| known == name).map(|(_, bytes)| bytes.clone()).unwrap()
-}
-
 fn bytes(hex: &str) -> Vec<u8> {
     let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { panic!("odd number of digits") };
     let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();

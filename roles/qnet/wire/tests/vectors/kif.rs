@@ -31,7 +31,7 @@ fn check_send(name: &str, seq: u32, vinfo: VtidInfo, message: &[u8]) {
     let nbytes = message.len() as u32;
     let send = MsgSend { server_id: SERVER_ID, client_handle: HANDLE, vinfo, nbytes };
     let payload = kif_payload(KifMessage::MsgSend(send, None), message);
-    assert_eq!(payload[..MsgSend::LEN], send.message(Endian::Little));
+    assert_eq!(payload[..MsgSend::LEN], send.encode(Endian::Little));
     check_alpha(name, from_alpha(Kind::User, seq, payload.len() as u32), &payload);
 }
 
@@ -113,7 +113,7 @@ fn connecting() {
     };
     assert_eq!((SERVER_ID, success.scoid, success.nbytes), (1_073_741_831, 1_073_741_827, 8192));
     check_server("T09", 1, KifMessage::ConnectSuccess(success), &[]);
-    assert_eq!(kif_payload(KifMessage::ConnectSuccess(success), &[]), success.message(Endian::Little));
+    assert_eq!(kif_payload(KifMessage::ConnectSuccess(success), &[]), success.encode(Endian::Little));
     assert_eq!((success.swapped().server_id, success.swapped().client_id), (CLIENT_ID, SERVER_ID));
     let fail = ConnectFail { version: 1, client_id: 0x1002, status: Errno::ESRCH.0 };
     check_server("T23", 7, KifMessage::ConnectFail(fail), &[]);
@@ -144,7 +144,7 @@ fn sending() {
     let info = IoDevctl { dcmd: Dcmd::PROC_INFO, nbytes: 272 };
     check_send("T34", 14, vinfo(16, 288), &io(IoRequest::Devctl(info, &[])));
     let wait = ProcWait { idtype: ProcWait::PID, options: ProcWait::EXITED, id: 40_971 };
-    let message = wait.message(Endian::Little);
+    let message = wait.encode(Endian::Little);
     assert_eq!(type_and_subtype(&message, Endian::Little), Ok((MsgType::PROC_WAIT, 1)));
     assert_eq!(ProcWait::decode(&message, Endian::Little), Ok(wait));
     check_send("T37", 15, VtidInfo { coid: 0x4000_0003, ..vinfo(12, 40) }, &message);
@@ -164,7 +164,7 @@ fn transfers() {
     check_client("T20", 8, KifMessage::MsgReadXfer(xfer), b"ABCDEFGH");
     // The arrays of the data path are the same bytes.
     let front = |message, data| kif_payload(message, data)[..20].to_vec();
-    assert_eq!(front(KifMessage::MsgRead(read), b""), read.message(Endian::Little));
+    assert_eq!(front(KifMessage::MsgRead(read), b""), read.encode(Endian::Little));
     assert_eq!(front(KifMessage::MsgReply(data), b"UTC0\n"), data.reply(Endian::Little));
     assert_eq!(front(KifMessage::MsgError(error), b""), error.error(Endian::Little));
     assert_eq!(front(KifMessage::MsgReadXfer(xfer), b"ABCDEFGH"), xfer.read_xfer(Endian::Little));

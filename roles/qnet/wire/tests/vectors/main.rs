@@ -8,7 +8,7 @@ mod kif;
 mod resolvers;
 mod transport;
 
-use frames::vector;
+use frames::vectors;
 use keelson_qnet_wire::frame::{self, Frame, Mac};
 use keelson_qnet_wire::kif::{KifMessage, VtidInfo};
 use keelson_qnet_wire::l4::{Header, Kind};
@@ -16,6 +16,11 @@ use keelson_qnet_wire::{Endian, Nd};
 
 const ALPHA: Mac = Mac([2, 0, 0, 0, 0x0a, 1]);
 const BETA: Mac = Mac([2, 0, 0, 0, 0x0b, 2]);
+
+/// Bytes of one frame.
+fn vector(name: &str) -> Vec<u8> {
+    vectors().iter().find(|(known, _)| known == name).map(|(_, bytes)| bytes.clone()).unwrap()
+}
 
 /// Header of what alpha sends on its connection: alpha knows beta as 4, beta knows alpha as 9.
 fn from_alpha(kind: Kind, seq: u32, length: u32) -> Header {

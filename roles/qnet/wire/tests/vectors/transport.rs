@@ -1,6 +1,6 @@
 //! T04 to T06, T35, T36: connections. T08, T17, T18: acknowledging. T28, T29: fragments. T30: CRC. T32: IP.
 
-use crate::frames::vector;
+use crate::vector;
 use crate::{ALPHA, BETA, answer_of_beta, check_alpha, check_beta, from_alpha, kif_payload, vinfo};
 use crate::{HANDLE, SERVER_ID};
 use keelson_qnet_wire::Endian;
@@ -70,7 +70,7 @@ fn fragments() {
     let write = IoReadWrite { nbytes: 4080, ..IoReadWrite::default() };
     let mut message = [0xee; 56];
     assert_eq!(IoRequest::Write(write, &[b'x'; 40]).emit(&mut message, Endian::Little), Ok(56));
-    let mut payload = send.message(Endian::Little).to_vec();
+    let mut payload = send.encode(Endian::Little).to_vec();
     payload.extend(message);
     let first = Header { flags: Flags::FIRST, ..from_alpha(Kind::User, 12, 104) };
     check_alpha("T28", first, &payload);
