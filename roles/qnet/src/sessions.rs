@@ -63,13 +63,17 @@ pub trait Sessions {
     fn send(&self, to: NodeNr, qos: Qos, priority: u8, head: &[u8], body: Body<'_>) -> Result<TxId, Errno>;
 
     /// The oldest event that was not taken. Events of one connection are in order.
+    ///
+    /// A message that is taken no longer counts against the window of its connection: a server holds messages for as
+    /// long as it works on them, and asks their client for the rest meanwhile, which must get through. How many are
+    /// held is bounded by the tables of the kernel interface.
     fn take_event(&self) -> Option<SessionEvent>;
 
     /// Notified when there is an event, and when there is room after an `EAGAIN`.
     fn changed(&self) -> Rc<Notify>;
 
-    /// Gives back a message that came with [`SessionEvent::Message`]: the peer may send as much again. Also after the
-    /// connection has ended.
+    /// Gives back the memory of a message that came with [`SessionEvent::Message`], also after its connection has
+    /// ended.
     fn release(&self, rx: RxId, message: RxMessage);
 
     /// What a node descriptor asks for; `ESRCH` when this node has given out no such descriptor.
@@ -134,6 +138,12 @@ impl RxMessage {
     /// The message.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Forgets what is behind `len` bytes, and frees its memory.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+        self.bytes.shrink_to_fit();
     }
 
     /// The memory, to be used again.

@@ -39,17 +39,16 @@ pub enum Received {
 impl Channel {
     pub(super) fn create(kernel: &Kernel, pid: u32) -> Result<Channel, Errno> {
         kernel.enter(|state| {
-            let process = state.processes.get_mut(pid).ok_or(Errno::ESRCH)?;
-            let chid = process.take_chid();
+            state.processes.get(pid).ok_or(Errno::ESRCH)?;
             let channel = ChannelState::new(pid);
             let arrived = channel.arrived.clone();
             let Some(key) = state.channels.insert(channel) else {
                 state.counters.refused += 1;
                 return Err(Errno::EAGAIN);
             };
-            if let Some(process) = state.processes.get_mut(pid) {
-                process.channels.push((chid, key));
-            }
+            let process = state.processes.get_mut(pid).ok_or(Errno::ESRCH)?;
+            let chid = process.take_chid();
+            process.channels.push((chid, key));
             Ok(Channel { kernel: kernel.clone(), key, pid, chid, arrived })
         })
     }

@@ -285,7 +285,7 @@ impl State {
     pub(super) fn on_connect_success(&mut self, success: ConnectSuccess, arrival: &Arrival) {
         let Some((key, success)) = self.answered(success, arrival) else {
             self.counters.inval_client_id += 1;
-            return;
+            return self.reject(success, arrival);
         };
         let ConnectSuccess { version, server_id, scoid, nbytes, .. } = success;
         let Some(client) = self.clients.get_mut(key) else { return };
@@ -314,7 +314,31 @@ impl State {
                 self.transmit_surely(route, epoch, &message, Body::EMPTY);
                 self.client_dies(key, Errno::ESRCH);
             }
-            _ => {}
+            Phase::Up { .. } => {}
+            Phase::Failed(_) | Phase::Dead => {
+                let (route, epoch) = (client.route(), Epoch::Tx(client.tx));
+                let message = KifMessage::Disconnect(Disconnect { server_id });
+                self.transmit_surely(route, epoch, &message, Body::EMPTY);
+            }
+        }
+    }
+
+    /// A success for a connection that has ended here meanwhile: the server must not keep it. One that is repeated for
+    /// a connection that is up is nothing new.
+    fn reject(&mut self, success: ConnectSuccess, arrival: &Arrival) {
+        let success = match client_key(success.client_id) {
+            Some(_) => success,
+            None => success.swapped(),
+        };
+        let Some(key) = client_key(success.client_id) else { return };
+        let up = self.clients.get(key).is_some_and(|client| match client.phase {
+            Phase::Up { server_id, .. } => server_id == success.server_id,
+            _ => client.phase == Phase::Connecting,
+        });
+        if !up {
+            let route = Route { node: arrival.from, qos: Qos::default(), priority: DEFAULT_PRIORITY };
+            let message = KifMessage::Disconnect(Disconnect { server_id: success.server_id });
+            self.transmit_surely(route, Epoch::Rx(arrival.rx), &message, Body::EMPTY);
         }
     }
 

@@ -29,7 +29,9 @@ impl Gauge {
 
 impl fmt::Display for Gauge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{},{}", self.now, self.high)
+        let behind = 2 + self.high.checked_ilog10().unwrap_or(0) as usize;
+        let width = f.width().unwrap_or(0).saturating_sub(behind);
+        write!(f, "{:>width$},{}", self.now, self.high)
     }
 }
 

@@ -98,7 +98,10 @@ impl State {
         body: Body<'_>,
     ) -> bool {
         match self.transmit(route, message, body) {
-            Ok(_) => true,
+            Ok(tx) => {
+                self.note_answer(route.node, epoch, tx);
+                true
+            }
             Err(Unsent::Full) => self.hold(route, epoch, message, body),
             Err(Unsent::Failed(_)) => {
                 self.counters.outbound_lost += 1;
@@ -143,10 +146,21 @@ impl State {
                 index += 1;
                 continue;
             }
-            self.counters.outbound_lost += u64::from(sent.is_err());
+            let epoch = held.epoch;
+            match sent {
+                Ok(tx) => self.note_answer(node, epoch, tx),
+                Err(_) => self.counters.outbound_lost += 1,
+            }
             self.outbox.remove(index);
         }
         self.counters.outbound_msgs.set(self.outbox.held.len());
+    }
+
+    /// Remembers by which connection clients of a node get their answers: with it, answers are lost.
+    fn note_answer(&mut self, node: NodeNr, epoch: Epoch, tx: TxId) {
+        if let (Epoch::Rx(_), Some(peer)) = (epoch, self.peers.get_mut(&node)) {
+            peer.answers = Some(tx);
+        }
     }
 
     /// Forgets what belongs to something that has ended.

@@ -1,6 +1,6 @@
 //! What the kernel interface knows of each other node: how it speaks (section 28), and what we have to do with it.
 
-use crate::sessions::{Interest, RxId};
+use crate::sessions::{Interest, RxId, TxId};
 use keelson_qnet_wire::kif::Connect;
 
 /// Where a peer's way of speaking is not certain: what we assume, corrected by what it sends.
@@ -34,6 +34,8 @@ pub(crate) struct Peer {
     pub told: Interest,
     /// The epoch that it was heard in last, until it ended.
     pub epoch: Option<RxId>,
+    /// The connection that answers to its clients go by.
+    pub answers: Option<TxId>,
     /// An epoch has ended.
     pub had_epoch: bool,
 }

@@ -8,7 +8,7 @@ use super::channel::{self, DEFAULT_PRIORITY, Item, Pulse};
 use super::outbox::{Epoch, Route};
 use super::state::{Arrival, State};
 use super::table::Key;
-use crate::sessions::{Body, NodeNr, Qos, RxId};
+use crate::sessions::{Body, NodeNr, Qos, RxId, TxId};
 use alloc::vec::Vec;
 use keelson_qnet_wire::kif::{
     self, Connect, ConnectDeath, ConnectFail, ConnectSuccess, Cred, Disconnect, FIRST_SEND, KifMessage,
@@ -37,6 +37,10 @@ pub(crate) struct Server {
     /// What the client may do: its credentials after `maproot` and `mapany`.
     cred: Cred,
     transactions: Vec<Key>,
+    /// Version of the protocol that the client has.
+    version: u32,
+    /// The client has used its handle: it knows that it is attached.
+    used: bool,
     /// The client is gone; the server does not know yet.
     closing: bool,
 }
@@ -93,19 +97,25 @@ impl State {
             },
         };
         let server = self.servers.get_mut(key)?;
-        server.cred = cred;
+        (server.cred, server.version) = (cred, connect.version);
+        let (route, epoch) = (server.route(DEFAULT_PRIORITY), server.epoch());
+        let success = self.success(key)?;
+        self.transmit_surely(route, epoch, &success, Body::EMPTY);
+        Some(server_id(key))
+    }
+
+    /// CONNECT_SUCCESS.
+    fn success(&self, key: Key) -> Option<KifMessage> {
+        let server = self.servers.get(key)?;
         let success = ConnectSuccess {
-            version: connect.version,
+            version: server.version,
             server_id: server_id(key),
-            client_id: connect.client_id,
+            client_id: server.client_id,
             scoid: scoid(key),
             nbytes: FIRST_SEND,
         };
-        let (route, epoch) = (server.route(DEFAULT_PRIORITY), server.epoch());
-        let swapped = self.peers.get(&node).is_some_and(|peer| peer.profile.cs_swapped);
-        let success = if swapped { success.swapped() } else { success };
-        self.transmit_surely(route, epoch, &KifMessage::ConnectSuccess(success), Body::EMPTY);
-        Some(server_id(key))
+        let swapped = self.peers.get(&server.node).is_some_and(|peer| peer.profile.cs_swapped);
+        Some(KifMessage::ConnectSuccess(if swapped { success.swapped() } else { success }))
     }
 
     /// Credentials as decisions are made by them: those of other nodes are believed, and mapped.
@@ -151,6 +161,8 @@ impl State {
             chid: connect.server_chid,
             cred,
             transactions: Vec::new(),
+            version: connect.version,
+            used: false,
             closing: false,
         };
         let key = if is_full { None } else { self.servers.insert(server) };
@@ -183,6 +195,9 @@ impl State {
             })
         });
         self.counters.inval_server_id += u64::from(found.is_none());
+        if let Some(server) = found.and_then(|key| self.servers.get_mut(key)) {
+            server.used = true;
+        }
         found
     }
 
@@ -229,6 +244,31 @@ impl State {
             self.counters.net_server.sub();
         }
         self.with_peer(server.node, |peer| peer.servers = peer.servers.saturating_sub(1));
+    }
+
+    /// What was said to the clients of a node may be lost, though they are still there. Those that do not know yet
+    /// that they are attached are told again; the others must not wait for what does not come.
+    pub(super) fn servers_of_tx_down(&mut self, node: NodeNr, tx: TxId) {
+        match self.peers.get_mut(&node) {
+            Some(peer) if peer.answers == Some(tx) => peer.answers = None,
+            _ => return,
+        }
+        let mut from = 0;
+        while let Some(key) = self.servers.next(&mut from, |server| server.node == node && !server.closing) {
+            let Some(server) = self.servers.get(key) else { continue };
+            let (route, epoch) = (server.route(DEFAULT_PRIORITY), server.epoch());
+            let message = match server.used {
+                true => Some(KifMessage::ConnectDeath(ConnectDeath { client_id: server.client_id })),
+                false => self.success(key),
+            };
+            if self.servers.get(key).is_some_and(|server| server.used) {
+                self.close_server(key);
+            }
+            if let Some(message) = message {
+                // Not at once: the client's node may turn out to be gone as well.
+                self.hold(route, epoch, &message, Body::EMPTY);
+            }
+        }
     }
 
     /// A peer's epoch has ended, and everything that its clients had here (section 7.6).

@@ -159,6 +159,7 @@ impl State {
                 self.counters.nd_down += 1;
                 self.purge_outbox(Epoch::Tx(tx));
                 self.clients_of_tx_down(node, tx, errno);
+                self.servers_of_tx_down(node, tx);
             }
             SessionEvent::RxDown { node, rx } => {
                 let peer = self.peers.entry(node).or_default();

@@ -23,7 +23,7 @@ pub struct NetworkSettings {
     pub delay: (Duration, Duration),
     /// How long it takes until a node finds out that a peer or a connection is gone.
     pub detection: Duration,
-    /// Messages of one connection that may be sent and not released.
+    /// Messages of one connection that may be sent and not taken.
     pub window: usize,
     /// Where random numbers start.
     pub seed: u64,
@@ -59,7 +59,7 @@ struct Connection {
     qos: Qos,
     rx: RxId,
     in_flight: VecDeque<Vec<u8>>,
-    /// Sent and not released.
+    /// Sent and not taken.
     outstanding: usize,
     /// The receiver has seen it.
     arrived: bool,
@@ -85,6 +85,8 @@ pub struct MemorySessions {
     events: RefCell<VecDeque<SessionEvent>>,
     changed: Rc<Notify>,
     interest: RefCell<BTreeMap<NodeNr, Interest>>,
+    /// Messages that were taken and not released.
+    held: Cell<usize>,
 }
 
 impl Network {
@@ -138,6 +140,7 @@ impl Network {
     pub fn crash(&self, node: usize) {
         let sessions = self.sessions(node);
         sessions.up.set(false);
+        sessions.held.set(0);
         sessions.events.borrow_mut().clear();
         self.0.break_where(|connection| connection.from.index == node, Errno::EHOSTDOWN);
         self.0.abandon_where(|connection| connection.to.index == node);
@@ -154,7 +157,9 @@ impl Network {
     /// Messages that were sent and are neither released nor lost.
     pub fn outstanding(&self) -> usize {
         let connections = self.0.connections.borrow();
-        connections.values().filter(|connection| !connection.broken).map(|open| open.outstanding).sum()
+        let open = connections.values().filter(|connection| !connection.broken && connection.to.up.get());
+        let held = self.0.nodes.borrow().iter().map(|node| node.held.get()).sum::<usize>();
+        open.map(|open| open.outstanding).sum::<usize>() + held
     }
 }
 
@@ -167,6 +172,7 @@ impl MemorySessions {
             events: RefCell::new(VecDeque::new()),
             changed: Rc::new(Notify::new()),
             interest: RefCell::new(BTreeMap::new()),
+            held: Cell::new(0),
         })
     }
 
@@ -192,15 +198,21 @@ impl Sessions for MemorySessions {
     }
 
     fn take_event(&self) -> Option<SessionEvent> {
-        self.events.borrow_mut().pop_front()
+        let event = self.events.borrow_mut().pop_front();
+        if let Some(SessionEvent::Message { rx, .. }) = &event {
+            self.held.set(self.held.get() + 1);
+            self.network.taken(*rx);
+        }
+        event
     }
 
     fn changed(&self) -> Rc<Notify> {
         self.changed.clone()
     }
 
-    fn release(&self, rx: RxId, message: RxMessage) {
-        self.network.release(rx, message);
+    fn release(&self, _: RxId, message: RxMessage) {
+        self.held.set(self.held.get() - 1);
+        self.network.spare.borrow_mut().push(message.into_bytes());
     }
 
     fn qos(&self, nd: Nd) -> Result<Qos, Errno> {
@@ -290,8 +302,8 @@ impl Shared {
         tx
     }
 
-    fn release(&self, rx: RxId, message: RxMessage) {
-        self.spare.borrow_mut().push(message.into_bytes());
+    /// There is room for another message.
+    fn taken(&self, rx: RxId) {
         let mut connections = self.connections.borrow_mut();
         if let Some(connection) = connections.values_mut().find(|connection| connection.rx == rx) {
             let was_full = connection.outstanding >= self.settings.window;

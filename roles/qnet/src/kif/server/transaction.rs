@@ -13,6 +13,10 @@ use keelson_qnet_wire::io::MsgInfo;
 use keelson_qnet_wire::kif::{Cred, Event, FIRST_SEND, KifMessage, MsgSend, Sigevent, Transfer, Unblock};
 use keelson_qnet_wire::{Errno, Nd};
 
+/// Longest message that is held as it came: with its first bytes, as we ask for, and more than any structure. Others
+/// give back the memory that they do not need.
+const MOST_HELD: usize = FIRST_SEND as usize + 1024;
+
 /// A transaction.
 pub(crate) struct Transaction {
     server: Key,
@@ -87,6 +91,9 @@ impl State {
                     // What does not travel with the first send is asked for when it is wanted.
                     let first = arrival.data.start.saturating_add(FIRST_SEND as usize);
                     arrival.data.end = arrival.data.end.min(first);
+                    if arrival.message.bytes().len() > MOST_HELD {
+                        arrival.message.truncate(arrival.data.end);
+                    }
                     return self.queue_transaction(key, &send, arrival);
                 }
                 self.counters.refused += 1;
