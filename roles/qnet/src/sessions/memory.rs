@@ -63,9 +63,9 @@ struct Connection {
     outstanding: usize,
     /// The receiver has seen it.
     arrived: bool,
-    /// Nothing is sent by it any more.
+    /// Nothing gets through any more.
     broken: bool,
-    /// The sender knows.
+    /// The sender knows, and will use another one.
     told: bool,
     /// When its last message arrives.
     last: Instant,
@@ -257,6 +257,9 @@ impl Shared {
         let tx = self.connection(from.index, index, qos);
         let mut connections = self.connections.borrow_mut();
         let Some(connection) = connections.get_mut(&tx) else { return Err(Errno::EIO) };
+        if connection.broken {
+            return Ok(tx);
+        }
         if connection.outstanding >= self.settings.window {
             return Err(Errno::EAGAIN);
         }
@@ -279,7 +282,7 @@ impl Shared {
         let nodes = self.nodes.borrow();
         let (from, to) = (nodes[from].clone(), nodes[to].clone());
         let open = connections.iter().find(|(_, open)| {
-            !open.broken && Rc::ptr_eq(&open.from, &from) && open.to.index == to.index && open.qos == qos
+            !open.told && Rc::ptr_eq(&open.from, &from) && open.to.index == to.index && open.qos == qos
         });
         if let Some((tx, _)) = open {
             return *tx;
