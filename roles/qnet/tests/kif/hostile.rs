@@ -256,7 +256,14 @@ impl Known {
         for (message, _) in puppet.hear() {
             match message {
                 KifMessage::ConnectSuccess(success) => self.ids.push(success.server_id),
-                KifMessage::Connect(connect, _) => self.ids.push(connect.client_id),
+                KifMessage::Connect(connect, _) => {
+                    // Clients are let in, so that they send something.
+                    let client_id = connect.client_id;
+                    let server_id = 0x4000_0000 | self.ids.len() as u32;
+                    let success = ConnectSuccess { version: 1, server_id, client_id, scoid: 7, nbytes: 8192 };
+                    puppet.say(KifMessage::ConnectSuccess(success), &[]);
+                    self.ids.push(client_id);
+                }
                 KifMessage::MsgSend(send, _) => {
                     self.ids.push(send.server_id);
                     self.handles.push(send.client_handle);
