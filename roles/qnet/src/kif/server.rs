@@ -145,7 +145,7 @@ impl State {
         let limits = self.config.limits;
         let remote = self.counters.net_server.now;
         let is_full = match arrival.from {
-            NodeNr::LOCAL => self.servers.len() - remote >= limits.server_connections,
+            NodeNr::LOCAL => self.servers.len().saturating_sub(remote) >= limits.server_connections,
             node => {
                 let of_node = self.peers.get(&node).map_or(0, |peer| peer.servers);
                 remote >= limits.server_connections || of_node >= limits.server_connections_per_node

@@ -86,7 +86,11 @@ impl State {
                 }
                 let limit = self.config.limits.transactions;
                 let remote = self.counters.server_transactions.now;
-                let used = if node == NodeNr::LOCAL { self.transactions.len() - remote } else { remote };
+                let used = if node == NodeNr::LOCAL {
+                    self.transactions.len().saturating_sub(remote)
+                } else {
+                    remote
+                };
                 if used < limit {
                     // What does not travel with the first send is asked for when it is wanted.
                     let first = arrival.data.start.saturating_add(FIRST_SEND as usize);
