@@ -224,6 +224,57 @@ fn hostile_clients() {
     assert_eq!(kernel.counters().inval_server_id, 64);
 }
 
+/// A client that asks for much and takes nothing: what is kept for it is bounded, and every request is answered.
+#[test]
+fn clients_that_do_not_listen() {
+    let settings = NetworkSettings { window: 700, ..NetworkSettings::default() };
+    let world = World::with(2, settings, KernelConfig::default());
+    let _server = world.serve(0);
+    let puppet = Puppet::new(&world);
+    puppet.say(KifMessage::Connect(connect(9), Some(root())), &[]);
+    world.settle();
+    let [(KifMessage::ConnectSuccess(success), _)] = puppet.hear()[..] else { panic!() };
+    let vinfo = VtidInfo { srcmsglen: 8000, dstmsglen: 8000, ..vinfo() };
+    let ask = |handles: std::ops::Range<u32>| {
+        for client_handle in handles {
+            let send = MsgSend { server_id: success.server_id, client_handle, vinfo, nbytes: 8000 };
+            puppet.say(KifMessage::MsgSend(send, None), &[b'e'; 8000]);
+        }
+        world.settle();
+    };
+    for handle in 0..10 {
+        ask(handle * 100..handle * 100 + 100);
+    }
+    let counters = world.kernel(0).counters();
+    // As many as the session takes, 131 that fit into a mebibyte, and errors for the others.
+    assert_eq!((counters.outbound_msgs.now, counters.server_transactions.now), (300, 0));
+    assert_eq!(counters.outbound_lost, 169);
+    let mut answers = vec![0; 1000];
+    let (mut replies, mut errors) = (0, 0);
+    for _ in 0..10 {
+        for (answer, _) in puppet.hear() {
+            match answer {
+                KifMessage::MsgReply(reply) => {
+                    answers[reply.handle as usize] += 1;
+                    replies += 1;
+                }
+                KifMessage::MsgError(error) => {
+                    assert_eq!(error.status, Errno::EAGAIN.0 as u32);
+                    answers[error.handle as usize] += 1;
+                    errors += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        world.settle();
+    }
+    assert!(answers.iter().all(|count| *count == 1));
+    assert_eq!((replies, errors), (831, 169));
+    world.network.crash(1);
+    world.settle();
+    world.assert_baseline();
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Say { kind: usize, place: usize, number: usize, flips: Vec<(usize, u8)>, cut: Option<usize>, data: usize },
