@@ -5,4 +5,7 @@
 
 extern crate alloc;
 
+pub mod api;
+mod kif;
 pub mod link;
+pub mod sessions;
