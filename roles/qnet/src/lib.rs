@@ -5,4 +5,8 @@
 
 extern crate alloc;
 
+pub mod counters;
+pub mod l4;
 pub mod link;
+pub mod nodes;
+pub mod sessions;
