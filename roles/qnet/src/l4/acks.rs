@@ -19,6 +19,13 @@ const EVIDENCE: u8 = 3;
 /// Messages acknowledged without trouble after which a halved window is doubled.
 const RECOVERED: u32 = 256;
 
+/// Whether an ACK says something new.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Acked {
+    First,
+    Again,
+}
+
 impl Transport {
     /// The connection that an ACK or a NACK is about.
     fn acked_connection(&mut self, arrival: Arrival, header: &Header) -> Option<u32> {
@@ -49,7 +56,7 @@ impl Transport {
         match message.progress {
             Progress::Sent => {}
             // Answers the probe of an earlier message once more.
-            Progress::Acked => return self.older_than(id, index),
+            Progress::Acked => return self.older_than(id, index, Acked::Again),
             Progress::Queued | Progress::Sending(_) => return,
         }
         let (round_trip, measured) = (now - message.sent_at, !message.again);
@@ -71,7 +78,7 @@ impl Transport {
             entry.srtt = srtt;
         }
         if index > 0 {
-            self.older_than(id, index);
+            self.older_than(id, index, Acked::First);
         }
         self.enqueue(id);
         if layer == Layer::Nr {
@@ -82,7 +89,7 @@ impl Transport {
 
     /// A message was acknowledged while older ones were not: they are probed for soon, or released when the peer is
     /// known to mean them too.
-    fn older_than(&mut self, id: u32, index: usize) {
+    fn older_than(&mut self, id: u32, index: usize, acked: Acked) {
         let at = self.now + GUARD;
         let Some(tx) = self.tx.get_mut(id) else { return };
         let node = tx.node;
@@ -92,7 +99,8 @@ impl Transport {
             for message in
                 tx.queue.iter_mut().take(index).filter(|message| message.progress == Progress::Sent)
             {
-                if core::mem::take(&mut message.probed) {
+                // Our own nodes acknowledge a later message again only when it came again itself.
+                if acked == Acked::Again && core::mem::take(&mut message.probed) {
                     tx.evidence = tx.evidence.saturating_add(1);
                 }
                 message.guarded = true;
@@ -102,7 +110,9 @@ impl Transport {
         }
         if cumulative {
             let last = tx.base.wrapping_add(index as u32);
-            while tx.base != last && tx.queue.front().is_some_and(|front| front.progress == Progress::Sent) {
+            let is_before = |base: u32| (last.wrapping_sub(base) as i32) > 0;
+            while is_before(tx.base) && tx.queue.front().is_some_and(|front| front.progress == Progress::Sent)
+            {
                 tx.release(0);
             }
             if let Some(entry) = self.nodes.get_mut(node.0) {
@@ -137,7 +147,12 @@ impl Transport {
         message.rto = rto;
         message.deadline = now + rto;
         message.again = true;
+        let via = message.via;
         self.timers.bring_forward(self.tx_key(id), now + rto);
+        if via != arrival.link {
+            // What went over one link was missed, and that is known over another: as bad as a timeout.
+            self.path_timeout(id, via);
+        }
         let bytes = range.end - range.start;
         if self.may_send_again(id, bytes.max(1)) {
             let link = if self.choose(id).is_some() { arrival.link } else { return };

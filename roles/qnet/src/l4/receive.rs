@@ -130,8 +130,10 @@ impl Transport {
     fn store(&mut self, id: u32, packet: &Packet, fragment: Fragment) -> Stored {
         let header = &packet.header;
         let (seq, end) = (header.seq, fragment.end as usize);
+        let limit = self.options.rx_bytes;
         let Some(rx) = self.rx.get_mut(id) else { return Stored::Bad };
-        let usual = rx.usual;
+        // Guessing costs memory; with little left there is no guessing.
+        let usual = if rx.held < limit / 2 { rx.usual } else { 0 };
         let Some(slot) = rx.slot_mut(seq) else { return Stored::Bad };
         let known = slot.assembly.as_ref().map(|assembly| assembly.buffer.room());
         if let Some(assembly) = &slot.assembly {

@@ -4,9 +4,8 @@ mod ledger;
 mod port;
 mod world;
 
-pub use ledger::Ledger;
 pub use port::SimPort;
-pub use world::{Fate, Impair, Seen, World};
+pub use world::{Fate, Impair, World, mac};
 
 use keelson_hal::Entropy;
 use std::cell::Cell;

@@ -90,6 +90,18 @@ pub fn mac(node: u8, link: u8) -> LinkAddress {
     LinkAddress::Mac([2, 0, 0, 0, link, node + 1])
 }
 
+impl Node {
+    /// Another name at the next start.
+    pub fn options_name(&mut self, name: &str) {
+        self.identity = Identity::new(name, "").unwrap();
+    }
+
+    /// Other choices at the next start.
+    pub fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+}
+
 impl World {
     /// A world with so many wires.
     pub fn new(seed: u64, wires: usize) -> World {
@@ -120,6 +132,17 @@ impl World {
         }
         world.announce();
         world.run(Duration::from_millis(20));
+        world
+    }
+
+    /// The same, with a connection each way.
+    pub fn connected(seed: u64, wires: usize, options: Options) -> World {
+        let mut world = World::pair_with(seed, wires, options);
+        for (from, to) in [(0, "beta"), (1, "alpha")] {
+            let to = world.nr(from, to);
+            world.send(from, to, Qos::default(), 8).unwrap();
+            assert!(world.drain(Duration::from_secs(1)));
+        }
         world
     }
 
