@@ -34,7 +34,7 @@ fn chaos(seed: u64) {
             do_crc: true,
             enforce_crc: true,
             eager_reverse: seed % 3 > 0,
-            max_connections: 8,
+            max_connections: 32,
             queue_messages: 40,
             rx_bytes: if seed % 5 == 0 { 140 << 10 } else { 256 << 10 },
             ..Options::default()
