@@ -6,6 +6,9 @@
 extern crate alloc;
 
 pub mod api;
+pub mod counters;
 mod kif;
+pub mod l4;
 pub mod link;
+pub mod nodes;
 pub mod sessions;

@@ -2,9 +2,12 @@
 //!
 //! One [`Sessions`] is one node's view of all others. Below it are connections, fragments, retransmission and the
 //! resolution of names; above it only whole KIF messages, in order, and the news that somebody is gone.
-//! [`memory`] has sessions without a network, for tests and examples.
+//! [`Network`] has them from the transport; [`memory`] has sessions without a network, for tests and examples.
 
 pub mod memory;
+mod network;
+
+pub use network::{Network, RequestFuture};
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -86,9 +89,9 @@ pub trait Sessions {
     fn set_interest(&self, node: NodeNr, interest: Interest);
 }
 
-/// What happened to a session.
-#[derive(Debug)]
-pub enum SessionEvent {
+/// What happened to a session; `M` is what a message is kept in.
+#[derive(PartialEq, Debug)]
+pub enum SessionEvent<M = RxMessage> {
     /// A message on layer KIF arrived, whole and in order.
     Message {
         /// Its sender.
@@ -96,7 +99,7 @@ pub enum SessionEvent {
         /// The connection that it came by.
         rx: RxId,
         /// The message, to be given back with [`Sessions::release`].
-        message: RxMessage,
+        message: M,
     },
     /// A connection that we opened is up.
     TxUp {
@@ -111,7 +114,7 @@ pub enum SessionEvent {
         node: NodeNr,
         /// The connection.
         tx: TxId,
-        /// Why: `EHOSTDOWN`, `ENOENT`, `ENETDOWN`, ... (section 18).
+        /// Why: `EHOSTDOWN`, `ENOENT`, `ENETDOWN`, ... (section 18); `EOK` when it was closed because nobody used it.
         errno: Errno,
     },
     /// A connection from a peer is no more, and with it everything that the peer's clients have here.
@@ -121,6 +124,20 @@ pub enum SessionEvent {
         /// The connection.
         rx: RxId,
     },
+}
+
+impl<M> SessionEvent<M> {
+    /// The same with the message kept otherwise.
+    pub fn map<N>(self, keep: impl FnOnce(M) -> N) -> SessionEvent<N> {
+        match self {
+            SessionEvent::Message { from, rx, message } => {
+                SessionEvent::Message { from, rx, message: keep(message) }
+            }
+            SessionEvent::TxUp { node, tx } => SessionEvent::TxUp { node, tx },
+            SessionEvent::TxDown { node, tx, errno } => SessionEvent::TxDown { node, tx, errno },
+            SessionEvent::RxDown { node, rx } => SessionEvent::RxDown { node, rx },
+        }
+    }
 }
 
 /// A received message, in one piece.
