@@ -54,10 +54,6 @@ impl Ledger {
         assert!(self.closed.insert((life, rx), ()).is_none(), "down twice");
     }
 
-    pub fn is_down(&self, life: Life, tx: TxId) -> Option<keelson_qnet_wire::Errno> {
-        self.down.get(&(life, tx)).copied()
-    }
-
     pub fn downs(&self) -> usize {
         self.down.len()
     }

@@ -96,11 +96,6 @@ impl Node {
     pub fn options_name(&mut self, name: &str) {
         self.identity = Identity::new(name, "").unwrap();
     }
-
-    /// Other choices at the next start.
-    pub fn options_mut(&mut self) -> &mut Options {
-        &mut self.options
-    }
 }
 
 impl World {
@@ -272,36 +267,34 @@ impl World {
             return;
         }
         // Taking messages makes room; frames taken by the wire make room.
-        loop {
-            node.deadline = node.transport.poll(now);
-            while let Some(event) = node.transport.take_event() {
-                match event {
-                    SessionEvent::Message { from, rx, message } => {
-                        self.ledger.received(life, rx, from, message.bytes());
-                        continue;
-                    }
-                    SessionEvent::TxDown { tx, errno, .. } => self.ledger.tx_down(life, tx, errno),
-                    SessionEvent::RxDown { rx, .. } => self.ledger.rx_down(life, rx),
-                    SessionEvent::TxUp { .. } => {}
+        node.deadline = node.transport.poll(now);
+        while let Some(event) = node.transport.take_event() {
+            match event {
+                SessionEvent::Message { from, rx, message } => {
+                    self.ledger.received(life, rx, from, message.bytes());
+                    continue;
                 }
-                if self.keep_events {
-                    node.events.push(event);
-                }
+                SessionEvent::TxDown { tx, errno, .. } => self.ledger.tx_down(life, tx, errno),
+                SessionEvent::RxDown { rx, .. } => self.ledger.rx_down(life, rx),
+                SessionEvent::TxUp { .. } => {}
             }
-            let mut frames = Vec::new();
-            for (wire, port) in node.ports.iter().enumerate() {
-                let from = port.address;
-                frames.extend(std::iter::from_fn(|| port.take()).map(|frame| (wire, from, frame)));
+            if self.keep_events {
+                node.events.push(event);
             }
-            if frames.is_empty() {
-                return;
-            }
-            for (wire, from, (to, bytes)) in frames {
-                self.carry(number, wire, from, to, bytes);
-            }
-            // What found no room may go now.
-            return self.settle(number);
         }
+        let mut frames = Vec::new();
+        for (wire, port) in node.ports.iter().enumerate() {
+            let from = port.address;
+            frames.extend(std::iter::from_fn(|| port.take()).map(|frame| (wire, from, frame)));
+        }
+        if frames.is_empty() {
+            return;
+        }
+        for (wire, from, (to, bytes)) in frames {
+            self.carry(number, wire, from, to, bytes);
+        }
+        // What found no room may go now.
+        self.settle(number);
     }
 
     fn carry(

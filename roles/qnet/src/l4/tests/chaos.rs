@@ -33,10 +33,10 @@ fn chaos(seed: u64) {
         let options = Options {
             do_crc: true,
             enforce_crc: true,
-            eager_reverse: seed % 3 > 0,
+            eager_reverse: !seed.is_multiple_of(3),
             max_connections: 32,
             queue_messages: 40,
-            rx_bytes: if seed % 5 == 0 { 140 << 10 } else { 256 << 10 },
+            rx_bytes: if seed.is_multiple_of(5) { 140 << 10 } else { 256 << 10 },
             ..Options::default()
         };
         world.add(name, "", options);
