@@ -63,3 +63,6 @@ pub use nodes::{NodeDirectory, NodeEntry, NodeName};
 pub use null::{Null, Zero};
 pub use text::TextFile;
 pub use volume::VolumeFiles;
+
+pub(crate) use namespace::leads_on;
+pub(crate) use path::normal;

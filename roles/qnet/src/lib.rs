@@ -6,6 +6,7 @@
 extern crate alloc;
 
 pub mod api;
+pub mod client;
 pub mod io;
 mod kif;
 pub mod link;

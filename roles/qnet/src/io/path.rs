@@ -81,6 +81,11 @@ impl Path {
     }
 }
 
+/// The text of a path from the root, without dots.
+pub(crate) fn normal(text: &[u8]) -> Result<Vec<u8>, Errno> {
+    Path::parse(text).map(|path| path.text())
+}
+
 /// An id for an object that is nothing but a name: FNV-1a, 64 bits, of its components.
 pub(crate) fn name_id<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> FileId {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
