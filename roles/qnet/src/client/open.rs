@@ -60,7 +60,6 @@ impl Asking<'_> {
 pub(super) struct Answered {
     pub connection: Connection,
     pub server: Server,
-    pub status: i32,
     pub data: Vec<u8>,
 }
 
@@ -173,13 +172,13 @@ impl Files {
                 let (connection, status, len) = sent.await?;
                 answer.truncate(len);
                 return match status {
-                    0.. => Ok(Step::Done(Answered { connection, server, status, data: answer })),
+                    0.. => Ok(Step::Done(Answered { connection, server, data: answer })),
                     _ => Err(Errno::ELOOP),
                 };
             }
             Ok(ConnectReply::Unknown(_)) | Err(_) => return Err(Errno::EPROTO),
         };
-        Ok(redirected.unwrap_or(Step::Done(Answered { connection, server, status, data })))
+        Ok(redirected.unwrap_or(Step::Done(Answered { connection, server, data })))
     }
 }
 
