@@ -87,7 +87,8 @@ impl Files {
 
     /// All entries of a directory, in its order.
     pub async fn read_dir(&self, path: &str) -> Result<Vec<DirItem>, Errno> {
-        let directory = self.open(path, OpenFlags::READ).await?;
+        // The slash makes it an error to read a file.
+        let directory = self.open(&alloc::format!("{path}/"), OpenFlags::READ).await?;
         let mut items = Vec::new();
         loop {
             let more = directory.read_dir().await?;

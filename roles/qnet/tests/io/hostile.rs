@@ -118,7 +118,8 @@ fn mutated_messages() {
                     let connection = connection.as_ref().unwrap();
                     connection.set_coid(random.next(4) as i32);
                     // Whatever is said, except nothing: a read of the console waits.
-                    let sent = connection.send(&[&message], &mut reply);
+                    let parts = [&message[..]];
+                    let sent = connection.send(&parts, &mut reply);
                     let _ = handle.timeout(Duration::from_millis(50), sent).await;
                 }
             })

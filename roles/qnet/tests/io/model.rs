@@ -68,6 +68,10 @@ async fn by_client(files: &Files, step: &Step) -> Result<Seen, Errno> {
             file.close().await?;
         }
         Step::Read(path, offset, len) => {
+            if files.stat(&at(path)).await?.mode & 0xf000 == 0x4000 {
+                // A read would return entries.
+                return Err(Errno::EISDIR);
+            }
             let file = files.open(&at(path), OpenFlags::READ).await?;
             let mut bytes = vec![0; *len];
             let len = file.read_at(*offset, &mut bytes).await?;

@@ -77,7 +77,7 @@ fn boot(world: &World, index: usize, config: IoConfig) -> Node {
     let namespace = Namespace::new();
     let name = NAMES[index];
     let archive = Rc::new(archive.unwrap());
-    let mut mount = |prefix, manager| namespace.mount(prefix, manager, Order::After).unwrap();
+    let mount = |prefix, manager| namespace.mount(prefix, manager, Order::After).unwrap();
     mount("/", Rc::new(VolumeFiles::new(volume.clone())));
     mount("/", archive.clone());
     mount("/proc/boot", archive);
