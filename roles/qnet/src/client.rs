@@ -6,7 +6,8 @@
 //!   copy         a whole file, several reads at once
 //! ```
 //!
-//! `/net/<node>/...` is resolved here, by the node directory; other paths go to process 1, channel 1 of this node.
+//! `/net/<node>/...` is resolved here, by the node directory; other paths go to process 1, channel 1 of this node, and so
+//! does what is done to an entry of `/net` itself: its `stat` verifies the node, its `rmdir` forgets it.
 //! Link replies and symbolic links are followed as QNX's C library does (section 13.3).
 
 mod copy;

@@ -1,5 +1,6 @@
 //! Files of one node, used from another, over sessions in memory.
 
+#[allow(dead_code, reason = "the tests of message passing use more of it")]
 #[path = "kif/world.rs"]
 mod world;
 

@@ -24,7 +24,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Files for a user. Without a network, `/net/<node>` is `ENOREMOTE`.
+    /// Files for a user. Without a node directory, this node's own manager is asked where `/net/<node>` is, as QNX's C
+    /// library does.
     pub fn new(kernel: &Kernel, who: &Credentials, nodes: Option<Rc<dyn NodeDirectory>>) -> Files {
         Files { kernel: kernel.clone(), who: *who, nodes }
     }

@@ -75,7 +75,7 @@ impl Files {
         let mut path = absolute(path.as_bytes())?;
         let mut levels = IoConnect::ENTRY_MAX;
         'path: loop {
-            let mut targets = vec![self.first_target(&path).await?];
+            let mut targets = vec![self.first_target(&path, asking.subtype).await?];
             loop {
                 let mut problem = Errno::ENOENT;
                 let mut next = None;
@@ -103,11 +103,16 @@ impl Files {
         }
     }
 
-    /// Nodes are known here; everything else is asked of this node.
-    async fn first_target(&self, path: &[u8]) -> Result<Target, Errno> {
+    /// Nodes are known here; everything else is asked of this node. So is what is done to an entry of `/net`, and not
+    /// to the node's own root.
+    async fn first_target(&self, path: &[u8], subtype: ConnectSubtype) -> Result<Target, Errno> {
         let here = Server { nd: Nd::LOCAL, pid: PROCESS_MANAGER, chid: 1, handle: IoConnect::REMOTE_ROOT };
-        let Some((name, prefix)) = node_of(path) else { return Ok(Target { server: here, prefix: 1 }) };
-        let Some(nodes) = self.nodes() else { return Err(Errno::ENOREMOTE) };
+        let opens = matches!(subtype, ConnectSubtype::OPEN | ConnectSubtype::COMBINE);
+        let is_entry = |prefix: &usize| path.len() == *prefix && !opens;
+        let node = node_of(path).filter(|(_, prefix)| !is_entry(prefix));
+        let (Some((name, prefix)), Some(nodes)) = (node, self.nodes()) else {
+            return Ok(Target { server: here, prefix: 1 });
+        };
         let name = core::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
         let nd = nodes.resolve(name).await?;
         Ok(Target { server: Server { nd, ..here }, prefix })

@@ -93,7 +93,8 @@ async fn is_hidden(places: &[Place], index: usize, entry: &DirEntry) -> bool {
             return true;
         }
         let dir = before.attributes.id;
-        let lookup = Lookup { dir, name: &entry.name, rest: &[], purpose: Purpose::List };
+        let list = Purpose::List;
+        let lookup = Lookup { dir, name: &entry.name, rest: &[], purpose: list, goal: list };
         if before.mount.manager.lookup(lookup).await.is_ok() {
             return true;
         }

@@ -44,8 +44,10 @@ pub struct Lookup<'a> {
     pub name: &'a [u8],
     /// What follows it in the path.
     pub rest: &'a [Vec<u8>],
-    /// Why.
+    /// Why this name is: what leads on is used.
     pub purpose: Purpose,
+    /// Why the whole path is.
+    pub goal: Purpose,
 }
 
 /// What a name is.

@@ -54,7 +54,7 @@ impl NameDirectory {
         let dir = self.directory(lookup.dir).ok_or(Errno::ENOENT)?;
         let component = |bytes| core::str::from_utf8(bytes).map_err(|_| Errno::ENOENT);
         let mut path = below(&dir, component(lookup.name)?);
-        if lookup.purpose != Purpose::Use {
+        if lookup.goal != Purpose::Use {
             return self.describe(id_of(&path)).map(Found::Object);
         }
         let first = id_of(&path);

@@ -250,7 +250,7 @@ async fn walk(mount: &Mount, path: &Path, caller: &Caller, want: Want) -> Result
         let behind = rest.get(index + 1..).unwrap_or_default();
         let is_last = behind.is_empty();
         let purpose = if is_last { want.purpose } else { on_the_way(want.purpose) };
-        let lookup = Lookup { dir: at.id, name, rest: behind, purpose };
+        let lookup = Lookup { dir: at.id, name, rest: behind, purpose, goal: want.purpose };
         match manager.lookup(lookup).await {
             Ok(Found::Elsewhere { server, taken }) => {
                 let depth = (above + index + 1).saturating_add(taken).min(path.parts().len());

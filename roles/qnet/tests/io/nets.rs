@@ -40,12 +40,49 @@ fn listing() {
 #[test]
 fn the_name_space_belongs_to_qnet() {
     let lab = Lab::new();
+    let directory = lab.nodes[0].directory.clone();
     lab.run(|files| async move {
-        assert_eq!(files.mkdir("/net/x", 0o755).await, Err(Errno::ENOENT), "no node has that name");
+        assert_eq!(files.mkdir("/net/x", 0o755).await, Err(Errno::EROFS));
+        assert_eq!(files.symlink("beta", "/net/x").await, Err(Errno::EROFS));
+        assert_eq!(files.unlink("/net/beta").await, Err(Errno::EISDIR));
+        assert_eq!(files.rename("/net/beta", "/net/x").await, Err(Errno::EXDEV));
+        // Cleaning with a wildcard: the own name stays.
+        let clean = async |name| files.rmdir(name).await;
+        assert_eq!(clean("/net/alpha").await, Err(Errno::EBUSY));
+        assert_eq!((clean("/net/beta").await, clean("/net/gamma").await), (Ok(()), Ok(())));
+        assert_eq!(entries(&files, "/net").await, [("alpha".into(), 0)]);
+        // Talking to a node enters it again.
+        assert_eq!(files.stat("/net/beta/etc").await.unwrap().mode, 0x4000 | 0o555);
+        assert_eq!(entries(&files, "/net").await.len(), 2);
+        assert_eq!(files.stat("/net/beta").await.unwrap().ino, 1);
+        directory.down.borrow_mut().insert(1);
+        assert_eq!(files.stat("/net/beta").await, Err(Errno::EHOSTDOWN));
+        assert_eq!(entries(&files, "/net").await, [("alpha".into(), 0)]);
     });
-    // What a program without a node directory does: ask the resource manager.
-    let plain = Files::new(&lab.world.kernel(0), &root(), None);
-    assert_eq!(lab.world.run(async move { plain.mkdir("/net/x", 0o755).await }), Err(Errno::ENOREMOTE));
+}
+
+/// Without a node directory: by link replies of this node's manager, and of another's.
+#[test]
+fn link_replies_are_followed() {
+    let lab = Lab::new();
+    let files = Files::new(&lab.world.kernel(0), &root(), None);
+    lab.world.run(async move {
+        for (path, name) in [
+            ("/net/beta/proc/qnetstats", "beta"),
+            ("/net/beta/net/gamma/proc/qnetstats", "gamma"),
+            ("/net/beta/net/alpha/proc/qnetstats", "alpha"),
+            ("/net/gamma/net/gamma/net/beta/proc/qnetstats", "beta"),
+        ] {
+            let text = files.read_to_end(path, 99).await.unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), format!("**** running on {name}\n"), "{path}");
+        }
+        let far = "/net/beta/net/alpha".repeat(12);
+        assert_eq!(files.stat(&format!("{far}/etc")).await, Err(Errno::ELOOP));
+        files.symlink("/net/gamma/etc", "/net/beta/there").await.unwrap();
+        assert_eq!(files.read_to_end("/net/beta/there/TIMEZONE", 99).await.unwrap(), b"UTC0\n");
+    });
+    lab.world.settle();
+    lab.assert_baseline();
 }
 
 /// Sends what QNX's C library sends: paths below `/net` to this node's own process manager.
@@ -134,7 +171,7 @@ mod by_the_manager {
         assert_eq!(ask(IoConnect { subtype: mount, ..open("etc") }), Some(Errno::ENOSYS));
         let make = IoConnect { subtype: ConnectSubtype::MKNOD, mode: 0x4000, ..open("net/x") };
         assert_eq!(ask(make), Some(Errno::EROFS));
-        assert_eq!(ask(IoConnect { ioflag: 2 | 0o400, ..open("net/x") }), Some(Errno::ENOENT));
+        assert_eq!(ask(IoConnect { ioflag: 2 | 0o400, ..open("net/x") }), Some(Errno::EROFS));
         let link = IoConnect { subtype: ConnectSubtype::LINK, extra: Extra::Symlink(b"y"), ..open("net/x") };
         assert_eq!(ask(link), Some(Errno::EROFS));
         let remove = |name| IoConnect { subtype: ConnectSubtype::UNLINK, mode: 0x4000, ..open(name) };

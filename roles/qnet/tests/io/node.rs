@@ -25,8 +25,6 @@ pub struct Lab {
 }
 
 pub struct Node {
-    pub volume: Rc<MemoryVolume>,
-    pub namespace: Rc<Namespace>,
     pub dispatcher: Rc<Dispatcher>,
     pub directory: Rc<Directory>,
     pub terminal: Rc<TestTerminal>,
@@ -78,7 +76,7 @@ fn boot(world: &World, index: usize, config: IoConfig) -> Node {
     let name = NAMES[index];
     let archive = Rc::new(archive.unwrap());
     let mount = |prefix, manager| namespace.mount(prefix, manager, Order::After).unwrap();
-    mount("/", Rc::new(VolumeFiles::new(volume.clone())));
+    mount("/", Rc::new(VolumeFiles::new(volume)));
     mount("/", archive.clone());
     mount("/proc/boot", archive);
     mount("/proc/qnetstats", Rc::new(TextFile::new(move || format!("**** running on {name}\n"))));
@@ -93,7 +91,7 @@ fn boot(world: &World, index: usize, config: IoConfig) -> Node {
     let channel = kernel.channel(1).unwrap();
     assert_eq!(channel.chid(), 1);
     let server = world.spawn(dispatcher.clone().run(channel));
-    Node { volume, namespace, dispatcher, directory, terminal, server }
+    Node { dispatcher, directory, terminal, server }
 }
 
 impl Node {
