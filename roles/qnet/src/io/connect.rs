@@ -58,7 +58,7 @@ impl Dispatcher {
             ConnectSubtype::OPEN | ConnectSubtype::COMBINE => by_name.open(reply, Connected::Open).await,
             ConnectSubtype::COMBINE_CLOSE => by_name.open(reply, Connected::Once).await,
             ConnectSubtype::UNLINK => by_name.unlink(reply).await,
-            ConnectSubtype::RENAME => by_name.rename(reply).await,
+            ConnectSubtype::RENAME => by_name.rename().await,
             ConnectSubtype::MKNOD => by_name.make_node(reply).await,
             ConnectSubtype::READLINK => by_name.read_link(reply).await,
             ConnectSubtype::LINK => by_name.link(reply).await,
@@ -240,7 +240,7 @@ impl ByName<'_> {
         Ok(Connected::Done)
     }
 
-    async fn rename(&self, reply: &mut Reply<'_>) -> Result<Connected, Errno> {
+    async fn rename(&self) -> Result<Connected, Errno> {
         let Extra::Rename(old) = self.connect.extra else { return Err(Errno::EINVAL) };
         let (old, new) = (Path::parse(old)?, self.path.clone());
         let namespace = self.dispatcher.namespace();
@@ -251,14 +251,10 @@ impl ByName<'_> {
             Resolved::Free { .. } => return Err(Errno::ENOENT),
         };
         let (old_dir, old_name) = self.changeable(&old)?;
-        // Asked of the old one's manager alone: a name that another one has is no obstacle.
         let want = Want { create: true, ..want };
         let (mount, path, dir) = match namespace.resolve(self.caller, new, want).await? {
-            Resolved::Elsewhere { server, path, depth } => {
-                // There the old name means something else.
-                let _ = (server, path, depth);
-                return Err(Errno::EXDEV);
-            }
+            // There the old name means something else.
+            Resolved::Elsewhere { .. } => return Err(Errno::EXDEV),
             Resolved::Object(place) => {
                 let dir = *self.changeable(&place)?.0;
                 (place.mount.clone(), place.path.clone(), dir)
@@ -272,7 +268,6 @@ impl ByName<'_> {
             return Err(Errno::EACCES);
         }
         mount.manager.rename((old_dir.id, old_name), (dir.id, name_of(&path)?)).await?;
-        let _ = reply;
         Ok(Connected::Done)
     }
 

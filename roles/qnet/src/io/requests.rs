@@ -10,7 +10,6 @@ use crate::api::Message;
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::future::Future;
 use keelson_qnet_wire::io::{
     Dcmd, IoChown, IoDevctl, IoDevctlReply, IoFdinfo, IoLseek, IoMsg, IoNotify, IoNotifyReply, IoReadWrite,
     IoRequest, IoSpace, IoUtime, Stat, Xtype, XtypeFlags, ioflag, notify, pathconf, whence,
@@ -499,15 +498,8 @@ async fn msg(request: &Request<'_>, body: IoMsg, here: &[u8], reply: &mut Reply<
     }
     let data = request.data(here, request.available(here)).await?;
     let file = request.open.file().await?;
-    let (status, data) = drop_when_unwanted(request, file.message(body, &data, request.caller)).await?;
+    // May be dropped: nothing on a medium is behind it.
+    let (status, data) = while_wanted(request.message, file.message(body, &data, request.caller)).await?;
     reply.status = status;
     reply.push(&data).await
-}
-
-/// What managers do for their own messages may be dropped: nothing on a medium is behind it.
-async fn drop_when_unwanted<T>(
-    request: &Request<'_>,
-    wait: impl Future<Output = Result<T, Errno>>,
-) -> Result<T, Errno> {
-    while_wanted(request.message, wait).await
 }
