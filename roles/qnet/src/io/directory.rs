@@ -32,7 +32,8 @@ struct At {
 pub(crate) async fn read(namespace: &Rc<Namespace>, open: &Open, room: usize) -> Result<Vec<u8>, Errno> {
     let _permit = open.at_offset.acquire().await;
     let wanted = open.offset.get();
-    let (places, at) = match open.cursor.borrow_mut().take() {
+    let cursor = open.cursor.borrow_mut().take();
+    let (places, at) = match cursor {
         // Going back is starting anew.
         Some(cursor) if cursor.at.position <= wanted => (cursor.places, cursor.at),
         Some(cursor) => (cursor.places, At::default()),

@@ -105,13 +105,11 @@ trait PathTree {
 pub(crate) fn page(entries: impl Iterator<Item = (Vec<u8>, u64)>, cookie: u64, max_bytes: usize) -> DirPage {
     let skip = usize::try_from(cookie).unwrap_or(usize::MAX);
     let (mut list, mut bytes) = (Vec::new(), 0_usize);
-    let mut number = cookie;
-    for (name, inode) in entries.skip(skip) {
+    for (number, (name, inode)) in (cookie.saturating_add(1)..).zip(entries.skip(skip)) {
         bytes = bytes.saturating_add(name.len() + 24);
         if bytes > max_bytes && !list.is_empty() {
             return DirPage { entries: list, end: false };
         }
-        number += 1;
         list.push(DirEntry { name, inode, cookie: number, attributes: None });
     }
     DirPage { entries: list, end: true }

@@ -7,6 +7,7 @@ use super::access::{Access, Caller, may};
 use super::manager::{Found, Lookup, Purpose, ResourceManager, Server};
 use super::mounts::PrefixDirectories;
 use super::path::Path;
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -186,15 +187,10 @@ impl Namespace {
                         link = Some(onward);
                         break;
                     }
-                    Ok(Walked::Done(Resolved::Object(place)))
-                        if want.write && !place.mount.manager.is_writable() =>
-                    {
+                    Ok(Walked::Done(resolved)) if refuses_change(&resolved, want) => {
                         note(&mut problem, Errno::EROFS);
                     }
-                    Ok(Walked::Done(Resolved::Free { mount, .. })) if !mount.manager.may_create() => {
-                        note(&mut problem, Errno::EROFS);
-                    }
-                    Ok(Walked::Done(resolved)) => return Ok(resolved),
+                    Ok(Walked::Done(resolved)) => return Ok(*resolved),
                     Err(errno) if leads_on(errno) => note(&mut problem, errno),
                     Err(errno) => return Err(errno),
                 }
@@ -209,7 +205,8 @@ impl Namespace {
         let want = Want { purpose: Purpose::List, follow: false, create: false, write: false, levels: LINKS };
         let mut places = Vec::new();
         for mount in self.candidates(path) {
-            if let Ok(Walked::Done(Resolved::Object(place))) = walk(&mount, path, caller, want).await
+            if let Ok(Walked::Done(resolved)) = walk(&mount, path, caller, want).await
+                && let Resolved::Object(place) = *resolved
                 && place.attributes.file_type == FileType::Directory
             {
                 places.push(place);
@@ -220,8 +217,21 @@ impl Namespace {
 }
 
 enum Walked {
-    Done(Resolved),
+    Done(Box<Resolved>),
     Link(Path),
+}
+
+fn done(resolved: Resolved) -> Walked {
+    Walked::Done(Box::new(resolved))
+}
+
+/// Whether the manager that has it cannot do what is wanted.
+fn refuses_change(resolved: &Resolved, want: Want) -> bool {
+    match resolved {
+        Resolved::Object(place) => want.write && !place.mount.manager.is_writable(),
+        Resolved::Free { mount, .. } => !mount.manager.may_create(),
+        Resolved::Elsewhere { .. } => false,
+    }
 }
 
 async fn walk(mount: &Mount, path: &Path, caller: &Caller, want: Want) -> Result<Walked, Errno> {
@@ -229,12 +239,7 @@ async fn walk(mount: &Mount, path: &Path, caller: &Caller, want: Want) -> Result
     let rest = path.strip(&mount.prefix).unwrap_or_default();
     let above = mount.prefix.parts().len();
     let object = |attributes, dir| {
-        Ok(Walked::Done(Resolved::Object(Place {
-            mount: mount.clone(),
-            path: path.clone(),
-            attributes,
-            dir,
-        })))
+        Ok(done(Resolved::Object(Place { mount: mount.clone(), path: path.clone(), attributes, dir })))
     };
     let mut at = manager.attributes(manager.root()).await?;
     if rest.is_empty() {
@@ -254,7 +259,7 @@ async fn walk(mount: &Mount, path: &Path, caller: &Caller, want: Want) -> Result
         match manager.lookup(lookup).await {
             Ok(Found::Elsewhere { server, taken }) => {
                 let depth = (above + index + 1).saturating_add(taken).min(path.parts().len());
-                return Ok(Walked::Done(Resolved::Elsewhere { server, path: path.clone(), depth }));
+                return Ok(done(Resolved::Elsewhere { server, path: path.clone(), depth }));
             }
             Ok(Found::Object(next)) if next.file_type == FileType::Symlink && (!is_last || want.follow) => {
                 let target = manager.read_link(next.id).await?;
@@ -264,7 +269,7 @@ async fn walk(mount: &Mount, path: &Path, caller: &Caller, want: Want) -> Result
             Ok(Found::Object(next)) => at = next,
             Err(Errno::ENOENT) if is_last && want.create => {
                 let (mount, path) = (mount.clone(), path.clone());
-                return Ok(Walked::Done(Resolved::Free { mount, path, dir: at }));
+                return Ok(done(Resolved::Free { mount, path, dir: at }));
             }
             Err(errno) => return Err(errno),
         }

@@ -383,7 +383,8 @@ async fn chown(request: &Request<'_>, body: IoChown) -> Result<(), Errno> {
     let (uid, gid) = (new(body.uid), new(body.gid));
     let keeps_owner = uid.is_none_or(|uid| uid == object.uid);
     let knows_group = gid.is_none_or(|gid| gid == object.gid || caller.is_in_group(gid));
-    if !caller.is_root() && !(caller.owns(&object) && keeps_owner && knows_group) {
+    let allowed = caller.is_root() || caller.owns(&object) && keeps_owner && knows_group;
+    if !allowed {
         return Err(Errno::EPERM);
     }
     let mode = (!caller.is_root() && object.mode & 0o6000 != 0).then_some(object.mode & 0o1777);
