@@ -13,6 +13,7 @@
 //!
 //!   volume      files that can be changed              archive   files of the image
 //!   text        files whose text is made when opened   mounts    /proc/mount, and directories above prefixes
+//!   nicinfo     text of /proc/nicinfo/<if>
 //!   net_dir     /net                                   netmgr    /dev/netmgr
 //!   names       /dev/name                              null      /dev/null, /dev/zero       con   /dev/con
 //! ```
@@ -38,6 +39,7 @@ mod names;
 mod namespace;
 mod net_dir;
 mod netmgr;
+mod nicinfo;
 mod nodes;
 mod null;
 mod opens;
@@ -59,6 +61,7 @@ pub use names::NameDirectory;
 pub use namespace::{MountId, Namespace, Order};
 pub use net_dir::NetDirectory;
 pub use netmgr::Netmgr;
+pub use nicinfo::{NicErrors, NicInfo};
 pub use nodes::{NodeDirectory, NodeEntry, NodeName};
 pub use null::{Null, Zero};
 pub use text::TextFile;
