@@ -6,7 +6,9 @@
 extern crate alloc;
 
 pub mod api;
+pub mod client;
 pub mod counters;
+pub mod io;
 mod kif;
 pub mod l4;
 pub mod link;
