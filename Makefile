@@ -3,17 +3,24 @@
 ROLES   := nfs-server lnet-router
 ROLE    ?= nfs-server
 OUT     := images/out
+# What `make soak` does without end: for an hour, or for so many seconds.
+SOAK    ?= 1
 
 # What a fresh Debian 12 lacks. Package rustc-web is Debian's current Rust for bookworm.
 PACKAGES := gcc libc6-dev qemu-system-x86 e2fsprogs
-TEST_PACKAGES := libnfs-utils iproute2 tshark
+# libFuzzer is C++.
+FUZZ_PACKAGES := g++
+TEST_PACKAGES := libnfs-utils iproute2 tshark $(FUZZ_PACKAGES)
+
+# How long `make fuzz` stays with each target.
+SECONDS_EACH ?= 60
 
 # The images are the only thing built freestanding; see ARCHITECTURE.md, "Building without an OS".
 IMAGE_FLAGS := -Cno-redzone=yes -Cforce-frame-pointers=yes --cfg keelson_image -Dwarnings
 IMAGE_CARGO := RUSTFLAGS="$(IMAGE_FLAGS)" cargo
 IMAGE_DIR   := target/image
 
-.PHONY: help run test images lint unit system bench soak deps test-deps clean
+.PHONY: help run test images lint unit system fuzz bench soak deps test-deps fuzz-deps clean
 
 help: ## Show this list
 	@echo "Keelson: make [target] [ROLE=$(ROLE)]   roles: $(ROLES)"
@@ -44,12 +51,17 @@ unit: ## Host tests only (codecs, state machines, simulation); seconds, no QEMU
 system: images ## System tests in QEMU only
 	@tests/run.sh system
 
+fuzz: fuzz-deps ## Let libFuzzer look for inputs that break something, SECONDS_EACH=60 for each target
+	@KEELSON_FUZZ_SECONDS=$(SECONDS_EACH) cargo test -q --release -p keelson-tests --test fuzz -- \
+	    --nocapture --test-threads 2
+
 bench: deps test-deps images ## Measure ROLE beside a Linux guest in the same run
 	@cargo run -q --release -p keelson-tests --bin bench -- --role $(ROLE)
 
-soak: deps test-deps images ## The long forms of the system tests and of the storage gate
-	KEELSON_SOAK=1 cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
-	KEELSON_SOAK=1 cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
+soak: deps test-deps images ## The long forms of the system tests, of fuzzing and of the gates
+	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
+	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
+	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-nfs-gate -- --include-ignored --test-threads 1
 
 deps: ## Install what building and running needs (Debian packages, as root)
 	@tests/deps.sh $(PACKAGES)
@@ -57,6 +69,9 @@ deps: ## Install what building and running needs (Debian packages, as root)
 test-deps: deps
 	@tests/deps.sh $(TEST_PACKAGES)
 
+fuzz-deps: deps
+	@tests/deps.sh $(FUZZ_PACKAGES)
+
 clean: ## Remove everything that was built
 	cargo clean
-	rm -rf $(OUT) tests/out
+	rm -rf $(OUT) tests/out fuzz/artifacts

@@ -15,11 +15,15 @@ pub use ip::ip;
 
 /// TCP connections may take this part of the memory: thousands of them must not take what files and calls need.
 const TCP_SHARE: u64 = 4;
+/// The same where memory is less than [`SMALL`].
+const SMALL_TCP_SHARE: u64 = 8;
+const SMALL: u64 = 64 << 20;
 
 /// Brings up a stack on all NICs as `eth0, eth1, ...`.
 pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
     let stack = Stack::new(node.handle.clone(), node.machine.entropy.clone());
-    let limit = node.machine.boot.ram() / TCP_SHARE;
+    let ram = node.machine.boot.ram();
+    let limit = ram / if ram < SMALL { SMALL_TCP_SHARE } else { TCP_SHARE };
     stack.limit_tcp_memory(usize::try_from(limit).unwrap_or(usize::MAX));
     let config = NetworkConfig::from_config(&node.config).unwrap_or_else(|error| {
         // Every value was checked when the line was read.
@@ -55,6 +59,27 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
 fn offloads(features: NetFeatures) -> String {
     let names: Vec<_> = features.iter_names().map(|(name, _)| name).collect();
     if names.is_empty() { String::from("none") } else { names.join(" ").to_ascii_lowercase() }
+}
+
+/// What `ss -tn` shows: the TCP connections, with the time since the peer last said something.
+pub fn sockets(stack: &Stack) -> String {
+    let mut text = format!(
+        "{:<11}{:>8}{:>8}  {:<28} {:<28} {}\n",
+        "State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port", "Silent"
+    );
+    for socket in stack.tcp_status() {
+        let _ = writeln!(
+            text,
+            "{:<11}{:>8}{:>8}  {:<28} {:<28} {}s",
+            socket.state,
+            socket.receive_queue,
+            socket.send_queue,
+            format!("{}", socket.local),
+            format!("{}", socket.remote),
+            socket.silent.as_secs()
+        );
+    }
+    text
 }
 
 /// What `netstat -s` shows: everything the stack counted, zeros left out.

@@ -109,6 +109,10 @@ counters! {
     tcp_listen_overflows,
     /// Half-open or closing connections replaced by a new SYN on their 4-tuple.
     tcp_replaced,
+    /// Handshakes with clients given up because they did not end.
+    tcp_half_open_expired,
+    /// Connections ended because their peer owed an acknowledgement and was silent too long.
+    tcp_timed_out,
     /// Challenge ACKs sent for a SYN on the 4-tuple of a live connection.
     tcp_challenge_acks,
     /// Times a connection was polled, for packets, timers or its owner.

@@ -63,5 +63,7 @@ pub use ip::Route;
 pub use raw::{EtherFrame, EtherHandler, IpHandler, IpPacket, RegisterError};
 pub use registry::{Change, EVENT_QUEUE, Event, Events, InterfaceId, InterfaceStatus};
 pub use stack::{BindError, ConnectError, InterfaceError, ListenError, SendError, Stack};
-pub use tcp::{ConnectOptions, LocalPort, ReadHalf, TcpError, TcpListener, TcpOptions, TcpStream, WriteHalf};
+pub use tcp::{
+    ConnectOptions, LocalPort, ReadHalf, TcpError, TcpListener, TcpOptions, TcpStatus, TcpStream, WriteHalf,
+};
 pub use udp::{Datagram, MAX_DATAGRAM, UdpOptions, UdpSocket};

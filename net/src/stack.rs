@@ -9,7 +9,7 @@ use crate::ip::{Net, Origin, Route, RouteEntry};
 use crate::rate::RateLimit;
 use crate::raw::{EtherHandler, IpHandler};
 use crate::registry::{Change, EventHub, Events, InterfaceId, InterfaceStatus};
-use crate::tcp::{ConnectOptions, Tcp, TcpListener, TcpOptions, TcpStream};
+use crate::tcp::{ConnectOptions, Tcp, TcpListener, TcpOptions, TcpStatus, TcpStream};
 use crate::udp::{Udp, UdpOptions, UdpSocket};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -208,6 +208,12 @@ impl Stack {
     /// TCP connections that exist, half-open and closing ones included.
     pub fn connections(&self) -> usize {
         self.shared.state.borrow().tcp.len()
+    }
+
+    /// TCP connections that exist, one by one.
+    pub fn tcp_status(&self) -> Vec<TcpStatus> {
+        let now = self.shared.handle.now();
+        self.shared.state.borrow().tcp.status(now).collect()
     }
 
     /// The routes.

@@ -359,6 +359,7 @@ fn an_idle_connection_lives_and_a_silent_peer_does_not() {
         assert_eq!(server.read(&mut byte).await, Err(TcpError::Reset));
         let waited = handle.now() - began;
         assert!(waited > Duration::from_secs(119) && waited < Duration::from_secs(130), "{waited:?}");
+        assert_eq!(a.counters().tcp_timed_out, 1);
     });
 }
 
@@ -510,4 +511,52 @@ fn a_link_that_flaps_disturbs_no_idle_connection() {
         send_pattern(client, 1000).await;
         expect_pattern(&mut server, 1000).await;
     });
+}
+
+/// Sixteen connections have as much to send as fits; a small reply of another does not wait until all of it is sent.
+#[test]
+fn a_small_reply_does_not_wait_for_bulk_transfers() {
+    const BULK: usize = 16;
+    const ROUNDS: usize = 20;
+    let lab = Lab::new(13, Faults::default());
+    let (server, _) = lab.host("10.0.0.1/24", NetFeatures::empty());
+    let (greedy, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    let (modest, _) = lab.host("10.0.0.3/24", NetFeatures::empty());
+    let large = TcpOptions { receive_buffer: 256 << 10, send_buffer: 256 << 10, ..TcpOptions::default() };
+    let listener = server.listen(2049, large).unwrap();
+    let handle = lab.handle();
+    let (taken, spawner) = (std::rc::Rc::new(std::cell::Cell::new(0)), handle.clone());
+    let taking = taken.clone();
+    let before_and_after = lab.run(async move {
+        let to = "10.0.0.1:2049".parse().unwrap();
+        let options = || ConnectOptions { tcp: large, ..ConnectOptions::default() };
+        for _ in 0..BULK {
+            let mut reader = greedy.connect(to, options()).await.unwrap();
+            let mut writer = listener.accept().await;
+            spawner.spawn("source", async move { while writer.write_all(&[1; 65_536]).await.is_ok() {} });
+            let taking = taking.clone();
+            spawner.spawn("sink", async move {
+                let mut buffer = vec![0; 65_536];
+                while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+                    taking.set(taking.get() + count);
+                }
+            });
+        }
+        let mut asking = modest.connect(to, options()).await.unwrap();
+        let mut answering = listener.accept().await;
+        spawner.spawn("echo", async move {
+            let mut byte = [0];
+            while answering.read_exact(&mut byte).await.is_ok() && answering.write_all(&byte).await.is_ok() {}
+        });
+        let before = taking.get();
+        for _ in 0..ROUNDS {
+            asking.write_all(&[7]).await.unwrap();
+            asking.read_exact(&mut [0]).await.unwrap();
+        }
+        (before, taking.get())
+    });
+    let per_reply = (before_and_after.1 - before_and_after.0) / ROUNDS;
+    assert!(per_reply > 0, "the others were under way");
+    // Their shares of a few turns; before, it was nearly all that sixteen rings hold.
+    assert!(per_reply < 1 << 20, "{per_reply} bytes of others for one small reply");
 }

@@ -8,10 +8,14 @@
 
 pub mod bench;
 pub mod frame;
+pub mod guest;
 pub mod ledger;
 pub mod lnet;
 pub mod nfs3;
+pub mod nlm;
 pub mod rpc;
+pub mod server;
+pub mod soak;
 pub mod world;
 
 use keelson_qemu::{Bench, MachineSpec};

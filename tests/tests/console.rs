@@ -95,8 +95,9 @@ fn the_shell_helps() {
     let world = World::new("shell");
     let machine = idle(&world, "");
     let help = shell(&machine, "help");
-    for command in ["ip", "netstat", "nfsstat", "mem", "cpus", "top", "uptime", "dmesg", "poweroff", "reboot"]
-    {
+    for command in [
+        "ip", "netstat", "nfsstat", "exportfs", "mem", "cpus", "top", "uptime", "dmesg", "poweroff", "reboot",
+    ] {
         let described = |line: &String| {
             line.strip_prefix(command).is_some_and(|rest| rest.starts_with(' ') && rest.trim().len() > 5)
         };

@@ -18,6 +18,7 @@ use keelson_tests::Appliance;
 use keelson_tests::ledger::{Ledger, Trouble};
 use keelson_tests::nfs3::{NFS_PORT, Nfs, Transport};
 use keelson_tests::rpc::{RpcClient, reserved_port};
+use keelson_tests::soak;
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const START: Duration = Duration::from_secs(60);
@@ -129,15 +130,10 @@ impl World {
     }
 }
 
-fn soak() -> bool {
-    std::env::var_os("KEELSON_SOAK").is_some()
-}
-
 #[test]
 fn acknowledged_changes_survive_power_cuts() {
-    // Another seed by KEELSON_SEED, to look for rare losses.
-    let seed = std::env::var("KEELSON_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed);
-    let cuts = if soak() { 50 } else { 10 };
+    let seed = soak::seed(0x5eed);
+    let cuts = if soak::time().is_some() { 50 } else { 10 };
     let mut world = World::new("power-cut", seed);
     let mut rng = Rng::new(seed);
     let mut caught = 0;
@@ -178,7 +174,7 @@ fn acknowledged_changes_survive_power_cuts() {
 fn torn_blocks_are_repaired_by_e2fsck() {
     let mut world = World::new("power-cut-torn", 2);
     let mut rng = Rng::new(2);
-    for round in 0..if soak() { 20 } else { 3 } {
+    for round in 0..if soak::time().is_some() { 20 } else { 3 } {
         world.disk.faults(|faults| faults.delay = Duration::from_millis(4));
         let unflushed = world.write_and_cut(20 + rng.below(100), 3, Keep::Torn { seed: rng.next_u64() });
         world.disk.faults(|faults| faults.delay = Duration::ZERO);

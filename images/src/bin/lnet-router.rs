@@ -75,7 +75,7 @@ fn start(node: &Node, stack: &Stack, config: NodeConfig) -> Rc<LnetNode> {
 }
 
 fn commands(stack: &Stack, router: Option<Rc<LnetNode>>) -> Vec<Command> {
-    let (addresses, statistics) = (stack.clone(), stack.clone());
+    let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
     let mut commands = Vec::from([
         Command::new(
             "ip",
@@ -83,6 +83,7 @@ fn commands(stack: &Stack, router: Option<Rc<LnetNode>>) -> Vec<Command> {
             move |words| network::ip(&addresses, words),
         ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
+        Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
     ]);
     if let Some(router) = router {
         commands.extend(tools(router));

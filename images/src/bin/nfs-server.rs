@@ -15,12 +15,12 @@ use keelson_ext4::Ext4Volume;
 use keelson_hal::Entropy;
 use keelson_images::devices::Devices;
 use keelson_images::shell::{self, Command};
-use keelson_images::storage::Medium;
+use keelson_images::storage::{self, Medium, TextDisk};
 use keelson_images::{Node, network, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
-use keelson_nfs_server::{Names, NfsServer, ServerConfig};
+use keelson_nfs_server::{MAX_TEXT, Names, NfsServer, ServerConfig};
 use keelson_oncrpc::StackNetwork;
 use keelson_volume::Volume;
 
@@ -39,19 +39,34 @@ fn image(machine: Machine) -> ! {
 type Server = NfsServer<Ext4Volume, Dns>;
 
 /// The role's place: empty until it serves.
-type Serving = Rc<RefCell<Option<(Rc<Ext4Volume>, Server)>>>;
+type Serving = Rc<RefCell<Option<(Rc<Ext4Volume>, Rc<Server>)>>>;
+
+/// Least memory to serve with, in bytes as the firmware reports them: of a machine of 32 MiB. With it a crowd of clients at
+/// its busiest stays within what there is; with less a machine that is out of memory would end.
+const LEAST_MEMORY: u64 = 30 << 20;
+
+/// The option with the disk that exports are read from.
+const EXPORTS_DISK: &str = "nfs.exports_disk";
 
 /// Starts network and role; returns the network and the shell commands they add.
 fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
     let stack = network::start(node, core::mem::take(&mut devices.nics));
     let serving = Serving::default();
+    let mut exports_disk = None;
     if node.config.must_refuse() {
         log::error!(target: "nfs", "not serving because of the command line; correct it and boot again");
+    } else if node.machine.boot.ram() < LEAST_MEMORY {
+        let found = node.machine.boot.ram() >> 20;
+        log::error!(target: "nfs", "not serving: {found} MiB of memory are too little; give the machine 32 MiB (qemu: -m 32)");
     } else {
-        match Medium::find(node, &devices) {
-            Ok(medium) => {
-                node.handle
-                    .spawn("nfs-start", start(Parts::of(node), stack.clone(), medium, serving.clone()));
+        let other = node.config.text(EXPORTS_DISK);
+        let found = storage::find_text(node, &devices, EXPORTS_DISK)
+            .and_then(|text| Ok((text, Medium::find(node, &devices, other)?)));
+        match found {
+            Ok((text, medium)) => {
+                exports_disk = text.clone();
+                let parts = Parts::of(node, text);
+                node.handle.spawn("nfs-start", start(parts, stack.clone(), medium, serving.clone()));
             }
             Err(error) => log::error!(target: "nfs", "not serving: {error}"),
         }
@@ -60,7 +75,7 @@ fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
     if let Some(button) = PowerButton::find(node.machine.platform) {
         node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
     }
-    let commands = commands(&stack, &serving);
+    let commands = commands(&stack, &serving, exports_disk);
     (stack, commands)
 }
 
@@ -69,14 +84,19 @@ struct Parts {
     handle: Handle,
     entropy: Rc<dyn Entropy>,
     config: ServerConfig,
+    exports_disk: Option<TextDisk>,
 }
 
 impl Parts {
-    fn of(node: &Node) -> Parts {
+    fn of(node: &Node, exports_disk: Option<TextDisk>) -> Parts {
         Parts {
             handle: node.handle.clone(),
             entropy: node.machine.entropy.clone(),
-            config: ServerConfig::from_options(&node.config),
+            config: ServerConfig {
+                name: node.config.text("hostname").map(String::from),
+                ..ServerConfig::from_options(&node.config, node.machine.boot.ram())
+            },
+            exports_disk,
         }
     }
 }
@@ -87,12 +107,26 @@ async fn start(parts: Parts, stack: Stack, medium: Medium, serving: Serving) {
         Err(error) => return log::error!(target: "nfs", "not serving: {error}"),
     };
     let names = Rc::new(Dns(stack.clone()));
-    let network = StackNetwork::new(stack);
-    let Parts { handle, entropy, config } = parts;
-    match NfsServer::start(handle, &network, names, volume.clone(), &*entropy, &config).await {
-        Ok(server) => *serving.borrow_mut() = Some((volume, server)),
+    let Parts { handle, entropy, mut config, exports_disk } = parts;
+    let mut network = StackNetwork::new(stack);
+    network.tcp.keep_alive = Some(config.keepalive);
+    network.tcp.timeout = Some(config.user_timeout);
+    match read_exports(exports_disk).await.transpose() {
+        Ok(content) => config.exports_disk = content,
+        Err(error) => return log::error!(target: "nfs", "not serving: {error}"),
+    }
+    match NfsServer::start(handle, Rc::new(network), names, volume.clone(), &*entropy, &config).await {
+        Ok(server) => *serving.borrow_mut() = Some((volume, Rc::new(server))),
         Err(error) => log::error!(target: "nfs", "not serving: {error}"),
     }
+}
+
+/// What is on the disk with exports now, if there is one.
+async fn read_exports(disk: Option<TextDisk>) -> Option<Result<Vec<u8>, String>> {
+    let disk = disk?;
+    // One byte more tells whether there is more.
+    let content = disk.read(MAX_TEXT + 1).await;
+    Some(content.map_err(|error| format!("{EXPORTS_DISK}: {error}")))
 }
 
 /// Ends the role: no call is cut off, and the filesystem is left clean.
@@ -106,20 +140,58 @@ async fn stop(serving: Serving) {
     }
 }
 
-fn commands(stack: &Stack, serving: &Serving) -> Vec<Command> {
-    let (addresses, statistics, server) = (stack.clone(), stack.clone(), serving.clone());
+fn commands(stack: &Stack, serving: &Serving, exports_disk: Option<TextDisk>) -> Vec<Command> {
+    let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
+    let server = serving.clone();
+    let (exporting, locking) = (serving.clone(), serving.clone());
     Vec::from([
         Command::new(
             "ip",
             "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
             move |words| network::ip(&addresses, words),
         ),
+        Command::waiting(
+            "exportfs",
+            "what is exported to whom; -rv: read exports anew; exportfs help",
+            move |words| {
+                let words: Vec<String> = words.iter().map(|word| String::from(*word)).collect();
+                exportfs(exporting.clone(), exports_disk.clone(), words)
+            },
+        ),
+        Command::new(
+            "lockd",
+            "locks; hosts; unlock HOST; end-grace: locks of clients (NLM, NSM)",
+            move |words| match &*locking.borrow() {
+                Some((_, server)) => lockd(server, words),
+                None => String::from("not serving"),
+            },
+        ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
+        Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
         Command::new("nfsstat", "what the server counted", move |_| match &*server.borrow() {
             Some((volume, server)) => counters(volume, server),
             None => String::from("not serving"),
         }),
     ])
+}
+
+async fn exportfs(serving: Serving, disk: Option<TextDisk>, words: Vec<String>) -> String {
+    let server = serving.borrow().as_ref().map(|(_, server)| server.clone());
+    let Some(server) = server else { return String::from("not serving") };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let disk = read_exports(disk).await;
+    server.exportfs(&words, disk).await
+}
+
+/// What Linux has in `/proc/locks`, `/var/lib/nfs/sm` and `/proc/fs/lockd`.
+fn lockd(server: &Server, words: &[&str]) -> String {
+    match words {
+        [] | ["locks"] => server.locks(),
+        ["hosts"] => server.lock_hosts(),
+        ["unlock", host] => server.unlock_host(host),
+        ["end-grace"] => server.end_grace(),
+        _ => String::from("usage: lockd [locks | hosts | unlock HOST | end-grace]"),
+    }
 }
 
 fn counters(volume: &Ext4Volume, server: &Server) -> String {

@@ -151,12 +151,14 @@ impl Config {
             if !self.line.is_empty() {
                 self.line.push(' ');
             }
-            self.line.push_str(raw);
+            let mut word = Cow::Borrowed(raw);
             if raw.matches('"').count() % 2 == 1 {
-                // Left open at the end of its line; closed, it does not swallow the words of the next one.
-                self.line.push('"');
+                // Left open at the end of its line; closed, it does not swallow the words of the next one. It is read
+                // as it is kept: within a value the quote stays, and would be another value when it is read again.
+                word.to_mut().push('"');
             }
-            if let Err(problem) = self.apply(Word::parse(raw), role_prefixes) {
+            self.line.push_str(&word);
+            if let Err(problem) = self.apply(Word::parse(&word), role_prefixes) {
                 self.problems.push(problem);
             }
         }

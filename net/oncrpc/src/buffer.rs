@@ -4,11 +4,14 @@
 //! when none is left waits, which stops its connection from being read. No worker holds one large buffer
 //! while it waits for another one of the same call: a call with a large request has a small reply.
 
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::future::poll_fn;
 use core::ops::{Deref, DerefMut};
+use core::task::{Context, Poll, Waker};
 use keelson_exec::sync::Notify;
 
 /// Size of the buffers every worker owns: enough for every message but READ, WRITE and directory pages.
@@ -76,7 +79,23 @@ pub struct BufferPool {
     budget: usize,
     allocated: Cell<usize>,
     waits: Cell<u64>,
-    returned: Notify,
+    /// Those who wait, in the order in which they came: who returns a buffer and wants the next one at once must not
+    /// be faster than they.
+    queue: RefCell<VecDeque<Waiting>>,
+    next_ticket: Cell<u64>,
+    /// Notified when somebody begins to wait where nobody did.
+    pressed: Notify,
+}
+
+struct Waiting {
+    ticket: u64,
+    waker: Waker,
+}
+
+/// A place in the queue, once there is one. Given up when dropped.
+struct Turn<'a> {
+    pool: &'a BufferPool,
+    ticket: Option<u64>,
 }
 
 impl core::fmt::Debug for BufferPool {
@@ -112,22 +131,23 @@ impl BufferPool {
         self.waits.get()
     }
 
-    /// A buffer of at least `len` bytes, as soon as the budget allows. `None` when no buffer is that large, or
-    /// there is no memory at all.
+    /// Whether somebody waits for a buffer.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.queue.borrow().is_empty()
+    }
+
+    /// Waits until somebody begins to wait.
+    pub(crate) fn pressure(&self) -> impl Future<Output = ()> + '_ {
+        self.pressed.notified()
+    }
+
+    /// A buffer of at least `len` bytes, as soon as the budget allows and those who came before have theirs. `None`
+    /// when no buffer is that large, or there is no memory at all.
     pub async fn acquire(self: &Rc<Self>, len: usize) -> Option<Buffer> {
         let class = self.classes.iter().position(|class| class.size >= len)?;
-        loop {
-            let returned = self.returned.notified();
-            if let Some(bytes) = self.try_take(class) {
-                return Some(Buffer { bytes, pool: Some(self.clone()) });
-            }
-            if self.allocated.get() == 0 {
-                // Not the budget but the machine's memory has run out, and nobody will return anything.
-                return None;
-            }
-            self.waits.set(self.waits.get() + 1);
-            returned.await;
-        }
+        let mut turn = Turn { pool: self, ticket: None };
+        let bytes = poll_fn(|cx| turn.poll(class, cx)).await?;
+        Some(Buffer { bytes, pool: Some(self.clone()) })
     }
 
     /// Frees the buffers that were not needed since the last call.
@@ -164,7 +184,66 @@ impl BufferPool {
             Some(class) => class.free.borrow_mut().push(bytes),
             None => self.allocated.set(self.allocated.get().saturating_sub(bytes.len())),
         }
-        self.returned.notify();
+        self.wake_first();
+    }
+
+    fn wake_first(&self) {
+        if let Some(first) = self.queue.borrow().front() {
+            first.waker.wake_by_ref();
+        }
+    }
+}
+
+impl Turn<'_> {
+    fn poll(&mut self, class: usize, cx: &Context<'_>) -> Poll<Option<Vec<u8>>> {
+        let pool = self.pool;
+        let first = pool.queue.borrow().front().map(|first| first.ticket);
+        if first.is_none() || first == self.ticket {
+            let bytes = pool.try_take(class);
+            // With nothing allocated it is not the budget but the machine's memory that has run out, and nobody will
+            // return anything.
+            if bytes.is_some() || pool.allocated.get() == 0 {
+                self.leave();
+                return Poll::Ready(bytes);
+            }
+        }
+        let mut queue = pool.queue.borrow_mut();
+        let waker = cx.waker().clone();
+        let place = |ticket| queue.binary_search_by_key(&ticket, |waiting: &Waiting| waiting.ticket).ok();
+        let place = self.ticket.and_then(place);
+        match place.and_then(|place| queue.get_mut(place)) {
+            Some(waiting) => waiting.waker = waker,
+            None => {
+                let ticket = pool.next_ticket.get();
+                pool.next_ticket.set(ticket + 1);
+                pool.waits.set(pool.waits.get() + 1);
+                self.ticket = Some(ticket);
+                queue.push_back(Waiting { ticket, waker });
+                if queue.len() == 1 {
+                    pool.pressed.notify();
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The next one may find a buffer, too.
+    fn leave(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            // Those in front leave first, but for who gives up; tickets are in order.
+            let mut queue = self.pool.queue.borrow_mut();
+            if let Ok(place) = queue.binary_search_by_key(&ticket, |waiting| waiting.ticket) {
+                queue.remove(place);
+            }
+            drop(queue);
+            self.pool.wake_first();
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -180,7 +259,6 @@ impl Class {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::task::{Context, Poll, Waker};
 
     fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         match core::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -201,6 +279,25 @@ mod tests {
         assert!(now(pool.acquire(100_000)).flatten().is_some());
         assert_eq!(pool.allocated(), 2 << 20);
         assert!(now(pool.acquire((1 << 20) + 1)).flatten().is_none(), "larger than any buffer");
+    }
+
+    #[test]
+    fn first_come_first_served() {
+        let pool = BufferPool::new(0, 1 << 20);
+        let mut held: Vec<Buffer> = (0..2).filter_map(|_| now(pool.acquire(1 << 20)).flatten()).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut waiting: Vec<_> = (0..3).map(|_| alloc::boxed::Box::pin(pool.acquire(1 << 20))).collect();
+        assert!(waiting.iter_mut().all(|future| future.as_mut().poll(&mut cx).is_pending()));
+        held.pop();
+        // Whoever comes now, or came later, waits although there is a buffer.
+        assert!(now(pool.acquire(10)).is_none());
+        assert!(waiting[1].as_mut().poll(&mut cx).is_pending());
+        assert!(waiting[0].as_mut().poll(&mut cx).map(|buffer| buffer.is_some()) == Poll::Ready(true));
+        // Who gives up lets the next one forward.
+        drop(waiting.remove(1));
+        held.pop();
+        assert!(waiting[1].as_mut().poll(&mut cx).map(|buffer| buffer.is_some()) == Poll::Ready(true));
+        assert_eq!((pool.waits(), pool.queue.borrow().len()), (4, 0));
     }
 
     #[test]

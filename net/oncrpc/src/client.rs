@@ -1,7 +1,12 @@
-//! Clients: one call at a time over a connection, or over datagrams with retransmission.
+//! Clients: one call at a time over a connection, or over datagrams with retransmission; and many calls at
+//! once over one socket.
 //!
-//! Both keep their buffers from call to call and are made for callbacks (NLM, NSM) and for test benches, not
+//! The first two keep their buffers from call to call and are made for callbacks (NLM, NSM) and for test benches, not
 //! for bulk transfer.
+
+mod shared;
+
+pub use shared::{Patience, SharedDatagramClient};
 
 use crate::auth::Credential;
 use crate::buffer::{Buffer, BufferPool};
@@ -86,7 +91,7 @@ impl<R: Read, W: Write> StreamClient<R, W> {
             }
         }
         loop {
-            self.record.read(&mut self.reader, || ()).await.map_err(|_| CallError::Disconnected)?;
+            self.record.read(&mut self.reader, |_| ()).await.map_err(|_| CallError::Disconnected)?;
             if matches!(parse_reply(self.record.record()), Ok((found, _)) if found == xid) {
                 break;
             }

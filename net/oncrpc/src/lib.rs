@@ -18,10 +18,10 @@
 //! ```
 //!
 //! A service answers for one or more programs; unknown programs, versions and procedures, arguments that do
-//! not decode and credentials that do not parse are answered here (RFC 5531 section 9).
+//! not decode and credentials that do not parse are answered here (RFC 5531 section 9). A service says which of its
+//! calls are not idempotent: repetitions of those get the reply of the first time (the duplicate request cache).
 //!
-//! Not here: RPCSEC_GSS and AUTH_DH (refused with AUTH_ERROR), the duplicate request cache (it belongs to the
-//! program, which knows what is idempotent), TLS.
+//! Not here: RPCSEC_GSS and AUTH_DH (refused with AUTH_ERROR), TLS.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -48,8 +48,8 @@ pub use auth::{AuthStat, AuthSys, Credential, Flavor, MAX_AUTH_BODY, MAX_GROUPS,
 pub use buffer::{Buffer, BufferPool, SMALL_BUFFER};
 pub use message::{AcceptStat, CallHeader, CallRefused, ReplyError, RpcVersions, parse_call, parse_reply};
 pub use record::{RecordError, RecordReader};
-pub use server::{RpcServer, ServerCounters, ServerOptions};
-pub use service::{Call, Failure, Origin, Outcome, Program, Reply, Service, Transport, answer};
+pub use server::{ReplyCacheCounters, RpcServer, ServerCounters, ServerOptions};
+pub use service::{Call, Failure, Origin, Program, Repetition, Reply, Service, Transport};
 pub use stack::StackNetwork;
 pub use transport::{RpcDatagram, RpcDatagrams, RpcListener, RpcNetwork, RpcStream};
 pub use xdr::{DecodeError, Decoder, Encoder, Overflow, padded};

@@ -148,6 +148,7 @@ impl RpcListener for MemoryListener {
 pub struct MemoryDatagrams {
     network: Rc<MemoryNetwork>,
     local: SocketAddr,
+    binding: u64,
     inbox: RefCell<Receiver<RpcDatagram>>,
 }
 
@@ -158,15 +159,27 @@ impl RpcDatagrams for MemoryDatagrams {
         self.inbox.borrow_mut().receive().await
     }
 
-    async fn send(&self, _local: Option<IpAddr>, peer: SocketAddr, payload: &[u8]) {
-        if self.network.lose.get() > 0 {
-            self.network.lose.set(self.network.lose.get() - 1);
-            return;
+    async fn send(&self, local: Option<IpAddr>, peer: SocketAddr, payload: &[u8]) {
+        match self.network.lose.get() {
+            (0, 0) => {}
+            (0, lost) => return self.network.lose.set((0, lost - 1)),
+            (pass, lost) => self.network.lose.set((pass - 1, lost)),
         }
-        let datagram = RpcDatagram { peer: self.local, local: peer.ip(), payload: payload.to_vec() };
-        if let Some(inbox) = self.network.datagrams.borrow().get(&peer) {
+        let from = SocketAddr::new(local.unwrap_or(self.local.ip()), self.local.port());
+        let datagram = RpcDatagram { peer: from, local: peer.ip(), payload: payload.to_vec() };
+        if let Some((_, inbox)) = self.network.datagrams.borrow().get(&self.network.host(peer)) {
             // A full inbox loses the datagram, as a socket does.
             let _ = inbox.try_send(datagram);
+        }
+    }
+}
+
+impl Drop for MemoryDatagrams {
+    fn drop(&mut self) {
+        let mut datagrams = self.network.datagrams.borrow_mut();
+        // Somebody else may have taken the port since.
+        if datagrams.get(&self.local).is_some_and(|(binding, _)| *binding == self.binding) {
+            datagrams.remove(&self.local);
         }
     }
 }
@@ -175,9 +188,15 @@ impl RpcDatagrams for MemoryDatagrams {
 #[derive(Default)]
 pub struct MemoryNetwork {
     listeners: RefCell<BTreeMap<SocketAddr, Sender<MemoryStream>>>,
-    datagrams: RefCell<BTreeMap<SocketAddr, Sender<RpcDatagram>>>,
-    lose: Cell<u32>,
+    datagrams: RefCell<BTreeMap<SocketAddr, (u64, Sender<RpcDatagram>)>>,
+    aliases: RefCell<BTreeMap<IpAddr, IpAddr>>,
+    bindings: Cell<u64>,
+    /// Datagrams that still arrive, and how many behind them do not.
+    lose: Cell<(u32, u32)>,
 }
+
+/// Where the ports below 1024 end.
+const RESERVED_END: u16 = 1024;
 
 impl MemoryNetwork {
     /// A network without anybody.
@@ -196,20 +215,43 @@ impl MemoryNetwork {
     pub fn connect(&self, from: SocketAddr, to: SocketAddr) -> Option<MemoryStream> {
         let ((near_reader, far_writer), (far_reader, near_writer)) = (pipe(), pipe());
         let far = MemoryStream { peer: from, local: to, reader: far_reader, writer: far_writer };
-        self.listeners.borrow().get(&to)?.try_send(far).ok()?;
+        self.listeners.borrow().get(&self.host(to))?.try_send(far).ok()?;
         Some(MemoryStream { peer: to, local: from, reader: near_reader, writer: near_writer })
     }
 
     /// Binds a datagram socket.
     pub fn bind(self: &Rc<Self>, local: SocketAddr) -> MemoryDatagrams {
         let (sender, receiver) = channel(64);
-        self.datagrams.borrow_mut().insert(local, sender);
-        MemoryDatagrams { network: self.clone(), local, inbox: RefCell::new(receiver) }
+        let binding = self.bindings.get();
+        self.bindings.set(binding + 1);
+        self.datagrams.borrow_mut().insert(local, (binding, sender));
+        MemoryDatagrams { network: self.clone(), local, binding, inbox: RefCell::new(receiver) }
+    }
+
+    /// Gives the host at `of` another address. It hears what is sent there, and may send from it.
+    pub fn alias(&self, alias: IpAddr, of: IpAddr) {
+        self.aliases.borrow_mut().insert(alias, of);
+    }
+
+    /// Nobody listens for connections at `local` any more.
+    pub fn close(&self, local: SocketAddr) {
+        self.listeners.borrow_mut().remove(&local);
+    }
+
+    /// The main address of the host that has an address.
+    fn host(&self, address: SocketAddr) -> SocketAddr {
+        let ip = self.aliases.borrow().get(&address.ip()).copied().unwrap_or(address.ip());
+        SocketAddr::new(ip, address.port())
     }
 
     /// Loses the next `count` datagrams.
     pub fn lose_datagrams(&self, count: u32) {
-        self.lose.set(count);
+        self.lose.set((0, count));
+    }
+
+    /// Loses the datagram after the next, which is the reply to it.
+    pub fn lose_next_reply(&self) {
+        self.lose.set((1, 1));
     }
 }
 
@@ -231,6 +273,18 @@ impl RpcNetwork for MemoryHost {
 
     fn bind(&self, port: u16) -> Option<MemoryDatagrams> {
         Some(self.network.bind(SocketAddr::new(self.address, port)))
+    }
+
+    fn bind_reserved(&self) -> Option<MemoryDatagrams> {
+        let address = |port| SocketAddr::new(self.address, port);
+        let is_free = |port: &u16| !self.network.datagrams.borrow().contains_key(&address(*port));
+        let port = (1..RESERVED_END).rev().find(is_free)?;
+        self.bind(port)
+    }
+
+    async fn connect(&self, local: Option<IpAddr>, peer: SocketAddr) -> Option<MemoryStream> {
+        let from = SocketAddr::new(local.unwrap_or(self.address), RESERVED_END - 1);
+        self.network.connect(from, peer)
     }
 }
 

@@ -22,6 +22,17 @@ pub enum RecordError {
     TooLong,
 }
 
+/// What a reader of records tells while it reads one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Bytes have come. The first time it means that a record has begun.
+    Bytes,
+    /// What follows waits until there is a buffer for it: it is not the client that makes nothing go on.
+    NoBuffer,
+    /// There is one now.
+    Buffer,
+}
+
 /// The header of a record of one fragment.
 pub(crate) fn mark(len: usize) -> u32 {
     LAST_FRAGMENT | len as u32
@@ -53,12 +64,11 @@ impl RecordReader {
         self.len = 0;
     }
 
-    /// Reads the next record. `progress` is told of every piece that arrives: its first call means that a
-    /// record has begun.
+    /// Reads the next record. `progress` is told of every piece that arrives, and of waits for a buffer.
     pub async fn read<R: Read>(
         &mut self,
         stream: &mut R,
-        mut progress: impl FnMut(),
+        mut progress: impl FnMut(Progress),
     ) -> Result<(), RecordError> {
         self.release();
         for fragment in 0..MAX_FRAGMENTS {
@@ -71,7 +81,7 @@ impl RecordReader {
             if end > self.limit {
                 return Err(RecordError::TooLong);
             }
-            self.make_room(end).await?;
+            self.make_room(end, &mut progress).await?;
             let buffer = self.large.as_mut().unwrap_or(&mut self.small);
             let place = buffer.get_mut(self.len..end).ok_or(RecordError::TooLong)?;
             read_all(stream, place, &mut progress, true).await?;
@@ -84,7 +94,11 @@ impl RecordReader {
     }
 
     /// Moves to a larger buffer when `end` does not fit the present one.
-    async fn make_room(&mut self, end: usize) -> Result<(), RecordError> {
+    async fn make_room(
+        &mut self,
+        end: usize,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<(), RecordError> {
         let current = self.large.as_ref().unwrap_or(&self.small);
         if end <= current.len() {
             return Ok(());
@@ -93,7 +107,9 @@ impl RecordReader {
         // largest one, so that nobody holds one and waits for another.
         let so_far = self.record().to_vec();
         self.large = None;
+        progress(Progress::NoBuffer);
         let mut larger = self.pool.acquire(end).await.ok_or(RecordError::TooLong)?;
+        progress(Progress::Buffer);
         larger.get_mut(..so_far.len()).ok_or(RecordError::TooLong)?.copy_from_slice(&so_far);
         self.large = Some(larger);
         Ok(())
@@ -104,7 +120,7 @@ impl RecordReader {
 async fn read_all<R: Read>(
     stream: &mut R,
     place: &mut [u8],
-    progress: &mut impl FnMut(),
+    progress: &mut impl FnMut(Progress),
     started: bool,
 ) -> Result<(), RecordError> {
     let mut filled = 0;
@@ -114,7 +130,7 @@ async fn read_all<R: Read>(
             Ok(0) | Err(_) => return Err(RecordError::Broken),
             Ok(count) => filled += count,
         }
-        progress();
+        progress(Progress::Bytes);
     }
     Ok(())
 }
@@ -138,7 +154,7 @@ mod tests {
         let mut reader = RecordReader::new(BufferPool::new(1 << 20, limit), limit);
         let mut out = Vec::new();
         loop {
-            match run(reader.read(&mut bytes, || ())) {
+            match run(reader.read(&mut bytes, |_| ())) {
                 Ok(()) => out.push(reader.record().to_vec()),
                 Err(error) => return (out, error),
             }

@@ -3,6 +3,7 @@
 mod connection;
 mod datagrams;
 mod registry;
+pub(crate) mod replies;
 
 use crate::buffer::BufferPool;
 use crate::service::Service;
@@ -14,6 +15,8 @@ use core::time::Duration;
 use keelson_exec::sync::Notify;
 use keelson_exec::{Handle, TaskHandle};
 use registry::Registry;
+use replies::Replies;
+pub use replies::ReplyCacheCounters;
 
 /// Limits of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,12 +27,17 @@ pub struct ServerOptions {
     pub buffer_memory: usize,
     /// Calls of one connection that are executed at once.
     pub calls_per_connection: usize,
+    /// Calls of all connections that are executed at once, besides one of each. A place takes about 16 KiB.
+    pub more_calls: usize,
     /// Datagrams of one socket that are executed at once.
     pub calls_per_socket: usize,
     /// Connections.
     pub connections: usize,
     /// Connections of one client address.
     pub connections_per_host: usize,
+    /// Replies kept of calls that must not be executed twice, and as many of those that overwrite; about 1 KiB each at
+    /// most.
+    pub kept_replies: usize,
     /// A connection without any call this long is closed.
     pub idle: Duration,
     /// A connection that stops in the middle of a record or of taking a reply this long is closed.
@@ -42,9 +50,11 @@ impl Default for ServerOptions {
             max_record: (1 << 20) + 4096,
             buffer_memory: 24 << 20,
             calls_per_connection: 16,
+            more_calls: 1024,
             calls_per_socket: 8,
             connections: 1024,
             connections_per_host: 16,
+            kept_replies: 2048,
             // Linux clients close after 5 minutes themselves (XS_IDLE_DISC_TO).
             idle: Duration::from_secs(360),
             stall: Duration::from_secs(60),
@@ -63,6 +73,8 @@ pub struct ServerCounters {
     pub idle_closed: Cell<u64>,
     /// Connections closed because the client stopped in the middle of a message.
     pub stalled: Cell<u64>,
+    /// Times a connection had to make do with the workers it had, because there were too many.
+    pub workers_denied: Cell<u64>,
     /// Connections that ended within a record.
     pub broken: Cell<u64>,
     /// Records announced longer than allowed.
@@ -87,12 +99,15 @@ pub(crate) struct Shared {
     handle: Handle,
     options: ServerOptions,
     counters: ServerCounters,
+    replies: Replies,
     pool: Rc<BufferPool>,
     registry: Registry,
     stopping: Cell<bool>,
     stop: Notify,
     /// Datagrams in execution.
     executing: Cell<usize>,
+    /// Workers of connections, besides the first of each.
+    more_workers: Cell<usize>,
 }
 
 impl Shared {
@@ -115,6 +130,7 @@ impl RpcServer {
     pub fn new(handle: Handle, options: ServerOptions) -> RpcServer {
         let shared = Rc::new(Shared {
             pool: BufferPool::new(options.buffer_memory, options.max_record),
+            replies: Replies::new(&handle, options.kept_replies),
             handle: handle.clone(),
             options,
             counters: ServerCounters::default(),
@@ -122,6 +138,7 @@ impl RpcServer {
             stopping: Cell::new(false),
             stop: Notify::new(),
             executing: Cell::new(0),
+            more_workers: Cell::new(0),
         });
         let reaper = handle.spawn("rpc-reaper", registry::reap(shared.clone()));
         RpcServer { shared, tasks: RefCell::new(alloc::vec![reaper]) }
@@ -175,6 +192,11 @@ impl RpcServer {
     /// Counters since the start.
     pub fn counters(&self) -> ServerCounters {
         self.shared.counters.clone()
+    }
+
+    /// What the duplicate request cache did since the start.
+    pub fn reply_cache(&self) -> ReplyCacheCounters {
+        self.shared.replies.counters()
     }
 
     /// Connections open now.

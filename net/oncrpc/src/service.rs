@@ -7,6 +7,7 @@ use crate::message::{
 };
 use crate::record::mark;
 use crate::server::ServerCounters;
+use crate::server::replies::{Fate, Replies};
 use crate::xdr::{DecodeError, Decoder, Encoder, Overflow};
 use alloc::rc::Rc;
 use core::net::{IpAddr, SocketAddr};
@@ -91,10 +92,29 @@ impl From<Overflow> for Failure {
     }
 }
 
+/// What it would do to execute a call a second time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repetition {
+    /// Nothing: the reply is the same, and so is everything else.
+    Harmless,
+    /// Nothing at once, but it would undo what its client did since. Such calls come in masses (WRITE): their replies
+    /// do not take the places of others.
+    Overwrites,
+    /// It fails, or does something else.
+    Wrong,
+}
+
 /// One or more programs behind a port.
 pub trait Service: 'static {
     /// What it answers for.
     fn programs(&self) -> &[Program];
+
+    /// What it would do to execute a call again when it comes again: its client did not get the reply, or the network
+    /// delivered it twice. Unless that is harmless, the server keeps the reply (the duplicate request cache) and repeats
+    /// it.
+    fn repetition(&self, _call: &Call<'_>) -> Repetition {
+        Repetition::Harmless
+    }
 
     /// Executes a call other than procedure 0 and writes the results to `reply`.
     async fn call(&self, call: &Call<'_>, arguments: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure>;
@@ -166,6 +186,15 @@ impl Reply {
         self.out.written().get(MARK..).unwrap_or_default()
     }
 
+    /// A reply that was sent before, in place of what is here.
+    fn repeat(&mut self, message: &[u8]) {
+        self.reset();
+        if let Some(place) = self.out.space(message.len()) {
+            place.copy_from_slice(message);
+            self.out.advance(message.len());
+        }
+    }
+
     /// Starts over. A large buffer goes back to the pool.
     pub fn reset(&mut self) {
         self.give_back();
@@ -182,20 +211,23 @@ impl Reply {
 
 /// What to do after [`answer`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Send the reply.
     Send,
     /// The message was no call: drop the datagram, or close the connection.
     Drop,
+    /// The reply will come without this repetition of the call.
+    Ignore,
 }
 
 /// Executes one message and leaves the reply, results or refusal, in `reply`.
-pub async fn answer<S: Service>(
+pub(crate) async fn answer<S: Service>(
     service: &S,
     origin: Origin,
     message: &[u8],
     reply: &mut Reply,
     counters: &ServerCounters,
+    replies: &Replies,
 ) -> Outcome {
     reply.reset();
     let holds_large_buffer = origin.transport == Transport::Tcp && message.len() > SMALL_BUFFER;
@@ -235,6 +267,7 @@ pub async fn answer<S: Service>(
         // NULL takes any credential and any arguments (RFC 5531 section 12.1 by convention).
         return Outcome::Send;
     }
+    let mut promise = None;
     let result = match Credential::parse(header.flavor, header.credential) {
         Ok(credential) => {
             let call = Call {
@@ -245,11 +278,23 @@ pub async fn answer<S: Service>(
                 procedure: header.procedure,
                 credential,
             };
+            let replies = match service.repetition(&call) {
+                Repetition::Harmless => None,
+                Repetition::Overwrites => Some(&replies.overwriting),
+                Repetition::Wrong => Some(&replies.wrong),
+            };
+            if let Some(replies) = replies {
+                match replies.begin(&origin, xid, message, |kept| reply.repeat(kept)).await {
+                    Fate::Execute(begun) => promise = Some(begun),
+                    Fate::Repeat => return Outcome::Send,
+                    Fate::Drop => return Outcome::Ignore,
+                }
+            }
             service.call(&call, arguments, reply).await
         }
         Err(status) => Err(Failure::Auth(status)),
     };
-    match result {
+    let outcome = match result {
         Ok(()) if !reply.results().overflowed() => Outcome::Send,
         Ok(()) | Err(Failure::SystemError) => refuse(reply, AcceptStat::SystemError),
         Err(Failure::ProcedureUnavailable) => refuse(reply, AcceptStat::ProcedureUnavailable),
@@ -260,5 +305,9 @@ pub async fn answer<S: Service>(
             put_auth_error(reply.results(), xid, status);
             Outcome::Send
         }
+    };
+    if let Some(promise) = promise {
+        promise.keep(reply.message());
     }
+    outcome
 }

@@ -3,7 +3,17 @@
 use crate::transport::{RpcDatagram, RpcDatagrams, RpcListener, RpcNetwork, RpcStream};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use keelson_net::{ReadHalf, Stack, TcpListener, TcpOptions, TcpStream, UdpOptions, UdpSocket, WriteHalf};
+use keelson_net::{
+    ConnectOptions, LocalPort, ReadHalf, Stack, TcpListener, TcpOptions, TcpStream, UdpOptions, UdpSocket,
+    WriteHalf,
+};
+
+/// Ports below 1024 that no well-known service of ours uses, as for outgoing TCP connections.
+const RESERVED_PORTS: core::ops::Range<u16> = 665..1024;
+/// Rings of an outgoing connection: it carries one small call.
+const CALL_BUFFER: usize = 8 << 10;
+/// How long a peer may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A stack and the settings of its RPC connections.
 #[derive(Clone)]
@@ -42,6 +52,25 @@ impl RpcNetwork for StackNetwork {
     fn bind(&self, port: u16) -> Option<UdpSocket> {
         let socket = self.stack.bind_udp(port, self.udp);
         socket.inspect_err(|error| log::error!(target: "rpc", "UDP port {port}: {error}")).ok()
+    }
+
+    fn bind_reserved(&self) -> Option<UdpSocket> {
+        RESERVED_PORTS.rev().find_map(|port| self.stack.bind_udp(port, self.udp).ok())
+    }
+
+    async fn connect(&self, local: Option<IpAddr>, peer: SocketAddr) -> Option<TcpStream> {
+        let options = ConnectOptions {
+            local_port: LocalPort::Reserved,
+            local_address: local,
+            timeout: CONNECT_TIMEOUT,
+            tcp: TcpOptions {
+                receive_buffer: CALL_BUFFER,
+                send_buffer: CALL_BUFFER,
+                ..TcpOptions::default()
+            },
+        };
+        let stream = self.stack.connect(peer, options).await;
+        stream.inspect_err(|error| log::debug!(target: "rpc", "no connection to {peer}: {error}")).ok()
     }
 }
 

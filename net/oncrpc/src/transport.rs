@@ -60,4 +60,16 @@ pub trait RpcNetwork {
 
     /// Binds a UDP socket; `None` when the port is taken.
     fn bind(&self, port: u16) -> Option<Self::Datagrams>;
+
+    /// Binds a UDP socket to a free port below 1024, which is where others expect a host's own services to
+    /// call from; `None` when all are taken.
+    fn bind_reserved(&self) -> Option<Self::Datagrams>;
+
+    /// Opens a TCP connection from a free port below 1024, and from `local` (or the address routing
+    /// chooses); `None` when nobody accepts it.
+    async fn connect(
+        &self,
+        local: Option<IpAddr>,
+        peer: SocketAddr,
+    ) -> Option<<Self::Listener as RpcListener>::Stream>;
 }

@@ -76,5 +76,5 @@ pub use lab::Lab;
 pub use nic::{NicModel, SimNic};
 pub use node::Node;
 pub use rng::Rng;
-pub use wire::{Faults, PortId, Tap, Wire};
+pub use wire::{Faults, LATEST, PortId, Tap, Wire};
 pub use world::World;

@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// Frames a NIC holds for a stack that does not fetch them; more are lost.
 const INBOX: usize = 1024;
+/// How much later the latest of frames that are late arrive: longer than many exchanges take, and short beside what
+/// anybody waits for.
+pub const LATEST: Duration = Duration::from_millis(80);
 /// With a bandwidth: how long a frame may have to wait for its turn; one that had to wait longer is lost.
 const LONGEST_QUEUE: Duration = Duration::from_millis(100);
 
@@ -32,6 +35,8 @@ pub struct Faults {
     pub duplicate: u32,
     /// Percent of frames that take three times the delay, and so are overtaken.
     pub reorder: u32,
+    /// Percent of frames that take up to [`LATEST`] longer.
+    pub late: u32,
     /// Bytes that each port receives in a second; unlimited without. A queue of 100 ms forms, then frames
     /// are lost.
     pub bandwidth: Option<u64>,
@@ -40,7 +45,14 @@ pub struct Faults {
 impl Default for Faults {
     /// A good wire: 50 µs, nothing lost.
     fn default() -> Faults {
-        Faults { delay: Duration::from_micros(50), loss: 0, duplicate: 0, reorder: 0, bandwidth: None }
+        Faults {
+            delay: Duration::from_micros(50),
+            loss: 0,
+            duplicate: 0,
+            reorder: 0,
+            late: 0,
+            bandwidth: None,
+        }
     }
 }
 
@@ -197,6 +209,9 @@ impl Wire {
                 continue;
             }
             let delay = if self.rng.percent(faults.reorder) { faults.delay * 3 } else { faults.delay };
+            // Without late frames, chances are what they were before there were any.
+            let is_late = faults.late > 0 && self.rng.percent(faults.late);
+            let delay = if is_late { delay + LATEST * (self.rng.next() % 100) as u32 / 100 } else { delay };
             let Some(sent) = self.through_queue(to, frame.len(), faults.bandwidth) else { continue };
             let sequence = self.sequence.replace(self.sequence.get() + 1);
             let mut bytes = self.spare.borrow_mut().pop().unwrap_or_default();

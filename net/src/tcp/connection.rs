@@ -1,7 +1,7 @@
 //! One connection: an engine (smoltcp) of its own, and what the stack knows about it. No other module
 //! touches the engine's types, so that it can be exchanged here.
 
-use super::options::TcpOptions;
+use super::options::{TcpOptions, TcpStatus};
 use super::parking::Opening;
 use super::port::{Blocked, Port, Trace, capabilities};
 use crate::ip::{Net, Path};
@@ -16,7 +16,7 @@ use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket, SocketBuffer, S
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 /// Segments one connection may send in a row before others have their turn.
-const BURST: usize = 64;
+pub(crate) const BURST: usize = 64;
 /// The engine backs its retransmission off to this (smoltcp 0.14, `RTTE_MAX_RTO`).
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -181,6 +181,19 @@ impl Connection {
         }
     }
 
+    /// What `ss` shows of it.
+    pub fn status(&self, now: Instant) -> TcpStatus {
+        let socket = self.sockets.get::<Socket<'_>>(self.socket);
+        TcpStatus {
+            state: name_of(socket.state()),
+            local: self.flow.local,
+            remote: self.flow.remote,
+            receive_queue: socket.recv_queue(),
+            send_queue: socket.send_queue(),
+            silent: now - self.heard,
+        }
+    }
+
     fn socket(&mut self) -> &mut Socket<'static> {
         self.sockets.get_mut(self.socket)
     }
@@ -219,8 +232,8 @@ impl Connection {
         self.engine.poll_ingress_single(engine_now, &mut port, &mut self.sockets);
     }
 
-    /// Sends what is to be sent, [`BURST`] segments at most.
-    pub fn transmit(&mut self, net: &mut Net, now: Instant) -> Sent {
+    /// Sends what is to be sent, `burst` segments at most.
+    pub fn transmit(&mut self, net: &mut Net, now: Instant, burst: usize) -> Sent {
         let mut port = Port {
             net,
             now,
@@ -232,7 +245,7 @@ impl Connection {
             blocked: None,
         };
         let engine_now = engine_time(now + self.ahead);
-        for _ in 0..BURST {
+        for _ in 0..burst {
             let result = self.engine.poll_egress(engine_now, &mut port, &mut self.sockets);
             match port.blocked {
                 Some(Blocked::Ring) => return Sent::Part,
@@ -366,6 +379,23 @@ impl Connection {
 
     pub fn wake_on_write(&mut self, waker: &Waker) {
         self.socket().register_send_waker(waker);
+    }
+}
+
+/// As ss(8) calls them.
+fn name_of(state: State) -> &'static str {
+    match state {
+        State::Closed => "CLOSED",
+        State::Listen => "LISTEN",
+        State::SynSent => "SYN-SENT",
+        State::SynReceived => "SYN-RECV",
+        State::Established => "ESTAB",
+        State::FinWait1 => "FIN-WAIT-1",
+        State::FinWait2 => "FIN-WAIT-2",
+        State::CloseWait => "CLOSE-WAIT",
+        State::Closing => "CLOSING",
+        State::LastAck => "LAST-ACK",
+        State::TimeWait => "TIME-WAIT",
     }
 }
 

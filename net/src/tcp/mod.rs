@@ -22,6 +22,6 @@ mod timers;
 
 pub(crate) use connect::connect;
 pub use listener::TcpListener;
-pub use options::{ConnectOptions, LocalPort, TcpOptions};
+pub use options::{ConnectOptions, LocalPort, TcpOptions, TcpStatus};
 pub use stream::{ReadHalf, TcpError, TcpStream, WriteHalf};
 pub(crate) use table::Tcp;

@@ -1,6 +1,6 @@
 //! What can be asked of a TCP connection.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 /// Settings of a connection, or of all connections of a listener.
@@ -58,6 +58,23 @@ impl TcpOptions {
         self.backlog = self.backlog.clamp(1, 4096);
         self
     }
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TcpStatus {
+    /// Its state as ss(8) names it: `ESTAB`, `SYN-RECV`, ...
+    pub state: &'static str,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Bytes received that nobody has read.
+    pub receive_queue: usize,
+    /// Bytes written that the peer has not acknowledged.
+    pub send_queue: usize,
+    /// Time since the peer last sent anything.
+    pub silent: Duration,
 }
 
 /// The local port of an outgoing connection or of a UDP socket.

@@ -1,11 +1,11 @@
 //! All connections: slots, the flow hash, the ready list, the deadlines.
 
-use super::connection::{Awaits, Birth, Connection, Flow, Sent, Stage};
+use super::connection::{Awaits, BURST, Birth, Connection, Flow, Sent, Stage};
 use super::parking::{Parked, Parking};
 use super::timers::TimerHeap;
 use crate::hash::{Key, KeyedMap};
 use crate::ip::{Net, Path};
-use crate::tcp::TcpOptions;
+use crate::tcp::{TcpOptions, TcpStatus};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -23,6 +23,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const STALLED: Duration = Duration::from_millis(10);
 /// A connection whose next hop is being looked for looks again after this, in case it is looked for no longer.
 const HELD: Duration = Duration::from_secs(1);
+
+/// Segments that a connection may send in its turn, however many wait for theirs: enough for a small reply.
+const LEAST_BURST: usize = 8;
 
 /// Smallest ring a connection gets when memory is short: a few segments.
 const RING_MIN: usize = 8 << 10;
@@ -82,6 +85,11 @@ impl Tcp {
             ring_bytes: 0,
             awaiting: 0,
         }
+    }
+
+    /// All connections.
+    pub fn status(&self, now: Instant) -> impl Iterator<Item = TcpStatus> + '_ {
+        self.slots.iter().flatten().map(move |connection| connection.status(now))
     }
 
     /// Number of connections, whatever their state.
@@ -209,32 +217,39 @@ impl Tcp {
 
     /// Serves the connections that are ready now, and those whose deadline has come. True when some of
     /// them made progress and are ready again.
+    ///
+    /// The more there are, the less each may send in one go: a small reply waits for a part of what a crowd of bulk
+    /// transfers has to say, not for all of it.
     pub fn turn(&mut self, net: &mut Net, now: Instant) -> bool {
         while let Some(slot) = self.timers.pop_due(now) {
             self.queue(slot);
         }
+        let ready = self.ready.len();
+        let burst = (BURST / ready.max(1)).max(LEAST_BURST);
         let mut again = false;
-        for _ in 0..self.ready.len() {
+        for _ in 0..ready {
             let Some(slot) = self.ready.pop_front() else { break };
-            again |= self.serve(net, now, slot);
+            again |= self.serve(net, now, slot, burst);
         }
         again
     }
 
     /// Lets one connection send, then decides when and whether to come back to it.
-    fn serve(&mut self, net: &mut Net, now: Instant, slot: usize) -> bool {
+    fn serve(&mut self, net: &mut Net, now: Instant, slot: usize, burst: usize) -> bool {
         let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return false };
         connection.queued = false;
         net.counters.tcp_polls += 1;
         if now >= connection.deadline.min(connection.gives_up_at(now)) && !connection.is_closed() {
             if let Stage::HalfOpen(_) = connection.stage {
+                net.counters.tcp_half_open_expired += 1;
                 self.remove(slot);
                 return false;
             }
+            net.counters.tcp_timed_out += 1;
             connection.abort();
         }
         let sent = connection.trace.next;
-        let result = connection.transmit(net, now);
+        let result = connection.transmit(net, now, burst);
         let progress = connection.trace.next != sent;
         self.settle(net, slot);
         let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return false };

@@ -23,6 +23,8 @@ pub enum Grace {
     Skip,
     /// As Linux has it, for tests of lock recovery.
     Kept,
+    /// This many seconds (10 to 240) instead of 90, so that tests of lock recovery need not wait for so long.
+    Seconds(u32),
 }
 
 /// How to run knfsd.
@@ -55,14 +57,24 @@ impl LinuxGuest {
             WireProtocols::Tcp => "",
             WireProtocols::TcpAndUdp => "--udp",
         };
-        let end_grace = match knfsd.grace {
-            Grace::Skip => "echo Y > /proc/fs/nfsd/v4_end_grace; echo Y > /proc/fs/lockd/nlm_end_grace",
-            Grace::Kept => "true",
+        let (set_grace, end_grace) = match knfsd.grace {
+            Grace::Skip => {
+                (String::new(), "echo Y > /proc/fs/nfsd/v4_end_grace; echo Y > /proc/fs/lockd/nlm_end_grace")
+            }
+            Grace::Kept => (String::new(), ""),
+            // The period of NFSv4 counts for version 3 as well.
+            Grace::Seconds(seconds) => (
+                format!(
+                    "for file in nfsv4leasetime nfsv4gracetime; do echo {seconds} > /proc/fs/nfsd/$file; done\n\
+                     echo {seconds} > /proc/sys/fs/nfs/nlm_grace_period"
+                ),
+                "",
+            ),
         };
+        // Peers are told of the restart once there is a server to reclaim from, as Debian orders its services.
         let script = format!(
-            "set -e\nmodprobe nfsd\nmount -t nfsd nfsd /proc/fs/nfsd\n\
-             rpcbind -w\nrpc.statd --no-notify\nsm-notify\nexportfs -ra\nrpc.mountd\n\
-             rpc.nfsd --no-nfs-version 4 {udp} {}\n{end_grace}",
+            "set -e\nmodprobe nfsd\nmount -t nfsd nfsd /proc/fs/nfsd\nstart-statd\nexportfs -ra\nrpc.mountd\n\
+             {set_grace}\nrpc.nfsd --no-nfs-version 4 {udp} {}\n{end_grace}\nsm-notify",
             knfsd.threads
         );
         self.ok(&script, Duration::from_secs(60)).map(drop)

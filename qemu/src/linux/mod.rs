@@ -13,6 +13,7 @@ mod knfsd;
 mod modules;
 mod overlay;
 mod packages;
+mod statd;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -465,7 +465,10 @@ impl Drive {
         };
         // A comma in a value is written twice.
         let file = self.file.replace(',', ",,");
-        let mut text = format!("file={file},if=none,id=disk{i},format=raw,cache={cache},discard=unmap");
+        // When the host's disk is full the guest shall hear of it. By itself QEMU would stop the machine, and the test would
+        // wait for it until its time is over.
+        let mut text =
+            format!("file={file},if=none,id=disk{i},format=raw,cache={cache},discard=unmap,werror=report");
         for (on, option) in [(self.read_only, ",readonly=on"), (self.snapshot, ",snapshot=on")] {
             if on {
                 text += option;

@@ -3,20 +3,33 @@
 //! A client is matched class by class: single hosts first, then networks, wildcard names, netgroups, and
 //! everyone last; the first match wins. Verdicts are remembered by address, so that a call costs one
 //! look-up whatever the exports look like.
+//!
+//! The table can be replaced while it is in use ([`Exports::replace`]). What stays exported keeps its number, so
+//! its handles stay valid; the number of what is gone finds nothing any more, which makes its handles stale.
 
 mod client;
+pub(crate) mod command;
+pub(crate) mod load;
+mod netgroup;
 mod options;
 mod parse;
+mod quota;
+mod refusals;
+mod table;
 mod wildcard;
 
 pub use client::{ClientSpec, MatchClass};
+pub use netgroup::Netgroups;
 pub use options::{ExportOptions, Squash};
 pub use parse::{ExportProblem, parse_exports};
+pub use quota::{Holder, QuotaRule, limits_of, parse_quotas};
+pub use refusals::{ExportCounters, Refusal};
+pub use table::Table;
 
-use crate::names::{HostTable, Names};
+use crate::names::Names;
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
@@ -24,6 +37,7 @@ use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_hal::Instant;
 use keelson_volume::FileId;
+use refusals::Refusals;
 
 /// Addresses whose verdicts are remembered, for all exports together.
 const MAX_VERDICTS: usize = 4096;
@@ -31,17 +45,22 @@ const MAX_VERDICTS: usize = 4096;
 /// How long a verdict that depends on names holds.
 const NAME_VERDICT_LIFE: Duration = Duration::from_secs(300);
 
+/// Names of an export line that are resolved to decide about a client, at most.
+const MAX_FORWARD: usize = 32;
+
 /// One exported directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Export {
     /// Absolute, without `.`, `..`, doubled or trailing slashes.
     pub path: String,
     /// Stands in file handles; the same after every restart and reordering.
     pub id: u16,
     /// Number for fattr3.fsid when configured.
-    pub fsid: Option<u32>,
+    pub fsid: Option<u64>,
     /// In the order of the text.
     pub clients: Vec<ExportClient>,
+    /// Limits of users and groups that the line gives, for the whole volume.
+    pub quotas: Vec<QuotaRule>,
     /// The directory, once it was found.
     pub root: Cell<Option<FileId>>,
 }
@@ -59,18 +78,18 @@ pub struct ExportClient {
 struct Verdict {
     options: Option<ExportOptions>,
     expires: Instant,
-    /// The client was told once that the export is read-only.
-    read_only_noted: bool,
 }
 
-/// The table of exports.
+/// The exports in force, and whatever was decided about clients.
 pub struct Exports<N> {
-    list: Vec<Rc<Export>>,
+    table: RefCell<Rc<Table>>,
     handle: Handle,
     names: Rc<N>,
-    hosts: HostTable,
     dots: WildcardDots,
+    /// The server's own, in which short names of the exports are looked for.
+    domain: Option<String>,
     verdicts: RefCell<BTreeMap<(IpAddr, u16), Verdict>>,
+    refusals: Refusals,
 }
 
 /// Whether `*` and `?` in client names match dots.
@@ -84,37 +103,52 @@ pub enum WildcardDots {
 }
 
 impl<N: Names> Exports<N> {
-    /// A table; `names` resolves what `hosts` does not know.
-    pub fn new(
-        handle: Handle,
-        list: Vec<Export>,
-        names: Rc<N>,
-        hosts: HostTable,
-        dots: WildcardDots,
-    ) -> Exports<N> {
-        let list = list.into_iter().map(Rc::new).collect();
-        Exports { list, handle, names, hosts, dots, verdicts: RefCell::default() }
+    /// Exports as `table` says; `names` resolves what its hosts do not know.
+    pub fn new(handle: Handle, table: Table, names: Rc<N>, dots: WildcardDots) -> Exports<N> {
+        let table = RefCell::new(Rc::new(table));
+        let (verdicts, refusals) = (RefCell::default(), Refusals::default());
+        Exports { table, handle, names, dots, domain: None, verdicts, refusals }
     }
 
-    /// All exports, in the order of the text.
-    pub fn list(&self) -> &[Rc<Export>] {
-        &self.list
+    /// The same for a server in this domain: there it looks for names of the exports that have no dot.
+    pub fn in_domain(self, domain: Option<&str>) -> Exports<N> {
+        Exports { domain: domain.map(ToString::to_string), ..self }
+    }
+
+    /// The table in force now.
+    pub fn table(&self) -> Rc<Table> {
+        self.table.borrow().clone()
+    }
+
+    /// Puts another table in force: for calls that begin from now on, nothing that was decided before counts.
+    pub fn replace(&self, table: Table) {
+        let old = self.table();
+        for export in old.list() {
+            match table.by_id(export.id) {
+                // Whoever mounts finds it anew; until then handles of it stay what they are.
+                Some(same) if same.path == export.path => same.root.set(export.root.get()),
+                Some(_) => {}
+                None => self.refusals.note_gone(export),
+            }
+        }
+        *self.table.borrow_mut() = Rc::new(table);
+        self.verdicts.borrow_mut().clear();
+        self.refusals.forget_told();
+    }
+
+    /// What was refused.
+    pub fn counters(&self) -> ExportCounters {
+        self.refusals.counters()
     }
 
     /// The export that a handle names.
-    pub fn by_id(&self, id: u16) -> Option<&Rc<Export>> {
-        self.list.iter().find(|export| export.id == id)
+    pub fn by_id(&self, id: u16) -> Option<Rc<Export>> {
+        self.table.borrow().by_id(id).cloned()
     }
 
     /// The exports that cover a normalised path, the deepest first.
     pub fn covering(&self, path: &str) -> Vec<Rc<Export>> {
-        let covers = |export: &&Rc<Export>| match path.strip_prefix(&export.path[..]) {
-            Some(rest) => rest.is_empty() || rest.starts_with('/') || export.path == "/",
-            None => false,
-        };
-        let mut found: Vec<_> = self.list.iter().filter(covers).cloned().collect();
-        found.sort_by_key(|export| core::cmp::Reverse(export.path.len()));
-        found
+        self.table.borrow().covering(path)
     }
 
     /// What a client may do with an export; `None` when it may nothing.
@@ -125,50 +159,104 @@ impl<N: Names> Exports<N> {
         if let Some(verdict) = known.filter(|verdict| verdict.expires > now) {
             return verdict.options;
         }
-        let needs_name = export.clients.iter().any(|client| client.spec.needs_name());
-        let name = if needs_name { self.confirmed_name(key.0).await } else { None };
-        let best = export
-            .clients
-            .iter()
-            .filter(|client| client.spec.matches(key.0, name.as_deref(), self.dots))
-            .min_by_key(|client| client.spec.class());
-        let options = best.map(|client| client.options);
-        if options.is_none() {
-            log::warn!(target: "nfs", "refused {client} at {}: unmatched host", export.path);
+        let table = self.table();
+        let (options, used_names) = self.decide(&table, export, key.0).await;
+        if !Rc::ptr_eq(&table, &self.table.borrow()) {
+            // Decided by a table that is not in force any more: true for this call, but not to be remembered.
+            return options;
         }
-        let expires = if needs_name { self.handle.now() + NAME_VERDICT_LIFE } else { Instant::FAR_FUTURE };
+        let expires = if used_names { self.handle.now() + NAME_VERDICT_LIFE } else { Instant::FAR_FUTURE };
         let mut verdicts = self.verdicts.borrow_mut();
         if verdicts.len() >= MAX_VERDICTS {
             verdicts.clear();
         }
-        verdicts.insert(key, Verdict { options, expires, read_only_noted: false });
+        verdicts.insert(key, Verdict { options, expires });
         options
     }
 
-    /// Logs, once for each client, that it tried to change a read-only export.
-    pub fn note_read_only(&self, export: &Export, client: IpAddr) {
-        let key = (client.to_canonical(), export.id);
-        if let Some(verdict) = self.verdicts.borrow_mut().get_mut(&key)
-            && !verdict.read_only_noted
-        {
-            verdict.read_only_noted = true;
-            log::warn!(target: "nfs", "{client} may only read {}: a change was refused", export.path);
-        }
+    /// Counts a refusal, and logs it: the first of its kind for each client and export.
+    pub fn refuse(&self, export: &Export, client: IpAddr, refusal: Refusal) {
+        self.refusals.refuse(&export.path, export.id, client.to_canonical(), refusal);
     }
 
-    /// The client's name, when that name leads back to the client's address: a name from reverse DNS alone
-    /// is whatever the client's own zone says.
-    async fn confirmed_name(&self, client: IpAddr) -> Option<String> {
-        if let Some(name) = self.hosts.name_of(client) {
-            return Some(name.into());
+    /// The same for a handle of an export that does not exist, or not any more.
+    pub fn refuse_gone(&self, export: u16, client: IpAddr) {
+        self.refusals.refuse_gone(export, client.to_canonical());
+    }
+
+    /// The first class that matches, and in it the first client. Names are asked for only where they decide; also
+    /// returned is whether they were. A host by name is whoever has an address that the name leads to: in the table of
+    /// hosts if it has the name, else in DNS. A client's own name, once it is known to lead back, saves that question.
+    async fn decide(&self, table: &Table, export: &Export, client: IpAddr) -> (Option<ExportOptions>, bool) {
+        let mut by_class: Vec<&ExportClient> = export.clients.iter().collect();
+        by_class.sort_by_key(|entry| entry.spec.class());
+        let (mut names, mut forward_left) = (None, MAX_FORWARD);
+        for entry in by_class {
+            let spellings = match &entry.spec {
+                ClientSpec::Name(name) => self.spellings(name),
+                _ => Vec::new(),
+            };
+            let in_table: Vec<IpAddr> =
+                spellings.iter().flat_map(|name| table.hosts.addresses_of(name)).collect();
+            let matches = if in_table.is_empty() {
+                if entry.spec.needs_name() && names.is_none() {
+                    names = Some(self.names_of(table, client).await);
+                }
+                let known = names.as_deref().unwrap_or_default();
+                entry.spec.matches(client, known, self.dots, &table.netgroups)
+                    || spellings.iter().any(|name| known.iter().any(|own| own.eq_ignore_ascii_case(name)))
+                    || self.leads_to(client, &spellings, &mut forward_left).await
+            } else {
+                // The table comes before DNS.
+                in_table.contains(&client)
+            };
+            if matches {
+                return (Some(entry.options), names.is_some());
+            }
+            if table.netgroups.is_unknown && entry.spec.class() == MatchClass::Netgroup {
+                // It may be meant here, with fewer rights than everyone.
+                return (None, true);
+            }
         }
-        let name = self.names.reverse(client).await?;
+        (None, names.is_some())
+    }
+
+    /// The full names that a host name of an export line may stand for: itself, and before it, if it has no dot, the
+    /// one in the server's domain.
+    fn spellings(&self, name: &str) -> Vec<String> {
+        let domain = self.domain.as_deref().filter(|_| !name.contains('.'));
+        domain.map(|domain| alloc::format!("{name}.{domain}")).into_iter().chain([name.to_string()]).collect()
+    }
+
+    /// Whether DNS has the client's address for one of these names; the first that has any counts. That is how Linux
+    /// finds whom a name means, and how a host without a name of its own, or with another one, can be meant.
+    async fn leads_to(&self, client: IpAddr, spellings: &[String], forward_left: &mut usize) -> bool {
+        for name in spellings {
+            let Some(left) = forward_left.checked_sub(1) else { break };
+            *forward_left = left;
+            let addresses = self.names.forward(name).await;
+            if !addresses.is_empty() {
+                return addresses.iter().any(|address| address.to_canonical() == client);
+            }
+        }
+        false
+    }
+
+    /// The client's names: those of the table, or one from reverse DNS that leads back to the client's address. What
+    /// reverse DNS alone says is whatever the client's own zone says.
+    async fn names_of(&self, table: &Table, client: IpAddr) -> Vec<String> {
+        let known: Vec<String> = table.hosts.names_of(client).map(ToString::to_string).collect();
+        if !known.is_empty() {
+            return known;
+        }
+        let Some(name) = self.names.reverse(client).await else { return Vec::new() };
         let addresses = self.names.forward(&name).await;
         if addresses.iter().any(|address| address.to_canonical() == client) {
-            return Some(name);
+            return Vec::from([name]);
         }
+        let name = name.escape_debug();
         log::warn!(target: "nfs", "{client} calls itself {name}, which does not lead back to it: name ignored");
-        None
+        Vec::new()
     }
 }
 

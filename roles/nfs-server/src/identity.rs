@@ -30,10 +30,10 @@ impl Identity {
 
     /// The identity that a credential stands for in an export.
     pub fn of(credential: &AuthSys<'_>, options: &ExportOptions) -> Identity {
-        if options.squash == Squash::All {
+        if options.squash() == Squash::All {
             return Identity::anonymous(options);
         }
-        let squash = |id, anonymous| if options.squash == Squash::Root && id == 0 { anonymous } else { id };
+        let squash = |id, anonymous| if options.squash() == Squash::Root && id == 0 { anonymous } else { id };
         let mut groups = [0; MAX_GROUPS];
         for (place, group) in groups.iter_mut().zip(credential.groups()) {
             *place = squash(*group, options.anon_gid);
@@ -95,7 +95,12 @@ impl Identity {
 
     /// In a sticky directory only the owner of the entry or of the directory may take an entry away.
     pub fn sticky_allows(&self, dir: &Attributes, entry: &Attributes) -> bool {
-        dir.mode & 0o1000 == 0 || self.owns(entry) || self.owns(dir)
+        self.sticky_allows_all(dir) || self.owns(entry)
+    }
+
+    /// True where every entry may be taken away, whosever it is.
+    pub fn sticky_allows_all(&self, dir: &Attributes) -> bool {
+        dir.mode & 0o1000 == 0 || self.owns(dir)
     }
 }
 
@@ -122,7 +127,11 @@ mod tests {
     }
 
     fn identity(uid: u32, gid: u32, groups: &[u32], squash: Squash) -> Identity {
-        let options = ExportOptions { squash, ..ExportOptions::default() };
+        let options = ExportOptions {
+            root_squash: squash == Squash::Root,
+            all_squash: squash == Squash::All,
+            ..ExportOptions::default()
+        };
         Identity::of(&AuthSys::new(b"", uid, gid, groups), &options)
     }
 

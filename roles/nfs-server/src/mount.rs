@@ -6,7 +6,7 @@
 use crate::exports::{Export, Exports, normalise};
 use crate::handle::{Handle, HandleCodec};
 use crate::names::Names;
-use crate::nfs3::Status;
+use crate::nfs3::{FIRST_UNPRIVILEGED_PORT, Status};
 use crate::state::MOUNTS;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -128,7 +128,7 @@ impl<V: Volume + 'static, N: Names> Mount<V, N> {
         }
         for export in covering {
             let Some(options) = self.exports.options_for(&export, peer.ip()).await else { continue };
-            if options.secure && peer.port() >= 1024 {
+            if options.secure && peer.port() >= FIRST_UNPRIVILEGED_PORT {
                 return Err((Status::ACCES, "illegal port"));
             }
             let root = self.walk(self.volume.root(), &export.path).await.map_err(reason)?;
@@ -155,7 +155,7 @@ impl<V: Volume + 'static, N: Names> Mount<V, N> {
     /// Finds the directories of all exports, so that their roots are known before the first mount: a client
     /// may still hold handles of an earlier run.
     pub async fn find_roots(&self) {
-        for export in self.exports.list() {
+        for export in self.exports.table().list() {
             match self.walk(self.volume.root(), &export.path).await {
                 Ok(root) => export.root.set(Some(root)),
                 Err(error) => {
@@ -225,9 +225,9 @@ impl<V: Volume + 'static, N: Names> Service for Mount<V, N> {
                 }
             }
             (2, _) => {
-                let len = self.mounts.borrow().iter().map(|m| m.client.len() + m.path.len() + 20).sum();
-                reply.reserve(len).await?;
-                for mounted in self.mounts.borrow().iter() {
+                let mounts = self.mounts.borrow().clone();
+                reply.reserve(mounts.iter().map(|m| m.client.len() + m.path.len() + 20).sum()).await?;
+                for mounted in &mounts {
                     let out = reply.results();
                     out.bool(true);
                     out.opaque(mounted.client.as_bytes());
@@ -243,8 +243,9 @@ impl<V: Volume + 'static, N: Names> Service for Mount<V, N> {
             }
             (4, _) => self.forget(|mounted| mounted.client == client),
             (5, _) | (6, 1) => {
-                reply.reserve(self.exports.list().iter().map(|export| listed_len(export)).sum()).await?;
-                for export in self.exports.list() {
+                let table = self.exports.table();
+                reply.reserve(table.list().iter().map(|export| listed_len(export)).sum()).await?;
+                for export in table.list() {
                     put_export(export, reply);
                 }
                 reply.results().bool(false);

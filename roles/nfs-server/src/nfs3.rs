@@ -15,15 +15,16 @@ mod wire;
 
 pub use wire::Status;
 
-use crate::exports::{Export, ExportOptions, Exports};
+use crate::exports::{Export, ExportOptions, Exports, Refusal};
 use crate::handle::{Handle, HandleCodec};
 use crate::identity::Identity;
 use crate::names::Names;
 use alloc::rc::Rc;
 use core::cell::Cell;
+use core::future::Future;
 use keelson_oncrpc::{
-    AuthStat, Call, Credential, DecodeError, Decoder, Encoder, Failure, Overflow, Program, Reply, Service,
-    Transport,
+    AuthStat, Call, Credential, DecodeError, Decoder, Encoder, Failure, Overflow, Program, Repetition, Reply,
+    Service, Transport,
 };
 use keelson_volume::{Attributes, Change, FileId, FileType, Volume, VolumeError};
 use wire::{put_attributes, put_post_op, put_wcc};
@@ -35,7 +36,7 @@ pub const NFS_PROGRAM: u32 = 100_003;
 const PROCEDURES: usize = 22;
 
 /// Ports below this one are the privileged user's on the client.
-const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+pub(crate) const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 /// Largest transfer over UDP: what Linux clients negotiate, and a datagram that fits 64 KiB.
 const UDP_TRANSFER: u32 = 32 * 1024;
@@ -49,6 +50,8 @@ pub struct NfsCounters {
     pub failed: Cell<u64>,
     /// Handles that were not made here.
     pub bad_handles: Cell<u64>,
+    /// Answered with DQUOT.
+    pub over_quota: Cell<u64>,
     /// Bytes read by clients.
     pub bytes_read: Cell<u64>,
     /// Bytes written by clients.
@@ -56,9 +59,6 @@ pub struct NfsCounters {
 }
 
 /// The program.
-///
-/// The duplicate request cache will stand between [`Service::call`] and the procedures that are not
-/// idempotent: everything that is needed for its key is in [`Call`].
 pub struct Nfs3<V, N> {
     pub(crate) volume: Rc<V>,
     pub(crate) exports: Rc<Exports<N>>,
@@ -147,6 +147,17 @@ impl<V: Volume + 'static, N: Names> Service for Nfs3<V, N> {
         &[Program { number: NFS_PROGRAM, versions: &[3] }]
     }
 
+    /// What RFC 1813 section 4.3 calls non-idempotent: SETATTR (with a guard, which the first execution made stale; and
+    /// of a length that has changed since), and everything that makes, removes or renames a name. A WRITE that comes
+    /// again after its client wrote other data there, or cut the file, brings back the old.
+    fn repetition(&self, call: &Call<'_>) -> Repetition {
+        match call.procedure {
+            2 | 8..=15 => Repetition::Wrong,
+            7 => Repetition::Overwrites,
+            _ => Repetition::Harmless,
+        }
+    }
+
     async fn call(&self, call: &Call<'_>, arguments: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {
         if let Some(counter) = self.counters.calls.get(call.procedure as usize) {
             counter.set(counter.get() + 1);
@@ -229,10 +240,16 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             }
         })?;
         let peer = context.call.origin.peer;
-        let export = self.exports.by_id(export).ok_or(Status::STALE)?.clone();
-        let options = self.exports.options_for(&export, peer.ip()).await.ok_or(Status::ACCES)?;
+        let Some(export) = self.exports.by_id(export) else {
+            self.exports.refuse_gone(export, peer.ip());
+            return Err(Status::STALE.into());
+        };
+        let Some(options) = self.exports.options_for(&export, peer.ip()).await else {
+            self.exports.refuse(&export, peer.ip(), Refusal::UnmatchedHost);
+            return Err(Status::ACCES.into());
+        };
         if options.secure && peer.port() >= FIRST_UNPRIVILEGED_PORT {
-            log::debug!(target: "nfs", "refused {peer} at {}: illegal port", export.path);
+            self.exports.refuse(&export, peer.ip(), Refusal::IllegalPort);
             return Err(Status::PERM.into());
         }
         let identity = match &context.call.credential {
@@ -260,7 +277,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
     ) -> Result<Object, Abort> {
         let object = self.enter(context, place, handle).await?;
         if !object.options.writable {
-            self.exports.note_read_only(&object.export, context.call.origin.peer.ip());
+            self.exports.refuse(&object.export, context.call.origin.peer.ip(), Refusal::ReadOnly);
             return Err(Status::ROFS.into());
         }
         Ok(object)
@@ -269,7 +286,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
     /// One value for everything below an export.
     fn fsid(&self, export: &Export) -> u64 {
         match export.fsid {
-            Some(fsid) => fsid.into(),
+            Some(fsid) => fsid,
             None => u64::from_be_bytes(core::array::from_fn(|at| self.volume.id().0[at])),
         }
     }
@@ -286,6 +303,22 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             Transport::Tcp => self.max_transfer,
             Transport::Udp => self.max_transfer.min(UDP_TRANSFER),
         }
+    }
+
+    /// Runs an operation that may take space: quotas stop everybody but the superuser.
+    async fn limited<T>(
+        &self,
+        identity: &Identity,
+        operation: impl Future<Output = Result<T, VolumeError>>,
+    ) -> Result<T, VolumeError> {
+        let result = match identity.is_root() {
+            true => operation.await,
+            false => self.volume.limited(operation).await,
+        };
+        if matches!(result, Err(VolumeError::Quota)) {
+            self.counters.over_quota.set(self.counters.over_quota.get() + 1);
+        }
+        result
     }
 
     /// Makes a change survive before it is acknowledged, where the export promises that.

@@ -221,7 +221,7 @@ fn universal(address: IpAddr, port: u16) -> String {
     format!("{address}.{high}.{low}")
 }
 
-fn parse_universal(text: &[u8]) -> Option<(IpAddr, u16)> {
+pub(crate) fn parse_universal(text: &[u8]) -> Option<(IpAddr, u16)> {
     let text = core::str::from_utf8(text).ok()?;
     let (rest, low) = text.rsplit_once('.')?;
     let (address, high) = rest.rsplit_once('.')?;

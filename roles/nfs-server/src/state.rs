@@ -1,6 +1,6 @@
 //! What the server itself must remember over restarts, kept on the volume where clients cannot reach it.
 //!
-//! The records of lock clients and the state number of NSM will be kept here too.
+//! The records of hosts with locks and the state number of NSM are in [`crate::nsm`].
 
 use keelson_hal::Entropy;
 use keelson_volume::{Volume, VolumeError};

@@ -132,3 +132,72 @@ proptest! {
         prop_assert!(client.getattr(&root).is_ok());
     }
 }
+
+#[test]
+fn nlm_and_nsm_refuse_what_does_not_decode() {
+    use common::locking::{NLM_PORT, STATD_PORT, Want};
+    let world = World::new("/ *(rw,no_root_squash)");
+    let client = world.client(0);
+    let file = client.file("file");
+    let garbage = Some(CallError::Refused(ReplyError::Accepted(AcceptStat::GarbageArguments)));
+    let unavailable = Some(CallError::Refused(ReplyError::Accepted(AcceptStat::ProcedureUnavailable)));
+    let nlm = Client { port: NLM_PORT, ..client.clone() };
+    let want = Want::of(&file, 1);
+    for version in [1, 3, 4] {
+        for procedure in (1..=23).filter(|procedure| ![11, 12, 13, 14].contains(procedure)) {
+            let call = |args: Args| nlm.call([100_021, version, procedure], args).err();
+            if (16..20).contains(&procedure) || (procedure >= 20 && version == 1) {
+                assert_eq!(call(Args::default()), unavailable, "{version} {procedure}");
+                continue;
+            }
+            assert_eq!(call(Args::default()), garbage, "{version} {procedure}: empty");
+            assert_eq!(call(Args::default().u32(u32::MAX)), garbage, "{version} {procedure}: length");
+            assert_eq!(call(Args::default().opaque([0; 1025])), garbage, "{version} {procedure}: long");
+            if procedure <= 10 {
+                let args = want.args(version, procedure);
+                let cut = Args(args.0[..args.0.len() - 4].to_vec());
+                assert_eq!(call(cut), garbage, "{version} {procedure}: cut");
+                assert_eq!(call(args.u32(0)), garbage, "{version} {procedure}: excess");
+            }
+        }
+        assert_eq!(nlm.call([100_021, version, 24], Args::default()).err(), unavailable);
+    }
+    let flag = Args::default().opaque("c").u32(2);
+    assert_eq!(nlm.call([100_021, 4, 1], flag).err(), garbage, "neither true nor false");
+    for version in [2, 5] {
+        assert!(nlm.call([100_021, version, 1], want.args(4, 1)).is_err());
+    }
+    let statd = Client { port: STATD_PORT, ..client.clone() };
+    for procedure in [1, 2, 3, 4, 6] {
+        let call = |args: Args| statd.call([100_024, 1, procedure], args).err();
+        assert_eq!(call(Args::default()), garbage, "{procedure}");
+        assert_eq!(call(Args::default().opaque([0; 1025])), garbage, "{procedure}");
+        assert_eq!(call(Args::default().opaque("x").u32(7).u32(7)), garbage, "{procedure}");
+    }
+    assert_eq!(world.server.counters().locks.locks, 0);
+    assert_eq!(client.lock(&want), OK);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Valid handles with noise around them, to every procedure of the lock programs.
+    #[test]
+    fn lock_programs_survive_noise(
+        noise in proptest::collection::vec(any::<u8>(), 0..120), procedure in 0u32..26, version in 1u32..5
+    ) {
+        use common::locking::{NLM_PORT, STATD_PORT, Want};
+        let world = World::new("/ *(rw,no_root_squash)");
+        let client = world.client(0);
+        let file = client.file("file");
+        let args = Args::default().opaque("c").u32(1).opaque("client").opaque(&file);
+        let args = Args([&args.0, &noise[..]].concat());
+        let nlm = Client { port: NLM_PORT, ..client.clone() };
+        let _ = nlm.call([100_021, version, procedure], args.clone());
+        let statd = Client { port: STATD_PORT, ..client.clone() };
+        let _ = statd.call([100_024, 1, procedure], args);
+        let _ = raw(&world, NLM_PORT, record(100_021, version, procedure, &noise));
+        world.pass(100);
+        prop_assert!(client.lock(&Want::of(&file, 1)) <= 1);
+    }
+}

@@ -4,9 +4,14 @@ use keelson_exec::Handle;
 use keelson_hal::NetFeatures;
 use keelson_net::{ConnectOptions, LocalPort, Stack, UdpOptions};
 use keelson_net_sim::{Faults, Lab, Rng};
-use keelson_nfs_server::{MOUNT_PROGRAM, NFS_PROGRAM, NfsServer, NoNames, RPCBIND_PROGRAM, ServerConfig};
+use keelson_nfs_server::{
+    MOUNT_PROGRAM, NFS_PROGRAM, NLM_PROGRAM, NfsServer, NoNames, RPCBIND_PROGRAM, ServerConfig,
+};
 use keelson_oncrpc::client::{DatagramClient, StreamClient, Target};
-use keelson_oncrpc::{AuthSys, Credential, Decoder, Encoder, RpcStream, StackNetwork};
+use keelson_oncrpc::{
+    AuthSys, Call, Credential, Decoder, Encoder, Failure, Program, Reply, RpcNetwork, RpcServer, RpcStream,
+    ServerOptions, Service, StackNetwork,
+};
 use keelson_volume::memory::{MemoryOptions, MemoryVolume};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -33,7 +38,8 @@ fn serve(lab: &Lab) -> Rc<Server> {
             ServerConfig { exports: "/ 10.0.0.0/24(rw,no_root_squash)".into(), ..Default::default() };
         let entropy = Rng::new(1);
         let network = StackNetwork::new(stack);
-        let started = NfsServer::start(handle, &network, Rc::new(NoNames), volume, &entropy, &config).await;
+        let started =
+            NfsServer::start(handle, Rc::new(network), Rc::new(NoNames), volume, &entropy, &config).await;
         Rc::new(started.unwrap_or_else(|error| panic!("{error}")))
     })
 }
@@ -179,6 +185,90 @@ fn several_clients_on_a_lossy_wire() {
         let (_, server) = run(seed, faults, 4, 300_000);
         assert_eq!(server.counters().nfs.calls[21].get(), 4);
     }
+}
+
+/// What a client's host answers: where its lock manager is, and whatever that is called for.
+struct LockHost(Rc<Cell<u32>>);
+
+impl Service for LockHost {
+    fn programs(&self) -> &[Program] {
+        &[
+            Program { number: RPCBIND_PROGRAM, versions: &[2] },
+            Program { number: NLM_PROGRAM, versions: &[4] },
+        ]
+    }
+
+    async fn call(&self, call: &Call<'_>, mut input: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {
+        if call.program == RPCBIND_PROGRAM {
+            let (_program, _version, protocol) = (input.u32()?, input.u32()?, input.u32()?);
+            // On TCP only, so that the server connects.
+            reply.results().u32(if protocol == 6 { 4045 } else { 0 });
+        } else {
+            assert_eq!(call.procedure, 10, "GRANTED_MSG");
+            assert_eq!(call.origin.peer.ip(), server_port(0).ip());
+            assert!(call.origin.peer.port() < 1024, "{}", call.origin.peer);
+            self.0.set(self.0.get() + 1);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn callbacks_go_over_the_stack() {
+    let lab = Lab::new(1, Faults { loss: 1, ..Faults::default() });
+    let server = serve(&lab);
+    let (stack, _) = lab.host("10.0.0.2/24", NetFeatures::empty());
+    let (other, _) = lab.host("10.0.0.3/24", NetFeatures::empty());
+    let called = Rc::new(Cell::new(0));
+    let rpc = RpcServer::new(lab.handle(), ServerOptions::default());
+    let network = StackNetwork::new(other.clone());
+    for port in [111, 4045] {
+        rpc.serve_listener(network.listen(port).expect("a port"), Rc::new(LockHost(called.clone())));
+        rpc.serve_datagrams(network.bind(port).expect("a port"), Rc::new(LockHost(called.clone())));
+    }
+    let (handle, timer) = (lab.handle(), lab.handle());
+    lab.run(async move {
+        let mount = |out: &mut Encoder| out.opaque(b"/");
+        let root = datagram(&handle, &stack, 20_048, target(MOUNT_PROGRAM, 3, 1), mount, |mut results| {
+            assert_eq!(results.u32(), Ok(0));
+            results.opaque(64).expect("a handle").to_vec()
+        });
+        let root = root.await;
+        let create = |out: &mut Encoder| {
+            out.opaque(&root);
+            out.opaque(b"f");
+            [1, 1, 0o644, 0, 0, 0, 0, 0].into_iter().for_each(|word| out.u32(word));
+        };
+        let file = datagram(&handle, &stack, 2049, target(NFS_PROGRAM, 3, 8), create, |mut results| {
+            assert_eq!((results.u32(), results.bool()), (Ok(0), Ok(true)));
+            results.opaque(64).expect("a handle").to_vec()
+        });
+        let file = file.await;
+        let lock = |out: &mut Encoder, head: &[u32], tail: &[u32]| {
+            out.opaque(b"cookie");
+            head.iter().for_each(|word| out.u32(*word));
+            out.opaque(b"host");
+            out.opaque(&file);
+            out.opaque(b"owner");
+            out.u32(7);
+            out.u64(0);
+            out.u64(0);
+            tail.iter().for_each(|word| out.u32(*word));
+        };
+        let status = |mut results: Decoder<'_>| {
+            results.opaque(1024).expect("a cookie");
+            results.u32().expect("a status")
+        };
+        let [ask, free] = [2, 4].map(|procedure| target(NLM_PROGRAM, 4, procedure));
+        let wanted = |out: &mut Encoder| lock(out, &[1, 1], &[0, 1]);
+        assert_eq!(datagram(&handle, &stack, 32_803, ask, wanted, status).await, 0);
+        assert_eq!(datagram(&handle, &other, 32_803, ask, wanted, status).await, 3, "BLOCKED");
+        assert_eq!(datagram(&handle, &stack, 32_803, free, |out| lock(out, &[], &[]), status).await, 0);
+        // The host forgets to send its result, so it is called again.
+        timer.sleep(Duration::from_secs(100)).await;
+    });
+    assert!((2..5).contains(&called.get()), "{}", called.get());
+    assert_eq!(server.counters().locks.locks, 1);
 }
 
 #[test]

@@ -92,6 +92,32 @@ fn setattr_checks_guard_owner_and_groups() {
     assert_eq!((attributes.uid, attributes.gid), (8, 8));
 }
 
+/// As Linux's server does it (the answers of the system test `nfs_posix`).
+#[test]
+fn set_id_bits_go_as_on_linux() {
+    let (world, root) = world();
+    let (superuser, owner, stranger) = (world.client(0), world.client(7), world.client(9));
+    let file = owner.create(&root, "f").expect("made");
+    let mode = |mode| Args::default().sattr(Some(mode), None);
+    let size = |size| Args::default().sattr(None, Some(size));
+    // Of a mode: what a write by each of them leaves.
+    for (before, of_superuser, of_owner, of_stranger) in [
+        (0o6777, 0o6777, 0o777, 0o777),
+        (0o4777, 0o4777, 0o777, 0o777),
+        (0o2777, 0o2777, 0o777, 0o777),
+        (0o2767, 0o2767, 0o2767, 0o767),
+        (0o6666, 0o6666, 0o2666, 0o666),
+    ] {
+        for (who, left) in [(&superuser, of_superuser), (&owner, of_owner), (&stranger, of_stranger)] {
+            assert_eq!(superuser.setattr(&file, mode(before), None).0, OK);
+            assert_eq!(who.setattr(&file, size(3), None).0, OK);
+            assert_eq!(who.getattr(&file).expect("attributes").mode, before, "another length");
+            who.write(&file, 0, 2, b"x").expect("written");
+            assert_eq!(who.getattr(&file).expect("attributes").mode, left, "{before:o} by {}", who.uid);
+        }
+    }
+}
+
 #[test]
 fn setattr_sets_sizes_and_times() {
     let (world, root) = world();

@@ -15,6 +15,7 @@
 //!    write verifier changes, which makes NFS clients send again what they did not see committed.
 
 mod chunk;
+mod complaints;
 mod file;
 mod flush;
 mod pages;
@@ -24,11 +25,13 @@ mod write_back;
 
 pub use pages::{Pages, Piece};
 
+use self::complaints::Complaints;
 use crate::engine::Ino;
 use crate::halt::Halt;
 use crate::shared::Shared;
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use keelson_exec::sync::Notify;
 use keelson_hal::Instant;
 
@@ -40,6 +43,11 @@ pub struct Data {
     shared: Rc<Shared>,
     /// What is in memory. Borrowed only between waits, and never while an operation is run.
     pages: RefCell<Pages>,
+    /// Bytes of file content on their way to and from the disk, beside what is in `pages`.
+    in_flight: Cell<usize>,
+    in_flight_limit: usize,
+    /// Some of it has arrived.
+    landed: Notify,
     /// A read from the disk has ended.
     loaded: Notify,
     /// The task that writes back has something to do.
@@ -47,8 +55,27 @@ pub struct Data {
     /// Times that data was lost.
     losses: Cell<u32>,
     is_stopping: Cell<bool>,
+    complaints: Complaints,
     /// Where the last allocation ended: a hint.
     last_place: Cell<u64>,
+}
+
+/// Part of the cache that content on its way may take in addition.
+const IN_FLIGHT: usize = 6;
+/// Bytes that may be on their way at least.
+const LEAST_IN_FLIGHT: usize = 256 << 10;
+
+/// Content on its way to or from the disk.
+struct InFlight<'a> {
+    data: &'a Data,
+    bytes: usize,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.data.in_flight.set(self.data.in_flight.get() - self.bytes);
+        self.data.landed.notify();
+    }
 }
 
 impl Data {
@@ -57,13 +84,41 @@ impl Data {
         let block_size = shared.engine.borrow().geometry.block_size;
         Rc::new(Data {
             pages: RefCell::new(Pages::new(block_size, bytes.max(LEAST))),
+            in_flight: Cell::new(0),
+            in_flight_limit: (bytes / IN_FLIGHT).max(LEAST_IN_FLIGHT),
+            landed: Notify::new(),
             shared,
             loaded: Notify::new(),
             work: Notify::new(),
             losses: Cell::new(0),
             is_stopping: Cell::new(false),
+            complaints: Complaints::default(),
             last_place: Cell::new(0),
         })
+    }
+
+    /// Waits until so much more content may be on its way: buffers take memory beside the cache, and clients who read
+    /// or write many files at once must not use it up.
+    async fn take_off(&self, bytes: usize) -> InFlight<'_> {
+        loop {
+            let landed = self.landed.notified();
+            let in_flight = self.in_flight.get();
+            if in_flight == 0 || in_flight + bytes <= self.in_flight_limit {
+                self.in_flight.set(in_flight + bytes);
+                return InFlight { data: self, bytes };
+            }
+            landed.await;
+        }
+    }
+
+    /// Logs what the disk did to a file, as often as a console can bear.
+    fn complain(&self, what: fmt::Arguments<'_>) {
+        let name = self.shared.io.name();
+        match self.complaints.allow(self.now()) {
+            None => {}
+            Some(0) => log::error!(target: "ext4", "{name}: {what}"),
+            Some(more) => log::error!(target: "ext4", "{name}: {what} ({more} more since the last line)"),
+        }
     }
 
     /// Blocks that a file has beside those that its inode counts.
@@ -100,19 +155,38 @@ impl Data {
 
     /// The file ends at `size` now: right after the operation that cut it.
     pub fn cut(&self, ino: Ino, size: u64) {
+        let payer = self.payer(ino);
         let freed = self.pages.borrow_mut().cut(ino, size, self.now());
-        self.shared.engine.borrow_mut().allocator.unreserve(freed);
+        self.release(payer, freed);
         self.pages.borrow_mut().forget_idle(ino);
         self.loaded.notify();
     }
 
     /// The file is gone: right after the operation that took its last name.
     pub fn purge(&self, ino: Ino) {
+        let payer = self.payer(ino);
         let freed = self.pages.borrow_mut().purge(ino);
-        if freed > 0 {
-            self.shared.engine.borrow_mut().allocator.unreserve(freed);
-        }
+        self.release(payer, freed);
         self.loaded.notify();
+    }
+
+    /// The file has another user or group: right after the operation that passed on what was promised to it.
+    pub fn passed_on(&self, ino: Ino, payer: (u32, u32)) {
+        if let Some(file) = self.pages.borrow_mut().existing(ino) {
+            file.payer = payer;
+        }
+    }
+
+    /// User and group for whom a file's reservations are counted.
+    fn payer(&self, ino: Ino) -> (u32, u32) {
+        self.pages.borrow().file(ino).map_or((0, 0), |file| file.payer)
+    }
+
+    /// Reserved blocks have got their space, or need none any more.
+    fn release(&self, (uid, gid): (u32, u32), blocks: u64) {
+        if blocks > 0 {
+            self.shared.engine.borrow_mut().release(uid, gid, blocks);
+        }
     }
 
     fn now(&self) -> Instant {

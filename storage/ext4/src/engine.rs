@@ -30,8 +30,9 @@ use crate::layout::Geometry;
 use crate::space::Allocator;
 use crate::stats::Counters;
 use crate::usage::Usage;
+use alloc::rc::Rc;
 use cache::{Cache, Slot};
-use keelson_volume::{Time, VolumeError};
+use keelson_volume::{Limits, Time, VolumeError};
 use operation::Operation;
 
 /// Number of a block of the filesystem.
@@ -93,6 +94,10 @@ pub struct Engine {
     pub allocator: Allocator,
     /// Who uses how much.
     pub usage: Usage,
+    /// How much they may.
+    pub(crate) limits: Rc<Limits>,
+    /// The operation under way must keep to that.
+    pub is_limited: bool,
     /// What happened since the mount.
     pub counters: Counters,
     /// The time that this operation stamps. Strictly increases from operation to operation.
@@ -116,6 +121,8 @@ impl Engine {
             cache: Cache::new(geometry.block_size, cache_bytes),
             allocator: Allocator::new(&geometry),
             usage: Usage::default(),
+            limits: Rc::default(),
+            is_limited: false,
             counters: Counters::default(),
             now: Time::default(),
             next_generation: generation,

@@ -6,8 +6,8 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::fmt;
 use core::future::poll_fn;
-use core::task::Poll;
 use keelson_hal::{BlockCompletion, BlockDevice, BlockError, BlockOp, BlockRequest, SECTOR_SIZE, Ticket};
 
 /// Longest request, if the device takes it: longer ones gain nothing and hold their buffers longer.
@@ -30,6 +30,30 @@ pub struct IoCounters {
     pub failed: u64,
 }
 
+/// Why a request failed, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoError {
+    /// Why.
+    pub error: BlockError,
+    /// First and last sector of the request. None of a flush.
+    pub sectors: Option<(u64, u64)>,
+}
+
+impl From<BlockError> for IoError {
+    fn from(error: BlockError) -> IoError {
+        IoError { error, sectors: None }
+    }
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sectors {
+            Some((first, last)) => write!(f, "{} in sectors {first} to {last}", self.error),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
 /// The device, in blocks of the filesystem.
 pub struct Io {
     device: Rc<dyn BlockDevice>,
@@ -44,7 +68,8 @@ pub struct Io {
 /// Requests under way. Dropped, the device finishes them and nobody learns how they ended.
 struct Flight<'a> {
     device: &'a dyn BlockDevice,
-    tickets: VecDeque<Ticket>,
+    /// With the sectors that they are about.
+    tickets: VecDeque<(Ticket, Option<(u64, u64)>)>,
 }
 
 impl Io {
@@ -77,7 +102,7 @@ impl Io {
     }
 
     /// Reads `count` blocks, one or more.
-    pub async fn read(&self, block: BlockNr, count: usize) -> Result<Vec<u8>, BlockError> {
+    pub async fn read(&self, block: BlockNr, count: usize) -> Result<Vec<u8>, IoError> {
         if count <= self.longest {
             return self.read_piece(block, count).await;
         }
@@ -88,9 +113,9 @@ impl Io {
             if asked < count {
                 let piece = self.longest.min(count - asked);
                 let buffer = vec![0; piece * self.block_size];
-                match self.device.submit(self.request(BlockOp::Read, block + asked as u64, buffer)) {
-                    Ok(ticket) => {
-                        flight.tickets.push_back(ticket);
+                let request = self.request(BlockOp::Read, block + asked as u64, buffer);
+                match flight.submit(request) {
+                    Ok(()) => {
                         asked += piece;
                         continue;
                     }
@@ -102,39 +127,39 @@ impl Io {
                     Err(_) => {}
                 }
             }
-            let completion = flight.next().await;
-            self.count(|counters| counters.failed += u64::from(completion.result.is_err()));
-            completion.result?;
-            self.count_read(completion.buffer.len());
-            whole.extend_from_slice(&completion.buffer);
+            let (result, buffer) = flight.next().await;
+            self.count(|counters| counters.failed += u64::from(result.is_err()));
+            result?;
+            self.count_read(buffer.len());
+            whole.extend_from_slice(&buffer);
         }
         Ok(whole)
     }
 
-    async fn read_piece(&self, block: BlockNr, count: usize) -> Result<Vec<u8>, BlockError> {
+    async fn read_piece(&self, block: BlockNr, count: usize) -> Result<Vec<u8>, IoError> {
         let mut flight = Flight { device: &*self.device, tickets: VecDeque::new() };
         let mut request = self.request(BlockOp::Read, block, vec![0; count * self.block_size]);
         loop {
-            match self.device.submit(request) {
-                Ok(ticket) => break flight.tickets.push_back(ticket),
+            match flight.submit(request) {
+                Ok(()) => break,
                 Err(back) => request = back,
             }
             self.room().await;
         }
-        let completion = flight.next().await;
-        self.count(|counters| counters.failed += u64::from(completion.result.is_err()));
-        completion.result?;
-        self.count_read(completion.buffer.len());
-        Ok(completion.buffer)
+        let (result, buffer) = flight.next().await;
+        self.count(|counters| counters.failed += u64::from(result.is_err()));
+        result?;
+        self.count_read(buffer.len());
+        Ok(buffer)
     }
 
     /// Writes runs of blocks, in any order; neighbours go together. Ends when all of it has ended, also after an error,
     /// of which the first is returned.
-    pub async fn write(&self, runs: Vec<(BlockNr, Vec<u8>)>) -> Result<(), BlockError> {
+    pub async fn write(&self, runs: Vec<(BlockNr, Vec<u8>)>) -> Result<(), IoError> {
         self.write_as(BlockOp::Write, runs).await
     }
 
-    async fn write_as(&self, op: BlockOp, runs: Vec<(BlockNr, Vec<u8>)>) -> Result<(), BlockError> {
+    async fn write_as(&self, op: BlockOp, runs: Vec<(BlockNr, Vec<u8>)>) -> Result<(), IoError> {
         let mut flight = Flight { device: &*self.device, tickets: VecDeque::new() };
         let mut result = Ok(());
         for (block, buffer) in self.join(runs) {
@@ -144,26 +169,26 @@ impl Io {
             });
             let mut request = self.request(op, block, buffer);
             loop {
-                match self.device.submit(request) {
-                    Ok(ticket) => break flight.tickets.push_back(ticket),
+                match flight.submit(request) {
+                    Ok(()) => break,
                     Err(back) => request = back,
                 }
                 // What of ours is done and not collected takes room too.
                 match flight.tickets.is_empty() {
                     true => self.room().await,
-                    false => result = result.and(flight.next().await.result),
+                    false => result = result.and(flight.next().await.0),
                 }
             }
         }
         while !flight.tickets.is_empty() {
-            result = result.and(flight.next().await.result);
+            result = result.and(flight.next().await.0);
         }
         self.count(|counters| counters.failed += u64::from(result.is_err()));
         result
     }
 
     /// Writes a run of blocks that is safe when this returns.
-    pub async fn write_through(&self, run: (BlockNr, Vec<u8>)) -> Result<(), BlockError> {
+    pub async fn write_through(&self, run: (BlockNr, Vec<u8>)) -> Result<(), IoError> {
         if !self.writes_through {
             self.write([run].into()).await?;
             return self.flush().await;
@@ -172,7 +197,7 @@ impl Io {
     }
 
     /// Makes every write that has ended safe from a power cut.
-    pub async fn flush(&self) -> Result<(), BlockError> {
+    pub async fn flush(&self) -> Result<(), IoError> {
         self.count(|counters| counters.flushes += 1);
         if !self.has_cache {
             return Ok(());
@@ -180,13 +205,13 @@ impl Io {
         let mut flight = Flight { device: &*self.device, tickets: VecDeque::new() };
         let mut request = BlockRequest { op: BlockOp::Flush, sector: 0, buffer: Vec::new() };
         loop {
-            match self.device.submit(request) {
-                Ok(ticket) => break flight.tickets.push_back(ticket),
+            match flight.submit(request) {
+                Ok(()) => break,
                 Err(back) => request = back,
             }
             self.room().await;
         }
-        let result = flight.next().await.result;
+        let result = flight.next().await.0;
         self.count(|counters| counters.failed += u64::from(result.is_err()));
         result
     }
@@ -237,24 +262,29 @@ impl Io {
 }
 
 impl Flight<'_> {
+    /// Starts a request, unless there is no room for it.
+    fn submit(&mut self, request: BlockRequest) -> Result<(), BlockRequest> {
+        let count = (request.buffer.len() / SECTOR_SIZE) as u64;
+        let sectors = (count > 0).then(|| (request.sector, request.sector.saturating_add(count - 1)));
+        let ticket = self.device.submit(request)?;
+        self.tickets.push_back((ticket, sectors));
+        Ok(())
+    }
+
     /// The end of the oldest request.
-    async fn next(&mut self) -> BlockCompletion {
-        let Some(&ticket) = self.tickets.front() else {
-            return BlockCompletion { result: Err(BlockError::Gone), buffer: Vec::new() };
+    async fn next(&mut self) -> (Result<(), IoError>, Vec<u8>) {
+        let Some(&(ticket, sectors)) = self.tickets.front() else {
+            return (Err(BlockError::Gone.into()), Vec::new());
         };
-        let completion = poll_fn(|cx| match self.device.poll_done(ticket, cx) {
-            Poll::Ready(completion) => Poll::Ready(completion),
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
+        let BlockCompletion { result, buffer } = poll_fn(|cx| self.device.poll_done(ticket, cx)).await;
         self.tickets.pop_front();
-        completion
+        (result.map_err(|error| IoError { error, sectors }), buffer)
     }
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        self.tickets.drain(..).for_each(|ticket| self.device.abandon(ticket));
+        self.tickets.drain(..).for_each(|(ticket, _)| self.device.abandon(ticket));
     }
 }
 

@@ -10,7 +10,7 @@ use core::cell::{Cell, RefCell};
 use keelson_exec::Handle;
 use keelson_exec::sync::Notify;
 use keelson_hal::Clock;
-use keelson_volume::{Time, VolumeError};
+use keelson_volume::{LimitedScope, Time, VolumeError};
 
 const NANOS: u64 = 1_000_000_000;
 /// Times an operation is run anew for a block that it lacks. Each needs a few; a damaged disk can send it around.
@@ -29,6 +29,8 @@ pub struct Shared {
     /// Time, and new tasks.
     pub handle: Handle,
     clock: Rc<dyn Clock>,
+    /// Whether limits stop whoever asks for the operation under way.
+    pub limited: LimitedScope,
     /// Nanoseconds since 1970 of the last operation.
     stamp: Cell<u64>,
     /// The newest transaction that somebody wants committed.
@@ -61,6 +63,7 @@ impl Shared {
             io,
             clock: handle.clock(),
             handle,
+            limited: LimitedScope::default(),
             stamp: Cell::new(0),
             wanted: Cell::new(None),
             journal_work: Notify::new(),
@@ -88,7 +91,9 @@ impl Shared {
                 engine.now = self.next_time();
                 let was_empty = engine.journal.running.is_empty();
                 engine.begin();
-                match operation(&mut engine) {
+                engine.is_limited = self.limited.is_on();
+                let done = operation(&mut engine);
+                match done.and_then(|value| engine.check_limits().map(|()| value)) {
                     Ok(value) => {
                         engine.end();
                         // The journal's task sleeps without a deadline while there is nothing to commit.

@@ -9,7 +9,7 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use keelson_volume::{NewObject, ObjectKind, SetTime, VolumeError};
+use keelson_volume::{FileType, NewObject, ObjectKind, SetTime, VolumeError};
 
 /// Name of the directory; clients can neither see nor make it.
 pub const STATE_DIR: &[u8] = b".keelson";
@@ -17,6 +17,8 @@ pub const STATE_DIR: &[u8] = b".keelson";
 pub const LIMIT: usize = 64 * 1024;
 /// Where a new version is written before it takes the name.
 const NEW: &[u8] = b".new";
+/// User and group that have them.
+const STATE_OWNER: (u32, u32) = (0, 0);
 /// Mounts so far.
 const BOOTS: &str = "boots";
 
@@ -56,8 +58,12 @@ impl Context {
         check_state_name(name)?;
         let found = self.shared.look(|engine| self.state_file(engine, name.as_bytes()));
         let Some(inode) = found.await? else { return Ok(None) };
+        // An administrator may have made it, on Linux.
+        if inode.file_type() != Some(FileType::Regular) {
+            return Err(VolumeError::Invalid);
+        }
         if inode.size > LIMIT as u64 {
-            return Err(VolumeError::Io);
+            return Err(VolumeError::TooBig);
         }
         let mut content = vec![0; inode.size as usize];
         let length = self.data.read(0, &mut content, |engine| engine.inode(inode.ino)).await?;
@@ -86,7 +92,7 @@ impl Context {
         self.forget(gone);
         if !content.is_empty() {
             let homeless = self.shared.change(|engine| self.let_state_in(engine, ino, content.len())).await?;
-            self.data.write(ino, 0, 0, content, &homeless);
+            self.data.write(ino, STATE_OWNER, 0, 0, content, &homeless);
             let data: Rc<Data> = self.data.clone();
             data.write_back(ino).await;
             if data.take_loss(ino) {
@@ -107,6 +113,10 @@ impl Context {
         let made = self.shared.change(|engine| {
             engine.allocator.use_reserve = true;
             let mut root = engine.inode(ROOT)?;
+            if engine.dir_lookup(&root, STATE_DIR)?.is_some() {
+                log::error!(target: "ext4", "/.keelson is no directory: remove it on Linux, it is the server's");
+                return Err(Halt::Fail(VolumeError::Exists));
+            }
             let new = new(ObjectKind::Directory, 0o700);
             let inode = self.make(engine, &mut root, STATE_DIR, &new)?;
             engine.put_inode(&root)?;
@@ -141,7 +151,7 @@ impl Context {
         };
         inode.size = length as u64;
         engine.put_inode(&inode)?;
-        engine.allocator.reserve(count)?;
+        engine.reserve(inode.uid, inode.gid, count)?;
         Ok(homeless)
     }
 
@@ -171,7 +181,8 @@ impl Context {
 }
 
 fn new(kind: ObjectKind<'_>, mode: u32) -> NewObject<'_> {
-    NewObject { kind, mode, uid: 0, gid: 0, atime: SetTime::Now, mtime: SetTime::Now }
+    let (uid, gid) = STATE_OWNER;
+    NewObject { kind, mode, uid, gid, atime: SetTime::Now, mtime: SetTime::Now }
 }
 
 fn check_state_name(name: &str) -> Result<(), VolumeError> {

@@ -13,6 +13,8 @@ pub struct Counters {
     pub checkpoint_blocks: u64,
     /// Requests refused for lack of space.
     pub no_space: u64,
+    /// Operations refused because somebody would have had more than the limit.
+    pub over_limit: u64,
     /// Handles refused because their object is gone.
     pub stale: u64,
     /// Metadata blocks that could not be read.

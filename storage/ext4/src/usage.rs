@@ -2,6 +2,9 @@
 //!
 //! ext4 keeps no such sums (its quota feature is another one). They are counted once, in the background after a mount
 //! that did not find them stored, inode after inode; what has been counted follows every change from then on.
+//!
+//! Blocks that are promised to data in memory count for their owner from the moment they are promised. So a limit is
+//! met when data is accepted, and never when it goes to the disk.
 
 use crate::engine::cache::NumberMap;
 use crate::engine::{Engine, Ino, Kind};
@@ -10,7 +13,10 @@ use crate::layout::bytes::u32_at;
 use crate::layout::checksum::crc32c;
 use crate::layout::descriptor::INODE_UNINIT;
 use crate::layout::superblock::LENGTH;
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use keelson_volume::{Limits, Owner, OwnerUsage, VolumeError};
 
 /// What a stored table begins with, and its version.
 const MAGIC: &[u8; 8] = b"KUSAGE2\0";
@@ -62,6 +68,8 @@ impl Amount {
 pub struct Usage {
     users: NumberMap<u32, Amount>,
     groups: NumberMap<u32, Amount>,
+    /// Space that is promised to data in memory, in units of 512 bytes. Not stored: it is empty at every mount.
+    promised: BTreeMap<Owner, u64>,
     /// Inodes up to this one are counted.
     counted: Ino,
     /// As the superblock was when it was mounted.
@@ -74,6 +82,30 @@ impl Usage {
         if ino <= self.counted {
             Amount::add(&mut self.users, uid, sectors, inodes);
             Amount::add(&mut self.groups, gid, sectors, inodes);
+        }
+    }
+
+    /// Adds to what is promised to an owner and group of a file, or takes it back.
+    pub fn promise(&mut self, uid: u32, gid: u32, sectors: i64) {
+        for owner in [Owner::User(uid), Owner::Group(gid)] {
+            let promised = self.promised.entry(owner).or_default();
+            *promised = promised.saturating_add_signed(sectors);
+            if *promised == 0 {
+                self.promised.remove(&owner);
+            }
+        }
+    }
+
+    /// What an owner has, promises included.
+    pub fn of(&self, owner: Owner) -> OwnerUsage {
+        let amount = match owner {
+            Owner::User(uid) => self.of_user(uid),
+            Owner::Group(gid) => self.of_group(gid),
+        };
+        let promised = self.promised.get(&owner).copied().unwrap_or_default();
+        OwnerUsage {
+            bytes: amount.sectors.saturating_add(promised).saturating_mul(512),
+            inodes: amount.inodes,
         }
     }
 
@@ -159,6 +191,49 @@ impl Engine {
     /// True when the sums are whole.
     pub fn is_usage_known(&self) -> bool {
         self.usage.counted >= self.geometry.inodes
+    }
+
+    /// Takes over sums that were stored. Promises were made since the mount, they stay.
+    pub fn put_usage(&mut self, usage: Usage) {
+        let promised = core::mem::take(&mut self.usage.promised);
+        self.usage = Usage { promised, ..usage };
+    }
+
+    /// Whom the operations that are limited must not bring above what.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = Rc::new(limits);
+    }
+
+    /// Fails if the operation that ends now is limited and gives an owner more than it may have.
+    pub fn check_limits(&mut self) -> Result<(), Halt> {
+        if !self.is_limited || self.limits.is_empty() {
+            return Ok(());
+        }
+        for (owner, gift) in self.gifts() {
+            let limit = self.limits.of(owner);
+            let takes_bytes = gift.sectors > 0 && limit.bytes.is_some();
+            let takes_inodes = gift.inodes > 0 && limit.inodes.is_some();
+            if !takes_bytes && !takes_inodes {
+                continue;
+            }
+            if !self.is_usage_known() {
+                return Err(Halt::Fail(VolumeError::TryLater));
+            }
+            let usage = self.usage.of(owner);
+            if takes_bytes && !limit.allows_bytes(usage.bytes)
+                || takes_inodes && !limit.allows_inodes(usage.inodes)
+            {
+                self.counters.over_limit += 1;
+                return Err(Halt::Fail(VolumeError::Quota));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on behind a group whose inodes cannot be read. Nobody can use them either.
+    pub fn skip_usage(&mut self) {
+        let group = self.usage.counted / self.geometry.inodes_per_group;
+        self.usage.counted = (group + 1).saturating_mul(self.geometry.inodes_per_group);
     }
 
     /// Counts the inodes of one more block of the inode tables, or skips a group without any. True when all are counted.

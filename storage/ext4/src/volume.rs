@@ -13,12 +13,13 @@ use crate::usage::Amount;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::future::Future;
 use keelson_exec::sync::Semaphore;
 use keelson_exec::{Handle, yield_now};
 use keelson_hal::{BlockDevice, Entropy};
 use keelson_volume::{
-    Attributes, Change, ClearSetid, Created, DirPage, FileId, NewObject, Removed, Renamed, SetAttributes,
-    SpaceUsage, Time, Volume, VolumeError, VolumeId,
+    Attributes, Change, ClearSetid, Created, DirPage, FileId, Limits, NewObject, Owner, OwnerUsage, Removed,
+    Renamed, SetAttributes, SpaceUsage, Time, Volume, VolumeError, VolumeId,
 };
 
 /// State file with the sums of space by owner, there only while the filesystem is not mounted.
@@ -283,6 +284,7 @@ impl Volume for Ext4Volume {
             match set {
                 Set::Load(inode, piece) => self.context.data.load(&inode, piece).await?,
                 Set::Done(change, resized) => {
+                    self.context.data.passed_on(id.inode as u32, (change.after.uid, change.after.gid));
                     self.context.resized(id.inode as u32, resized);
                     self.context.reaper.wake();
                     return Ok(change);
@@ -328,7 +330,8 @@ impl Volume for Ext4Volume {
                 Let::In { change, homeless } => {
                     if length > 0 {
                         let size = change.before.size;
-                        self.context.data.write(id.inode as u32, size, offset, data, &homeless);
+                        let payer = (change.after.uid, change.after.gid);
+                        self.context.data.write(id.inode as u32, payer, size, offset, data, &homeless);
                     }
                     return Ok(change);
                 }
@@ -420,6 +423,26 @@ impl Volume for Ext4Volume {
         })
     }
 
+    fn usage_of(&self, owner: Owner) -> Option<OwnerUsage> {
+        let engine = self.context.shared.engine.borrow();
+        engine.is_usage_known().then(|| engine.usage.of(owner))
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        self.context.shared.engine.borrow_mut().set_limits(limits);
+    }
+
+    fn limits(&self) -> Rc<Limits> {
+        self.context.shared.engine.borrow().limits.clone()
+    }
+
+    async fn limited<T>(
+        &self,
+        operation: impl Future<Output = Result<T, VolumeError>>,
+    ) -> Result<T, VolumeError> {
+        self.context.shared.limited.run(operation).await
+    }
+
     async fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>, VolumeError> {
         self.context.read_state(name).await
     }
@@ -457,8 +480,7 @@ impl Context {
         let Some(usage) = decoded else { return };
         // From here on they are wrong on the disk: changes go on.
         match self.write_state(USAGE, b"").await {
-            Ok(()) => self.shared.engine.borrow_mut().usage = usage,
-            Err(VolumeError::ReadOnly) => self.shared.engine.borrow_mut().usage = usage,
+            Ok(()) | Err(VolumeError::ReadOnly) => self.shared.engine.borrow_mut().put_usage(usage),
             Err(error) => log::warn!(target: "ext4", "space by owner is counted anew: {error}"),
         }
     }
@@ -484,14 +506,21 @@ impl Context {
 
 /// Counts what every owner has, in the background.
 async fn count_usage(context: Rc<Context>) {
+    let mut is_told = false;
     loop {
         match context.shared.look(Engine::count_usage).await {
             Ok(true) => return,
             // Others first.
             Ok(false) => yield_now().await,
             Err(error) => {
-                log::warn!(target: "ext4", "space by owner is not known: {error}");
-                return;
+                if !core::mem::replace(&mut is_told, true) {
+                    log::warn!(
+                        target: "ext4",
+                        "space by owner leaves out inodes that cannot be read: {error} (e2fsck -f may help)"
+                    );
+                }
+                context.shared.engine.borrow_mut().skip_usage();
+                yield_now().await;
             }
         }
     }

@@ -43,6 +43,17 @@ fn refusals_name_the_trouble_and_the_remedy() {
     }
 }
 
+/// The journal's inode is looked up before the group descriptors are checked.
+#[test]
+fn an_inode_table_beyond_everything_is_refused() {
+    let mut image = content(&mke2fs(16, &["-b", "1024", "-O", "64bit,^metadata_csum,^uninit_bg"]));
+    for half in [0x8, 0x28] {
+        image[2048 + half..][..4].fill(0xff);
+    }
+    let said = refusal(image);
+    assert!(!said.is_empty(), "{said}");
+}
+
 #[test]
 fn a_dirty_journal_is_not_read_around() {
     let scratch = mke2fs(16, &[]);

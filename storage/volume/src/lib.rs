@@ -11,7 +11,8 @@
 //! 4. **Before and after.** Operations that change an object return its attributes on both sides of the
 //!    change, taken with nothing in between: NFS clients keep or drop their caches by them
 //!    (RFC 1813 section 2.6, `wcc_data`).
-//! 5. **No permissions here.** Who may do what is the server's decision; the volume does as told.
+//! 5. **No permissions here.** Who may do what is the server's decision; the volume does as told. Quotas are the
+//!    exception, because only the volume knows what an operation takes; the server says whom they stop.
 //!
 //! One error type serves all operations: it is the POSIX vocabulary that protocols translate one to one.
 
@@ -24,16 +25,20 @@ extern crate alloc;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod limits;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod types;
 
+pub use limits::{Limit, LimitTable, LimitedScope, Limits, Owner, OwnerUsage};
 pub use types::{
     Attributes, Change, Created, DeviceNumber, DirEntry, DirPage, FileId, FileType, NewObject, ObjectKind,
     Removed, Renamed, SetAttributes, SetTime, SpaceUsage, Stability, Time, VolumeError, VolumeId,
 };
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::future::Future;
 
 /// A mounted filesystem.
 pub trait Volume {
@@ -78,7 +83,7 @@ pub trait Volume {
     async fn read(&self, id: FileId, offset: u64, buffer: &mut [u8]) -> Result<usize, VolumeError>;
 
     /// Writes all of `data` at `offset`. Space is allocated or reserved before this returns, so that
-    /// [`VolumeError::NoSpace`] never comes later. `clear_setid` removes set-user-ID and set-group-ID.
+    /// [`VolumeError::NoSpace`] never comes later. `clear_setid` says what becomes of set-user-ID and set-group-ID.
     /// Not stable before [`Volume::commit`].
     async fn write(
         &self,
@@ -139,8 +144,26 @@ pub trait Volume {
     /// Space and inodes, total and free.
     async fn usage(&self) -> Result<SpaceUsage, VolumeError>;
 
+    /// What an owner has, what was accepted and is not on the disk yet included. `None` while it is being counted.
+    fn usage_of(&self, owner: Owner) -> Option<OwnerUsage>;
+
+    /// Replaces all limits. They are not stored; a volume starts without any.
+    fn set_limits(&self, limits: Limits);
+
+    /// The limits in force.
+    fn limits(&self) -> Rc<Limits>;
+
+    /// Runs an operation of this volume for a caller whom limits stop: [`VolumeError::Quota`] when it would bring an
+    /// owner that it gives something to above its limit, and nothing is changed. An owner that is above its limit
+    /// already may still give back. [`VolumeError::TryLater`] while it is not known what that owner has.
+    async fn limited<T>(
+        &self,
+        operation: impl Future<Output = Result<T, VolumeError>>,
+    ) -> Result<T, VolumeError>;
+
     /// The server's own small files (boot counter, keys, lock state), kept on the volume where clients
-    /// cannot reach them. `None` when there is no such file.
+    /// cannot reach them. `None` when there is no such file; [`VolumeError::TooBig`] when it is longer than 64 KiB and
+    /// [`VolumeError::Invalid`] when it is no regular file, which an administrator may have made of it.
     async fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>, VolumeError>;
 
     /// Replaces a state file atomically; stable when it returns. At most 64 KiB.
@@ -150,11 +173,26 @@ pub trait Volume {
     async fn unmount(&self) -> Result<(), VolumeError>;
 }
 
-/// Whether a write removes the set-user-ID and set-group-ID bits, as one by an unprivileged caller does.
+/// Whether a write removes the set-user-ID and set-group-ID bits, as one by an unprivileged caller does. What goes is
+/// what Linux takes away (write(2), inode(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClearSetid {
-    /// The caller is not privileged.
+    /// The caller is not privileged: set-user-ID goes, and set-group-ID where the group may execute. Where it may not,
+    /// the bit is no privilege (it once asked for mandatory locking), and stays.
     Yes,
+    /// As `Yes`, of a caller who is not in the file's group: set-group-ID goes in any case.
+    Stranger,
     /// Keep the mode.
     No,
+}
+
+impl ClearSetid {
+    /// What a write leaves of a mode.
+    pub fn left_of(self, mode: u32) -> u32 {
+        match self {
+            ClearSetid::No => mode,
+            ClearSetid::Yes if mode & 0o010 == 0 => mode & !0o4000,
+            ClearSetid::Yes | ClearSetid::Stranger => mode & !0o6000,
+        }
+    }
 }

@@ -5,20 +5,22 @@
 //! inodes run out, and a [power cut](MemoryVolume::power_cut) takes away what was not committed. Access
 //! times do not change by reading, as with `noatime`.
 //!
-//! Faults are injected with [`MemoryVolume::set_fault`]. Not here: quotas.
+//! Faults are injected with [`MemoryVolume::set_fault`].
 
 mod content;
+mod quota;
 mod tree;
 mod volume;
 
 #[cfg(test)]
 mod tests;
 
-use crate::{Attributes, FileId, FileType, Time, VolumeError, VolumeId};
+use crate::{Attributes, FileId, FileType, LimitedScope, Limits, Time, VolumeError, VolumeId};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
+use core::task::{Poll, Waker};
 use keelson_hal::Clock;
 use tree::{Body, Tree};
 
@@ -80,6 +82,11 @@ pub struct MemoryVolume {
     read_only: Cell<bool>,
     commits: Cell<u64>,
     fault: RefCell<Option<FaultHook>>,
+    states_held: Cell<bool>,
+    /// Writes of state files that wait to be let go.
+    state_writers: RefCell<alloc::vec::Vec<Waker>>,
+    limits: RefCell<Rc<Limits>>,
+    limited: LimitedScope,
 }
 
 impl MemoryVolume {
@@ -98,7 +105,33 @@ impl MemoryVolume {
             read_only: Cell::new(false),
             commits: Cell::new(0),
             fault: RefCell::new(None),
+            states_held: Cell::new(false),
+            state_writers: RefCell::default(),
+            limits: RefCell::default(),
+            limited: LimitedScope::default(),
         }
+    }
+
+    /// Writes of state files take until [`MemoryVolume::release_states`], as on a device that is busy.
+    pub fn hold_states(&self) {
+        self.states_held.set(true);
+    }
+
+    /// Writes of state files go on.
+    pub fn release_states(&self) {
+        self.states_held.set(false);
+        self.state_writers.take().into_iter().for_each(Waker::wake);
+    }
+
+    async fn state_turn(&self) {
+        core::future::poll_fn(|cx| {
+            if !self.states_held.get() {
+                return Poll::Ready(());
+            }
+            self.state_writers.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     /// From now on asks `hook` before every operation; the error it answers is the operation's.

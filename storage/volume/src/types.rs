@@ -264,7 +264,7 @@ pub enum VolumeError {
     TooBig,
     /// ENOSPC: no blocks or no inodes left.
     NoSpace,
-    /// EDQUOT: over the owner's quota.
+    /// EDQUOT: an owner would have more than its limit.
     Quota,
     /// EROFS: the volume cannot be changed.
     ReadOnly,

@@ -6,13 +6,15 @@
 //! commits. Both servers are up all the time and take turns row by row, so that whatever else the host does meets
 //! both; of several rounds the median counts.
 
+mod boot;
+mod crowd;
 pub mod lnet;
 mod profile;
 mod report;
 mod rows;
 mod servers;
 
-pub use report::{Cost, Report, Title};
+pub use report::{Cost, CrowdCost, Report, Title};
 pub use rows::{Row, Work, rows};
 pub use servers::{Servers, Side};
 
@@ -26,7 +28,7 @@ use std::time::Duration;
 pub struct Plan {
     /// Rows whose name contains one of these texts; all when there is none.
     pub only: Vec<String>,
-    /// How often each row is measured on each server.
+    /// How often each row is measured on each server; long ones less often ([`Row::rounds`]).
     pub rounds: usize,
     /// Another image of the appliance to compare with, instead of Linux: one from before a change.
     pub against: Option<PathBuf>,
@@ -47,9 +49,10 @@ pub fn run(plan: &Plan) -> Result<()> {
     let mut report = Report::new("server", if plan.against.is_some() { "other" } else { "knfsd" });
     let servers = Servers::start(plan, &mut report)?;
     report.heading();
-    for row in rows().iter().filter(|row| plan.wants(row.name)) {
+    let mut growth = Vec::new();
+    for row in rows().iter().filter(|row| plan.wants(&row.name)) {
         let mut costs: [Vec<Cost>; 2] = Default::default();
-        for round in 0..plan.rounds {
+        for round in 0..plan.rounds.min(row.rounds) {
             for (side, costs) in servers.sides().iter().zip(&mut costs) {
                 if plan.profile && !std::ptr::eq(side, &servers.sides()[0]) {
                     continue;
@@ -57,14 +60,24 @@ pub fn run(plan: &Plan) -> Result<()> {
                 (row.prepare)(&servers, side, round)?;
                 // What preparing left behind shall not be counted: delayed acknowledgements, timers.
                 thread::sleep(Duration::from_millis(200));
-                let profile = plan.profile.then(|| profile::Plan::new("nfs-server", row.name));
+                let profile = plan.profile.then(|| profile::Plan::new("nfs-server", &row.name));
                 costs.push(measure(&servers, side, row, round, profile)?);
             }
         }
         if !plan.profile {
-            let [keelson, knfsd] = costs.map(|costs| Cost::median(&costs));
-            report.row(Title { name: row.name, unit: row.unit, target: 1.0 }, keelson, knfsd);
+            let [ours, theirs] = costs.map(|costs| Cost::median(&costs));
+            // Another image of ours shall not be better.
+            let target = if plan.against.is_some() { 1.0 } else { row.target };
+            report.row(Title { name: &row.name, unit: row.unit, target }, ours, theirs);
+            if let Some((what, size)) = row.crowd {
+                growth.push(CrowdCost { what, size, ours, theirs: Some(theirs) });
+            }
         }
+    }
+    if !growth.is_empty() {
+        println!();
+        report.quantities();
+        report.growth("clients", crowd::MOST, &growth);
     }
     report.end();
     Ok(())

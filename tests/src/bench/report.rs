@@ -43,6 +43,22 @@ pub struct Title<'a> {
     pub target: f64,
 }
 
+/// What a crowd of some size costs, to be compared with crowds of other sizes.
+#[derive(Clone, Copy, Debug)]
+pub struct CrowdCost {
+    /// What each does.
+    pub what: &'static str,
+    /// How many they are.
+    pub size: usize,
+    /// What it costs ours.
+    pub ours: Cost,
+    /// What it costs the other.
+    pub theirs: Option<Cost>,
+}
+
+/// What may come of measuring the same cost twice.
+const NOISE: f64 = 1.25;
+
 /// Prints results as they come and counts the rows that were lost.
 pub struct Report {
     /// What is measured: "server", "router".
@@ -122,6 +138,20 @@ impl Report {
             shown(ratio, 2)
         );
         self.judge(title.name, ratio, title.target);
+    }
+
+    /// What `most` members of a crowd cost each call, compared with one. `members` are peers or clients.
+    pub fn growth(&mut self, members: &str, most: usize, costs: &[CrowdCost]) {
+        for one in costs.iter().filter(|one| one.size == 1) {
+            let Some(many) = costs.iter().find(|many| many.size == most && many.what == one.what) else {
+                continue;
+            };
+            let ratio = |many: Cost, one: Cost| many.cpu.as_secs_f64() / one.cpu.as_secs_f64();
+            let theirs = one.theirs.zip(many.theirs).map(|(one, many)| ratio(many, one));
+            let ours = ratio(many.ours, one.ours);
+            self.quantity(&format!("{}, {most} {members} : 1", one.what), "CPU", ours, theirs, f64::INFINITY);
+            self.limit(&format!("... at most, {}", one.what), "CPU", ours, NOISE);
+        }
     }
 
     fn judge(&mut self, name: &str, ratio: Option<f64>, target: f64) {

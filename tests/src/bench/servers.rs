@@ -1,19 +1,22 @@
 //! The two servers and their client.
 
+use super::boot::{boot_keelson, boot_knfsd};
+use super::crowd::Crowd;
 use super::{Plan, Report};
 use crate::Appliance;
-use crate::nfs3::{Handle, NFS_PORT, find_and_mount};
-use crate::rpc::{NFS, RpcClient, reserved_port};
+use crate::guest::program;
+use crate::nfs3::{Handle, find_and_mount};
+use crate::nlm::NLM;
+use crate::rpc::tcp_port;
 use keelson_qemu::{
-    Bench, Cache, Capture, Drive, Endpoint, Error, Ext4Image, Ext4Spec, Knfsd, Lan, LinuxGuest, LinuxSpec,
-    Machine, MachineSpec, Nic, NicModel, Port, Result, Rng,
+    Bench, Cache, Capture, Drive, Endpoint, Error, Ext4Image, Ext4Spec, Lan, LinuxGuest, LinuxSpec, Machine,
+    Nic, NicModel, Port, Result, Rng,
 };
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// No single step takes longer, on a host that is not hopeless.
 pub const LONG: Duration = Duration::from_secs(240);
@@ -26,12 +29,12 @@ const DISK_SIZE: u64 = 1 << 30;
 pub const COLD_MIB: usize = 32;
 /// Entries of the large directory.
 pub const MANY: usize = 5000;
-
-/// How often the appliance is booted; the median counts.
-const BOOTS: usize = 3;
+/// The file `random`, for reading and writing pieces of it, in MiB.
+pub const RANDOM_MIB: usize = 64;
 
 const KEELSON: &str = "10.0.0.1";
-const OTHER: &str = "10.0.0.2";
+/// Address of the server that the appliance is compared with.
+pub const OTHER: &str = "10.0.0.2";
 
 /// One server with what is needed to use it.
 pub struct Side {
@@ -42,6 +45,10 @@ pub struct Side {
     pub mount: &'static str,
     /// NFS handle of the exported directory.
     pub root: Handle,
+    /// TCP port of its lock manager.
+    pub nlm_port: u16,
+    /// What the client types to mount it.
+    pub mount_command: String,
 }
 
 enum Server {
@@ -64,11 +71,13 @@ impl Side {
     }
 }
 
-/// Both servers, the Linux client, and the host in the bench itself.
+/// Both servers, the Linux client, and the hosts in the bench itself.
 pub struct Servers {
     sides: [Side; 2],
     /// The Linux client.
     pub client: LinuxGuest,
+    /// Many clients of the bench's own.
+    pub crowd: Crowd,
     /// The bench's own host on the same switch.
     pub endpoint: Endpoint,
     // Last: everything above lives in it.
@@ -82,9 +91,12 @@ impl Servers {
         let lan = bench.lan("lan")?;
         let endpoint = bench.endpoint(&lan, "bench", &["10.0.0.9/24"])?;
         endpoint.port().capture(Capture::Off);
+        let crowd = Crowd::start(&port(&lan, "crowd")?)?;
         let disks = disks(&bench, plan.rounds)?;
         let spec = LinuxSpec::new("client").on_port(&port(&lan, "client")?, &["10.0.0.3/24"]);
-        let client = LinuxGuest::boot(&bench, spec)?;
+        let measure = program(&bench.dir().display().to_string(), "measure");
+        let client = LinuxGuest::boot(&bench, spec.file(&measure, "/usr/bin/measure"))?;
+        client.start_statd()?;
 
         let ports = [port(&lan, "ours")?, port(&lan, "theirs")?];
         let start_keelson = |name: &str, address: &str, side: usize| {
@@ -117,17 +129,14 @@ impl Servers {
             let address: IpAddr = address.parse().expect("a constant");
             let root = find_and_mount(&endpoint, address, directory(&server)).map_err(failed("mount"))?;
             let from = directory(&server);
-            client.ok(
-                &format!(
-                    "mkdir -p {mount_at} && mount -t nfs -o vers=3,proto=tcp,nolock {address}:{from} {mount_at}"
-                ),
-                LONG,
-            )?;
-            Ok(Side { server, address, mount: mount_at, root })
+            let nlm_port = tcp_port(&endpoint, address, NLM, 4).map_err(failed("find the lock manager"))?;
+            let mount_command = format!("mount -t nfs -o vers=3,proto=tcp {address}:{from} {mount_at}");
+            client.ok(&format!("mkdir -p {mount_at} && {mount_command}"), LONG)?;
+            Ok(Side { server, address, mount: mount_at, root, nlm_port, mount_command })
         };
         let sides =
             [side(Server::Keelson(machine), KEELSON, "/mnt/ours")?, side(theirs, OTHER, "/mnt/theirs")?];
-        Ok(Servers { sides, client, endpoint, _bench: bench })
+        Ok(Servers { sides, client, crowd, endpoint, _bench: bench })
     }
 
     /// Ours and theirs, in the order in which they take turns.
@@ -158,12 +167,12 @@ fn disks(bench: &Bench, rounds: usize) -> Result<[Ext4Image; 2]> {
             fs::write(tree.join(format!("many/entry-{index:05}")), "")?;
         }
         let mut rng = Rng::new(1);
-        for round in 0..rounds {
-            let bytes: Vec<u8> =
-                (0..(COLD_MIB << 20) / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect();
-            fs::write(tree.join(format!("cold.{round}")), bytes)?;
-        }
-        Ok(())
+        let mut file = |name: &str, mib: usize| {
+            let bytes: Vec<u8> = (0..(mib << 20) / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect();
+            fs::write(tree.join(name), bytes)
+        };
+        (0..rounds).try_for_each(|round| file(&format!("cold.{round}"), COLD_MIB))?;
+        file("random", RANDOM_MIB)
     };
     fill().map_err(failed("make the files to serve"))?;
     // Initialised here, so that Linux need not do it while it is measured.
@@ -172,78 +181,6 @@ fn disks(bench: &Bench, rounds: usize) -> Result<[Ext4Image; 2]> {
     let theirs = ours.copy_to(&bench.dir().join("knfsd.ext4"))?;
     let _ = fs::remove_dir_all(&tree);
     Ok([ours, theirs])
-}
-
-/// Milliseconds from the start of QEMU to the first reply, and of CPU time until then.
-pub(super) type Boot = (f64, f64);
-
-fn boot_keelson(endpoint: &Endpoint, address: &str, spec: MachineSpec) -> Result<(Boot, Machine)> {
-    let mut boots = Vec::new();
-    loop {
-        let machine = spec.clone().start()?;
-        let boot = first_reply(endpoint, address, &machine)?;
-        boots.push(boot);
-        if boots.len() == BOOTS {
-            boots.sort_by(|a, b| a.0.total_cmp(&b.0));
-            return Ok((boots[BOOTS / 2], machine));
-        }
-        machine.kill();
-    }
-}
-
-fn boot_knfsd(bench: &Bench, endpoint: &Endpoint, spec: LinuxSpec) -> Result<(Boot, LinuxGuest)> {
-    let guest = LinuxGuest::boot(bench, spec)?;
-    guest.ok("mount -t ext4 /dev/vda /srv", LONG)?;
-    guest.start_knfsd(&Knfsd::export("/srv", "rw,sync,no_root_squash"))?;
-    let boot = first_reply(endpoint, OTHER, guest.machine())?;
-    Ok((boot, guest))
-}
-
-/// Asks for the address, the port and a NULL call until they are answered.
-fn first_reply(endpoint: &Endpoint, server: &str, machine: &Machine) -> Result<Boot> {
-    let address: IpAddr = server.parse().expect("a constant");
-    wait_for_arp(endpoint, address)?;
-    let deadline = machine.started() + LONG;
-    loop {
-        let (from, to) = (reserved_port(), SocketAddr::new(address, NFS_PORT));
-        let stream = endpoint.tcp_connect_from(from, to, Duration::from_millis(500));
-        let replied =
-            stream.and_then(|stream| RpcClient::over(stream).null(NFS, 3).map_err(failed("call the server")));
-        match replied {
-            Ok(()) => {
-                let (time, cpu) = (machine.started().elapsed(), machine.usage()?.cpu);
-                return Ok((time.as_secs_f64() * 1e3, cpu.as_secs_f64() * 1e3));
-            }
-            Err(error) if Instant::now() >= deadline => return Err(error),
-            Err(_) => thread::sleep(Duration::from_millis(2)),
-        }
-    }
-}
-
-/// Asks who has `address` until somebody answers. The endpoint itself would ask once per second only; it takes
-/// in the answer.
-fn wait_for_arp(endpoint: &Endpoint, address: IpAddr) -> Result<()> {
-    let IpAddr::V4(address) = address else { return Ok(()) };
-    let answers = endpoint.frames(Some(0x0806));
-    let mut request = [0xff; 6].to_vec();
-    request.extend(endpoint.mac());
-    // ARP (RFC 826): Ethernet, IPv4, address lengths, request.
-    request.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
-    request.extend(endpoint.mac());
-    request.extend([10, 0, 0, 9]);
-    request.extend([0; 6]);
-    request.extend(address.octets());
-    request.resize(60, 0);
-    let deadline = Instant::now() + LONG;
-    loop {
-        endpoint.send_frame(&request);
-        match answers.receive(Duration::from_millis(5)) {
-            Ok(frame) if frame.get(28..32) == Some(&address.octets()) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if Instant::now() >= deadline => return Err(error),
-            Err(_) => {}
-        }
-    }
 }
 
 /// At idle, before any work.

@@ -1,21 +1,23 @@
 //! An unmodified Linux client mounts the appliance and does what people do: NFS version 3 over TCP.
 
+mod exportfs;
 mod files;
+mod messages;
 mod tools;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use keelson_qemu::{Bench, Cache, Drive, Exit, Ext4Image, Ext4Spec, Lan, LinuxGuest, LinuxSpec, Machine};
 use keelson_tests::Appliance;
+use keelson_tests::guest::program;
 
 /// For whatever takes seconds on a quiet host.
 const LONG: Duration = Duration::from_secs(300);
 /// From the start of the appliance, or from the word `poweroff`, to its end.
 const START: Duration = Duration::from_secs(60);
 
-/// Shell functions of all scripts: `is GOT WANTED`, `fails TEXT COMMAND...` (the error must contain TEXT).
+/// Shell functions of all scripts: `is GOT WANTED`, `fails TEXT COMMAND...` (the error must contain TEXT), `says` (the same, and
+/// shows the error).
 const PRELUDE: &str = r#"
 set -eu
 is() { [ "$1" = "$2" ] || { echo "got '$1', wanted '$2'" >&2; exit 1; }; }
@@ -24,6 +26,7 @@ fails() {
     if "$@" > /tmp/out 2>&1; then echo "worked, but should not: $*" >&2; exit 1; fi
     grep -q "$text" /tmp/out || { echo "no '$text' in the error of $*: $(cat /tmp/out)" >&2; exit 1; }
 }
+says() { fails "$@"; cat /tmp/out; }
 sum() { (cd "$1" && find . | sort && find . -type f | sort | xargs sha256sum) | sha256sum; }
 # A new mount has nothing cached.
 remount() { cd /; umount /mnt; mount -t nfs -o vers=3,nolock 10.0.0.1:/ /mnt; }
@@ -71,17 +74,6 @@ fn power_off(machine: &Machine) {
     assert_eq!(machine.wait(START).unwrap(), Exit::PowerOff);
 }
 
-/// Compiles the program that makes the system calls a shell can not.
-fn probe() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/probe.rs");
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe");
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--edition", "2024", "-O", "-Ctarget-feature=+crt-static", "-Cstrip=symbols", "-o"]);
-    let status = rustc.arg(&program).arg(source).status().expect("rustc");
-    assert!(status.success(), "guest/probe.rs does not compile");
-    program
-}
-
 /// Path, and who may do what there.
 const EXPORTS: [(&str, &str); 4] = [
     ("/", "10.0.0.2(rw,no_root_squash)"),
@@ -100,13 +92,15 @@ fn a_linux_client_lives_on_the_appliance() {
     let bench = Bench::new("nfs-linux");
     let lan = bench.lan("lan").unwrap();
     let tree = bench.dir().join("tree");
-    for folder in ["squash", "pub/below", "other"] {
+    for folder in ["squash", "pub/below", "other", "a/long/directory"] {
         std::fs::create_dir_all(tree.join(folder)).unwrap();
     }
     std::fs::write(tree.join("pub/hello"), "hello, world\n").unwrap();
     let disk = bench.ext4("data", &Ext4Spec::new(512 << 20).populated_from(&tree)).unwrap();
     let server = start(&bench, &lan, "nfs", "10.0.0.1", &exports("; "), &disk);
-    let spec = LinuxSpec::new("client").memory_mib(768).file(&probe(), "/usr/bin/probe");
+    let spec = LinuxSpec::new("client")
+        .memory_mib(768)
+        .file(&program(env!("CARGO_TARGET_TMPDIR"), "probe"), "/usr/bin/probe");
     let client = LinuxGuest::boot(&bench, spec.on(&lan, "10.0.0.2/24")).unwrap();
     server.expect("serving NFS", START).unwrap();
     // The program that says UMNT to the server; the guest's umount does without.

@@ -106,6 +106,19 @@ fn bad_values_name_what_is_accepted_and_keep_the_earlier_value() {
 }
 
 #[test]
+fn a_quote_left_open_within_a_value_reads_the_same_again() {
+    for (line, export) in
+        [("nfs.export=/a\"b c", "/a\"b c\""), ("nfs.export=\"/a b", "/a b"), ("nfs.export=\"", "")]
+    {
+        let config = parse(line, "quiet");
+        let again = parse("", config.effective_line());
+        for config in [config, again] {
+            assert_eq!((config.text("nfs.export"), config.flag("quiet")), (Some(export), true), "{line}");
+        }
+    }
+}
+
+#[test]
 fn a_line_beyond_the_limit_is_cut_between_words_and_refused() {
     let line = "nfs.export=/a ".repeat(MAX_LINE / 14 + 10);
     let config = parse("", &line);

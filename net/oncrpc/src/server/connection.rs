@@ -5,7 +5,7 @@
 
 use super::registry::ConnectionState;
 use super::{ServerCounters, Shared};
-use crate::record::{RecordError, RecordReader};
+use crate::record::{Progress, RecordError, RecordReader};
 use crate::service::{Origin, Outcome, Reply, Service, Transport, answer};
 use crate::sync::TurnLock;
 use crate::transport::RpcStream;
@@ -56,13 +56,18 @@ where
     W: Write + 'static,
     S: Service,
 {
-    connection.workers.set(connection.workers.get() + 1);
+    raise(&connection.workers);
+    if connection.workers.get() > 1 {
+        raise(&connection.shared.more_workers);
+    }
     let handle = connection.shared.handle.clone();
     handle.spawn("rpc-worker", async move {
         work(&connection).await;
-        connection.workers.set(connection.workers.get() - 1);
+        lower(&connection.workers);
         if connection.workers.get() == 0 {
             connection.shared.registry.leave(&connection.state);
+        } else {
+            lower(&connection.shared.more_workers);
         }
     });
 }
@@ -83,17 +88,29 @@ where
             return;
         }
         if connection.waiting.get() == 0 && connection.workers.get() < shared.options.calls_per_connection {
-            spawn_worker(connection.clone());
+            if shared.more_workers.get() < shared.options.more_calls {
+                spawn_worker(connection.clone());
+            } else {
+                // The connection is read again when one of its calls is done.
+                ServerCounters::count(&shared.counters.workers_denied);
+            }
         }
         raise(&state.executing);
-        let outcome =
-            answer(&*connection.service, connection.origin, record.record(), &mut reply, &shared.counters)
-                .await;
+        let outcome = answer(
+            &*connection.service,
+            connection.origin,
+            record.record(),
+            &mut reply,
+            &shared.counters,
+            &shared.replies,
+        )
+        .await;
         lower(&state.executing);
         record.release();
         match outcome {
             Outcome::Send => connection.send(&mut reply).await,
             Outcome::Drop => state.close(),
+            Outcome::Ignore => {}
         }
         reply.reset();
     }
@@ -103,19 +120,33 @@ impl<R: embedded_io_async::Read, W: Write, S> Connection<R, W, S> {
     /// Waits for the turn to read and reads a record.
     async fn next_record(&self, record: &mut RecordReader) -> Result<(), RecordError> {
         raise(&self.waiting);
-        let mut begun = false;
+        let (mut begun, mut lacks_buffer) = (false, false);
+        let state = &self.state;
         let read = async {
             let mut stream = self.reader.lock().await;
             if self.state.is_closing() {
                 return Err(RecordError::Closed);
             }
             let result = record
-                .read(stream.get(), || {
-                    if !begun {
-                        begun = true;
-                        raise(&self.state.transferring);
+                .read(stream.get(), |progress| {
+                    match progress {
+                        Progress::Bytes if begun => {}
+                        Progress::Bytes => {
+                            begun = true;
+                            raise(&state.transferring);
+                        }
+                        Progress::NoBuffer => {
+                            lacks_buffer = true;
+                            raise(&state.lacking_buffer);
+                            lower(&state.transferring);
+                        }
+                        Progress::Buffer => {
+                            lacks_buffer = false;
+                            lower(&state.lacking_buffer);
+                            raise(&state.transferring);
+                        }
                     }
-                    self.state.progress(self.shared.handle.now());
+                    state.progress(self.shared.handle.now());
                 })
                 .await;
             if result.is_err() {
@@ -129,8 +160,10 @@ impl<R: embedded_io_async::Read, W: Write, S> Connection<R, W, S> {
             Either::Second(()) => Err(RecordError::Closed),
         };
         lower(&self.waiting);
-        if begun {
-            lower(&self.state.transferring);
+        if lacks_buffer {
+            lower(&state.lacking_buffer);
+        } else if begun {
+            lower(&state.transferring);
         }
         result
     }

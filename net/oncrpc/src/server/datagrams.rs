@@ -36,7 +36,8 @@ where
         shared.executing.set(shared.executing.get() + 1);
         ServerCounters::count(&shared.counters.datagrams);
         let origin = Origin { peer: datagram.peer, local: datagram.local, transport: Transport::Udp };
-        let outcome = answer(&*service, origin, &datagram.payload, &mut reply, &shared.counters).await;
+        let outcome =
+            answer(&*service, origin, &datagram.payload, &mut reply, &shared.counters, &shared.replies).await;
         if outcome == Outcome::Send {
             socket.send(Some(datagram.local), datagram.peer, reply.message()).await;
         }

@@ -6,11 +6,15 @@ use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use core::net::SocketAddr;
 use core::time::Duration;
+use keelson_exec::select;
 use keelson_exec::sync::Notify;
 use keelson_hal::Instant;
 
 /// How often connections are looked at.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// While somebody waits for a message buffer, a connection that holds one may be silent this long only.
+const STALL_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 
 /// A connection idle this long may be closed to make room for a new one.
 const GIVES_WAY_AFTER: Duration = Duration::from_secs(30);
@@ -24,6 +28,8 @@ pub(crate) struct ConnectionState {
     pub executing: Cell<usize>,
     /// Records half read and replies half written.
     pub transferring: Cell<usize>,
+    /// Records half read whose rest waits for a message buffer.
+    pub lacking_buffer: Cell<usize>,
     closing: Cell<bool>,
     closed: Notify,
 }
@@ -50,7 +56,7 @@ impl ConnectionState {
     }
 
     fn is_quiet(&self) -> bool {
-        self.executing.get() == 0 && self.transferring.get() == 0
+        self.executing.get() == 0 && self.transferring.get() == 0 && self.lacking_buffer.get() == 0
     }
 }
 
@@ -95,6 +101,7 @@ impl Registry {
             last_progress: Cell::new(now),
             executing: Cell::new(0),
             transferring: Cell::new(0),
+            lacking_buffer: Cell::new(0),
             closing: Cell::new(false),
             closed: Notify::new(),
         });
@@ -125,16 +132,31 @@ fn quietest<'a>(
 
 /// Closes what is idle or stalled, and frees buffers that are not needed any more. One timer for all connections, so that a call costs no timer.
 pub(crate) async fn reap(shared: Rc<Shared>) {
+    let options = &shared.options;
+    let interval = REAP_INTERVAL.min(options.idle / 4).min(options.stall / 4).max(Duration::from_millis(100));
+    let under_pressure = options.stall.min(STALL_UNDER_PRESSURE);
     loop {
-        shared.handle.sleep(REAP_INTERVAL).await;
+        let pressure = shared.pool.pressure();
+        if shared.pool.has_waiting() {
+            shared.handle.sleep(under_pressure.min(interval)).await;
+        } else {
+            select(shared.handle.sleep(interval), pressure).await;
+        }
         shared.pool.trim();
-        let now = shared.handle.now();
-        for state in shared.registry.connections.borrow().values() {
+        let stall = if shared.pool.has_waiting() { under_pressure } else { options.stall };
+        shared.close_silent(stall);
+    }
+}
+
+impl Shared {
+    fn close_silent(&self, stall: Duration) {
+        let now = self.handle.now();
+        for state in self.registry.connections.borrow().values() {
             let silent = now - state.last_progress.get();
-            let counter = if state.is_quiet() && silent >= shared.options.idle {
-                &shared.counters.idle_closed
-            } else if state.transferring.get() > 0 && silent >= shared.options.stall {
-                &shared.counters.stalled
+            let counter = if state.is_quiet() && silent >= self.options.idle {
+                &self.counters.idle_closed
+            } else if state.transferring.get() > 0 && silent >= stall {
+                &self.counters.stalled
             } else {
                 continue;
             };

@@ -1,10 +1,14 @@
 //! The server against clients of all manners, over a network in memory and virtual time.
 
+mod crowd;
+mod repeated;
+
 use super::*;
-use crate::client::{CallError, DatagramClient, StreamClient, Target};
-use crate::memory::{MemoryNetwork, MemoryStream, read_to_end, write_raw};
+use crate::client::{CallError, DatagramClient, Patience, SharedDatagramClient, StreamClient, Target};
+use crate::memory::{MemoryHost, MemoryNetwork, MemoryStream, read_to_end, write_raw};
 use crate::message::{AcceptStat, ReplyError, RpcVersions};
-use crate::service::{Call, Failure, Program, Reply};
+use crate::service::{Call, Failure, Program, Repetition, Reply};
+use crate::transport::{RpcNetwork, RpcStream};
 use crate::xdr::{Decoder, Encoder};
 use crate::{AuthStat, Credential};
 use core::net::SocketAddr;
@@ -12,12 +16,24 @@ use keelson_exec::sim::SimClock;
 use keelson_exec::{Executor, join};
 
 /// Procedure 1 echoes an opaque, 2 answers that many bytes, 3 sleeps that many milliseconds, 4 is refused,
-/// 5 answers too much, 6 adds up the bytes of an opaque.
-struct Echo(Handle);
+/// 5 answers too much, 6 adds up the bytes of an opaque. 7 sleeps that many milliseconds and answers how often it
+/// was executed, which it must not be for a repetition; 8 does the same and answers 2 KiB, 9 is 7 for calls that overwrite.
+struct Echo {
+    handle: Handle,
+    executed: Cell<u32>,
+}
 
 impl Service for Echo {
     fn programs(&self) -> &[Program] {
         &[Program { number: 77, versions: &[1, 3] }]
+    }
+
+    fn repetition(&self, call: &Call<'_>) -> Repetition {
+        match call.procedure {
+            7 | 8 => Repetition::Wrong,
+            9 => Repetition::Overwrites,
+            _ => Repetition::Harmless,
+        }
     }
 
     async fn call(&self, call: &Call<'_>, mut input: Decoder<'_>, reply: &mut Reply) -> Result<(), Failure> {
@@ -36,7 +52,7 @@ impl Service for Echo {
             }
             3 => {
                 let millis = input.u32()?;
-                self.0.sleep(Duration::from_millis(millis.into())).await;
+                self.handle.sleep(Duration::from_millis(millis.into())).await;
                 reply.results().u32(millis);
             }
             4 => return Err(Failure::Auth(AuthStat::TooWeak)),
@@ -45,6 +61,16 @@ impl Service for Echo {
                 reply.results().u32(data.iter().map(|byte| u32::from(*byte)).sum());
             }
             5 => reply.results().fixed(&[0; 8192]),
+            7..=9 => {
+                let millis = input.u32()?;
+                self.executed.set(self.executed.get() + 1);
+                let number = self.executed.get();
+                self.handle.sleep(Duration::from_millis(millis.into())).await;
+                reply.results().u32(number);
+                if call.procedure == 8 {
+                    reply.results().fixed(&[0; 2048]);
+                }
+            }
             _ => return Err(Failure::ProcedureUnavailable),
         }
         Ok(())
@@ -74,7 +100,7 @@ impl World {
         let executor = Executor::new(clock.clone(), None);
         let network = MemoryNetwork::new();
         let server = Rc::new(RpcServer::new(executor.handle(), options));
-        let service = Rc::new(Echo(executor.handle()));
+        let service = Rc::new(Echo { handle: executor.handle(), executed: Cell::new(0) });
         server.serve_listener(network.listen(address(SERVER)), service.clone());
         server.serve_datagrams(network.bind(address(SERVER)), service);
         World { clock, executor, network, server }
@@ -249,4 +275,69 @@ fn stopping_finishes_calls_in_execution() {
         assert_eq!(join(call, stop).await.0, Ok(()));
     });
     assert_eq!(world.server.connections(), 0);
+}
+
+const PATIENCE: Patience = Patience { retry: Duration::from_secs(1), total: Duration::from_secs(10) };
+
+#[test]
+fn calls_over_one_socket_do_not_wait_for_each_other() {
+    let world = World::new(ServerOptions::default());
+    let host = MemoryHost { network: world.network.clone(), address: address("10.0.0.2:0").ip() };
+    let socket = host.bind_reserved().expect("a port");
+    let next = host.bind_reserved().expect("another port");
+    assert!(world.network.connect(address("10.0.0.2:1"), address("10.0.0.9:1")).is_none());
+    drop(next);
+    let handle = world.executor.handle();
+    let client = Rc::new(SharedDatagramClient::new(handle.clone(), socket, u32::MAX));
+    let receiving = client.clone();
+    handle.spawn("receive", async move { receiving.receive().await });
+    let stranger = world.network.bind(address("10.0.0.3:2049"));
+    world.network.lose_datagrams(1);
+    world.run(async move {
+        let sleep = async |millis: u32| {
+            let words = millis.to_be_bytes();
+            let results = client.call(None, address(SERVER), target(3), PATIENCE, &words).await;
+            (results.map(|results| results == words), handle.now().as_millis())
+        };
+        let nobody = async {
+            let (missing, args) = (address("10.0.0.7:1"), [0; 4]);
+            (client.call(None, missing, target(3), PATIENCE, &args).await, handle.now().as_millis())
+        };
+        let forge = async {
+            // A reply with the right number from the wrong host.
+            let mut out = Encoder::new(crate::Buffer::unpooled(64), 0);
+            crate::message::put_accepted(&mut out, 0, AcceptStat::Success);
+            out.u32(99);
+            let peer = address("10.0.0.2:1023");
+            crate::RpcDatagrams::send(&stranger, None, peer, out.written()).await;
+        };
+        let ((slow, fast), (lost, ())) = join(join(sleep(800), sleep(200)), join(nobody, forge)).await;
+        // The first datagram was lost and sent again after a second.
+        assert_eq!(slow, (Ok(true), 1800));
+        assert_eq!(fast, (Ok(true), 200));
+        assert_eq!(lost, (Err(CallError::TimedOut), 10_000));
+        assert_eq!(client.stray(), 1);
+    });
+}
+
+#[test]
+fn a_host_with_two_addresses_is_heard_at_both_and_answers_from_the_one_called() {
+    let world = World::new(ServerOptions::default());
+    world.network.alias(address("10.0.1.1:0").ip(), address(SERVER).ip());
+    let host = MemoryHost { network: world.network.clone(), address: address("10.0.0.2:0").ip() };
+    let client =
+        Rc::new(SharedDatagramClient::new(world.executor.handle(), host.bind_reserved().expect("a port"), 1));
+    let receiving = client.clone();
+    world.executor.handle().spawn("receive", async move { receiving.receive().await });
+    world.run(async move {
+        // The reply would be taken for a stranger's if it came from the other address.
+        let other = address("10.0.1.1:2049");
+        assert_eq!(client.call(None, other, target(0), PATIENCE, &[]).await, Ok(Vec::new()));
+        let stream = host.connect(Some(address("10.0.0.9:0").ip()), other).await.expect("connected");
+        assert_eq!((stream.local(), stream.peer()), (address("10.0.0.9:1023"), other));
+        let (reader, writer) = stream.split();
+        let mut stream = StreamClient::new(reader, writer, 100, 1);
+        assert!(stream.call(target(0), |_| ()).await.is_ok());
+        assert!(host.connect(None, address("10.0.1.1:2050")).await.is_none());
+    });
 }

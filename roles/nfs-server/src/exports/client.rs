@@ -1,9 +1,11 @@
 //! Who an entry of an export line means.
 
 use super::WildcardDots;
+use super::netgroup::Netgroups;
 use super::wildcard::matches_pattern;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
@@ -27,7 +29,7 @@ pub enum MatchClass {
 pub enum ClientSpec {
     /// An address.
     Address(IpAddr),
-    /// A host name, full or short.
+    /// A host name; a short one is of the server's own domain.
     Name(String),
     /// Addresses that agree with one in their first bits.
     Network {
@@ -38,7 +40,7 @@ pub enum ClientSpec {
     },
     /// A name with `*`, `?` or `[set]`.
     Wildcard(String),
-    /// `@name`. There is no table of netgroups yet: it matches nobody.
+    /// `@name`.
     Netgroup(String),
     /// `*`, or no client at all.
     Anyone,
@@ -51,6 +53,9 @@ impl ClientSpec {
             return Ok(ClientSpec::Anyone);
         }
         if let Some(group) = text.strip_prefix('@') {
+            if group.is_empty() {
+                return Err("client '@' names no netgroup".to_string());
+            }
             return Ok(ClientSpec::Netgroup(group.to_string()));
         }
         if let Ok(address) = text.parse::<IpAddr>() {
@@ -85,17 +90,21 @@ impl ClientSpec {
 
     /// True when the client's name must be known to decide.
     pub fn needs_name(&self) -> bool {
-        matches!(self, ClientSpec::Name(_) | ClientSpec::Wildcard(_))
+        matches!(self, ClientSpec::Name(_) | ClientSpec::Wildcard(_) | ClientSpec::Netgroup(_))
     }
 
-    /// Whether a client is meant.
-    pub fn matches(&self, client: IpAddr, name: Option<&str>, dots: WildcardDots) -> bool {
+    /// Whether a client with these names is meant.
+    pub fn matches(
+        &self,
+        client: IpAddr,
+        names: &[String],
+        dots: WildcardDots,
+        netgroups: &Netgroups,
+    ) -> bool {
         match self {
             ClientSpec::Address(address) => *address == client,
-            ClientSpec::Name(wanted) => name.is_some_and(|name| {
-                let short = name.split('.').next().unwrap_or_default();
-                name.eq_ignore_ascii_case(wanted) || short.eq_ignore_ascii_case(wanted)
-            }),
+            // Hosts of many domains begin alike: a short name is nobody's here. Who has it says whoever resolves it.
+            ClientSpec::Name(wanted) => names.iter().any(|name| name.eq_ignore_ascii_case(wanted)),
             ClientSpec::Network { address, prefix } => match (address, client) {
                 (IpAddr::V4(a), IpAddr::V4(b)) => {
                     agree((a.to_bits() ^ b.to_bits()).into(), u32::from(*prefix) + 96)
@@ -104,9 +113,12 @@ impl ClientSpec {
                 _ => false,
             },
             ClientSpec::Wildcard(pattern) => {
-                name.is_some_and(|name| matches_pattern(pattern, &name.to_ascii_lowercase(), dots))
+                names.iter().any(|name| matches_pattern(pattern, &name.to_ascii_lowercase(), dots))
             }
-            ClientSpec::Netgroup(_) => false,
+            ClientSpec::Netgroup(group) => {
+                let names: Vec<String> = names.iter().cloned().chain([client.to_string()]).collect();
+                netgroups.contains(group, &names)
+            }
             ClientSpec::Anyone => true,
         }
     }

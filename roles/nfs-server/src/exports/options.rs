@@ -1,8 +1,19 @@
 //! The options in parentheses.
 
+use super::quota::QuotaRule;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
+
+/// What options of a line say besides what clients may do.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// What has no effect, or another one than expected.
+    pub warnings: Vec<String>,
+    /// Limits of users and groups.
+    pub quotas: Vec<QuotaRule>,
+}
 
 /// Whose identity is replaced by the anonymous one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,8 +35,10 @@ pub struct ExportOptions {
     pub sync: bool,
     /// Only ports below 1024 may call (`secure`).
     pub secure: bool,
-    /// Who becomes anonymous.
-    pub squash: Squash,
+    /// The superuser becomes anonymous (`root_squash`).
+    pub root_squash: bool,
+    /// Everybody does (`all_squash`), whatever `root_squash` says.
+    pub all_squash: bool,
     /// The anonymous user.
     pub anon_uid: u32,
     /// The anonymous group.
@@ -34,8 +47,8 @@ pub struct ExportOptions {
     pub anonymous_calls: bool,
     /// READDIRPLUS is served (not `nordirplus`).
     pub readdirplus: bool,
-    /// Number for handles and attributes (`fsid=`); `root` is 0.
-    pub fsid: Option<u32>,
+    /// Number for handles and attributes (`fsid=`); `root` is 0, of a UUID it is both halves exclusive-ored.
+    pub fsid: Option<u64>,
 }
 
 impl Default for ExportOptions {
@@ -44,7 +57,8 @@ impl Default for ExportOptions {
             writable: false,
             sync: true,
             secure: true,
-            squash: Squash::Root,
+            root_squash: true,
+            all_squash: false,
             anon_uid: 65_534,
             anon_gid: 65_534,
             anonymous_calls: false,
@@ -55,16 +69,25 @@ impl Default for ExportOptions {
 }
 
 impl ExportOptions {
-    /// Applies a comma-separated list; warnings are added to `warnings`.
-    pub fn apply(mut self, list: &str, warnings: &mut Vec<String>) -> Result<ExportOptions, String> {
+    /// Applies a comma-separated list; the rest of what it says is added to `notes`.
+    pub(super) fn apply(mut self, list: &str, notes: &mut Notes) -> Result<ExportOptions, String> {
         for option in list.split(',').map(str::trim).filter(|option| !option.is_empty()) {
             let (name, value) = match option.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
                 None => (option, None),
             };
-            self.apply_one(option, name, value, warnings)?;
+            self.apply_one(option, name, value, notes)?;
         }
         Ok(self)
+    }
+
+    /// Who becomes anonymous.
+    pub fn squash(&self) -> Squash {
+        match (self.all_squash, self.root_squash) {
+            (true, _) => Squash::All,
+            (false, true) => Squash::Root,
+            (false, false) => Squash::Nobody,
+        }
     }
 
     fn apply_one(
@@ -72,7 +95,7 @@ impl ExportOptions {
         option: &str,
         name: &str,
         value: Option<&str>,
-        warnings: &mut Vec<String>,
+        notes: &mut Notes,
     ) -> Result<(), String> {
         let number = || {
             let value = value.ok_or_else(|| format!("option '{name}' needs a number"))?;
@@ -87,18 +110,18 @@ impl ExportOptions {
             ("async", None) => self.sync = false,
             ("secure", None) => self.secure = true,
             ("insecure", None) => self.secure = false,
-            ("root_squash", None) => self.squash = Squash::Root,
-            ("no_root_squash", None) => self.squash = Squash::Nobody,
-            ("all_squash", None) => self.squash = Squash::All,
-            ("no_all_squash", None) => {
-                if self.squash == Squash::All {
-                    self.squash = Squash::Root;
-                }
-            }
+            ("root_squash", None) => self.root_squash = true,
+            ("no_root_squash", None) => self.root_squash = false,
+            ("all_squash", None) => self.all_squash = true,
+            ("no_all_squash", None) => self.all_squash = false,
             ("anonuid", _) => self.anon_uid = number()?,
             ("anongid", _) => self.anon_gid = number()?,
             ("fsid", Some("root" | "0")) => self.fsid = Some(0),
-            ("fsid", _) => self.fsid = Some(number()?),
+            ("fsid", Some(value)) if value.len() >= 32 => {
+                self.fsid = Some(folded_uuid(value).ok_or_else(|| format!("option '{option}': no UUID"))?);
+            }
+            ("fsid", _) => self.fsid = Some(number()?.into()),
+            ("uquota" | "gquota", _) => notes.quotas.push(QuotaRule::of_option(name, value)?),
             ("nordirplus", None) => self.readdirplus = false,
             ("sec", Some("sys")) => self.anonymous_calls = false,
             ("sec", Some("none" | "null" | "sys:none" | "none:sys")) => self.anonymous_calls = true,
@@ -110,17 +133,55 @@ impl ExportOptions {
                 | "acl" | "auth_nlm" | "no_auth_nlm" | "secure_locks" | "insecure_locks",
                 None,
             ) => {}
-            ("subtree_check", None) => warnings.push(
+            ("subtree_check", None) => notes.warnings.push(
                 "subtree_check is not enforced: file handles carry no path, so whoever guesses one reaches \
                  the whole volume"
                     .into(),
             ),
             ("mp" | "mountpoint" | "refer" | "replicas" | "fsloc" | "xprtsec", _)
             | ("pnfs" | "no_pnfs" | "security_label", None) => {
-                warnings.push(format!("option '{name}' is not supported and has no effect"));
+                notes.warnings.push(format!("option '{name}' is not supported and has no effect"));
             }
             _ => return Err(format!("unknown option '{option}'")),
         }
         Ok(())
+    }
+}
+
+/// The two halves of a UUID, exclusive-ored; dashes and colons between its digits do not count.
+fn folded_uuid(text: &str) -> Option<u64> {
+    let mut digits = 0;
+    let mut number = 0_u128;
+    for letter in text.chars().filter(|letter| !matches!(letter, '-' | ':')) {
+        number = number << 4 | u128::from(letter.to_digit(16)?);
+        digits += 1;
+    }
+    (digits == 32).then_some((number >> 64) as u64 ^ number as u64)
+}
+
+impl fmt::Display for ExportOptions {
+    /// All of them, in the words and the order of `exportfs -v` on Linux.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let either = |is: bool, yes: &'static str, no: &'static str| if is { yes } else { no };
+        f.write_str(either(self.sync, "sync", "async"))?;
+        f.write_str(",wdelay,hide,no_subtree_check")?;
+        if !self.readdirplus {
+            f.write_str(",nordirplus")?;
+        }
+        if let Some(fsid) = self.fsid {
+            write!(f, ",fsid={fsid}")?;
+        }
+        let default = ExportOptions::default();
+        if self.anon_uid != default.anon_uid {
+            write!(f, ",anonuid={}", self.anon_uid)?;
+        }
+        if self.anon_gid != default.anon_gid {
+            write!(f, ",anongid={}", self.anon_gid)?;
+        }
+        f.write_str(either(self.anonymous_calls, ",sec=sys:none", ",sec=sys"))?;
+        f.write_str(either(self.writable, ",rw", ",ro"))?;
+        f.write_str(either(self.secure, ",secure", ",insecure"))?;
+        f.write_str(either(self.root_squash, ",root_squash", ",no_root_squash"))?;
+        f.write_str(either(self.all_squash, ",all_squash", ",no_all_squash"))
     }
 }

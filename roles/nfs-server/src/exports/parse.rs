@@ -1,13 +1,19 @@
 //! The text of exports(5): one directory a line (`;` ends a line too, for the kernel command line).
 
 use super::client::ClientSpec;
-use super::options::ExportOptions;
+use super::options::{ExportOptions, Notes};
 use super::{Export, ExportClient, normalise};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
+
+/// Most exports; each is looked at to mount.
+const MAX_EXPORTS: usize = 1024;
+
+/// Longest message about a line: a word of it may be as long as the line.
+const MAX_MESSAGE: usize = 400;
 
 /// Something about a line of exports.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,13 +37,13 @@ impl fmt::Display for ExportProblem {
 pub fn parse_exports(text: &str) -> (Vec<Export>, Vec<ExportProblem>) {
     let (mut exports, mut problems) = (Vec::<Export>::new(), Vec::new());
     for (number, line) in logical_lines(text) {
-        let mut warnings = Vec::new();
-        let parsed = parse_line(&line, &mut warnings).and_then(|export| match export {
+        let mut notes = Notes::default();
+        let parsed = parse_line(&line, &mut notes).and_then(|export| match export {
             Some(export) => check_unique(&export, &exports).map(|()| Some(export)),
             None => Ok(None),
         });
-        let problem = |fatal, message| ExportProblem { line: number, fatal, message };
-        problems.extend(warnings.into_iter().map(|message| problem(false, message)));
+        let problem = |fatal, message| ExportProblem { line: number, fatal, message: shortened(message) };
+        problems.extend(notes.warnings.into_iter().map(|message| problem(false, message)));
         match parsed {
             Ok(export) => exports.extend(export),
             Err(message) => problems.push(problem(true, message)),
@@ -46,7 +52,20 @@ pub fn parse_exports(text: &str) -> (Vec<Export>, Vec<ExportProblem>) {
     (exports, problems)
 }
 
-fn check_unique(export: &Export, others: &[Export]) -> Result<(), String> {
+fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let end = (0..=MAX_MESSAGE).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+        message.truncate(end);
+        message.push_str("...");
+    }
+    message
+}
+
+/// Whether an export may be added to others.
+pub(super) fn check_unique(export: &Export, others: &[Export]) -> Result<(), String> {
+    if others.len() >= MAX_EXPORTS {
+        return Err(format!("more than {MAX_EXPORTS} exports"));
+    }
     if others.iter().any(|other| other.path == export.path) {
         return Err(format!("{} is exported twice: put all clients on one line", export.path));
     }
@@ -60,7 +79,7 @@ fn check_unique(export: &Export, others: &[Export]) -> Result<(), String> {
 }
 
 /// Lines with continuations joined, comments removed, and the number of their first line.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
+pub(super) fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
     let mut current = String::new();
     let (mut number, mut first) = (1, 1);
@@ -92,7 +111,10 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-fn parse_line(line: &str, warnings: &mut Vec<String>) -> Result<Option<Export>, String> {
+fn parse_line(line: &str, notes: &mut Notes) -> Result<Option<Export>, String> {
+    if line.contains(|letter: char| letter == '\u{fffd}' || letter.is_control() && !"\t\r".contains(letter)) {
+        return Err("not a line of text".to_string());
+    }
     let mut words = words(line)?.into_iter();
     let Some(path) = words.next() else { return Ok(None) };
     let path = normalise(&path).ok_or_else(|| {
@@ -102,7 +124,7 @@ fn parse_line(line: &str, warnings: &mut Vec<String>) -> Result<Option<Export>, 
     let mut clients = Vec::new();
     for word in words {
         if let Some(list) = word.strip_prefix('-') {
-            defaults = ExportOptions::default().apply(list, warnings)?;
+            defaults = ExportOptions::default().apply(list, notes)?;
             continue;
         }
         let (name, list) = match word.split_once('(') {
@@ -114,14 +136,11 @@ fn parse_line(line: &str, warnings: &mut Vec<String>) -> Result<Option<Export>, 
         };
         let spec = ClientSpec::parse(name)?;
         if name.is_empty() && !clients.is_empty() {
-            warnings.push(format!(
+            notes.warnings.push(format!(
                 "blank before '{word}': the options are everyone's, not those of the client before it"
             ));
         }
-        if let ClientSpec::Netgroup(group) = &spec {
-            warnings.push(format!("@{group} matches nobody: netgroups are not supported yet"));
-        }
-        clients.push(ExportClient { spec, options: defaults.apply(list, warnings)? });
+        clients.push(ExportClient { spec, options: defaults.apply(list, notes)? });
     }
     if clients.is_empty() {
         clients.push(ExportClient { spec: ClientSpec::Anyone, options: defaults });
@@ -131,15 +150,17 @@ fn parse_line(line: &str, warnings: &mut Vec<String>) -> Result<Option<Export>, 
         return Err(format!("{path}: clients have different fsid="));
     }
     let id = export_id(&path, fsid);
-    Ok(Some(Export { path, id, fsid, clients, root: Cell::new(None) }))
+    let quotas = core::mem::take(&mut notes.quotas);
+    Ok(Some(Export { path, id, fsid, clients, quotas, root: Cell::new(None) }))
 }
 
 /// The number in file handles: the fsid where given and small, else a hash of the path (FNV-1a, folded).
-fn export_id(path: &str, fsid: Option<u32>) -> u16 {
+fn export_id(path: &str, fsid: Option<u64>) -> u16 {
     if let Some(fsid) = fsid.filter(|fsid| *fsid < 0x8000) {
         return fsid as u16;
     }
-    let seed = 0x811c_9dc5 ^ fsid.unwrap_or(0);
+    let fsid = fsid.unwrap_or(0);
+    let seed = 0x811c_9dc5 ^ fsid as u32 ^ (fsid >> 32) as u32;
     let hash = path.bytes().fold(seed, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (hash ^ (hash >> 16)) as u16 | 0x8000
 }

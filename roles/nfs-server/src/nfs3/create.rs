@@ -34,7 +34,8 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         let created = match self.make(&dir, &attributes, name, ObjectKind::Regular, initial).await {
             Ok(created) if initial.size.is_some_and(|size| size > 0) => {
                 let resized = SetAttributes { size: initial.size, ..SetAttributes::default() };
-                let change = self.volume.set_attributes(created.object.id, resized, None).await?;
+                let resize = self.volume.set_attributes(created.object.id, resized, None);
+                let change = self.limited(&dir.identity, resize).await?;
                 Created { object: change.after, ..created }
             }
             Ok(created) => created,
@@ -174,7 +175,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         let now_if_kept = |time| if time == SetTime::Keep { SetTime::Now } else { time };
         let (atime, mtime) = (now_if_kept(initial.atime), now_if_kept(initial.mtime));
         let new = NewObject { kind, mode, uid, gid, atime, mtime };
-        Ok(self.volume.create(dir.id, name, new).await?)
+        Ok(self.limited(identity, self.volume.create(dir.id, name, new)).await?)
     }
 
     /// UNCHECKED on a name that exists: the file is opened, and cut if the client gave a size.
@@ -195,7 +196,8 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             Some(_) => {
                 let changes = SetAttributes { size: initial.size, ..SetAttributes::default() };
                 let changes = permitted_changes(&dir.identity, &object, changes)?;
-                let object = self.volume.set_attributes(object.id, changes, None).await?.after;
+                let resize = self.volume.set_attributes(object.id, changes, None);
+                let object = self.limited(&dir.identity, resize).await?.after;
                 self.settle(dir, object.id).await?;
                 object
             }

@@ -82,10 +82,15 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         if offset.checked_add(count.into()).is_none_or(|end| end > self.volume.max_file_size()) {
             return Err(Status::FBIG.into());
         }
-        let clear = if object.identity.is_root() { ClearSetid::No } else { ClearSetid::Yes };
+        let clear = match &object.identity {
+            root if root.is_root() => ClearSetid::No,
+            member if member.in_group(before.gid) => ClearSetid::Yes,
+            _ => ClearSetid::Stranger,
+        };
         // The verifier of before the write: should it change meanwhile, the client sends the data again.
         let verifier = self.volume.write_verifier();
-        let change = self.volume.write(object.id, offset, data, clear).await?;
+        let write = self.volume.write(object.id, offset, data, clear);
+        let change = self.limited(&object.identity, write).await?;
         if stable != Stability::Unstable {
             self.settle(&object, object.id).await?;
         }

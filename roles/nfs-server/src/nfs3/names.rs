@@ -46,7 +46,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         if wire::is_dots(name) {
             return Err(Status::INVAL.into());
         }
-        self.check_sticky(&dir, &attributes, name).await?;
+        self.check_may_take(&dir, &attributes, name).await?;
         let removed = self.volume.remove(dir.id, name).await?;
         self.finish_remove(&dir, removed, out).await
     }
@@ -65,7 +65,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             b".." => return Err(Status::EXIST.into()),
             _ => {}
         }
-        self.check_sticky(&dir, &attributes, name).await?;
+        self.check_may_take(&dir, &attributes, name).await?;
         let removed = self.volume.remove_dir(dir.id, name).await?;
         self.finish_remove(&dir, removed, out).await
     }
@@ -98,7 +98,8 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         if reparented && !from.identity.may(&moved, MAY_WRITE) {
             return Err(Status::ACCES.into());
         }
-        let renamed = self.volume.rename(from.id, from_name, to.id, to_name).await?;
+        let rename = self.volume.rename(from.id, from_name, to.id, to_name);
+        let renamed = self.limited(&from.identity, rename).await?;
         self.settle(&from, from.id).await?;
         if to.id != from.id {
             self.settle(&to, to.id).await?;
@@ -123,7 +124,7 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
             return Err(Status::XDEV.into());
         }
         wire::check_new_name(name)?;
-        let linked = self.volume.link(object.id, dir.id, name).await?;
+        let linked = self.limited(&dir.identity, self.volume.link(object.id, dir.id, name)).await?;
         self.settle(&dir, dir.id).await?;
         out.u32(Status::OK.0);
         self.put_object(out, &object, &linked.object);
@@ -131,7 +132,16 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         Ok(())
     }
 
-    /// Whether an entry may be taken from a directory. Returns what it names.
+    /// Whether an entry may be taken from a directory. Looks at it only where that depends on it, and in the volume's root,
+    /// where a name may be the server's own: to clients it is not there.
+    async fn check_may_take(&self, dir: &Object, attributes: &Attributes, name: &[u8]) -> Result<(), Abort> {
+        if dir.id != self.volume.root() && dir.identity.sticky_allows_all(attributes) {
+            return Ok(());
+        }
+        self.check_sticky(dir, attributes, name).await.map(drop)
+    }
+
+    /// The same. Returns what it names.
     async fn check_sticky(
         &self,
         dir: &Object,

@@ -5,7 +5,7 @@ use super::{Abort, Context, Nfs3, put_attributes};
 use crate::identity::{Identity, MAY_EXECUTE, MAY_READ, MAY_WRITE};
 use crate::names::Names;
 use keelson_oncrpc::{Decoder, Encoder, Reply};
-use keelson_volume::{Attributes, FileType, SetAttributes, SetTime, Volume};
+use keelson_volume::{Attributes, ClearSetid, FileType, SetAttributes, SetTime, Volume};
 
 /// Bits of ACCESS (RFC 1813 section 3.3.4).
 mod access {
@@ -43,7 +43,8 @@ impl<V: Volume + 'static, N: Names> Nfs3<V, N> {
         let object = self.enter_to_change(context, 0, handle).await?;
         let present = self.volume.attributes(object.id).await?;
         let changes = permitted_changes(&object.identity, &present, changes)?;
-        let change = self.volume.set_attributes(object.id, changes, guard).await?;
+        let set = self.volume.set_attributes(object.id, changes, guard);
+        let change = self.limited(&object.identity, set).await?;
         self.settle(&object, object.id).await?;
         out.u32(Status::OK.0);
         self.put_change(out, &object, &change);
@@ -147,12 +148,12 @@ pub(super) fn permitted_changes(
     {
         *mode &= !0o2000;
     }
-    // A program given to somebody else, or changed by an unprivileged caller, loses its powers. For chown
-    // Linux does that for the superuser too.
+    // A program given to somebody else loses its powers; Linux does that for the superuser too. Another length takes
+    // nothing away, as with Linux's server (POSIX leaves it open): it brings nothing in, and what a write brings in does.
     let given_away = changes.uid.is_some() || changes.gid.is_some();
-    if object.file_type == FileType::Regular && (given_away || changes.size.is_some() && !root) {
+    if object.file_type == FileType::Regular && given_away {
         let mode = changes.mode.unwrap_or(object.mode);
-        let kept = if mode & 0o010 != 0 { mode & !0o6000 } else { mode & !0o4000 };
+        let kept = ClearSetid::Yes.left_of(mode);
         if kept != mode {
             changes.mode = Some(kept);
         }

@@ -1,6 +1,8 @@
 //! A server on a volume and a network in memory, and a client that speaks the protocols byte by byte.
 #![allow(dead_code)] // Each test crate uses its part.
 
+pub mod locking;
+
 use keelson_exec::Executor;
 use keelson_exec::sim::SimClock;
 use keelson_hal::Entropy;
@@ -12,6 +14,7 @@ use keelson_volume::memory::{MemoryOptions, MemoryVolume};
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub const OK: u32 = 0;
@@ -29,6 +32,7 @@ pub const NOSPC: u32 = 28;
 pub const ROFS: u32 = 30;
 pub const NAMETOOLONG: u32 = 63;
 pub const NOTEMPTY: u32 = 66;
+pub const DQUOT: u32 = 69;
 pub const STALE: u32 = 70;
 pub const BADHANDLE: u32 = 10_001;
 pub const NOT_SYNC: u32 = 10_002;
@@ -37,7 +41,10 @@ pub const TOOSMALL: u32 = 10_005;
 pub const BADTYPE: u32 = 10_007;
 pub const JUKEBOX: u32 = 10_008;
 
-const SERVER: &str = "10.0.0.1";
+pub const SERVER: &str = "10.0.0.1";
+
+/// The number of the next call: no two calls have the same, or the second would be taken for a repetition.
+static NEXT_XID: AtomicU32 = AtomicU32::new(77);
 
 struct Fixed;
 
@@ -69,6 +76,17 @@ impl World {
         World::on(clock, volume, config)
     }
 
+    /// A server on a volume with these files in `/.keelson`.
+    pub fn with_files(config: ServerConfig, files: &[(&'static str, &[u8])]) -> World {
+        let clock = SimClock::new();
+        let volume = Rc::new(MemoryVolume::new(clock.clone(), MemoryOptions::default()));
+        let executor = Executor::new(clock.clone(), None);
+        for (name, content) in files {
+            put_file(&executor, &clock, &volume, name, content.to_vec());
+        }
+        World::on(clock, volume, config)
+    }
+
     /// A server on a volume that exists, as after a restart.
     pub fn on(clock: Rc<SimClock>, volume: Rc<MemoryVolume>, config: ServerConfig) -> World {
         let executor = Rc::new(Executor::new(clock.clone(), None));
@@ -76,7 +94,8 @@ impl World {
         let host = MemoryHost { network: network.clone(), address: SERVER.parse().unwrap() };
         let (handle, served) = (executor.handle(), volume.clone());
         let server = executor.block_on(&*clock, async move {
-            let started = NfsServer::start(handle, &host, Rc::new(NoNames), served, &Fixed, &config).await;
+            let started =
+                NfsServer::start(handle, Rc::new(host), Rc::new(NoNames), served, &Fixed, &config).await;
             Rc::new(started.unwrap_or_else(|error| panic!("{error}")))
         });
         World { clock, executor, network, volume, server }
@@ -97,6 +116,38 @@ impl World {
         )
     }
 
+    /// Cuts the power, and starts a server on what the volume kept.
+    pub fn crash(self, config: ServerConfig) -> World {
+        self.volume.power_cut();
+        self.executor.abort_all();
+        World::on(self.clock, self.volume, config)
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, seconds: u64) {
+        let handle = self.executor.handle();
+        self.run(async move { handle.sleep(Duration::from_secs(seconds)).await });
+    }
+
+    /// `exportfs` with these words and no second disk.
+    pub fn exportfs(&self, words: &[&str]) -> String {
+        self.exportfs_with(words, None)
+    }
+
+    pub fn exportfs_with(&self, words: &[&str], disk: Option<Result<Vec<u8>, String>>) -> String {
+        let (server, words) =
+            (self.server.clone(), words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        self.run(async move {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            server.exportfs(&words, disk).await
+        })
+    }
+
+    /// Puts a file into `/.keelson`, as an administrator does on Linux while the server is off.
+    pub fn put_file(&self, name: &'static str, content: impl Into<Vec<u8>>) {
+        put_file(&self.executor, &self.clock, &self.volume, name, content.into());
+    }
+
     /// A client at a privileged port of 10.0.0.2.
     pub fn client(&self, uid: u32) -> Client<'_> {
         self.client_at("10.0.0.2:900", uid)
@@ -105,6 +156,19 @@ impl World {
     pub fn client_at(&self, from: &str, uid: u32) -> Client<'_> {
         Client { world: self, from: from.parse().unwrap(), uid, gid: uid, groups: Vec::new(), port: 2049 }
     }
+}
+
+fn put_file(
+    executor: &Executor,
+    clock: &Rc<SimClock>,
+    volume: &Rc<MemoryVolume>,
+    name: &'static str,
+    content: Vec<u8>,
+) {
+    let volume = volume.clone();
+    executor.block_on(&**clock, async move {
+        keelson_volume::Volume::write_state(&*volume, name, &content).await.expect("stored");
+    });
 }
 
 /// Makes each call on a connection of its own.
@@ -189,6 +253,10 @@ pub struct Wcc {
 }
 
 impl Results {
+    pub fn of(bytes: &[u8]) -> Results {
+        Results(bytes.to_vec(), 0)
+    }
+
     fn take<T>(&mut self, item: impl FnOnce(&mut Decoder<'_>) -> T) -> T {
         let mut input = Decoder::new(&self.0[self.1..]);
         let value = item(&mut input);
@@ -259,10 +327,15 @@ impl Results {
 impl Client<'_> {
     /// Calls a program; the results as bytes.
     pub fn call(&self, program: [u32; 3], args: Args) -> Result<Results, CallError> {
+        self.call_as(NEXT_XID.fetch_add(1, Ordering::Relaxed), program, args)
+    }
+
+    /// Calls a program under a number; the results as bytes. The same number again makes it a repetition.
+    pub fn call_as(&self, xid: u32, program: [u32; 3], args: Args) -> Result<Results, CallError> {
         let to = SocketAddr::new(SERVER.parse::<IpAddr>().unwrap(), self.port);
         let stream = self.world.network.connect(self.from, to).expect("the server listens");
         let (reader, writer) = stream.split();
-        let mut client = StreamClient::<PipeReader, PipeWriter>::new(reader, writer, 2 << 20, 77);
+        let mut client = StreamClient::<PipeReader, PipeWriter>::new(reader, writer, 2 << 20, xid);
         let (uid, gid, groups) = (self.uid, self.gid, self.groups.clone());
         let [program, version, procedure] = program;
         self.world.run(async move {
@@ -450,7 +523,13 @@ impl Client<'_> {
 pub fn datagram_client(world: &World, port: u16) -> Rc<RefCell<DatagramClient<MemoryDatagrams>>> {
     let socket = world.network.bind("10.0.0.2:901".parse().unwrap());
     let to = SocketAddr::new(SERVER.parse::<IpAddr>().unwrap(), port);
-    Rc::new(RefCell::new(DatagramClient::new(world.executor.handle(), socket, to, 1 << 16, 5)))
+    Rc::new(RefCell::new(DatagramClient::new(
+        world.executor.handle(),
+        socket,
+        to,
+        1 << 16,
+        NEXT_XID.fetch_add(1, Ordering::Relaxed),
+    )))
 }
 
 /// A call over UDP.

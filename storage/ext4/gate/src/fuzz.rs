@@ -53,6 +53,26 @@ pub fn damage(seed: u64, only: Option<&[usize]>) -> Result<String> {
         .map_err(|wrong| format!("{said}: {wrong}"))
 }
 
+/// Damages an image as bytes say and uses it: which image, how it is used (two bytes), then damages until the bytes end.
+/// A fuzzer that sees what the engine executes chooses them; a summary.
+pub fn damage_by(bytes: &[u8]) -> Result<String> {
+    let (front, rest) = bytes.split_at(bytes.len().min(3));
+    let front: [u8; 3] = std::array::from_fn(|at| front.get(at).copied().unwrap_or_default());
+    let base = Base::of(front[0].into())?;
+    let mut chosen = Random::chosen(rest);
+    let (mut pages, mut damages, mut said) = (base.pages.clone(), Vec::new(), Vec::new());
+    while !chosen.is_spent() && (damages.len() as u64) < MOST_DAMAGES {
+        let damage = Damage::choose(&base.survey, &mut chosen);
+        damage.apply(&mut pages, &base.survey);
+        said.push(damage.to_string());
+        damages.push(damage);
+    }
+    let said = format!("{}: {}", base.name, said.join("; "));
+    use_it(u16::from_le_bytes([front[1], front[2]]).into(), &base, pages, &damages)
+        .map(|end| format!("{said}: {end}"))
+        .map_err(|wrong| format!("{said}: {wrong}"))
+}
+
 fn damages(seed: u64, base: &Base) -> Vec<Damage> {
     let count = 1 + Random::new(seed).below(MOST_DAMAGES);
     // Each has chances of its own, so that one can be left out.
@@ -124,7 +144,7 @@ pub fn shrink(seed: u64) -> Result<String> {
         }
     }
     let check = find("fuzz").ok_or("no check of this name")?;
-    Ok(supervise::again(check, &Case { seed, full: false, part: Some(parts) }))
+    Ok(supervise::again(check, &Case { seed, part: Some(parts), ..Case::default() }))
 }
 
 fn fails(seed: u64, parts: &[usize]) -> bool {

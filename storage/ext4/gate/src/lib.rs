@@ -25,6 +25,7 @@
 
 pub mod backend;
 pub mod checks;
+pub mod command;
 pub mod disk;
 pub mod fuzz;
 pub mod heap;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// A check that a seed determines.
 pub struct Check {
+    /// The package whose program runs it.
+    pub package: &'static str,
     /// Its name on the command line.
     pub name: &'static str,
     /// What it asks.
@@ -33,6 +35,8 @@ pub struct Case {
     pub full: bool,
     /// Only this part, if the check has parts.
     pub part: Option<Vec<usize>>,
+    /// The seed's history is told, if the check can.
+    pub verbose: bool,
 }
 
 impl Case {
@@ -43,9 +47,12 @@ impl Case {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+const PACKAGE: &str = env!("CARGO_PKG_NAME");
+
 /// All checks.
 pub const CHECKS: &[Check] = &[
     Check {
+        package: PACKAGE,
         name: "harness",
         about: "the model against Linux's own ext4 and the volume in memory",
         short: 0..4,
@@ -62,6 +69,7 @@ pub const CHECKS: &[Check] = &[
         },
     },
     Check {
+        package: PACKAGE,
         name: "runs",
         about: "random operations against the model, e2fsck and Linux; syncs after 1, 20 or 1000 of them",
         short: 0..12,
@@ -77,6 +85,7 @@ pub const CHECKS: &[Check] = &[
         },
     },
     Check {
+        package: PACKAGE,
         name: "cuts",
         about: "power cuts after acknowledged steps, and cuts while recovering",
         short: 0..5,
@@ -89,6 +98,7 @@ pub const CHECKS: &[Check] = &[
         },
     },
     Check {
+        package: PACKAGE,
         name: "simulation",
         about: "several clients on a disk that delays, reorders and tears, until the power goes",
         short: 0..60,
@@ -97,6 +107,7 @@ pub const CHECKS: &[Check] = &[
         run: |case| Simulation { seed: case.seed, cuts: 3 }.carry_out(),
     },
     Check {
+        package: PACKAGE,
         name: "space",
         about: "full disks and full inode tables",
         short: 0..3,
@@ -108,6 +119,7 @@ pub const CHECKS: &[Check] = &[
         },
     },
     Check {
+        package: PACKAGE,
         name: "names",
         about: "a directory of very many names",
         short: 0..2,
@@ -116,6 +128,7 @@ pub const CHECKS: &[Check] = &[
         run: |case| names::many(case.seed, case.pick(10_000, 100_000)),
     },
     Check {
+        package: PACKAGE,
         name: "faults",
         about: "the n-th read, write or flush fails",
         short: 0..60,
@@ -124,6 +137,7 @@ pub const CHECKS: &[Check] = &[
         run: |case| faults::fail(case.seed),
     },
     Check {
+        package: PACKAGE,
         name: "variants",
         about: "what mke2fs can make and must work",
         short: 0..variants::GOOD.len() as u64,
@@ -132,6 +146,7 @@ pub const CHECKS: &[Check] = &[
         run: |case| variants::good(case.seed, case.pick(250, 4_000)),
     },
     Check {
+        package: PACKAGE,
         name: "refused",
         about: "what must be refused, with words that help",
         short: 0..1,
@@ -140,6 +155,7 @@ pub const CHECKS: &[Check] = &[
         run: |_| variants::refused(),
     },
     Check {
+        package: PACKAGE,
         name: "journals",
         about: "journals of Linux's, replayed by us as Linux does",
         short: 0..15,
@@ -148,6 +164,7 @@ pub const CHECKS: &[Check] = &[
         run: |case| journals::of_linux(case.seed, case.pick(2, 12)),
     },
     Check {
+        package: PACKAGE,
         name: "orphans",
         about: "files without names that Linux left open",
         short: 0..2,
@@ -156,6 +173,7 @@ pub const CHECKS: &[Check] = &[
         run: |case| journals::orphans(case.seed),
     },
     Check {
+        package: PACKAGE,
         name: "fuzz",
         about: "damaged images: no panic, no loop, no write where none belongs",
         short: 0..400,

@@ -67,11 +67,8 @@ pub fn again(check: &Check, case: &Case) -> String {
         let parts: Vec<String> = parts.iter().map(usize::to_string).collect();
         format!(" --part {}", parts.join(","))
     });
-    let (name, seed) = (check.name, case.seed);
-    format!(
-        "cargo run --release -p keelson-ext4-gate -- {name} --seed {seed}{full}{}",
-        part.unwrap_or_default()
-    )
+    let (package, name, seed) = (check.package, check.name, case.seed);
+    format!("cargo run --release -p {package} -- {name} --seed {seed}{full}{}", part.unwrap_or_default())
 }
 
 /// Carries out a plan.
@@ -222,7 +219,7 @@ impl Worker {
 }
 
 fn report(plan: &Plan, outcome: &mut Outcome, failure: Failure) {
-    let case = Case { seed: failure.seed, full: plan.full, part: None };
+    let case = Case { seed: failure.seed, full: plan.full, ..Case::default() };
     println!("  FAILED {} {}: {}", plan.check.name, failure.seed, failure.said);
     println!("         again: {}", again(plan.check, &case));
     let _ = std::io::stdout().flush();
@@ -233,7 +230,7 @@ fn report(plan: &Plan, outcome: &mut Outcome, failure: Failure) {
 pub fn work(check: &Check, seeds: Range<u64>, full: bool) {
     for seed in seeds {
         say(&format!("BEGIN\t{seed}"));
-        let case = Case { seed, full, part: None };
+        let case = Case { seed, full, ..Case::default() };
         match (check.run)(&case) {
             Ok(said) => say(&format!("GOOD\t{seed}\t{}", said.replace('\n', " "))),
             Err(said) => say(&format!("BAD\t{seed}\t{}", said.replace('\n', " "))),

@@ -25,6 +25,8 @@ pub struct File {
     pub dirty: BTreeSet<u32>,
     /// Blocks reserved.
     pub reserved: u64,
+    /// User and group for whom they are counted: the file's.
+    pub payer: (u32, u32),
     /// Tells it apart from a file that had the number before.
     pub birth: u64,
     /// Reads under way.

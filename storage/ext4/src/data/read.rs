@@ -4,6 +4,7 @@ use super::{Data, Piece};
 use crate::engine::{Engine, Ino};
 use crate::extents::Mapping;
 use crate::halt::Halt;
+use crate::io::IoError;
 use crate::layout::inode::Inode;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -162,11 +163,15 @@ impl Data {
     /// Reads pieces of a file into memory, all at the same time.
     pub(super) async fn fetch(&self, inode: &Inode, pieces: Vec<Piece>) -> Result<(), VolumeError> {
         let ino = inode.ino;
+        let block_size = self.shared.engine.borrow().geometry.block_size;
         let mut loading = Loading { data: self, ino, tickets: Vec::with_capacity(pieces.len()) };
         for piece in &pieces {
             let blocks = piece.logical..piece.logical + piece.count;
             loading.tickets.push(self.pages.borrow_mut().begin_load(ino, blocks));
         }
+        // Only now: what happens to the file while this waits spoils the loads.
+        let blocks: usize = pieces.iter().map(|piece| piece.count as usize).sum();
+        let _flight = self.take_off(blocks * block_size).await;
         let reads = pieces.iter().zip(&loading.tickets).map(|(piece, &ticket)| async move {
             let mut content = self.shared.io.read(piece.block, piece.count as usize).await?;
             // What lies behind the end in the last block is nobody's business.
@@ -179,9 +184,12 @@ impl Data {
             Ok(())
         });
         let result = all(reads).await;
-        result.map_err(|error: keelson_hal::BlockError| {
+        result.map_err(|error: IoError| {
             self.pages.borrow_mut().counters.read_errors += 1;
-            log::error!(target: "ext4", "{}: reading a file (inode {ino}): {error}", self.shared.io.name());
+            self.complain(format_args!(
+                "reading inode {ino}: {error}; this part of it cannot be read, all else can (name it with: debugfs -R \
+                 'ncheck {ino}' DEVICE; check the disk, restore the file)"
+            ));
             VolumeError::Io
         })
     }

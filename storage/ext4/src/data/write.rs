@@ -94,10 +94,20 @@ impl Data {
         Ok((homeless, count))
     }
 
-    /// Takes what was written: right after the operation that let it in, which found the file `size` long.
-    pub fn write(&self, ino: Ino, size: u64, offset: u64, data: &[u8], homeless: &[Range<u32>]) {
+    /// Takes what was written: right after the operation that let it in, which found the file `size` long, and its
+    /// user and group to be `payer`.
+    pub fn write(
+        &self,
+        ino: Ino,
+        payer: (u32, u32),
+        size: u64,
+        offset: u64,
+        data: &[u8],
+        homeless: &[Range<u32>],
+    ) {
         let now = self.now();
         let mut pages = self.pages.borrow_mut();
+        pages.file_mut(ino).payer = payer;
         if offset > size {
             pages.zero_rest(ino, size, now);
         }

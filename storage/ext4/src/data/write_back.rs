@@ -100,12 +100,15 @@ impl Data {
     fn next_runs(&self, ino: Ino, at: u32) -> Vec<Range<u32>> {
         let pages = self.pages.borrow();
         let block_size = self.shared.engine.borrow().geometry.block_size;
-        let most = AT_ONCE.min(pages.limit() / 4) / block_size;
-        pages.dirty_runs(ino, at, most as u32, RUNS)
+        let most = AT_ONCE.min(pages.limit() / 4).min(self.in_flight_limit) / block_size;
+        pages.dirty_runs(ino, at, most.max(1) as u32, RUNS)
     }
 
     /// Writes some runs of dirty blocks. Where it stopped, if that was before the end of them.
     async fn write_runs(&self, ino: Ino, runs: &[Range<u32>]) -> Result<Option<u32>, VolumeError> {
+        let block_size = self.shared.engine.borrow().geometry.block_size;
+        let blocks: usize = runs.iter().map(|run| run.len()).sum();
+        let _flight = self.take_off(blocks * block_size).await;
         let (pieces, reached) = {
             let allocated = self.shared.change(|engine| self.place(engine, ino, runs)).await?;
             let Some(allocated) = allocated else { return Ok(None) };
@@ -135,10 +138,13 @@ impl Data {
                 file.is_writing = true;
             }
         }
-        self.shared.engine.borrow_mut().allocator.unreserve(used);
+        self.release(self.payer(ino), used);
         let written = self.shared.io.write(writes).await;
         if let Err(error) = written {
-            log::error!(target: "ext4", "{}: writing a file (inode {ino}): {error}", self.shared.io.name());
+            self.complain(format_args!(
+                "writing inode {ino}: {error}; clients are told to send it again (name it with: debugfs -R 'ncheck \
+                 {ino}' DEVICE; check the disk)"
+            ));
         }
         let marked = match written {
             Err(_) => Err(VolumeError::Io),
@@ -229,21 +235,18 @@ impl Data {
     /// Dirty blocks could not even be placed: they are lost.
     fn lose(&self, ino: Ino, runs: &[Range<u32>], error: VolumeError) {
         let mut pages = self.pages.borrow_mut();
-        let mut unreserved = 0;
+        let (payer, mut unreserved) = (pages.file(ino).map_or((0, 0), |file| file.payer), 0);
         for run in runs {
             let piece = Piece { logical: run.start, count: run.end - run.start, block: 0, unwritten: false };
             unreserved += pages.abandon(ino, &piece);
         }
         drop(pages);
-        self.shared.engine.borrow_mut().allocator.unreserve(unreserved);
+        self.release(payer, unreserved);
         self.note_loss(ino, error);
     }
 
     fn note_loss(&self, ino: Ino, error: VolumeError) {
-        log::error!(
-            target: "ext4",
-            "{}: data of a file (inode {ino}) was lost: {error}", self.shared.io.name()
-        );
+        self.complain(format_args!("data of inode {ino} was lost: {error}"));
         self.losses.set(self.losses.get().wrapping_add(1));
         let mut pages = self.pages.borrow_mut();
         pages.counters.write_errors += 1;

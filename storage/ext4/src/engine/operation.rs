@@ -4,6 +4,7 @@ use super::{BlockNr, Engine, Ino, Kind, OPERATION_BLOCKS, OPERATION_FORGOTTEN};
 use crate::halt::Halt;
 use alloc::vec::Vec;
 use core::ops::Range;
+use keelson_volume::Owner;
 
 /// How to undo one step.
 enum Step {
@@ -21,6 +22,19 @@ enum Step {
     MovedOn(u32),
     /// Somebody was charged.
     Charged { ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64 },
+    /// Blocks were kept free for somebody.
+    Reserved(u64),
+    /// Space was promised to somebody, or the promise passed on.
+    Promised { uid: u32, gid: u32, sectors: i64 },
+}
+
+/// What an operation gives an owner.
+#[derive(Clone, Copy, Default)]
+pub struct Gift {
+    /// Space, in units of 512 bytes.
+    pub sectors: i64,
+    /// Inodes.
+    pub inodes: i64,
 }
 
 /// What the operation did so far.
@@ -40,6 +54,7 @@ impl Engine {
     pub fn begin(&mut self) {
         debug_assert!(self.operation.steps.is_empty(), "one operation at a time");
         self.allocator.use_reserve = false;
+        self.is_limited = false;
     }
 
     /// The operation succeeded: all of it is part of the running transaction.
@@ -93,6 +108,8 @@ impl Engine {
                 Step::Charged { ino, uid, gid, sectors, inodes } => {
                     self.usage.charge(ino, uid, gid, -sectors, -inodes);
                 }
+                Step::Reserved(blocks) => self.allocator.unreserve(blocks),
+                Step::Promised { uid, gid, sectors } => self.usage.promise(uid, gid, -sectors),
             }
         }
         self.operation.freed.clear();
@@ -186,6 +203,60 @@ impl Engine {
     pub fn charge(&mut self, ino: Ino, uid: u32, gid: u32, sectors: i64, inodes: i64) {
         self.usage.charge(ino, uid, gid, sectors, inodes);
         self.operation.steps.push(Step::Charged { ino, uid, gid, sectors, inodes });
+    }
+
+    /// Promises blocks to data of an owner and group that is written later.
+    ///
+    /// # Errors
+    ///
+    /// [`Halt::Crowded`] when so many are not available.
+    pub fn reserve(&mut self, uid: u32, gid: u32, blocks: u64) -> Result<(), Halt> {
+        self.allocator.reserve(blocks)?;
+        self.operation.steps.push(Step::Reserved(blocks));
+        self.promise(uid, gid, self.sectors_of(blocks));
+        Ok(())
+    }
+
+    /// Notes that space was promised to somebody, or that it is not any more.
+    pub fn promise(&mut self, uid: u32, gid: u32, sectors: i64) {
+        self.usage.promise(uid, gid, sectors);
+        self.operation.steps.push(Step::Promised { uid, gid, sectors });
+    }
+
+    /// After the operation, the promise was kept, or nobody needs it any more.
+    pub fn release(&mut self, uid: u32, gid: u32, blocks: u64) {
+        self.allocator.unreserve(blocks);
+        let sectors = self.sectors_of(blocks);
+        self.usage.promise(uid, gid, -sectors);
+    }
+
+    /// Blocks in units of 512 bytes.
+    pub fn sectors_of(&self, blocks: u64) -> i64 {
+        i64::try_from(blocks).unwrap_or(i64::MAX).saturating_mul(self.geometry.block_size as i64 / 512)
+    }
+
+    /// What the operation gives to whom, all in all. Operations give to few.
+    pub fn gifts(&self) -> Vec<(Owner, Gift)> {
+        let mut gifts: Vec<(Owner, Gift)> = Vec::new();
+        for step in &self.operation.steps {
+            let (uid, gid, sectors, inodes) = match *step {
+                Step::Charged { uid, gid, sectors, inodes, .. } => (uid, gid, sectors, inodes),
+                Step::Promised { uid, gid, sectors } => (uid, gid, sectors, 0),
+                _ => continue,
+            };
+            for owner in [Owner::User(uid), Owner::Group(gid)] {
+                let place = match gifts.iter().position(|(known, _)| *known == owner) {
+                    Some(place) => place,
+                    None => {
+                        gifts.push((owner, Gift::default()));
+                        gifts.len() - 1
+                    }
+                };
+                let gift = &mut gifts[place].1;
+                (gift.sectors, gift.inodes) = (gift.sectors + sectors, gift.inodes + inodes);
+            }
+        }
+        gifts
     }
 
     /// Whether the operation changed no more than the journal keeps room for.

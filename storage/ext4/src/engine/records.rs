@@ -97,10 +97,15 @@ impl Engine {
             Some((last, table)) if last == group => table,
             _ => self.descriptor(group)?.inode_table,
         };
-        self.inode_table = Some((group, table));
         let byte = index as usize * self.geometry.inode_size;
         let start = byte % self.geometry.block_size;
-        Ok((table + (byte / self.geometry.block_size) as u64, start..start + self.geometry.inode_size))
+        // The journal's inode is looked up before the descriptors are checked.
+        let block = table.checked_add((byte / self.geometry.block_size) as u64);
+        let Some(block) = block.filter(|block| self.geometry.holds(*block, 1)) else {
+            return Err(self.damaged(format_args!("descriptor of group {group}: no inode table at {table}")));
+        };
+        self.inode_table = Some((group, table));
+        Ok((block, start..start + self.geometry.inode_size))
     }
 
     /// Blocks that are worth reading together with one that is lacking: of an inode table, its neighbours.

@@ -45,11 +45,16 @@ fn an_error_waits_for_the_others() {
     let io = Io::new(slow, SIZE);
     disk.fail_once(BlockOp::Write);
     let runs = (0..100).map(|index| (index * 2, content(index))).collect();
-    assert_eq!(host.run(io.write(runs)), Err(BlockError::Io));
+    let failed = host.run(io.write(runs)).unwrap_err();
+    let (first, last) = failed.sectors.expect("the sectors of a write");
+    assert_eq!((failed.error, last), (BlockError::Io, first + 1));
+    assert_eq!(failed.to_string(), format!("I/O error in sectors {first} to {last}"));
     assert_eq!(disk.events(), 99, "those that did not fail are there, all of them");
     assert_eq!(io.counters().failed, 1);
-    assert_eq!(host.run(io.read(5000, 1)), Err(BlockError::OutOfRange));
-    assert_eq!(host.run(io.write(vec![(u64::MAX, content(0))])), Err(BlockError::OutOfRange));
+    let read = host.run(io.read(5000, 1)).unwrap_err();
+    assert_eq!((read.error, read.sectors), (BlockError::OutOfRange, Some((10_000, 10_001))));
+    let written = host.run(io.write(vec![(u64::MAX, content(0))])).unwrap_err();
+    assert_eq!(written.error, BlockError::OutOfRange);
 }
 
 /// Whoever asked may go away: the device is as good as before.

@@ -2,6 +2,7 @@
 
 use super::is_after;
 use crate::engine::{BlockNr, Kind};
+use crate::io::IoError;
 use crate::shared::Shared;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -108,7 +109,7 @@ impl Shared {
                 }
                 Err(_) => {}
             }
-            return self.give_up("sealing a transaction", BlockError::Io);
+            return self.give_up("sealing a transaction", BlockError::Io.into());
         };
         let mut frozen = frozen;
         let writes = core::mem::take(&mut frozen.writes);
@@ -213,12 +214,12 @@ impl Shared {
         }
         let result = async {
             if self.engine.borrow().journal.is_aborted() {
-                return Err(BlockError::Gone);
+                return Err(IoError::from(BlockError::Gone));
             }
             self.move_safe_tail(true).await;
             if self.engine.borrow().journal.is_aborted() {
                 // The journal is still needed.
-                return Err(BlockError::Gone);
+                return Err(BlockError::Gone.into());
             }
             let block = self.engine.borrow().geometry.superblock_place().0;
             if self.engine.borrow().cache.peek(block).is_none() {
@@ -237,7 +238,7 @@ impl Shared {
         self.journal_progress.notify();
     }
 
-    fn give_up(&self, doing: &str, error: BlockError) {
+    fn give_up(&self, doing: &str, error: IoError) {
         log::error!(
             target: "ext4",
             "{}: {doing}: {error}; the filesystem is read-only from now on (check the disk, then boot again: the \

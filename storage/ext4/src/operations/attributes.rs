@@ -66,10 +66,13 @@ impl Context {
         }
         if changes.uid.is_some() || changes.gid.is_some() {
             let sectors = i64::try_from(inode.sectors).unwrap_or(i64::MAX);
+            let promised = engine.sectors_of(self.data.reserved_blocks(inode.ino));
             engine.charge(inode.ino, inode.uid, inode.gid, -sectors, -1);
+            engine.promise(inode.uid, inode.gid, -promised);
             inode.uid = changes.uid.unwrap_or(inode.uid);
             inode.gid = changes.gid.unwrap_or(inode.gid);
             engine.charge(inode.ino, inode.uid, inode.gid, sectors, 1);
+            engine.promise(inode.uid, inode.gid, promised);
         }
         inode.atime = chosen(changes.atime, now).unwrap_or(inode.atime);
         inode.mtime = chosen(changes.mtime, now).unwrap_or(inode.mtime);

@@ -10,7 +10,6 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use keelson_volume::{Change, ClearSetid, FileId, FileType, VolumeError};
 
-const SETID: u16 = 0o6000;
 /// Access times are kept up at least this often (Linux mount option relatime).
 const ACCESS_AGE: i64 = 24 * 60 * 60;
 
@@ -66,16 +65,14 @@ impl Context {
         };
         let before = self.describe(engine, &inode)?;
         inode.size = inode.size.max(end);
-        if clear_setid == ClearSetid::Yes {
-            inode.mode &= !SETID;
-        }
+        // Below the file type, which is no matter of this.
+        inode.mode = clear_setid.left_of(inode.mode.into()) as u16;
         touch_content(engine, &mut inode);
         engine.put_inode(&inode)?;
         let mut change = self.change(engine, before, &inode)?;
         let (homeless, count) = homeless;
         change.after.allocated += count * engine.geometry.block_size as u64;
-        // The last step: it is not undone with the others.
-        engine.allocator.reserve(count)?;
+        engine.reserve(inode.uid, inode.gid, count)?;
         Ok(Let::In { change, homeless })
     }
 

@@ -94,4 +94,18 @@ pub(super) async fn set_id<V: Volume>(volume: &V) {
     assert_eq!(attributes(volume, id).await.mode, 0o6755, "the volume does not clear them on its own");
     let change = volume.write(id, 0, b"x", ClearSetid::Yes).await.expect("write");
     assert_eq!((change.before.mode, change.after.mode), (0o6755, 0o755), "an unprivileged write clears them");
+    let cases = [
+        (0o6745, ClearSetid::Yes, 0o2745),
+        (0o6745, ClearSetid::Stranger, 0o745),
+        (0o2755, ClearSetid::Stranger, 0o755),
+        (0o4711, ClearSetid::Yes, 0o711),
+        (0o1745, ClearSetid::Stranger, 0o1745),
+        (0o6777, ClearSetid::No, 0o6777),
+    ];
+    for (mode, clear, left) in cases {
+        let set = SetAttributes { mode: Some(mode), ..SetAttributes::default() };
+        volume.set_attributes(id, set, None).await.expect("chmod");
+        let change = volume.write(id, 0, b"x", clear).await.expect("write");
+        assert_eq!(change.after.mode, left, "a write to {mode:o} with {clear:?}");
+    }
 }

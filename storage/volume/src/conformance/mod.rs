@@ -10,6 +10,7 @@ mod attributes;
 mod data;
 mod directories;
 mod names;
+mod quotas;
 mod rename;
 
 use crate::{
@@ -62,6 +63,11 @@ pub async fn suite<V: Volume>(mut fresh: impl AsyncFnMut() -> V) {
     rename::device_nodes(&fresh().await).await;
     rename::directories(&fresh().await).await;
     rename::forbidden(&fresh().await).await;
+    quotas::counted(&fresh().await).await;
+    quotas::space(&fresh().await).await;
+    quotas::objects(&fresh().await).await;
+    quotas::gifts(&fresh().await).await;
+    quotas::directories(&fresh().await).await;
     state_files(&fresh().await).await;
     identity(&fresh().await).await;
 }

@@ -119,6 +119,11 @@ impl Tree {
         self.nodes.len() as u64
     }
 
+    /// Everything there is.
+    pub fn objects(&self) -> impl Iterator<Item = &Attributes> {
+        self.nodes.values().map(|node| &node.attributes)
+    }
+
     pub fn node(&self, id: FileId) -> Result<&Node, VolumeError> {
         self.nodes
             .get(&id.inode)

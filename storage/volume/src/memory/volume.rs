@@ -4,11 +4,14 @@ use super::content::{BLOCK, Content};
 use super::tree::{DOT_COOKIE, DOT_DOT_COOKIE, touch, touch_content};
 use super::{Body, MemoryVolume, Operation, Tree};
 use crate::{
-    Attributes, Change, ClearSetid, Created, DirEntry, DirPage, FileId, FileType, NewObject, ObjectKind,
-    Removed, Renamed, SetAttributes, SetTime, SpaceUsage, Time, Volume, VolumeError, VolumeId,
+    Attributes, Change, ClearSetid, Created, DirEntry, DirPage, FileId, FileType, Limits, NewObject,
+    ObjectKind, Owner, OwnerUsage, Removed, Renamed, SetAttributes, SetTime, SpaceUsage, Time, Volume,
+    VolumeError, VolumeId,
 };
+use alloc::rc::Rc;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::future::Future;
 
 /// 16 TiB less a block: ext4's limit with blocks of 4 KiB.
 const MAX_FILE_SIZE: u64 = (1 << 44) - BLOCK;
@@ -64,6 +67,7 @@ impl Volume for MemoryVolume {
         if guard.is_some_and(|guard| guard != before.ctime) {
             return Err(VolumeError::GuardMismatch);
         }
+        self.check_gift(&tree, &before, changes.uid, changes.gid)?;
         let now = self.now();
         if let Some(size) = changes.size {
             resize(&mut tree, id, size)?;
@@ -133,6 +137,8 @@ impl Volume for MemoryVolume {
             return Ok(Change { before, after: before });
         }
         let missing = content.missing(offset, data.len());
+        let more = OwnerUsage { bytes: missing * BLOCK, inodes: 0 };
+        self.check_limits(&tree, [Owner::User(before.uid), Owner::Group(before.gid)], more)?;
         tree.take_blocks(missing)?;
         let node = tree.node_mut(id)?;
         if let Body::File(content) = &mut node.body {
@@ -141,9 +147,7 @@ impl Volume for MemoryVolume {
         let attributes = &mut node.attributes;
         attributes.size = attributes.size.max(end);
         attributes.allocated += missing * BLOCK;
-        if clear_setid == ClearSetid::Yes {
-            attributes.mode = without_setid(attributes.mode);
-        }
+        attributes.mode = clear_setid.left_of(attributes.mode);
         touch_content(attributes, self.now());
         self.dirty.borrow_mut().insert(id.inode);
         Ok(Change { before, after: *attributes })
@@ -181,6 +185,9 @@ impl Volume for MemoryVolume {
             ObjectKind::Fifo => (FileType::Fifo, Body::Special, 1, 0),
             ObjectKind::Socket => (FileType::Socket, Body::Special, 1, 0),
         };
+        let bytes = if file_type == FileType::Directory { BLOCK } else { 0 };
+        let more = OwnerUsage { bytes, inodes: 1 };
+        self.check_limits(&tree, [Owner::User(new.uid), Owner::Group(new.gid)], more)?;
         let now = self.now();
         let id = tree.allocate(file_type, now)?;
         let node = tree.node_mut(id)?;
@@ -191,7 +198,7 @@ impl Volume for MemoryVolume {
         attributes.gid = new.gid;
         attributes.links = links;
         attributes.size = size;
-        attributes.allocated = if file_type == FileType::Directory { BLOCK } else { 0 };
+        attributes.allocated = bytes;
         if let ObjectKind::BlockDevice(device) | ObjectKind::CharDevice(device) = new.kind {
             attributes.device = device;
         }
@@ -299,12 +306,32 @@ impl Volume for MemoryVolume {
         })
     }
 
+    fn usage_of(&self, owner: Owner) -> Option<OwnerUsage> {
+        Some(self.tree.borrow().usage_of(owner))
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        *self.limits.borrow_mut() = Rc::new(limits);
+    }
+
+    fn limits(&self) -> Rc<Limits> {
+        self.limits.borrow().clone()
+    }
+
+    async fn limited<T>(
+        &self,
+        operation: impl Future<Output = Result<T, VolumeError>>,
+    ) -> Result<T, VolumeError> {
+        self.limited.run(operation).await
+    }
+
     async fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>, VolumeError> {
         self.check(Operation::State)?;
         Ok(self.states.borrow().get(name).cloned())
     }
 
     async fn write_state(&self, name: &str, content: &[u8]) -> Result<(), VolumeError> {
+        self.state_turn().await;
         self.check(Operation::State)?;
         if content.len() > MAX_STATE {
             return Err(VolumeError::TooBig);
@@ -326,11 +353,6 @@ fn set_time(place: &mut Time, how: SetTime, now: Time) {
         SetTime::Now => *place = now,
         SetTime::To(time) => *place = time,
     }
-}
-
-/// Set-group-ID without group execution means mandatory locking, not a privilege: it stays.
-fn without_setid(mode: u32) -> u32 {
-    if mode & 0o010 != 0 { mode & !0o6000 } else { mode & !0o4000 }
 }
 
 fn resize(tree: &mut Tree, id: FileId, size: u64) -> Result<(), VolumeError> {

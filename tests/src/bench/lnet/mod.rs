@@ -9,7 +9,7 @@
 mod routers;
 mod rows;
 
-use super::report::{Cost, Report, Title};
+use super::report::{Cost, CrowdCost, Report, Title};
 use super::{Plan, profile};
 use keelson_qemu::Result;
 use routers::{Side, peer_folder};
@@ -19,8 +19,6 @@ use std::time::Duration;
 
 /// Numbers of peers.
 const PEERS: [usize; 3] = [1, 8, 64];
-/// What may come of measuring the same cost twice.
-const NOISE: f64 = 1.25;
 
 /// Runs the plan and prints as it goes.
 pub fn run(plan: &Plan) -> Result<()> {
@@ -65,12 +63,14 @@ pub fn run(plan: &Plan) -> Result<()> {
         let [ours, theirs] = costs.map(|costs| (!costs.is_empty()).then(|| Cost::median(&costs)));
         let ours = ours.expect("there is at least one round");
         report.row(Title { name: &row.name, unit: row.unit, target: aim(row.target) }, ours, theirs);
-        growth.push((row, ours, theirs));
+        if !row.what.is_empty() {
+            growth.push(CrowdCost { what: row.what, size: row.peers, ours, theirs });
+        }
     }
 
     println!();
     report.quantities();
-    compare_crowds(&mut report, &growth);
+    report.growth("peers", PEERS[PEERS.len() - 1], &growth);
     let added: Result<Vec<_>> = sides.iter().map(|side| side.added_latency(plan.rounds)).collect();
     let added = added?;
     report.quantity("added to a PUT and its ACK", "ms", added[0], added.get(1).copied(), 1.0);
@@ -95,19 +95,4 @@ fn measure(side: &Side, row: &Row, profiled: bool) -> Result<Cost> {
         work()?
     };
     Ok(Cost { time, cpu: side.machine().usage()?.cpu - before }.per(row.amount()))
-}
-
-/// What many peers cost, compared with one.
-fn compare_crowds(report: &mut Report, rows: &[(&Row, Cost, Option<Cost>)]) {
-    let most = PEERS[PEERS.len() - 1];
-    for (one, ours, theirs) in rows.iter().filter(|(row, ..)| row.peers == 1 && !row.what.is_empty()) {
-        let same = |row: &&(&Row, Cost, Option<Cost>)| row.0.peers == most && row.0.what == one.what;
-        let Some((_, ours_most, theirs_most)) = rows.iter().find(same) else { continue };
-        let ratio = |many: Cost, one: Cost| many.cpu.as_secs_f64() / one.cpu.as_secs_f64();
-        let theirs = theirs.zip(*theirs_most).map(|(one, many)| ratio(many, one));
-        let name = format!("{}, {most} peers : 1", one.what);
-        let ratio = ratio(*ours_most, *ours);
-        report.quantity(&name, "CPU", ratio, theirs, f64::INFINITY);
-        report.limit(&format!("... at most, {}", one.what), "CPU", ratio, NOISE);
-    }
 }

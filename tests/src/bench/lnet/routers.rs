@@ -1,6 +1,7 @@
 //! The routers, each with two networks and the nodes on them.
 
-use super::super::servers::{Boot, LONG, failed, port};
+use super::super::boot::Boot;
+use super::super::servers::{LONG, failed, port};
 use super::PEERS;
 use super::rows::Row;
 use crate::Appliance;
