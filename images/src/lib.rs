@@ -12,6 +12,7 @@
 extern crate alloc;
 
 pub mod devices;
+pub mod echo;
 pub mod network;
 pub mod roles;
 pub mod shell;
