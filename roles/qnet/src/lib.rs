@@ -13,4 +13,6 @@ mod kif;
 pub mod l4;
 pub mod link;
 pub mod nodes;
+pub mod procs;
+pub mod programs;
 pub mod sessions;
