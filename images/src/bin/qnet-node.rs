@@ -4,7 +4,6 @@
 
 extern crate alloc;
 
-use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,16 +11,20 @@ use core::cell::RefCell;
 use core::time::Duration;
 use keelson_ext4::Ext4Volume;
 use keelson_images::devices::Devices;
-use keelson_images::shell::{self, Command};
+use keelson_images::qnet::{Programs, QnetMachine};
+use keelson_images::shell::{self, Command, Interpreter};
 use keelson_images::storage::{Medium, StorageError};
 use keelson_images::{Node, echo, network, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
+use keelson_qnet::api::Credentials;
 use keelson_qnet::binding::Binding;
 use keelson_qnet::io::{Archive, Order, VolumeFiles};
 use keelson_qnet::node::{Node as QnetNode, NodeConfig};
 use keelson_qnet::options::CommandLine;
+use keelson_qnet::procs::{Processes, ProcsConfig, program_files};
+use keelson_qnet::programs::PROGRAMS;
 use keelson_volume::Volume;
 
 keelson_kernel::entry!(image);
@@ -33,8 +36,9 @@ fn image(machine: Machine) -> ! {
     let node = Node::start(machine, &roles::QNET_NODE);
     let mut devices = Devices::find(&node);
     let stack = network::start(&node, core::mem::take(&mut devices.nics));
-    let binding = serve(&node, &devices, &stack);
-    let commands = shell::spawn(&node, &devices.consoles, commands(&stack, binding));
+    let processes = serve(&node, &devices, &stack);
+    let interpreter = processes.map(|processes| Rc::new(Programs::new(&processes)) as Rc<dyn Interpreter>);
+    let commands = shell::spawn_with(&node, &devices.consoles, commands(&stack), interpreter);
     shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
 }
@@ -43,9 +47,9 @@ fn image(machine: Machine) -> ! {
 type Root = Rc<RefCell<Option<Rc<Ext4Volume>>>>;
 
 /// Starts the role, unless the command line forbids it, and what ends it.
-fn serve(node: &Node, devices: &Devices, stack: &Stack) -> Option<Binding> {
+fn serve(node: &Node, devices: &Devices, stack: &Stack) -> Option<Processes> {
     let root = Root::default();
-    let binding = match CommandLine::from_options(&node.config) {
+    let started = match CommandLine::from_options(&node.config) {
         Ok(_) if node.config.must_refuse() => {
             log::error!(target: "qnet", "not started because of the command line; correct it and boot again");
             None
@@ -56,15 +60,22 @@ fn serve(node: &Node, devices: &Devices, stack: &Stack) -> Option<Binding> {
             None
         }
     };
-    let finish = stop(binding.clone(), root);
+    let (binding, processes) = started.unzip();
+    let finish = stop(binding, processes.clone().flatten(), root);
     node.handle.spawn("shutdown", node.shutdown.clone().serve_within(node.handle.clone(), PATIENCE, finish));
     if let Some(button) = PowerButton::find(node.machine.platform) {
         node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
     }
-    binding
+    processes.flatten()
 }
 
-fn start(node: &Node, devices: &Devices, stack: &Stack, line: CommandLine, root: Root) -> Binding {
+fn start(
+    node: &Node,
+    devices: &Devices,
+    stack: &Stack,
+    line: CommandLine,
+    root: Root,
+) -> (Binding, Option<Processes>) {
     let config = NodeConfig {
         host: line.host.clone(),
         domain: line.domain.clone(),
@@ -75,6 +86,7 @@ fn start(node: &Node, devices: &Devices, stack: &Stack, line: CommandLine, root:
     let qnet = QnetNode::new(&node.handle, clock, entropy, config);
     enter_archive(&qnet, &line);
     let binding = Binding::new(&qnet, stack);
+    let processes = run_programs(node, &qnet, &binding);
     if line.echo {
         echo::start(&node.handle, stack);
     }
@@ -98,7 +110,21 @@ fn start(node: &Node, devices: &Devices, stack: &Stack, line: CommandLine, root:
             let _ = binding.mount(&line.options);
         }
     });
-    binding
+    (binding, processes)
+}
+
+/// Lets processes be started, from here and from other nodes.
+fn run_programs(node: &Node, qnet: &QnetNode, binding: &Binding) -> Option<Processes> {
+    let machine = QnetMachine::new(binding, node.machine.clock.clone(), node.machine.boot.ram());
+    let of_node = qnet.clone();
+    let files = Rc::new(move |who: &Credentials| of_node.files(who));
+    let processes = Processes::new(qnet.kernel(), files, Rc::new(machine), PROGRAMS, ProcsConfig::default());
+    let entered = processes.and_then(|processes| {
+        processes.mount(qnet.namespace())?;
+        qnet.dispatcher().set_services(Rc::new(processes.clone()));
+        Ok(processes)
+    });
+    entered.inspect_err(|errno| log::error!(target: "qnet", "no processes: {errno}")).ok()
 }
 
 /// Puts the filesystem before the files of the image.
@@ -118,7 +144,7 @@ async fn mount_root(qnet: QnetNode, medium: Option<Medium>, root: Root) {
 /// The files of the image: at the root, and in `/proc/boot`.
 fn enter_archive(qnet: &QnetNode, line: &CommandLine) {
     const PASSWORDS: &[u8] = b"root::0:0:Superuser:/:/bin/sh\nguest::100:100:Guest:/:/bin/sh\n";
-    let file = |name, content: &[u8]| (name, 0o644, Rc::from(content));
+    let file = |name: &'static str, content: &[u8]| (name, 0o644, Rc::<[u8]>::from(content));
     let mut files = Vec::from([
         file("etc/TIMEZONE", b"UTC0\n"),
         file("etc/passwd", PASSWORDS),
@@ -127,6 +153,8 @@ fn enter_archive(qnet: &QnetNode, line: &CommandLine) {
     if line.start {
         files.push(file("etc/system/config/useqnet", b""));
     }
+    let programs: Vec<_> = program_files(PROGRAMS).collect();
+    files.extend(programs.iter().map(|(name, mode, bytes)| (name.as_str(), *mode, bytes.clone())));
     let archive = match Archive::new(files) {
         Ok(archive) => Rc::new(archive),
         Err(error) => return log::error!(target: "qnet", "no files of the image: {error}"),
@@ -139,7 +167,10 @@ fn enter_archive(qnet: &QnetNode, line: &CommandLine) {
 }
 
 /// Ends Qnet, so that peers know, and leaves the filesystem clean.
-async fn stop(binding: Option<Binding>, root: Root) {
+async fn stop(binding: Option<Binding>, processes: Option<Processes>, root: Root) {
+    if let Some(processes) = processes {
+        processes.end_all();
+    }
     if let Some(binding) = binding {
         let _ = binding.umount().await;
     }
@@ -150,9 +181,9 @@ async fn stop(binding: Option<Binding>, root: Root) {
     }
 }
 
-fn commands(stack: &Stack, binding: Option<Binding>) -> Vec<Command> {
+fn commands(stack: &Stack) -> Vec<Command> {
     let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
-    let mut commands = Vec::from([
+    Vec::from([
         Command::new(
             "ip",
             "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
@@ -160,7 +191,5 @@ fn commands(stack: &Stack, binding: Option<Binding>) -> Vec<Command> {
         ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
         Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
-    ]);
-    let _ = (&mut commands, binding, Box::new(()));
-    commands
+    ])
 }
