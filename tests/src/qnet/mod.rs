@@ -22,7 +22,9 @@
 //! ```
 
 mod peer;
+mod site;
 
 pub use keelson_qnet::api::Credentials;
 pub use keelson_qnet::client::{Files, OpenFlags, copy};
 pub use peer::{Peer, User};
+pub use site::{Site, console, console_until, counter, started};
