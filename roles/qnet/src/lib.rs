@@ -16,3 +16,4 @@ pub mod nodes;
 pub mod procs;
 pub mod programs;
 pub mod sessions;
+pub mod sh;
