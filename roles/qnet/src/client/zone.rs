@@ -302,8 +302,8 @@ fn days_to(year: i64, month: i64, day: i64) -> i64 {
 }
 
 fn date_of(days: i64) -> (i64, i64, i64) {
-    // A first guess is at most a year off.
-    let mut year = 1970 + days.div_euclid(366);
+    // A first guess that is not too late.
+    let mut year = 1970 + days.div_euclid(if days < 0 { 365 } else { 366 });
     while days_to(year + 1, 1, 1) <= days {
         year += 1 + (days - days_to(year + 1, 1, 1)) / 366;
     }
