@@ -6,7 +6,7 @@ use crate::link::{LinkAddress, LinkId};
 use crate::nodes::{RequestId, Usage};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use keelson_exec::sync::Notify;
@@ -21,13 +21,15 @@ pub struct Network {
     transport: RefCell<Transport>,
     changed: Rc<Notify>,
     wanted: Rc<Notify>,
+    /// Somebody was refused for want of room when so much had been made.
+    refused: Cell<Option<u64>>,
 }
 
 impl Network {
     /// Shares a transport.
     pub fn new(clock: Rc<dyn Clock>, transport: Transport) -> Rc<Network> {
         let transport = RefCell::new(transport);
-        Rc::new(Network { clock, transport, changed: Rc::default(), wanted: Rc::default() })
+        Rc::new(Network { clock, transport, changed: Rc::default(), wanted: Rc::default(), refused: Cell::new(None) })
     }
 
     /// Does something with the transport at the time that it is; then whoever drives it is woken.
@@ -41,9 +43,13 @@ impl Network {
         let now = self.clock.now();
         let mut transport = self.transport.borrow_mut();
         let result = act(&mut transport, now);
+        let has_room = self.refused.get().is_some_and(|made| made != transport.room_made());
         let has_events = transport.has_events();
         drop(transport);
-        if has_events {
+        if has_room {
+            self.refused.set(None);
+        }
+        if has_room || has_events {
             self.changed.notify();
         }
         result
@@ -126,7 +132,14 @@ impl Sessions for Network {
             body.append_to(&mut bytes);
             l4::Body::from(bytes)
         };
-        self.with(|transport, now| transport.send(now, to, qos, priority, head, body)).map(|(tx, _)| tx)
+        let (sent, made) = self.with(|transport, now| {
+            let sent = transport.send(now, to, qos, priority, head, body);
+            (sent, transport.room_made())
+        });
+        if sent == Err(Errno::EAGAIN) {
+            self.refused.set(Some(made));
+        }
+        sent.map(|(tx, _)| tx)
     }
 
     fn take_event(&self) -> Option<SessionEvent> {
