@@ -288,7 +288,7 @@ impl FileProcess {
         let path = self.path("");
         let listed = opened.files.read_dir(path.trim_end_matches('/'));
         let items = self.within(home, "lists its directory".into(), listed).await?;
-        let found: BTreeSet<String> = items.into_iter().map(|item| item.name).collect();
+        let found: BTreeSet<String> = items.into_iter().map(|item| item.name).filter(|name| !name.starts_with('.')).collect();
         let named = self.named.get();
         let expected = |named: u32| BTreeSet::from(["cells".into(), "log".into(), format!("name-{named}")]);
         let next_is_there = self.name_doubtful.get() && found == expected(named + 1);
