@@ -190,7 +190,8 @@ impl Caller {
 
     fn next(&self, account: &Account) -> Tag {
         account.sent.set(account.sent.get() + 1);
-        Tag { client: self.id, connection: account.connection, number: account.sent.get() }
+        let number = account.sent.get();
+        Tag { client: self.id, connection: account.connection, number, settled: number - 1 }
     }
 
     /// A message and its reply.
@@ -233,7 +234,10 @@ impl Caller {
 
     /// Three messages at once, of three threads.
     async fn several(&self, home: &Rc<Machine>, service: &File, account: &Account) -> Result<(), Errno> {
-        let tags = [self.next(account), self.next(account), self.next(account)];
+        let first = self.next(account);
+        // They are of three threads: whichever finds room is sent.
+        let other = |tag: Tag| Tag { settled: first.settled, ..tag };
+        let tags = [first, other(self.next(account)), other(self.next(account))];
         let send = |at: usize, length| self.send(service, account, Kind::Echo, tags[at], length);
         let all = async {
             let two = keelson_exec::join(send(0, 70_000), send(1, 10));

@@ -196,6 +196,9 @@ impl Machine {
     /// Binds a link, as `mount` of a driver does.
     pub fn plug(&self, link: usize) {
         let Some(Running { network, ports, .. }) = self.running() else { return };
+        if self.stations[link].1.has_power() {
+            return;
+        }
         let ((_, station), id) = (&self.stations[link], LinkId(link as u8));
         let port: Rc<dyn LinkPort> = ports[link].clone();
         let receiver = network.clone();

@@ -1,10 +1,10 @@
 //! A service that counts: every message and pulse of it has a number, and the observer knows which were executed.
 //!
 //! ```text
-//!   0 type = 0x400   2 kind   4 client   8 connection   12 number   16 length   20 pattern ...
+//!   0 type = 0x400   2 kind   4 client   8 connection   12 number   16 settled   20 length   24 pattern ...
 //! ```
 //!
-//! The reply begins with the same twenty bytes and the hash of everything that was read; an echo has the message behind
+//! The reply begins with the same bytes up to the pattern, and the hash of everything that was read; an echo has the message behind
 //! them.
 
 use crate::ledger::Ledger;
@@ -12,14 +12,14 @@ use keelson_exec::Handle;
 use keelson_qnet::api::{Message, NameAttach, Received};
 use keelson_qnet_wire::Errno;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Type of the messages: none that resource managers know.
 const TYPE: u16 = 0x400;
 /// Bytes before the pattern.
-pub const HEAD: usize = 20;
+pub const HEAD: usize = 24;
 /// Bytes of a reply before the echo.
 pub const REPLY_HEAD: usize = HEAD + 8;
 
@@ -53,6 +53,8 @@ pub struct Tag {
     pub connection: u32,
     /// Number of the message on it.
     pub number: u32,
+    /// Messages up to this number had ended before it was sent: they are executed before it or never.
+    pub settled: u32,
 }
 
 /// A message with a pattern.
@@ -60,7 +62,7 @@ pub fn message(kind: Kind, tag: Tag, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD + length);
     bytes.extend(TYPE.to_le_bytes());
     bytes.extend((kind as u16).to_le_bytes());
-    for word in [tag.client, tag.connection, tag.number, length as u32] {
+    for word in [tag.client, tag.connection, tag.number, tag.settled, length as u32] {
         bytes.extend(word.to_le_bytes());
     }
     let mut state = u64::from(tag.client) << 40 ^ u64::from(tag.connection) << 20 ^ u64::from(tag.number) | 1;
@@ -77,12 +79,20 @@ pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
+/// Messages of one connection.
+#[derive(Default)]
+struct Seen {
+    numbers: BTreeSet<u32>,
+    /// No number up to this may come any more.
+    settled: u32,
+}
+
 /// What became of everything that was sent to the service of one node, over all its lives.
 pub struct Executed {
     ledger: Rc<Ledger>,
     node: usize,
-    /// The last number executed, and how many were, by client and connection.
-    messages: RefCell<BTreeMap<(u32, u32), (u32, u32)>>,
+    /// What was executed, by client and connection.
+    messages: RefCell<BTreeMap<(u32, u32), Seen>>,
     /// The last value received, and how many were, by client and connection.
     pulses: RefCell<BTreeMap<(u32, u32), (u32, u32)>>,
     /// Connections with messages in this life, that were not told to have ended.
@@ -121,7 +131,7 @@ impl Executed {
 
     /// How many messages of a connection were executed.
     pub fn messages(&self, client: u32, connection: u32) -> u32 {
-        self.messages.borrow().get(&(client, connection)).map_or(0, |(_, count)| *count)
+        self.messages.borrow().get(&(client, connection)).map_or(0, |seen| seen.numbers.len() as u32)
     }
 
     /// How many of its pulses were received.
@@ -136,12 +146,15 @@ impl Executed {
             self.ledger.fail(format!("node {}: {tag:?} came by the connection of another client", self.node));
         }
         let mut messages = self.messages.borrow_mut();
-        let (last, count) = messages.entry(key).or_default();
-        if tag.number <= *last {
-            let last = *last;
-            self.ledger.fail(format!("node {} executed {tag:?} after number {last}", self.node));
+        let seen = messages.entry(key).or_default();
+        if !seen.numbers.insert(tag.number) {
+            self.ledger.fail(format!("node {} executed {tag:?} twice", self.node));
         }
-        (*last, *count) = (tag.number, *count + 1);
+        if tag.number <= seen.settled {
+            let settled = seen.settled;
+            self.ledger.fail(format!("node {} executed {tag:?} after one sent behind {settled}", self.node));
+        }
+        seen.settled = seen.settled.max(tag.settled);
     }
 
     fn pulsed(&self, scoid: u32, value: u32) {
@@ -193,8 +206,9 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// What a message says of itself.
 pub fn decode(bytes: &[u8]) -> Option<(Kind, Tag)> {
-    let [kind, client, connection, number, _] = [0, 4, 8, 12, 16].map(|at| word(bytes, at));
-    let (kind, tag) = (kind?, Tag { client: client?, connection: connection?, number: number? });
+    let [kind, client, connection, number, settled] = [0, 4, 8, 12, 16].map(|at| word(bytes, at));
+    let tag = Tag { client: client?, connection: connection?, number: number?, settled: settled? };
+    let kind = kind?;
     (kind & 0xffff == u32::from(TYPE)).then_some(())?;
     Some((Kind::of((kind >> 16) as u16)?, tag))
 }

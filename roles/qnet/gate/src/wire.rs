@@ -247,6 +247,11 @@ impl Station {
         *self.receiver.borrow_mut() = receiver;
     }
 
+    /// Whether somebody is told of frames.
+    pub fn has_power(&self) -> bool {
+        self.receiver.borrow().is_some()
+    }
+
     /// Takes the carrier away or gives it back: the node sees it.
     pub fn set_carrier(&self, carrier: bool) {
         self.carrier.set(carrier);
