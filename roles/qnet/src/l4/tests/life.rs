@@ -140,6 +140,21 @@ fn connections_that_nobody_ever_used_are_closed() {
     world.finish();
 }
 
+/// Being asked whether one is there is no use of a connection.
+#[test]
+fn signs_of_life_do_not_keep_connections() {
+    let mut world = World::connected(1, 1, Options::default());
+    let beta = world.nr(0, "beta");
+    world.run(Duration::from_secs(50));
+    assert_eq!(world.verify(0, beta), Ok(beta.0.into()));
+    world.run(Duration::from_secs(15));
+    for node in &world.nodes {
+        let occupancy = node.transport.occupancy();
+        assert_eq!((occupancy.tx, occupancy.rx), (0, 0));
+    }
+    world.finish();
+}
+
 #[test]
 fn unused_connections_are_closed() {
     let mut world = World::connected(1, 1, Options::default());
