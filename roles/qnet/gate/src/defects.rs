@@ -170,6 +170,10 @@ impl Sessions for Faulty {
         }
     }
 
+    fn close_rx(&self, node: NodeNr, rx: RxId) {
+        self.network.close_rx(node, rx);
+    }
+
     fn qos(&self, nd: Nd) -> Result<Qos, Errno> {
         self.network.qos(nd)
     }

@@ -63,7 +63,7 @@ impl Lab {
         let ledger = Rc::new(Ledger::new(world.handle(), setting.verbose));
         let mut random = Random::new(setting.seed ^ 0x716e_6574);
         let wires: Vec<Rc<Wire>> = (0..setting.wires)
-            .map(|_| Wire::new(&world.handle(), random.number(), setting.faults))
+            .map(|_| Wire::new(&world.handle(), &ledger, random.number(), setting.faults))
             .collect();
         let machines = (0..setting.nodes)
             .map(|number| {

@@ -51,7 +51,10 @@ impl Simulation {
         let site = Site::new(Plan::of(self.seed), self.defect, self.verbose);
         site.run();
         match site.lab.ledger.wrong() {
-            Some(said) => Err(said),
+            Some(said) => {
+                site.tell();
+                Err(said)
+            }
             None => Ok(site.summary()),
         }
     }
@@ -255,6 +258,20 @@ impl Site {
                     ledger.fail(format!("{}: {name} is {count}: nobody sends such things", machine.name));
                 }
             }
+        }
+    }
+
+    /// The state of all nodes, for people who look for what went wrong.
+    fn tell(&self) {
+        for machine in self.lab.machines.iter().filter(|machine| machine.running().is_some()) {
+            let running = machine.now();
+            let (occupancy, counters) =
+                running.network.look(|transport| (transport.occupancy(), transport.counters()));
+            let kif = running.kernel.counters();
+            self.lab.ledger.note(|| format!("{}: {occupancy:?} {counters:?} {kif:?}", machine.name));
+        }
+        for client in self.clients.iter().filter(|client| !client.has_ended()) {
+            self.lab.ledger.note(|| client.doing());
         }
     }
 

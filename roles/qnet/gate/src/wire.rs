@@ -3,12 +3,14 @@
 //! What a station was given goes out when its doorbell rings, one frame after the other at the speed of the link; until
 //! then it takes up room. So a sender that forgets the doorbell, or does not wait for room, is found.
 
+use crate::ledger::Ledger;
 use keelson_exec::sync::Notify;
 use keelson_exec::{Handle, select};
 use keelson_ext4_gate::random::Random;
 use keelson_hal::Instant;
 use keelson_qnet::link::{LinkAddress, LinkPort};
-use keelson_qnet_wire::l4::{Header, Packet};
+use keelson_qnet_wire::kif::KifMessage;
+use keelson_qnet_wire::l4::{Flags, Header, Kind, Layer, Packet};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -71,6 +73,7 @@ pub struct Wire {
     scheduled: Notify,
     made: Cell<u64>,
     judge: RefCell<Option<Judge>>,
+    ledger: Rc<Ledger>,
     frames: Cell<u64>,
     damaged: Cell<u64>,
 }
@@ -86,9 +89,10 @@ pub struct Station {
 
 impl Wire {
     /// A wire without stations.
-    pub fn new(handle: &Handle, seed: u64, faults: Faults) -> Rc<Wire> {
+    pub fn new(handle: &Handle, ledger: &Rc<Ledger>, seed: u64, faults: Faults) -> Rc<Wire> {
         let wire = Rc::new(Wire {
             handle: handle.clone(),
+            ledger: ledger.clone(),
             random: RefCell::new(Random::new(seed)),
             faults: Cell::new(faults),
             stations: RefCell::default(),
@@ -167,6 +171,7 @@ impl Wire {
     fn carry(&self, sender: &Station, departs: Instant, to: Option<LinkAddress>, bytes: &[u8]) {
         self.frames.set(self.frames.get() + 1);
         let seen = Seen { from: sender.number, packet: Packet::decode(bytes).ok() };
+        self.ledger.note(|| format!("en: station {} to {to:02x?}: {}", sender.number, told(seen.packet)));
         let passes = self.judge.borrow_mut().as_mut().is_none_or(|judge| judge(&seen));
         if !passes || !sender.is_connected() {
             return;
@@ -222,6 +227,16 @@ impl Wire {
             receiver(delivery.from, delivery.broadcast, &delivery.bytes);
         }
     }
+}
+
+/// A frame for people.
+fn told(packet: Option<Packet<'_>>) -> String {
+    let Some(Packet { header, payload, .. }) = packet else { return "noise".into() };
+    let Header { kind, layer, src_conn_id, dst_conn_id, seq, offset, length, flags, .. } = header;
+    let is_first = flags.contains(Flags::FIRST) && kind == Kind::User && layer == Layer::Kif;
+    let kif = KifMessage::decode_front(payload, payload.len()).ok().filter(|_| is_first);
+    let kif = kif.map(|kif| format!(" {:?}", kif.message.kind())).unwrap_or_default();
+    format!("{kind:?} {layer:?} {src_conn_id:x}>{dst_conn_id:x} #{seq} {offset}+{length}{kif}")
 }
 
 fn damaged(bytes: &[u8], random: &mut Random) -> Rc<[u8]> {

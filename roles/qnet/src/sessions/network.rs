@@ -155,6 +155,10 @@ impl Sessions for Network {
         drop(message);
     }
 
+    fn close_rx(&self, _node: NodeNr, rx: RxId) {
+        self.with(|transport, now| transport.close_rx(now, rx));
+    }
+
     fn qos(&self, nd: Nd) -> Result<Qos, Errno> {
         self.look(|transport| transport.reach(nd)).map(|(_, qos)| qos).ok_or(Errno::ESRCH)
     }

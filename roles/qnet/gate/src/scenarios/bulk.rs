@@ -6,8 +6,11 @@ use crate::service::{HEAD, Kind, REPLY_HEAD, Tag, hash, message};
 use crate::wire::Faults;
 use keelson_ext4_gate::checks::Result;
 use keelson_ext4_gate::list::Case;
-use keelson_qnet::client::OpenFlags;
+use keelson_qnet::client::{Files, OpenFlags};
 use keelson_qnet::l4::Options;
+use keelson_qnet_wire::Errno;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Loss of each test, of 1000 frames.
@@ -103,7 +106,7 @@ pub fn r2(case: &Case) -> Result<String> {
         service.connection().send(&[&message(Kind::Count, tag, 0)], &mut [0; REPLY_HEAD]).await?;
         for value in 1..=count {
             while let Err(errno) = service.connection().pulse(10, 1, value) {
-                if errno != keelson_qnet_wire::Errno::EAGAIN {
+                if errno != Errno::EAGAIN {
                     return Err(errno);
                 }
                 handle.sleep(Duration::from_micros(100)).await;
@@ -126,6 +129,26 @@ pub fn r2(case: &Case) -> Result<String> {
     Ok(format!("{count} pulses, {} frames twice", counters.dup_rx))
 }
 
+/// Replies that were not what was sent.
+type Sent = std::result::Result<usize, Errno>;
+
+/// One thread of R3.
+async fn echoes(files: Files, client: u32, count: u32) -> Sent {
+    let service = files.open("/net/beta/dev/name/local/count", OpenFlags::READ_WRITE).await?;
+    let mut wrong = 0;
+    for number in 1..=count {
+        let tag = Tag { client, connection: 1, number, settled: number - 1 };
+        let bytes = message(Kind::Echo, tag, 20_000 - HEAD);
+        let mut reply = vec![0; REPLY_HEAD + bytes.len()];
+        let (_, len) = service.connection().send(&[&bytes], &mut reply).await?;
+        let right = len == reply.len()
+            && reply[HEAD..REPLY_HEAD] == hash(&bytes).to_le_bytes()
+            && reply[REPLY_HEAD..] == bytes;
+        wrong += usize::from(!right);
+    }
+    service.close().await.map(|()| wrong)
+}
+
 /// R3: messages of 20 kB while frames overtake each other by up to 3 ms.
 pub fn r3(case: &Case) -> Result<String> {
     let count = if case.full { 1_000 } else { 150 };
@@ -136,24 +159,27 @@ pub fn r3(case: &Case) -> Result<String> {
     };
     let lab = Lab::new(&setting);
     introduce(&lab);
-    let files = lab.machine(0).files();
-    let sent = lab.run(PATIENCE, async move {
-        let service = files.open("/net/beta/dev/name/local/count", OpenFlags::READ_WRITE).await?;
-        let mut wrong = 0;
-        for number in 1..=count {
-            let tag = Tag { client: 1, connection: 1, number, settled: number - 1 };
-            let bytes = message(Kind::Echo, tag, 20_000 - HEAD);
-            let mut reply = vec![0; REPLY_HEAD + bytes.len()];
-            let (_, len) = service.connection().send(&[&bytes], &mut reply).await?;
-            let right = len == reply.len()
-                && reply[HEAD..REPLY_HEAD] == hash(&bytes).to_le_bytes()
-                && reply[REPLY_HEAD..] == bytes;
-            wrong += usize::from(!right);
-        }
-        service.close().await.map(|()| wrong)
-    })?;
-    let wrong = sent.map_err(during("sending messages"))?;
-    ensure(wrong == 0, || format!("{wrong} replies are not what was sent"))?;
+    // Five threads, each with its own connection, so that several messages are on their way.
+    let threads: Vec<Rc<Cell<Option<Sent>>>> = (1..=5)
+        .map(|client| {
+            let (files, sent) = (lab.machine(0).files(), Rc::new(Cell::new(None)));
+            let slot = sent.clone();
+            lab.world.handle().spawn("thread", async move { slot.set(Some(echoes(files, client, count / 5).await)) });
+            sent
+        })
+        .collect();
+    let is_done = || {
+        threads.iter().all(|thread| {
+            let sent = thread.take();
+            thread.set(sent);
+            sent.is_some()
+        })
+    };
+    ensure(lab.world.run_until(PATIENCE, is_done), || "no end".into())?;
+    for thread in &threads {
+        let wrong = thread.take().unwrap_or(Ok(0)).map_err(during("sending messages"))?;
+        ensure(wrong == 0, || format!("{wrong} replies are not what was sent"))?;
+    }
     let counters =
         [0, 1].map(|node: usize| lab.machine(node).now().network.look(|transport| transport.counters()));
     let [early, nacks, again] = [0, 1, 2].map(|which| {

@@ -34,6 +34,8 @@ pub fn r18(case: &Case) -> Result<String> {
         ensure(fits && took < Duration::from_secs(7), || format!("without a link: {copied:?} after {took:?}"))?;
     }
     victim.plug(wire);
+    // A node that failed is left alone for a tick (section 6.3).
+    lab.pass(Duration::from_millis(250));
     let again = lab.run(PATIENCE, copy(lab.machine(0).files(), "/net/beta/large", "/copy"))?;
     again.map_err(during("copying when it is back"))?;
     end(&lab)?;

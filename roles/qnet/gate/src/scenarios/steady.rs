@@ -1,7 +1,8 @@
 //! R25, and the memory of pools: the same work again and again takes no more and no longer.
 
-use super::{end, ensure, introduce};
+use super::{during, end, ensure, introduce};
 use crate::caller::Caller;
+use crate::errors::LONGEST;
 use crate::files::FileProcess;
 use crate::lab::{Lab, Setting};
 use crate::wire::Faults;
@@ -33,7 +34,7 @@ pub fn steady(case: &Case) -> Result<String> {
         end(&lab)?;
         heaps.push(heap::now());
     }
-    // The volume and the observer remember what was done; by itself a round leaves next to nothing.
+    // The observer remembers what was executed; by itself a round leaves nothing.
     let (early, late) = (heaps[rounds / 2], heaps[rounds - 1]);
     let each = late.saturating_sub(early) / (rounds - rounds / 2 - 1);
     ensure(each < SLACK / 8, || format!("{each} bytes more each round: {heaps:?}"))?;
@@ -57,5 +58,23 @@ fn work(lab: &Lab, round: usize, seed: u64) -> Result {
         });
     }
     let done = lab.world.run_until(Duration::from_secs(600), || tasks.iter().all(|task| task.is_finished()));
-    ensure(done, || "clients do not come to an end".into())
+    ensure(done, || "clients do not come to an end".into())?;
+    for client in [1, 3, 5] {
+        clear(lab, (client + 1) % 3, format!("/s{client}-{round}"))?;
+    }
+    Ok(())
+}
+
+/// Removes a process's files at their own node.
+fn clear(lab: &Lab, node: usize, directory: String) -> Result {
+    let files = lab.machine(node).files();
+    let cleared = lab.run(LONGEST, async move {
+        for item in files.read_dir(&directory).await? {
+            if !item.name.starts_with('.') {
+                files.unlink(&format!("{directory}/{}", item.name)).await?;
+            }
+        }
+        files.rmdir(&directory).await
+    })?;
+    cleared.map_err(during("removing files"))
 }
