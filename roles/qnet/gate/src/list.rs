@@ -51,5 +51,9 @@ pub const CHECKS: &[Check] = &[
     scenario("r20", "a node of the other byte order", 0..4, 0..100, handshake::r20),
     scenario("r22", "64 clients that are killed at random", 0..4, 0..20, clients::r22),
     scenario("r24", "the cable is out and back, and the network asked to go on", 0..40, 0..2_000, links::r24),
+    scenario("blocked", "a node dies while a client waits for it in silence", 0..40, 0..2_000, |case| {
+        death::blocked(case.seed, None, case.verbose)
+    }),
+    scenario("one-way", "a server that cannot open the connection back", 0..10, 0..1_000, death::one_way),
     scenario("steady", "the same work again and again: no more memory (R25)", 0..2, 0..8, steady::steady),
 ];

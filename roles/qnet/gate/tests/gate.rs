@@ -25,9 +25,42 @@ fn simulation() {
     }
 }
 
-#[test]
-fn defects() {
-    gate(&["defects", "--jobs", "2"]);
+macro_rules! scenarios {
+    ($($name:ident $check:literal)*) => {
+        $(#[test]
+        fn $name() {
+            gate(&[$check, "--jobs", "2"]);
+        })*
+
+        #[test]
+        fn no_check_is_left_out() {
+            let known = keelson_qnet_gate::list::CHECKS.iter().map(|check| check.name);
+            let here = ["simulation", $($check),*];
+            assert_eq!(known.collect::<Vec<_>>(), here);
+        }
+    };
+}
+
+scenarios! {
+    defects "defects"
+    r1_loss "r1"
+    r2_duplication "r2"
+    r3_reordering "r3"
+    r4_no_acks "r4"
+    r5_lost_handshake "r5"
+    r6_damage "r6"
+    r7_death_during_a_read "r7"
+    r8_death_when_idle "r8"
+    r9_reboot "r9"
+    r11_killed_clients "r11"
+    r12_interrupted_clients "r12"
+    r18_unmounted_interfaces "r18"
+    r20_the_other_byte_order "r20"
+    r22_many_clients "r22"
+    r24_flush "r24"
+    blocked_clients "blocked"
+    one_way "one-way"
+    steady "steady"
 }
 
 #[test]
