@@ -139,7 +139,7 @@ pub fn shell(machine: &Machine, command: &str) -> Vec<String> {
 
 /// Lines of a console in which what is logged begins a line of its own, also where it came in the middle of what
 /// was being typed.
-fn mended<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn mended<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let (mut whole, mut typed) = (Vec::new(), String::new());
     for line in lines {
         let record = line.find('[').filter(|at| is_record(&line[*at..]));

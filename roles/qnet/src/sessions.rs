@@ -9,6 +9,7 @@ mod network;
 
 pub use network::{Network, RequestFuture};
 
+use crate::l4;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use keelson_exec::sync::Notify;
@@ -144,32 +145,60 @@ impl<M> SessionEvent<M> {
     }
 }
 
-/// A received message, in one piece.
-#[derive(PartialEq, Eq, Default, Debug)]
-pub struct RxMessage {
-    bytes: Vec<u8>,
+/// A received message, in one piece. Its memory goes back to whom it belongs when it is dropped.
+#[derive(Debug)]
+pub struct RxMessage(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    Own(Vec<u8>),
+    /// In the buffer that the transport put it together in.
+    Lent(l4::RxMessage),
 }
 
 impl RxMessage {
     /// A message of these bytes.
     pub fn new(bytes: Vec<u8>) -> RxMessage {
-        RxMessage { bytes }
+        RxMessage(Kept::Own(bytes))
     }
 
     /// The message.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        match &self.0 {
+            Kept::Own(bytes) => bytes,
+            Kept::Lent(message) => message.bytes(),
+        }
     }
 
     /// Forgets what is behind `len` bytes, and frees its memory.
     pub fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
-        self.bytes.shrink_to_fit();
+        match &mut self.0 {
+            Kept::Own(bytes) => {
+                bytes.truncate(len);
+                bytes.shrink_to_fit();
+            }
+            Kept::Lent(message) => message.truncate(len),
+        }
     }
 
-    /// The memory, to be used again.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    /// The memory of a message made by [`RxMessage::new`], to be used again.
+    pub fn into_bytes(self) -> Option<Vec<u8>> {
+        match self.0 {
+            Kept::Own(bytes) => Some(bytes),
+            Kept::Lent(_) => None,
+        }
+    }
+}
+
+impl From<l4::RxMessage> for RxMessage {
+    fn from(message: l4::RxMessage) -> RxMessage {
+        RxMessage(Kept::Lent(message))
+    }
+}
+
+impl PartialEq for RxMessage {
+    fn eq(&self, other: &RxMessage) -> bool {
+        self.bytes() == other.bytes()
     }
 }
 

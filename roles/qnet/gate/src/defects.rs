@@ -128,7 +128,8 @@ impl Faulty {
                 None => Some(SessionEvent::Message { from, rx, message }),
             },
             Defect::ChangedByte => {
-                let mut bytes = message.into_bytes();
+                let mut bytes = message.bytes().to_vec();
+                self.network.release(rx, message);
                 if let Some(last) = bytes.last_mut() {
                     *last ^= 4;
                 }

@@ -9,17 +9,15 @@ use keelson_exec::sync::Notify;
 use keelson_exec::{Handle, select};
 use keelson_ext4_gate::random::Random;
 use keelson_hal::{Entropy, Instant};
-use keelson_net_sim::{Node, World};
-use keelson_qnet::api::{Credentials, Kernel, KernelConfig, NameScope};
+use keelson_net_sim::World;
+use keelson_qnet::api::{Credentials, Kernel, NameScope};
 use keelson_qnet::client::Files;
-use keelson_qnet::io::{
-    Console, Dispatcher, IoConfig, NameDirectory, Namespace, NetDirectory, Netmgr, NodeDirectory, Order, Terminal,
-    VolumeFiles,
-};
+use keelson_qnet::io::{Console, Dispatcher, NetDirectory, NodeDirectory, Order, Terminal, VolumeFiles};
 use keelson_qnet::l4::{Options, Transport};
 use keelson_qnet::link::{LinkAddress, LinkId, LinkPort};
+use keelson_qnet::node::{Node, NodeConfig};
 use keelson_qnet::nodes::Identity;
-use keelson_qnet::sessions::{Network, Sessions};
+use keelson_qnet::sessions::Network;
 use keelson_volume::memory::{MemoryOptions, MemoryVolume};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -53,10 +51,10 @@ pub struct Machine {
     pub executed: Rc<Executed>,
     /// Its files, which survive its power.
     pub volume: Rc<MemoryVolume>,
-    node: Rc<Node>,
+    power: Rc<keelson_net_sim::Node>,
     ledger: Rc<Ledger>,
     options: Options,
-    dice: Dice,
+    dice: Rc<Dice>,
     defect: Option<Defect>,
     running: RefCell<Option<Running>>,
     boots: Cell<u32>,
@@ -72,13 +70,22 @@ pub struct Running {
     /// Sessions with others.
     pub network: Rc<Network>,
     /// `/net`.
-    pub directory: Rc<Directory>,
+    pub directory: Rc<dyn NodeDirectory>,
     /// Its resource managers.
     pub dispatcher: Rc<Dispatcher>,
+    /// All of it.
+    pub node: Node,
     /// `/dev/con`.
     pub terminal: Rc<Typewriter>,
     faulty: Option<Rc<Faulty>>,
     ports: Vec<Rc<Port>>,
+}
+
+/// What there is of Qnet.
+struct Mounted {
+    network: Option<Rc<Network>>,
+    directory: Option<Rc<dyn NodeDirectory>>,
+    faulty: Option<Rc<Faulty>>,
 }
 
 impl Machine {
@@ -104,10 +111,10 @@ impl Machine {
             stations: wires.iter().enumerate().map(place).collect(),
             executed: Rc::new(Executed::new(ledger, number)),
             volume: Rc::new(MemoryVolume::new(clock, options_of_volume)),
-            node: world.node(),
+            power: world.node(),
             ledger: ledger.clone(),
             options,
-            dice: Dice(RefCell::new(Random::new(seed))),
+            dice: Rc::new(Dice(RefCell::new(Random::new(seed)))),
             defect,
             running: RefCell::default(),
             boots: Cell::new(0),
@@ -142,78 +149,94 @@ impl Machine {
     pub fn power_on(&self) {
         self.boots.set(self.boots.get() + 1);
         self.ledger.note(|| format!("{} comes up", self.name));
-        let (handle, _) = self.node.boot();
-        let identity = Identity::new(self.name, DOMAIN).expect("a valid name");
-        let transport = Transport::new(self.options.clone(), identity, &self.dice, None, handle.now());
-        let network = Network::new(handle.clock(), transport);
-        handle.spawn("qnet", drive(handle.clone(), network.clone(), self.defect));
+        let (handle, _) = self.power.boot();
+        let config = NodeConfig {
+            host: self.name.into(),
+            domain: DOMAIN.into(),
+            transport: self.options.clone(),
+            ..NodeConfig::default()
+        };
+        let node = Node::new(&handle, handle.clock(), self.dice.clone(), config);
+        let (kernel, dispatcher) = (node.kernel().clone(), node.dispatcher().clone());
         let ports: Vec<Rc<Port>> = (self.stations.iter().enumerate())
             .map(|(link, (wire, station))| {
                 Port::new(&format!("en{link}"), wire, station, 64, Defect::bell(self.defect))
             })
             .collect();
-        let kernel = Kernel::new(&handle, KernelConfig::default(), &self.dice);
-        let faulty = self.defect.map(|defect| Rc::new(Faulty::new(&network, defect)));
-        let sessions: Rc<dyn Sessions> = match &faulty {
-            Some(faulty) => faulty.clone(),
-            None => network.clone(),
-        };
-        kernel.mount(sessions).expect("mounted once");
-        let directory = Rc::new(Directory(network.clone()));
         let terminal = Rc::new(Typewriter::default());
-        let dispatcher = self.serve_names(&handle, &kernel, &directory, &terminal);
+        let mount = |prefix, manager| node.namespace().mount(prefix, manager, Order::After).expect("a free prefix");
+        mount("/", Rc::new(VolumeFiles::new(self.volume.clone())));
+        mount("/dev/con", Rc::new(Console::new(terminal.clone(), 0o666)));
+        let mounted = match self.defect {
+            None => {
+                node.mount().expect("mounted once");
+                Mounted { network: node.network(), directory: node.directory(), faulty: None }
+            }
+            Some(defect) => self.mount_with(&node, defect),
+        };
+        let Mounted { network: Some(network), directory: Some(directory), faulty } = mounted else {
+            panic!("{} is not mounted", self.name);
+        };
         let who = Credentials::default();
         let pid = kernel.create_process(&who).expect("a process");
         let name = kernel.name_attach(pid, SERVICE, NameScope::Local).expect("a name");
         handle.spawn("count", serve(handle.clone(), name, self.executed.clone()));
-        let running = Running { handle, kernel, network, directory, dispatcher, terminal, faulty, ports };
+        let running = Running { handle, kernel, network, directory, dispatcher, node, terminal, faulty, ports };
         *self.running.borrow_mut() = Some(running);
         for link in 0..self.stations.len() {
             self.plug(link);
         }
     }
 
-    fn serve_names(
-        &self,
-        handle: &Handle,
-        kernel: &Kernel,
-        directory: &Rc<Directory>,
-        terminal: &Rc<Typewriter>,
-    ) -> Rc<Dispatcher> {
-        let namespace = Namespace::new();
-        let mount = |prefix, manager| namespace.mount(prefix, manager, Order::After).expect("a free prefix");
-        mount("/", Rc::new(VolumeFiles::new(self.volume.clone())));
-        mount("/dev/con", Rc::new(Console::new(terminal.clone(), 0o666)));
-        mount("/net", Rc::new(NetDirectory::new(directory.clone())));
-        mount("/dev/netmgr", Rc::new(Netmgr::new(directory.clone())));
-        mount("/dev/name/local", Rc::new(NameDirectory::new(kernel, NameScope::Local)));
-        let dispatcher = Dispatcher::new(kernel, &namespace, Some(directory.clone()), IoConfig::default());
-        let channel = kernel.channel(1).expect("the process manager's channel");
-        handle.spawn("procnto", dispatcher.clone().run(channel));
-        dispatcher
+    /// What [`Node::mount`] does, with a defect between its parts.
+    fn mount_with(&self, node: &Node, defect: Defect) -> Mounted {
+        let handle = node.handle();
+        let identity = Identity::new(self.name, DOMAIN).expect("a valid name");
+        let transport = Transport::new(self.options.clone(), identity, &*self.dice, None, handle.now());
+        let network = Network::new(handle.clock(), transport);
+        handle.spawn("qnet", drive(handle.clone(), network.clone(), defect));
+        let faulty = Rc::new(Faulty::new(&network, defect));
+        node.kernel().mount(faulty.clone()).expect("mounted once");
+        let directory: Rc<dyn NodeDirectory> = Rc::new(Directory(network.clone()));
+        let net = Rc::new(NetDirectory::new(directory.clone()));
+        node.namespace().mount("/net", net, Order::Before).expect("a free prefix");
+        Mounted { network: Some(network), directory: Some(directory), faulty: Some(faulty) }
     }
 
     /// Binds a link, as `mount` of a driver does.
     pub fn plug(&self, link: usize) {
-        let Some(Running { network, ports, .. }) = self.running() else { return };
-        if self.stations[link].1.has_power() {
+        let Some(Running { network, node, ports, .. }) = self.running() else { return };
+        let (_, station) = &self.stations[link];
+        if station.has_power() {
             return;
         }
-        let ((_, station), id) = (&self.stations[link], LinkId(link as u8));
         let port: Rc<dyn LinkPort> = ports[link].clone();
-        let receiver = network.clone();
-        station.power(Some(Rc::new(move |from, broadcast, frame: &[u8]| {
-            receiver.input(id, from, broadcast, frame);
-            receiver.wanted().notify();
-        })));
-        assert!(network.with(|transport, now| transport.add_link(now, id, port)), "a free link");
+        if self.defect.is_some() {
+            let id = LinkId(link as u8);
+            assert!(network.with(|transport, now| transport.add_link(now, id, port)), "a free link");
+            return station.power(Some(Rc::new(move |from, broadcast, frame: &[u8]| {
+                network.input(id, from, broadcast, frame);
+                network.wanted().notify();
+            })));
+        }
+        // What it announces at once is heard.
+        let (id, input) = (Rc::new(Cell::new(LinkId(u8::MAX))), node.clone());
+        let of = id.clone();
+        station.power(Some(Rc::new(move |from, broadcast, frame: &[u8]| input.input(of.get(), from, broadcast, frame))));
+        id.set(node.add_link(port).expect("a free link"));
     }
 
     /// Takes a link away, as `umount` of an interface does.
     pub fn unplug(&self, link: usize) {
-        let Some(Running { network, .. }) = self.running() else { return };
+        let Some(Running { network, node, ports, .. }) = self.running() else { return };
         self.stations[link].1.power(None);
-        network.with(|transport, now| transport.remove_link(now, LinkId(link as u8)));
+        if self.defect.is_some() {
+            return network.with(|transport, now| transport.remove_link(now, LinkId(link as u8)));
+        }
+        let found = node.links().into_iter().find(|(_, port)| port.name() == ports[link].name());
+        if let Some((id, _)) = found {
+            node.remove_link(id);
+        }
     }
 
     /// Takes the power away: nothing more leaves it, not even a farewell.
@@ -223,16 +246,16 @@ impl Machine {
         for (_, station) in &self.stations {
             station.power(None);
         }
-        self.node.kill();
-        running.kernel.stop();
+        self.power.kill();
+        running.node.stop();
         self.executed.cut();
     }
 
     /// Files as root of this node sees them.
     pub fn files(&self) -> Files {
         let running = self.now();
-        let nodes: Rc<dyn NodeDirectory> = running.directory.clone();
-        Files::new(&running.kernel, &Credentials { pid: 77, ..Credentials::default() }, Some(nodes))
+        let who = Credentials { pid: 77, ..Credentials::default() };
+        Files::new(&running.kernel, &who, Some(running.directory))
     }
 
     /// What is not as before anybody did anything; empty when all is.
@@ -271,12 +294,12 @@ impl Machine {
     }
 }
 
-/// What drives a network: the node's task.
-async fn drive(handle: Handle, network: Rc<Network>, defect: Option<Defect>) {
+/// What drives a network with a defect: as the node's own task does.
+async fn drive(handle: Handle, network: Rc<Network>, defect: Defect) {
     let wanted = network.wanted();
     loop {
         let notified = wanted.notified();
-        let deadline = network.poll().filter(|_| defect != Some(Defect::DeafToTime));
+        let deadline = network.poll().filter(|_| defect != Defect::DeafToTime);
         select(notified, handle.sleep_until(deadline.unwrap_or(Instant::FAR_FUTURE))).await;
     }
 }

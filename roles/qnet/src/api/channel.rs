@@ -17,6 +17,7 @@ pub struct Channel {
 }
 
 /// What a server receives, the most urgent first.
+#[expect(clippy::large_enum_variant, reason = "nearly everything that is received is a message")]
 pub enum Received {
     /// A client has sent a message, and waits for the reply.
     Message(Message),

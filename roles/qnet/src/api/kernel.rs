@@ -4,7 +4,8 @@ use super::channel::Channel;
 use super::connection::{self, Connection};
 use super::names::Names;
 use crate::kif::{
-    Counters, KernelConfig, Key, PeerProfile, Sending, SignalDelivery, SignalRequest, State, Target, Unsent,
+    Counters, CredentialRules, KernelConfig, Key, PeerProfile, Sending, SignalDelivery, SignalRequest, State,
+    Target, Unsent,
 };
 use crate::sessions::{NodeNr, Sessions};
 use alloc::rc::Rc;
@@ -13,6 +14,7 @@ use core::future::{pending, poll_fn};
 use keelson_exec::{Handle, TaskHandle, select, yield_now};
 use keelson_hal::{Entropy, Instant};
 use keelson_qnet_wire::kif::Cred;
+use keelson_qnet_wire::proc::BlockedOn;
 use keelson_qnet_wire::{Errno, Nd};
 
 /// Who a client is: process, users, groups.
@@ -91,6 +93,11 @@ impl Kernel {
     /// Whether other nodes can be reached.
     pub fn is_mounted(&self) -> bool {
         self.0.state.borrow().sessions.is_some()
+    }
+
+    /// Changes who clients of other nodes are taken for (`maproot`, `mapany`), for connections made from now on.
+    pub fn set_credential_rules(&self, rules: CredentialRules) {
+        self.0.state.borrow_mut().config.credentials = rules;
     }
 
     /// Counters of `/proc/qnetstats`.
@@ -229,6 +236,11 @@ impl Kernel {
         })
     }
 
+    /// The server, if a process waits for the reply of one; of several, any.
+    pub fn waits_for(&self, pid: u32) -> Option<BlockedOn> {
+        self.0.state.borrow().waits_for(i32::try_from(pid).ok()?)
+    }
+
     /// Calls `visit` with every process: its id, its credentials, how many channels it has.
     pub fn for_each_process(&self, mut visit: impl FnMut(u32, &Credentials, usize)) {
         // Copied out, so that the caller may use the kernel.
@@ -296,6 +308,13 @@ impl Kernel {
         let connection = self.connect(nd, pid, chid, who).await?;
         let (status, len) = connection.send(parts, reply).await?;
         Ok((connection, status, len))
+    }
+
+    /// The descriptor by which a node knows this one; 0 when it has not told yet, and of this node.
+    pub fn remote_nd_for_us(&self, nd: Nd) -> Nd {
+        let state = self.0.state.borrow();
+        let sessions = state.sessions.as_ref().filter(|_| nd.node() != 0);
+        sessions.map(|sessions| sessions.remote_nd_for_us(NodeNr(nd.node()))).unwrap_or_default()
     }
 
     /// Whether an attachment was refused, so that nothing that travelled with it was done.

@@ -191,7 +191,7 @@ impl State {
     /// Gives back a message that was received.
     pub fn release(&mut self, from: NodeNr, rx: RxId, message: RxMessage) {
         if from == NodeNr::LOCAL {
-            let mut bytes = message.into_bytes();
+            let Some(mut bytes) = message.into_bytes() else { return };
             if self.spare.len() < SPARE && bytes.capacity() <= SPARE_BYTES {
                 bytes.clear();
                 self.spare.push(bytes);

@@ -102,6 +102,12 @@ impl Drop for Buffer {
     }
 }
 
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// A message that arrived whole. Its memory is given back when it is dropped.
 pub struct RxMessage {
     pub(crate) buffer: Buffer,
@@ -113,6 +119,18 @@ impl RxMessage {
     /// The message's bytes, in one piece.
     pub fn bytes(&self) -> &[u8] {
         self.buffer.bytes().get(..self.len).unwrap_or_default()
+    }
+
+    /// Forgets what is behind `len` bytes. What is left moves to a smaller buffer, if there is one.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        let pool = self.buffer.home.clone();
+        let smaller = pool.room_for(self.len).filter(|room| *room < self.buffer.room());
+        let Some(mut buffer) = smaller.and_then(|_| pool.take(self.len)) else { return };
+        if let Some(room) = buffer.bytes_mut().get_mut(..self.len) {
+            room.copy_from_slice(self.bytes());
+        }
+        self.buffer = buffer;
     }
 
     /// Byte order of the node that sent it.
@@ -151,6 +169,22 @@ mod tests {
         assert_eq!((pool.lent(), pool.shelved()), (0, 4096));
         let again = pool.take(2000).unwrap();
         assert_eq!((pool.lent(), pool.shelved(), again.room()), (2048, 2048, 2048));
+    }
+
+    #[test]
+    fn what_is_cut_off_a_message_frees_memory() {
+        let pool = Pool::new(131_072, 1 << 20);
+        let mut buffer = pool.take(60_000).unwrap();
+        buffer.bytes_mut()[..3000].fill(7);
+        let mut message = RxMessage { buffer, len: 60_000, endian: Endian::Little };
+        message.truncate(3000);
+        assert_eq!((message.bytes(), pool.lent(), pool.shelved()), (&[7; 3000][..], 4608, 67_584));
+        // There is no smaller buffer than this one.
+        message.truncate(4000);
+        message.truncate(2999);
+        assert_eq!((message.bytes().len(), pool.lent()), (2999, 4608));
+        drop(message);
+        assert_eq!(pool.lent(), 0);
     }
 
     #[test]

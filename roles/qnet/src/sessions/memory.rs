@@ -212,7 +212,7 @@ impl Sessions for MemorySessions {
 
     fn release(&self, _: RxId, message: RxMessage) {
         self.held.set(self.held.get() - 1);
-        self.network.spare.borrow_mut().push(message.into_bytes());
+        self.network.spare.borrow_mut().extend(message.into_bytes());
     }
 
     fn close_rx(&self, _: NodeNr, rx: RxId) {

@@ -1,11 +1,10 @@
 //! The transport for tasks: shared by whoever sends, woken by whoever drives it.
 
 use super::{Body, Interest, NodeNr, Qos, RxId, RxMessage, SessionEvent, Sessions, TxId};
-use crate::l4::{self, Transport};
+use crate::l4::{self, Pool, Transport};
 use crate::link::{LinkAddress, LinkId};
 use crate::nodes::{RequestId, Usage};
 use alloc::rc::Rc;
-use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -14,11 +13,16 @@ use keelson_hal::{Clock, Instant};
 use keelson_qnet_wire::names::NodePath;
 use keelson_qnet_wire::{Errno, Nd};
 
+/// Bytes of memory for messages to be sent that are kept for reuse.
+const BODIES_KEPT: usize = 1 << 20;
+
 /// A [`Transport`] with a clock. Somebody drives it: calls [`Network::poll`] at the time that it returned, when
 /// [`Network::wanted`] is notified, after frames were given to [`Network::input`], and when a link has room again.
 pub struct Network {
     clock: Rc<dyn Clock>,
     transport: RefCell<Transport>,
+    /// Memory of messages that are sent.
+    bodies: Rc<Pool>,
     changed: Rc<Notify>,
     wanted: Rc<Notify>,
     /// Somebody was refused for want of room when so much had been made.
@@ -29,7 +33,9 @@ impl Network {
     /// Shares a transport.
     pub fn new(clock: Rc<dyn Clock>, transport: Transport) -> Rc<Network> {
         let transport = RefCell::new(transport);
-        Rc::new(Network { clock, transport, changed: Rc::default(), wanted: Rc::default(), refused: Cell::new(None) })
+        let bodies = Pool::new(l4::MAX_SENT, BODIES_KEPT);
+        let (changed, wanted) = Default::default();
+        Rc::new(Network { clock, transport, bodies, changed, wanted, refused: Cell::new(None) })
     }
 
     /// Does something with the transport at the time that it is; then whoever drives it is woken.
@@ -65,6 +71,11 @@ impl Network {
         self.quietly(|transport, now| transport.input(now, link, from, was_broadcast, frame));
     }
 
+    /// Counts a frame that was not fit to be taken in: too short, or not whole.
+    pub fn refused_frame(&self) {
+        self.transport.borrow_mut().refused_frame();
+    }
+
     /// Does what is due, and says when something will be.
     pub fn poll(&self) -> Option<Instant> {
         self.quietly(|transport, now| transport.poll(now))
@@ -91,6 +102,21 @@ impl Network {
     pub async fn ask_remote_nd(self: &Rc<Self>, node: NodeNr, name: &str) -> Result<Nd, Errno> {
         let request = self.with(|transport, now| transport.remote_nd(now, node, name))?;
         self.wait(request).await.map(Nd)
+    }
+
+    /// Copies what a peer has to acknowledge before it can be forgotten. EMSGSIZE when no message is that long.
+    fn keep(&self, body: Body<'_>) -> Result<l4::Body, Errno> {
+        if body.is_empty() {
+            return Ok(l4::Body::EMPTY);
+        }
+        let mut buffer = self.bodies.take(body.len()).ok_or(Errno::EMSGSIZE)?;
+        let mut rest = buffer.bytes_mut();
+        for piece in body.pieces() {
+            let (room, behind) = rest.split_at_mut(piece.len().min(rest.len()));
+            room.copy_from_slice(piece.get(..room.len()).unwrap_or_default());
+            rest = behind;
+        }
+        Ok(l4::Body::new(Rc::new(buffer)).slice(0..body.len()))
     }
 
     fn wait(self: &Rc<Self>, request: RequestId) -> RequestFuture {
@@ -124,14 +150,7 @@ impl Drop for RequestFuture {
 
 impl Sessions for Network {
     fn send(&self, to: NodeNr, qos: Qos, priority: u8, head: &[u8], body: Body<'_>) -> Result<TxId, Errno> {
-        // It is kept until the peer has acknowledged it.
-        let body = if body.is_empty() {
-            l4::Body::EMPTY
-        } else {
-            let mut bytes = Vec::new();
-            body.append_to(&mut bytes);
-            l4::Body::from(bytes)
-        };
+        let body = self.keep(body)?;
         let (sent, made) = self.with(|transport, now| {
             let sent = transport.send(now, to, qos, priority, head, body);
             (sent, transport.room_made())
@@ -144,7 +163,7 @@ impl Sessions for Network {
 
     fn take_event(&self) -> Option<SessionEvent> {
         let event = self.transport.borrow_mut().take_event()?;
-        Some(event.map(|message| RxMessage::new(message.bytes().to_vec())))
+        Some(event.map(RxMessage::from))
     }
 
     fn changed(&self) -> Rc<Notify> {

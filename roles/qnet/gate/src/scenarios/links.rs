@@ -68,7 +68,7 @@ pub fn r24(case: &Case) -> Result<String> {
     ensure(task.borrow().is_none(), || "ls does not wait".into())?;
     station.set_cut(false);
     let start = lab.ledger.age();
-    keelson_qnet::io::NodeDirectory::flush(&*running.directory);
+    running.directory.flush();
     let back = lab.world.run_until(Duration::from_secs(1), || task.borrow().is_some());
     let took = lab.ledger.age() - start;
     ensure(back && took < Duration::from_millis(20), || format!("ls is back {back} after {took:?}"))?;
