@@ -309,6 +309,11 @@ impl Transport {
         !self.events.is_empty()
     }
 
+    /// Grows whenever there may be room for what was refused with `EAGAIN`.
+    pub fn room_made(&self) -> u64 {
+        self.counters.acks_rx + self.counters.tx_conn_deleted
+    }
+
     /// What was counted.
     pub fn counters(&self) -> Counters {
         Counters { lr_evicted: self.nodes.evicted, ..self.counters }

@@ -80,6 +80,10 @@ pub trait Sessions {
     /// ended.
     fn release(&self, rx: RxId, message: RxMessage);
 
+    /// Ends a connection from a peer, of which the peer is told: its clients wait for answers that they cannot get.
+    /// Followed by [`SessionEvent::RxDown`].
+    fn close_rx(&self, node: NodeNr, rx: RxId);
+
     /// What a node descriptor asks for; `ESRCH` when this node has given out no such descriptor.
     fn qos(&self, nd: Nd) -> Result<Qos, Errno>;
 

@@ -103,8 +103,8 @@ impl State {
                 true
             }
             Err(Unsent::Full) => self.hold(route, epoch, message, body),
-            Err(Unsent::Failed(_)) => {
-                self.counters.outbound_lost += 1;
+            Err(Unsent::Failed(errno)) => {
+                self.lost(route.node, epoch, errno);
                 false
             }
         }
@@ -115,7 +115,8 @@ impl State {
         let waiting = self.outbox.held.iter().filter(|held| held.route.node == route.node).count();
         let bytes = self.outbox.bytes.saturating_add(body.len());
         if waiting >= HELD_PER_NODE || (!body.is_empty() && bytes > HELD_BYTES) {
-            self.counters.outbound_lost += 1;
+            // Without data there is a shorter answer, which says so.
+            self.lost(route.node, epoch, if body.is_empty() { Errno::EAGAIN } else { Errno::EMSGSIZE });
             return false;
         }
         let mut room = [0; KifMessage::MAX_LEN];
@@ -149,11 +150,23 @@ impl State {
             let epoch = held.epoch;
             match sent {
                 Ok(tx) => self.note_answer(node, epoch, tx),
-                Err(_) => self.counters.outbound_lost += 1,
+                Err(errno) => self.lost(node, epoch, errno),
             }
             self.outbox.remove(index);
         }
         self.counters.outbound_msgs.set(self.outbox.held.len());
+    }
+
+    /// A message could not be sent, nor kept. When clients of another node wait for it they would wait for ever, as their
+    /// own connection may work: it is ended, which tells them.
+    fn lost(&mut self, node: NodeNr, epoch: Epoch, errno: Errno) {
+        self.counters.outbound_lost += 1;
+        if let (Epoch::Rx(rx), Some(sessions)) = (epoch, &self.sessions)
+            && node != NodeNr::LOCAL
+            && errno != Errno::EMSGSIZE
+        {
+            sessions.close_rx(node, rx);
+        }
     }
 
     /// Remembers by which connection clients of a node get their answers: with it, answers are lost.

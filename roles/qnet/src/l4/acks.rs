@@ -331,8 +331,7 @@ impl Transport {
 
     /// How long a connection may be silent before the peer is asked (section 7.5).
     pub(crate) fn idle_limit(&self, node: NodeNr) -> Duration {
-        let usage = self.nodes.get(node.0).and_then(|entry| entry.usage);
-        let busy = usage.is_some_and(|usage| usage.waiting > 0);
+        let busy = self.nodes.get(node.0).is_some_and(|entry| entry.usage.waiting > 0);
         self.options.ticks(if busy { self.options.busy_idle } else { self.options.conn_up_idle })
     }
 
@@ -340,8 +339,7 @@ impl Transport {
     pub fn set_usage(&mut self, now: Instant, node: NodeNr, usage: Usage) {
         self.now = now;
         let Some(entry) = self.nodes.get_mut(node.0) else { return };
-        let before = entry.usage.replace(usage);
-        if before == Some(usage) {
+        if core::mem::replace(&mut entry.usage, usage) == usage {
             return;
         }
         for index in 0..entry.tx.len() {
@@ -361,10 +359,9 @@ impl Transport {
         }
     }
 
-    /// KIF said that it has nothing to do with a node.
+    /// KIF has nothing to do with a node.
     fn is_free(&self, node: NodeNr) -> bool {
-        let usage = self.nodes.get(node.0).and_then(|entry| entry.usage);
-        usage.is_some_and(|usage| usage == Usage::default())
+        self.nodes.get(node.0).is_some_and(|entry| entry.usage == Usage::default())
     }
 
     fn is_unused(&self, id: u32) -> bool {

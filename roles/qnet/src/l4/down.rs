@@ -4,7 +4,7 @@ use super::frames::On;
 use super::tx::TxState;
 use super::{Arrival, Transport};
 use crate::nodes::NodeState;
-use crate::sessions::{NodeNr, SessionEvent};
+use crate::sessions::{NodeNr, RxId, SessionEvent};
 use core::time::Duration;
 use keelson_hal::Instant;
 use keelson_qnet_wire::Errno;
@@ -61,6 +61,16 @@ impl Transport {
         let on = On { src: id, dst: rx.remote, seq: 0, qos_type: rx.qos_type, qos_idx: rx.qos_idx };
         let header = self.header(Kind::TcsRemDown, rx.node.0, on);
         self.send_control(link, Some(to), header, &[]);
+    }
+
+    /// Ends a connection from a peer, of which the peer is told.
+    pub fn close_rx(&mut self, now: Instant, rx: RxId) {
+        self.now = now;
+        let id = (rx.0 & u64::from(u32::MAX)) as u32;
+        if self.rx.get(id).is_some_and(|known| known.uid == rx) {
+            self.refuse_rx(id);
+            self.rx_down(id);
+        }
     }
 
     /// Closes a connection that nobody uses.

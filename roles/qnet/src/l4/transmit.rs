@@ -55,7 +55,8 @@ impl Transport {
             self.counters.tx_throttled += 1;
             return Err(Errno::EAGAIN);
         }
-        if layer != Layer::Seq {
+        // Signs of life are no use of a connection.
+        if layer == Layer::Kif {
             tx.used = now;
         }
         let uid = tx.uid;

@@ -63,8 +63,8 @@ pub struct Entry {
     pub epoch: u32,
     /// Smoothed round-trip time of its connections.
     pub srtt: Option<Duration>,
-    /// What KIF has to do with it; `None` until KIF said so.
-    pub usage: Option<Usage>,
+    /// What KIF has to do with it: nothing until KIF says so.
+    pub usage: Usage,
     /// Connections to it.
     pub tx: Vec<u32>,
     /// Connections from it.
@@ -88,7 +88,7 @@ impl Entry {
             profile: PeerProfile::default(),
             epoch: 0,
             srtt: None,
-            usage: None,
+            usage: Usage::default(),
             tx: Vec::new(),
             rx: Vec::new(),
         }

@@ -215,6 +215,10 @@ impl Sessions for MemorySessions {
         self.network.spare.borrow_mut().extend(message.into_bytes());
     }
 
+    fn close_rx(&self, _: NodeNr, rx: RxId) {
+        self.network.break_where(|connection| connection.rx == rx, Errno::ESRCH);
+    }
+
     fn qos(&self, nd: Nd) -> Result<Qos, Errno> {
         let count = self.network.nodes.borrow().len();
         let known = (1..count).contains(&usize::from(nd.node()));

@@ -5,7 +5,7 @@ use crate::l4::{self, Pool, Transport};
 use crate::link::{LinkAddress, LinkId};
 use crate::nodes::{RequestId, Usage};
 use alloc::rc::Rc;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use keelson_exec::sync::Notify;
@@ -25,6 +25,8 @@ pub struct Network {
     bodies: Rc<Pool>,
     changed: Rc<Notify>,
     wanted: Rc<Notify>,
+    /// Somebody was refused for want of room when so much had been made.
+    refused: Cell<Option<u64>>,
 }
 
 impl Network {
@@ -32,7 +34,8 @@ impl Network {
     pub fn new(clock: Rc<dyn Clock>, transport: Transport) -> Rc<Network> {
         let transport = RefCell::new(transport);
         let bodies = Pool::new(l4::MAX_SENT, BODIES_KEPT);
-        Rc::new(Network { clock, transport, bodies, changed: Rc::default(), wanted: Rc::default() })
+        let (changed, wanted) = Default::default();
+        Rc::new(Network { clock, transport, bodies, changed, wanted, refused: Cell::new(None) })
     }
 
     /// Does something with the transport at the time that it is; then whoever drives it is woken.
@@ -46,9 +49,13 @@ impl Network {
         let now = self.clock.now();
         let mut transport = self.transport.borrow_mut();
         let result = act(&mut transport, now);
+        let has_room = self.refused.get().is_some_and(|made| made != transport.room_made());
         let has_events = transport.has_events();
         drop(transport);
-        if has_events {
+        if has_room {
+            self.refused.set(None);
+        }
+        if has_room || has_events {
             self.changed.notify();
         }
         result
@@ -144,7 +151,14 @@ impl Drop for RequestFuture {
 impl Sessions for Network {
     fn send(&self, to: NodeNr, qos: Qos, priority: u8, head: &[u8], body: Body<'_>) -> Result<TxId, Errno> {
         let body = self.keep(body)?;
-        self.with(|transport, now| transport.send(now, to, qos, priority, head, body)).map(|(tx, _)| tx)
+        let (sent, made) = self.with(|transport, now| {
+            let sent = transport.send(now, to, qos, priority, head, body);
+            (sent, transport.room_made())
+        });
+        if sent == Err(Errno::EAGAIN) {
+            self.refused.set(Some(made));
+        }
+        sent.map(|(tx, _)| tx)
     }
 
     fn take_event(&self) -> Option<SessionEvent> {
@@ -158,6 +172,10 @@ impl Sessions for Network {
 
     fn release(&self, _rx: RxId, message: RxMessage) {
         drop(message);
+    }
+
+    fn close_rx(&self, _node: NodeNr, rx: RxId) {
+        self.with(|transport, now| transport.close_rx(now, rx));
     }
 
     fn qos(&self, nd: Nd) -> Result<Qos, Errno> {

@@ -118,12 +118,50 @@ fn a_new_life_ends_the_old_one() {
     world.finish();
 }
 
+/// The kernel interfaces of both nodes have something to do with the other.
+fn keep(world: &mut World) {
+    for (number, peer) in [(0, world.nr(0, "beta")), (1, world.nr(1, "alpha"))] {
+        let usage = Usage { connections: 1, waiting: 0 };
+        world.with(number, |transport, now| transport.set_usage(now, peer, usage));
+    }
+}
+
+/// An eager reverse connection is one that nobody may ever have asked for (section 7.7).
+#[test]
+fn connections_that_nobody_ever_used_are_closed() {
+    let mut world = World::connected(1, 1, Options::default());
+    world.run(Duration::from_secs(50));
+    assert_eq!(world.nodes[0].transport.occupancy().tx, 1);
+    world.run(Duration::from_secs(15));
+    for node in &world.nodes {
+        let occupancy = node.transport.occupancy();
+        assert_eq!((occupancy.tx, occupancy.rx), (0, 0));
+    }
+    world.finish();
+}
+
+/// Being asked whether one is there is no use of a connection.
+#[test]
+fn signs_of_life_do_not_keep_connections() {
+    let mut world = World::connected(1, 1, Options::default());
+    let beta = world.nr(0, "beta");
+    world.run(Duration::from_secs(50));
+    assert_eq!(world.verify(0, beta), Ok(beta.0.into()));
+    world.run(Duration::from_secs(15));
+    for node in &world.nodes {
+        let occupancy = node.transport.occupancy();
+        assert_eq!((occupancy.tx, occupancy.rx), (0, 0));
+    }
+    world.finish();
+}
+
 #[test]
 fn unused_connections_are_closed() {
     let mut world = World::connected(1, 1, Options::default());
     let peers = [world.nr(0, "beta"), world.nr(1, "alpha")];
+    keep(&mut world);
     world.run(Duration::from_secs(120));
-    assert_eq!(world.nodes[0].transport.occupancy().tx, 1, "KIF has not said that it needs it not");
+    assert_eq!(world.nodes[0].transport.occupancy().tx, 1, "KIF needs it");
     for (number, peer) in peers.into_iter().enumerate() {
         world.with(number, |transport, now| transport.set_usage(now, peer, Usage::default()));
     }
@@ -146,6 +184,7 @@ fn unused_connections_are_closed() {
 #[test]
 fn heartbeats() {
     let mut world = World::connected(1, 1, Options { auto_add: 1_000_000, ..Options::default() });
+    keep(&mut world);
     let before = world.frames;
     world.run(Duration::from_secs(100));
     let frames = world.frames - before;
