@@ -343,10 +343,10 @@ fn copy(world: &World, _: usize) -> Result<Duration> {
     })
 }
 
-/// Attributes by name.
+/// Attributes by name, as `ls -l` asks for them.
 fn stat(world: &World, times: usize) -> Result<Duration> {
     world.on_node("stat by name", async move |user| {
-        let files = user.files();
+        let files = user.files().keeping_connection();
         let start = Instant::now();
         for _ in 0..times {
             files.stat("/net/keel/file").await?;
