@@ -67,11 +67,15 @@ fn the_session_of_the_manual() {
 
     // Is it there, and how is it?
     let compiled = one(&karl, "cat /proc/qnetstats | grep compiled");
-    assert!(compiled.starts_with("**** Qnet compiled on ") && compiled.ends_with("running on karl"), "{compiled}");
+    assert!(
+        compiled.starts_with("**** Qnet compiled on ") && compiled.ends_with("running on karl"),
+        "{compiled}"
+    );
     let third_banner = one(&third, "cat /proc/qnetstats | grep compiled");
     assert!(third_banner.ends_with(&format!("running on {unnamed}")), "{third_banner}");
     let health = console(&karl, "cat /proc/qnetstats | grep -e ok -e bad");
-    let labels: Vec<&str> = health.iter().map(|line| line[..line.len().min(30)].trim().trim_end_matches(':').trim()).collect();
+    let labels: Vec<&str> =
+        health.iter().map(|line| line[..line.len().min(30)].trim().trim_end_matches(':').trim()).collect();
     assert_eq!(&labels[..5], ["txd ok", "txd bad", "rxd ok", "rxd bad dr", "rxd bad L4"], "{health:#?}");
     assert!(labels[5..].iter().all(|label| label.starts_with("rxd bad")), "{health:#?}");
     assert!(counter(&karl, "txd ok") > 50 && counter(&karl, "rxd ok") > 50);
@@ -103,7 +107,8 @@ fn the_session_of_the_manual() {
     // A node that dies stays listed until somebody looks.
     third.kill();
     assert!(names(&console(&karl, "ls /net")).contains(&unnamed));
-    let listed = console_until(&karl, "ls -l /net", |printed| printed.iter().all(|line| !line.ends_with(&unnamed)));
+    let listed =
+        console_until(&karl, "ls -l /net", |printed| printed.iter().all(|line| !line.ends_with(&unnamed)));
     assert!(listed.iter().any(|line| line.contains("alonzo")), "{listed:#?}");
     assert!(!names(&console(&karl, "ls /net")).contains(&unnamed));
     let complaint = console(&karl, &format!("ls /net/{unnamed}"));

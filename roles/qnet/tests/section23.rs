@@ -101,7 +101,9 @@ impl Node {
         let init = Init { src_name: "beta", src_domain: "lab", dst_name: "alpha", dst_domain: "lab" };
         let len = init.emit(&mut payload, Endian::Little).unwrap();
         node.give(BETA, Header { src_conn_id: TX, ..Header::new(Kind::TcsInit) }, &payload[..len]);
-        let of = |kind| node.port.0.borrow().iter().find(|header| header.kind == kind).map(|header| header.src_conn_id);
+        let of = |kind| {
+            node.port.0.borrow().iter().find(|header| header.kind == kind).map(|header| header.src_conn_id)
+        };
         (node.rx, node.tx) = (of(Kind::TcsRemUp).unwrap(), of(Kind::TcsInit).unwrap());
         let up = Header { src_conn_id: RX, dst_conn_id: node.tx, ..Header::new(Kind::TcsRemUp) };
         node.give(BETA, up, &[]);
@@ -276,7 +278,13 @@ fn rule_5_resolvers() {
     let len = NrMessage::RemoteReq { id: 1, name: "gamma" }.emit(&mut name, Endian::Little).unwrap();
     for bad in [&name[..len - 1], &[7, 0, 0, 0], &[]] {
         let seq = 1 + node.transport.counters().rxd_bad_nr as u32;
-        let header = Header { src_conn_id: TX, dst_conn_id: node.rx, seq, layer: Layer::Nr, ..Header::new(Kind::User) };
+        let header = Header {
+            src_conn_id: TX,
+            dst_conn_id: node.rx,
+            seq,
+            layer: Layer::Nr,
+            ..Header::new(Kind::User)
+        };
         node.give(BETA, header, bad);
     }
     assert_eq!((node.transport.counters().rxd_bad_nr, node.transport.counters().nr_remote_rx), (3, 0));
@@ -310,7 +318,8 @@ fn rule_6_io_connect() {
         bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
         bytes
     };
-    let refused = |bytes: &[u8]| IoConnect::decode(bytes, Endian::Little).map_err(|error| error.errno()).err();
+    let refused =
+        |bytes: &[u8]| IoConnect::decode(bytes, Endian::Little).map_err(|error| error.errno()).err();
     assert_eq!(refused(&with(34, 11)), None);
     assert_eq!(refused(&with(34, 0)), Some(Errno::EINVAL), "no path");
     assert_eq!(refused(&with(34, 10)), Some(Errno::EINVAL), "no NUL");
@@ -358,7 +367,11 @@ fn rule_7_spawn() {
 fn rule_8_rate_limits() {
     let mut node = Node::new();
     for seq in 0..100 {
-        node.give(STRANGER, Header { src_conn_id: 7, dst_conn_id: 8, seq, ..Header::new(Kind::User) }, b"what");
+        node.give(
+            STRANGER,
+            Header { src_conn_id: 7, dst_conn_id: 8, seq, ..Header::new(Kind::User) },
+            b"what",
+        );
     }
     assert_eq!(node.sent(Kind::TcsRemDown), 10);
     let mut payload = [0; 200];

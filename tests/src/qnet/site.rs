@@ -34,7 +34,8 @@ impl Site {
     pub fn spec(&self, name: &str, append: &str) -> MachineSpec {
         // Qnet needs no addresses, and nobody here gives any.
         let line = format!("ip=off {append}");
-        Appliance::qnet(&self.bench, name, &line).nic(Nic::on(&self.lan.port(name).unwrap(), NicModel::Virtio))
+        Appliance::qnet(&self.bench, name, &line)
+            .nic(Nic::on(&self.lan.port(name).unwrap(), NicModel::Virtio))
     }
 
     /// A disk for one.
@@ -127,9 +128,16 @@ pub fn console(machine: &Machine, line: &str) -> Vec<String> {
         let new = mended(lines.iter().skip(before).map(|line| line.text.as_str()));
         if let Some(end) = new.iter().position(|text| *text == mark) {
             let printed = new.into_iter().take(end).skip_while(|text| !text.ends_with(line)).skip(1);
-            return printed.filter(|text| !text.starts_with('[') && !text.ends_with(&format!("echo {mark}"))).collect();
+            return printed
+                .filter(|text| !text.starts_with('[') && !text.ends_with(&format!("echo {mark}")))
+                .collect();
         }
-        assert!(Instant::now() < deadline, "\"{line}\" on {}:\n{}", machine.name(), machine.console().transcript());
+        assert!(
+            Instant::now() < deadline,
+            "\"{line}\" on {}:\n{}",
+            machine.name(),
+            machine.console().transcript()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -158,7 +166,11 @@ pub fn console_until(machine: &Machine, line: &str, wanted: impl Fn(&[String]) -
 /// When there is no such line.
 pub fn counter(machine: &Machine, name: &str) -> u64 {
     let lines = console(machine, "cat /proc/qnetstats");
-    let line = lines.iter().find_map(|line| line.strip_prefix(name).filter(|rest| rest.trim_start().starts_with([':', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])));
+    let line = lines.iter().find_map(|line| {
+        line.strip_prefix(name).filter(|rest| {
+            rest.trim_start().starts_with([':', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+        })
+    });
     let value = line.map(|rest| rest.trim_start_matches([' ', ':']));
     let number = value.and_then(|value| value.split(',').next()?.trim().parse().ok());
     number.unwrap_or_else(|| panic!("no {name} in {lines:#?}"))
