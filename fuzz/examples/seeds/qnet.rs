@@ -3,8 +3,8 @@
 use super::Seed;
 use keelson_qnet_wire::Endian;
 use keelson_qnet_wire::io::{
-    ConnectSubtype, Dcmd, Extra, FileType, IoConnect, IoDevctl, IoFdinfo, IoLseek, IoMsg, IoNotify, IoReadWrite,
-    IoRequest, IoSpace, Xtype, ioflag,
+    ConnectSubtype, Dcmd, Extra, FileType, IoConnect, IoDevctl, IoFdinfo, IoLseek, IoMsg, IoNotify,
+    IoReadWrite, IoRequest, IoSpace, Xtype, ioflag,
 };
 use keelson_qnet_wire::proc::{ProcWait, Spawn};
 
@@ -14,9 +14,9 @@ const BEFORE: usize = 16;
 const HEADER: usize = 36;
 
 const NAMES: [&str; 38] = [
-    "t00", "t01", "t02", "t03", "t04", "t05", "t06", "t07", "t08", "t09", "t10", "t11", "t12", "t13", "t14", "t15",
-    "t16", "t17", "t18", "t19", "t20", "t21", "t22", "t23", "t24", "t25", "t26", "t27", "t28", "t29", "t30", "t31",
-    "t32", "t33", "t34", "t35", "t36", "t37",
+    "t00", "t01", "t02", "t03", "t04", "t05", "t06", "t07", "t08", "t09", "t10", "t11", "t12", "t13", "t14",
+    "t15", "t16", "t17", "t18", "t19", "t20", "t21", "t22", "t23", "t24", "t25", "t26", "t27", "t28", "t29",
+    "t30", "t31", "t32", "t33", "t34", "t35", "t36", "t37",
 ];
 
 /// All frames.
@@ -116,9 +116,22 @@ fn requests() -> Vec<Seed> {
     let requests: [(&'static str, IoRequest<'_>); 18] = [
         ("open", IoRequest::Connect(connect(ConnectSubtype::OPEN, b"public/a", Extra::None))),
         ("open-net", IoRequest::Connect(connect(ConnectSubtype::OPEN, b"net/beta/x", Extra::None))),
-        ("open-stat", IoRequest::Connect(connect(ConnectSubtype::COMBINE_CLOSE, b"precious", Extra::Message(&stat)))),
-        ("rename", IoRequest::Connect(connect(ConnectSubtype::RENAME, b"public/b", Extra::Rename(b"public/a")))),
-        ("symlink", IoRequest::Connect(connect(ConnectSubtype::LINK, b"public/c", Extra::Symlink(b"c/../../precious")))),
+        (
+            "open-stat",
+            IoRequest::Connect(connect(ConnectSubtype::COMBINE_CLOSE, b"precious", Extra::Message(&stat))),
+        ),
+        (
+            "rename",
+            IoRequest::Connect(connect(ConnectSubtype::RENAME, b"public/b", Extra::Rename(b"public/a"))),
+        ),
+        (
+            "symlink",
+            IoRequest::Connect(connect(
+                ConnectSubtype::LINK,
+                b"public/c",
+                Extra::Symlink(b"c/../../precious"),
+            )),
+        ),
         ("mknod", IoRequest::Connect(connect(ConnectSubtype::MKNOD, b"public/d", Extra::None))),
         ("unlink", IoRequest::Connect(connect(ConnectSubtype::UNLINK, b"public/b", Extra::None))),
         ("readlink", IoRequest::Connect(connect(ConnectSubtype::READLINK, b"public/c", Extra::None))),
@@ -149,7 +162,8 @@ pub fn io() -> Vec<Seed> {
     };
     let all = requests();
     let open = step(0, &all[0].1);
-    let mut seeds: Vec<Seed> = all.iter().map(|(name, message)| (*name, [open.clone(), step(0, message)].concat())).collect();
+    let mut seeds: Vec<Seed> =
+        all.iter().map(|(name, message)| (*name, [open.clone(), step(0, message)].concat())).collect();
     let everything: Vec<u8> = all.iter().flat_map(|(_, message)| step(0, message)).collect();
     seeds.push(("everything", everything));
     // A read of the console, given up; then its connection is closed.
@@ -170,7 +184,13 @@ fn requests_of_console() -> Vec<u8> {
 /// Frames from a peer that has told its name; and the published ones, bent to the ids in use.
 pub fn l4() -> Vec<Seed> {
     let frames = frames();
-    let of = |name: &str| frames.iter().find(|(known, _)| *known == name).map(|(_, frame)| frame[BEFORE..].to_vec()).expect("a frame");
+    let of = |name: &str| {
+        frames
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, frame)| frame[BEFORE..].to_vec())
+            .expect("a frame")
+    };
     let step = |changes: u8, frame: &[u8]| {
         [&[0, 0, changes, 0xff, 0xfe][..], &(frame.len() as u16).to_be_bytes(), frame].concat()
     };
@@ -185,7 +205,8 @@ pub fn l4() -> Vec<Seed> {
     }
     let send = |to: u8, len: u16| [&[2, to][..], &len.to_be_bytes(), &[0, 10]].concat();
     let silent = [start.clone(), send(1, 5000), send(1, 200), vec![4, 0xff, 0xff, 5, 9]].concat();
-    let talk = [start.clone(), send(1, 20_000), vec![1, 0, 255], send(1, 3), vec![3, 9, 1, 0, 255, 5, 9]].concat();
+    let talk =
+        [start.clone(), send(1, 20_000), vec![1, 0, 255], send(1, 3), vec![3, 9, 1, 0, 255, 5, 9]].concat();
     let cable = [start.clone(), send(1, 9000), vec![7, 0, 3, 50, 7, 0, 9, 1, 0, 255]].concat();
     let asked = [start, vec![6, 0, 0, 6, 1, 1, 6, 2, 1, 1, 0, 255, 3, 5, 4, 3, 0, 11, 1]].concat();
     seeds.extend([("silent", silent), ("talk", talk), ("cable", cable), ("asked", asked)]);
@@ -208,22 +229,53 @@ pub fn kif() -> Vec<Seed> {
         [&[0, kind, 0, 0, choice, 0, nbytes, value][..], &len.to_be_bytes()].concat()
     };
     let client = say(0, 1, 0, 0, 0);
-    let one = |kind: u8| [client.clone(), say(5, 9, 1, 3, 7), say(kind, 0, 10, 5, 70), vec![6, 0, 40]].concat();
+    let one =
+        |kind: u8| [client.clone(), say(5, 9, 1, 3, 7), say(kind, 0, 10, 5, 70), vec![6, 0, 40]].concat();
     const KINDS: [&str; 18] = [
-        "connect", "connect-send", "success", "fail", "unblock", "send", "read", "xfer", "write", "reply", "error",
-        "event", "pulse", "signal", "disconnect", "death", "read-error", "connect-pulse",
+        "connect",
+        "connect-send",
+        "success",
+        "fail",
+        "unblock",
+        "send",
+        "read",
+        "xfer",
+        "write",
+        "reply",
+        "error",
+        "event",
+        "pulse",
+        "signal",
+        "disconnect",
+        "death",
+        "read-error",
+        "connect-pulse",
     ];
     let mut seeds: Vec<Seed> = KINDS.into_iter().zip(0..).map(|(name, kind)| (name, one(kind))).collect();
     // A client of ours that is served: attached, read from, written to, answered.
-    let ours = [vec![4, 90], say(2, 1, 255, 0, 0), say(6, 0, 200, 0, 0), say(8, 0, 20, 7, 140), say(9, 0, 20, 7, 140)];
+    let ours = [
+        vec![4, 90],
+        say(2, 1, 255, 0, 0),
+        say(6, 0, 200, 0, 0),
+        say(8, 0, 20, 7, 140),
+        say(9, 0, 20, 7, 140),
+    ];
     seeds.push(("client", ours.concat()));
-    seeds.push(("client-killed", [vec![4, 9, 4, 10], say(2, 1, 255, 0, 0), vec![5, 0, 7, 2, 6, 1, 0]].concat()));
+    seeds.push((
+        "client-killed",
+        [vec![4, 9, 4, 10], say(2, 1, 255, 0, 0), vec![5, 0, 7, 2, 6, 1, 0]].concat(),
+    ));
     let large = [client.clone(), say(5, 9, 255, 0, 8000), say(7, 0, 255, 6, 9000), vec![6, 2, 0]].concat();
     seeds.push(("large", large));
     seeds.push(("cut", [client.clone(), say(5, 9, 1, 2, 1), vec![7, 0, 7, 1, 7, 3]].concat()));
     for (name, frame) in frames() {
         let layer = frame.get(BEFORE + 3).copied();
-        if layer == Some(0) && frame.get(BEFORE + 1) == Some(&8) && name != "t28" && name != "t29" && name != "t32" {
+        if layer == Some(0)
+            && frame.get(BEFORE + 1) == Some(&8)
+            && name != "t28"
+            && name != "t29"
+            && name != "t32"
+        {
             let payload = &frame[BEFORE + HEADER..];
             let raw = [&[3][..], &(payload.len() as u16).to_be_bytes(), payload].concat();
             seeds.push((name, [client.clone(), raw].concat()));
@@ -236,11 +288,15 @@ pub fn kif() -> Vec<Seed> {
 pub fn names() -> Vec<Seed> {
     let texts = [
         ("nodes", "beta\nbeta.lab.test\nEAdd3528\nlocalhost\n\n.\na.\n.b\n"),
-        ("policies", "lab2~exclusive:en0\nlab2~preferred:en1\nx.y~loadbalance\nx~redundant\nx~fast\nx~\nx~preferred:\n~:\n"),
+        (
+            "policies",
+            "lab2~exclusive:en0\nlab2~preferred:en1\nx.y~loadbalance\nx~redundant\nx~fast\nx~\nx~preferred:\n~:\n",
+        ),
         ("paths", "/net/lab2~exclusive:en0/dev/ser1\n/net/\n/net/x\n/net//x\nlab2/etc\n/net/a/net/b/net/c\n"),
         ("characters", "a_b-c.d\na b\nk\u{e4}se\n\u{0}\nA~PREFERRED:en0\na~preferred:en0~x\na:b\n"),
     ];
     let mut seeds: Vec<Seed> = texts.iter().map(|(name, text)| (*name, text.as_bytes().to_vec())).collect();
-    seeds.push(("long", format!("{}\n{}.{}\n", "a".repeat(64), "b".repeat(63), "c.".repeat(70)).into_bytes()));
+    seeds
+        .push(("long", format!("{}\n{}.{}\n", "a".repeat(64), "b".repeat(63), "c.".repeat(70)).into_bytes()));
     seeds
 }

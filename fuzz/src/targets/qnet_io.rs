@@ -90,14 +90,15 @@ impl Scene {
         let channel = kernel.channel(1).expect("a channel");
         let server = handle.spawn("server", dispatcher.clone().run(channel));
         let scene = Scene { clock, executor, kernel, dispatcher, connections: Default::default(), server };
-        scene.as_root(|files| async move {
-            files.mkdir("/public", 0o777).await?;
-            let precious = files.create("/precious", 0o600).await?;
-            precious.write_all(PRECIOUS).await?;
-            precious.close().await?;
-            files.create("/public/a", 0o666).await?.write_all(b"abc").await
-        })
-        .unwrap_or_else(|errno| panic!("{errno}"));
+        scene
+            .as_root(|files| async move {
+                files.mkdir("/public", 0o777).await?;
+                let precious = files.create("/precious", 0o600).await?;
+                precious.write_all(PRECIOUS).await?;
+                precious.close().await?;
+                files.create("/public/a", 0o666).await?.write_all(b"abc").await
+            })
+            .unwrap_or_else(|errno| panic!("{errno}"));
         scene
     }
 
@@ -123,7 +124,9 @@ impl Scene {
             let who = Credentials { rgid: 100, egid: 100, sgid: 100, ..ids };
             let connection = match before {
                 Some(connection) => connection,
-                None => Rc::new(kernel.connect(Nd::LOCAL, 1, 1, &who).await.unwrap_or_else(|errno| panic!("{errno}"))),
+                None => Rc::new(
+                    kernel.connect(Nd::LOCAL, 1, 1, &who).await.unwrap_or_else(|errno| panic!("{errno}")),
+                ),
             };
             connection.set_coid(coid.into());
             let mut reply = vec![0; room.into()];

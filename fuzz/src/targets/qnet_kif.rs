@@ -9,8 +9,8 @@ use keelson_qnet::api::{Channel, Credentials, Kernel, KernelConfig, Message, Rec
 use keelson_qnet::sessions::memory::{MemorySessions, Network, NetworkSettings};
 use keelson_qnet::sessions::{Body, NodeNr, Qos, SessionEvent, Sessions};
 use keelson_qnet_wire::kif::{
-    Connect, ConnectDeath, ConnectFail, ConnectSuccess, Disconnect, Event, KifMessage, MsgRead, MsgSend, Pulse,
-    Sigevent, Signal, Transfer, Unblock, VtidInfo,
+    Connect, ConnectDeath, ConnectFail, ConnectSuccess, Disconnect, Event, KifMessage, MsgRead, MsgSend,
+    Pulse, Sigevent, Signal, Transfer, Unblock, VtidInfo,
 };
 use keelson_qnet_wire::{Endian, Errno};
 use std::rc::Rc;
@@ -75,7 +75,8 @@ impl Scene {
         kernel.mount(network.sessions(0)).expect("mounted once");
         let (peer, node) = (network.sessions(1), network.number(0, 1));
         let (server, clients) = (None, Vec::new());
-        let mut scene = Scene { clock, executor, network, kernel, peer, node, server, clients, ids: Ids::default() };
+        let mut scene =
+            Scene { clock, executor, network, kernel, peer, node, server, clients, ids: Ids::default() };
         scene.serve();
         scene
     }
@@ -130,7 +131,8 @@ impl Scene {
             0 => u32::from(choice),
             len => list.get(usize::from(choice) % (len + 1)).copied().unwrap_or(u32::from(choice)),
         };
-        let (server_id, client_id) = (pick(&self.ids.servers, input.u8()), pick(&self.ids.clients, input.u8()));
+        let (server_id, client_id) =
+            (pick(&self.ids.servers, input.u8()), pick(&self.ids.clients, input.u8()));
         let choice = input.u8();
         let (handle, read) = (pick(&self.ids.handles, choice), pick(&self.ids.reads, choice));
         let number = |choice: u8| match choice {
@@ -142,18 +144,43 @@ impl Scene {
         let (offset, nbytes) = (number(input.u8()), number(input.u8()));
         let data = vec![input.u8(); usize::from(input.u16()) % (LONGEST * 4)];
         let len = nbytes as i32;
-        let vinfo = VtidInfo { tid: 1, priority: 10, srcmsglen: len, dstmsglen: offset as i32, ..VtidInfo::default() };
+        let vinfo = VtidInfo {
+            tid: 1,
+            priority: 10,
+            srcmsglen: len,
+            dstmsglen: offset as i32,
+            ..VtidInfo::default()
+        };
         let own = u32::from(choice);
-        let connect = Connect { version: own / 200 + 1, server_pid: 1, server_chid: own % 3, client_id: own, client_pid: 7 };
+        let connect = Connect {
+            version: own / 200 + 1,
+            server_pid: 1,
+            server_chid: own % 3,
+            client_id: own,
+            client_pid: 7,
+        };
         let transfer = |handle| Transfer { status: offset, handle, offset, nbytes };
         let send = MsgSend { server_id, client_handle: own, vinfo, nbytes };
-        let pulse = Pulse { server_id, client_handle: own, vinfo, code: choice as i8, value: nbytes, ..Pulse::default() };
+        let pulse = Pulse {
+            server_id,
+            client_handle: own,
+            vinfo,
+            code: choice as i8,
+            value: nbytes,
+            ..Pulse::default()
+        };
         let cred = (kind & 0x80 != 0).then(|| Credentials { pid: 7, euid: own, ..Credentials::default() });
         let sigevent = Sigevent { notify: i32::from(choice % 9), ..Sigevent::default() };
         let message = match kind % 18 {
             0 => KifMessage::Connect(connect, cred),
             1 => KifMessage::ConnectMsgSend(connect, cred, send, None),
-            2 => KifMessage::ConnectSuccess(ConnectSuccess { version: 1, server_id: own, client_id, scoid: 1, nbytes }),
+            2 => KifMessage::ConnectSuccess(ConnectSuccess {
+                version: 1,
+                server_id: own,
+                client_id,
+                scoid: 1,
+                nbytes,
+            }),
             3 => KifMessage::ConnectFail(ConnectFail { version: 1 + own / 128, client_id, status: len }),
             4 => KifMessage::Unblock(Unblock { server_id, client_handle: own, tid: 1 }),
             5 => KifMessage::MsgSend(send, cred),
@@ -164,7 +191,10 @@ impl Scene {
             10 => KifMessage::MsgError(transfer(handle)),
             11 => KifMessage::Event(Event { client_handle: handle, sigevent }),
             12 => KifMessage::Pulse(pulse, cred),
-            13 => KifMessage::Signal(Signal { client_handle: own, pid: len, signo: 9, ..Signal::default() }, cred),
+            13 => KifMessage::Signal(
+                Signal { client_handle: own, pid: len, signo: 9, ..Signal::default() },
+                cred,
+            ),
             14 => KifMessage::Disconnect(Disconnect { server_id }),
             15 => KifMessage::ConnectDeath(ConnectDeath { client_id }),
             16 => KifMessage::MsgReadError(transfer(read)),

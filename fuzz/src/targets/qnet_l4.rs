@@ -170,7 +170,8 @@ impl Scene {
             8 => self.ports[usize::from(input.u8() % LINKS)].room.set(input.u8().into()),
             9 => self.transport.flush_qos(self.now),
             10 => {
-                let usage = Usage { connections: usize::from(input.u8() & 1), waiting: usize::from(input.u8() & 1) };
+                let usage =
+                    Usage { connections: usize::from(input.u8() & 1), waiting: usize::from(input.u8() & 1) };
                 self.transport.set_usage(self.now, NodeNr(input.u8().into()), usage);
             }
             _ => {
@@ -266,7 +267,9 @@ impl Scene {
                     assert!(message.bytes().len() <= self.options.max_msg as usize);
                     self.messages.push(message);
                 }
-                Some(SessionEvent::TxUp { .. } | SessionEvent::TxDown { .. } | SessionEvent::RxDown { .. }) => {}
+                Some(
+                    SessionEvent::TxUp { .. } | SessionEvent::TxDown { .. } | SessionEvent::RxDown { .. },
+                ) => {}
                 None => break,
             }
         }
@@ -297,14 +300,18 @@ impl Scene {
             sent.drain(..surplus);
         }
         let named: Vec<u32> = (self.ports.iter())
-            .flat_map(|port| port.sent.borrow().iter().rev().take(3).map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>())
+            .flat_map(|port| {
+                port.sent.borrow().iter().rev().take(3).map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>()
+            })
             .filter_map(|bytes| Header::decode(&bytes).ok())
             .map(|header| header.src_conn_id)
             .collect();
         named.into_iter().for_each(|id| self.remember(id));
         let requests = std::mem::take(&mut self.requests);
-        self.requests =
-            requests.into_iter().filter(|request| self.transport.poll_request(*request, None).is_none()).collect();
+        self.requests = requests
+            .into_iter()
+            .filter(|request| self.transport.poll_request(*request, None).is_none())
+            .collect();
         let occupancy = self.transport.occupancy();
         let held: usize = self.messages.iter().map(|message| message.bytes().len().max(2048)).sum();
         let most = self.options.max_connections;
@@ -362,7 +369,9 @@ fn answer(bytes: &[u8], number: u8, link: u8, crc: bool) -> Option<Vec<u8>> {
 
 /// The reply to an LR request, whatever name it asks for.
 fn resolved(payload: &[u8], number: u8, link: u8) -> Option<Vec<u8>> {
-    let (request, form) = LrPacket::decode(payload, Endian::Little).ok().filter(|(packet, _)| packet.kind == LrKind::Request)?;
+    let (request, form) = LrPacket::decode(payload, Endian::Little)
+        .ok()
+        .filter(|(packet, _)| packet.kind == LrKind::Request)?;
     let LinkAddress::Mac(mac) = peer(number, link) else { return None };
     let src = Party { mac: Some(Mac(mac)), ..request.dst };
     let reply = LrPacket { kind: LrKind::Reply, src, dst: request.src };

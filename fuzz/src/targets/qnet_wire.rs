@@ -74,8 +74,10 @@ fn packet(bytes: &[u8]) {
 
 fn checked(packet: &Packet<'_>) {
     assert_eq!(Header::decode(&packet.header.encode()), Ok(packet.header));
-    assert!(packet.header.fragment(MAX_MSG).is_ok_and(|part| part.end <= MAX_MSG && part.start <= part.end)
-        || packet.header.fragment(MAX_MSG).is_err());
+    assert!(
+        packet.header.fragment(MAX_MSG).is_ok_and(|part| part.end <= MAX_MSG && part.start <= part.end)
+            || packet.header.fragment(MAX_MSG).is_err()
+    );
     // All fields are kept, so that what was received is what is covered.
     let mut crc = Crc::new();
     crc.update(&Header { crc: 0, ..packet.header }.encode());
@@ -89,11 +91,9 @@ fn names(bytes: &[u8], endian: Endian) {
 }
 
 fn resolvers(bytes: &[u8], endian: Endian) {
-    same!(
-        bytes,
-        |b| LrPacket::decode(b, endian),
-        |v: &(LrPacket<'_>, LrForm), room: &mut [u8]| v.0.emit(room, endian, v.1)
-    );
+    same!(bytes, |b| LrPacket::decode(b, endian), |v: &(LrPacket<'_>, LrForm), room: &mut [u8]| v
+        .0
+        .emit(room, endian, v.1));
     same!(bytes, |b| NrMessage::decode(b, endian), |v: &NrMessage<'_>, room: &mut [u8]| v.emit(room, endian));
 }
 
@@ -103,9 +103,9 @@ fn ip(bytes: &[u8]) {
     if let Some(header) = ip.encode(0) {
         assert_eq!(Ipv4::decode(&header), Ok((ip, &[][..])));
     }
-    if let Some((offset, packet)) = ipv4::l4_offset(carried).and_then(|offset| Some((offset, carried.get(offset..)?))) {
+    if let Ok(offset) = ipv4::l4_offset(carried) {
         assert!(offset == 0 || offset == 2);
-        self::packet(packet);
+        packet(carried.get(offset..).unwrap_or_default());
     }
 }
 
@@ -132,17 +132,18 @@ fn messages(bytes: &[u8], endian: Endian) {
         assert_eq!(IoRequest::decode(part, endian), Ok(request));
     }
     if let Ok(connect) = IoConnect::decode(bytes, endian) {
-        assert!(!connect.path.contains(&0) && connect.path.len() <= 1024, "a path of {} bytes", connect.path.len());
+        assert!(
+            !connect.path.contains(&0) && connect.path.len() <= 1024,
+            "a path of {} bytes",
+            connect.path.len()
+        );
     }
 }
 
 fn connect_replies(bytes: &[u8], endian: Endian) {
     for status in [0, ConnectReply::LINK, ConnectReply::FTYPE, ConnectReply::MSG, u32::MAX] {
-        same!(
-            bytes,
-            |b| ConnectReply::decode(status, b, endian),
-            |v: &ConnectReply<'_>, room: &mut [u8]| v.emit(room, endian)
-        );
+        same!(bytes, |b| ConnectReply::decode(status, b, endian), |v: &ConnectReply<'_>, room: &mut [u8]| v
+            .emit(room, endian));
     }
     assert!(Dirents::new(bytes, endian).count() <= bytes.len() / 20 + 1);
 }

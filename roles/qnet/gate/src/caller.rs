@@ -99,7 +99,12 @@ impl Caller {
         result.is_ok()
     }
 
-    async fn within<T>(&self, home: &Machine, what: String, work: impl Future<Output = Result<T, Errno>>) -> Result<T, Errno> {
+    async fn within<T>(
+        &self,
+        home: &Machine,
+        what: String,
+        work: impl Future<Output = Result<T, Errno>>,
+    ) -> Result<T, Errno> {
         *self.doing.borrow_mut() = what.clone();
         let Some(running) = home.running() else { return Err(Errno::ESRCH) };
         match running.handle.timeout(LONGEST, work).await {
@@ -121,7 +126,8 @@ impl Caller {
         let path = format!("/net/{}/dev/name/local/{SERVICE}", self.target.name);
         let files = home.files();
         self.step();
-        let opened = self.within(home, format!("opens {path}"), files.open(&path, OpenFlags::READ_WRITE)).await;
+        let opened =
+            self.within(home, format!("opens {path}"), files.open(&path, OpenFlags::READ_WRITE)).await;
         let Ok(service) = opened else {
             if let Some(running) = home.running() {
                 running.handle.sleep(Duration::from_millis(250)).await;
@@ -156,10 +162,14 @@ impl Caller {
         }
         let executed = &self.target.executed;
         let connection = account.connection;
-        let (messages, pulses) = (executed.messages(self.id, connection), executed.pulses(self.id, connection));
+        let (messages, pulses) =
+            (executed.messages(self.id, connection), executed.pulses(self.id, connection));
         if pulses != account.pulsed.get() {
             let sent = account.pulsed.get();
-            self.ledger.fail(format!("caller {} connection {connection}: {pulses} of {sent} pulses arrived", self.id));
+            self.ledger.fail(format!(
+                "caller {} connection {connection}: {pulses} of {sent} pulses arrived",
+                self.id
+            ));
         }
         if messages < account.answered.get() || messages > account.sent.get() {
             let (sent, answered) = (account.sent.get(), account.answered.get());
@@ -227,7 +237,8 @@ impl Caller {
             && reply[HEAD..REPLY_HEAD] == hash(&bytes).to_le_bytes()
             && (!with_echo || reply[REPLY_HEAD..] == bytes);
         if !right {
-            self.ledger.fail(format!("{tag:?}: a reply of {len} bytes, status {status}, that is not its own"));
+            self.ledger
+                .fail(format!("{tag:?}: a reply of {len} bytes, status {status}, that is not its own"));
         }
         Ok(())
     }

@@ -67,7 +67,11 @@ impl NodeDirectory for Directory {
         }
         self.0.look(|transport| {
             let entry = transport.node(NodeNr(nd.node()))?;
-            Some(NodeName { host: entry.name.to_string(), domain: entry.domain.to_string(), qos: String::new() })
+            Some(NodeName {
+                host: entry.name.to_string(),
+                domain: entry.domain.to_string(),
+                qos: String::new(),
+            })
         })
     }
 

@@ -97,7 +97,12 @@ impl FileProcess {
         format!("/net/{}/{}/{file}", self.target.name, self.name)
     }
 
-    async fn within<T>(&self, home: &Machine, what: String, work: impl Future<Output = Result<T, Errno>>) -> Result<T, Errno> {
+    async fn within<T>(
+        &self,
+        home: &Machine,
+        what: String,
+        work: impl Future<Output = Result<T, Errno>>,
+    ) -> Result<T, Errno> {
         *self.doing.borrow_mut() = what.clone();
         let Some(running) = home.running() else { return Err(Errno::ESRCH) };
         let Ok(result) = running.handle.timeout(LONGEST, work).await else {
@@ -288,7 +293,8 @@ impl FileProcess {
         let path = self.path("");
         let listed = opened.files.read_dir(path.trim_end_matches('/'));
         let items = self.within(home, "lists its directory".into(), listed).await?;
-        let found: BTreeSet<String> = items.into_iter().map(|item| item.name).filter(|name| !name.starts_with('.')).collect();
+        let found: BTreeSet<String> =
+            items.into_iter().map(|item| item.name).filter(|name| !name.starts_with('.')).collect();
         let named = self.named.get();
         let expected = |named: u32| BTreeSet::from(["cells".into(), "log".into(), format!("name-{named}")]);
         let next_is_there = self.name_doubtful.get() && found == expected(named + 1);
@@ -329,7 +335,9 @@ impl FileProcess {
         let mut seen = BTreeSet::new();
         let mut next = acknowledged.iter();
         while !bytes.is_empty() {
-            let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
+            let word = |at: usize| {
+                bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes)
+            };
             let (Some(number), Some(length)) = (word(0), word(4)) else {
                 return Err(format!("the log ends in {} bytes that are no record", bytes.len()));
             };
@@ -381,5 +389,7 @@ fn record(number: u32, length: usize) -> Vec<u8> {
 }
 
 fn cell_bytes(cell: usize, value: u32) -> Vec<u8> {
-    (0..CELL as u32).map(|at| (at ^ value.wrapping_mul(31) ^ cell as u32).wrapping_mul(0x9e37_79b9).to_be_bytes()[0]).collect()
+    (0..CELL as u32)
+        .map(|at| (at ^ value.wrapping_mul(31) ^ cell as u32).wrapping_mul(0x9e37_79b9).to_be_bytes()[0])
+        .collect()
 }

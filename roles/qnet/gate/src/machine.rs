@@ -164,7 +164,8 @@ impl Machine {
             })
             .collect();
         let terminal = Rc::new(Typewriter::default());
-        let mount = |prefix, manager| node.namespace().mount(prefix, manager, Order::After).expect("a free prefix");
+        let mount =
+            |prefix, manager| node.namespace().mount(prefix, manager, Order::After).expect("a free prefix");
         mount("/", Rc::new(VolumeFiles::new(self.volume.clone())));
         mount("/dev/con", Rc::new(Console::new(terminal.clone(), 0o666)));
         let mounted = match self.defect {
@@ -181,7 +182,8 @@ impl Machine {
         let pid = kernel.create_process(&who).expect("a process");
         let name = kernel.name_attach(pid, SERVICE, NameScope::Local).expect("a name");
         handle.spawn("count", serve(handle.clone(), name, self.executed.clone()));
-        let running = Running { handle, kernel, network, directory, dispatcher, node, terminal, faulty, ports };
+        let running =
+            Running { handle, kernel, network, directory, dispatcher, node, terminal, faulty, ports };
         *self.running.borrow_mut() = Some(running);
         for link in 0..self.stations.len() {
             self.plug(link);
@@ -222,7 +224,9 @@ impl Machine {
         // What it announces at once is heard.
         let (id, input) = (Rc::new(Cell::new(LinkId(u8::MAX))), node.clone());
         let of = id.clone();
-        station.power(Some(Rc::new(move |from, broadcast, frame: &[u8]| input.input(of.get(), from, broadcast, frame))));
+        station.power(Some(Rc::new(move |from, broadcast, frame: &[u8]| {
+            input.input(of.get(), from, broadcast, frame)
+        })));
         id.set(node.add_link(port).expect("a free link"));
     }
 
@@ -289,7 +293,8 @@ impl Machine {
             ("blocked requests", self.executed.blocked()),
             ("messages not given back", self.kept()),
         ];
-        let is_left = |(what, count): &(&str, usize)| (*count > 0).then(|| format!("{}: {count} {what}", self.name));
+        let is_left =
+            |(what, count): &(&str, usize)| (*count > 0).then(|| format!("{}: {count} {what}", self.name));
         left.iter().filter_map(is_left).collect()
     }
 }

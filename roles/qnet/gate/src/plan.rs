@@ -170,5 +170,9 @@ fn wire(random: &mut Random, calm: bool, damage: bool) -> Faults {
         _ => (200, 3_200),
     };
     let corrupt = if damage { corrupt } else { 0 };
-    if random.once_in(4) { Faults { loss: 0, duplicate: 0, corrupt, delay } } else { Faults { loss, duplicate, corrupt, delay } }
+    if random.once_in(4) {
+        Faults { loss: 0, duplicate: 0, corrupt, delay }
+    } else {
+        Faults { loss, duplicate, corrupt, delay }
+    }
 }

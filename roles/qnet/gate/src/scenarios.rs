@@ -47,7 +47,8 @@ pub fn furnish(lab: &Lab, node: usize, path: &'static str, bytes: Vec<u8>) -> Re
 /// What a node's own volume has.
 pub fn fetched(lab: &Lab, node: usize, path: &'static str) -> Result<Vec<u8>> {
     let files = lab.machine(node).files();
-    lab.run(LONGEST, async move { files.read_to_end(path, 64 << 20).await })?.map_err(during("reading a file at home"))
+    lab.run(LONGEST, async move { files.read_to_end(path, 64 << 20).await })?
+        .map_err(during("reading a file at home"))
 }
 
 /// Time for the nodes to hear of each other.

@@ -40,7 +40,9 @@ pub enum Kind {
 
 impl Kind {
     fn of(number: u16) -> Option<Kind> {
-        [Kind::Count, Kind::Echo, Kind::Written, Kind::Block, Kind::Slow].into_iter().find(|kind| *kind as u16 == number)
+        [Kind::Count, Kind::Echo, Kind::Written, Kind::Block, Kind::Slow]
+            .into_iter()
+            .find(|kind| *kind as u16 == number)
     }
 }
 
@@ -76,7 +78,9 @@ pub fn message(kind: Kind, tag: Tag, length: usize) -> Vec<u8> {
 
 /// FNV-1a.
 pub fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Messages of one connection.
@@ -162,7 +166,9 @@ impl Executed {
         // The first message of a connection says whose it is.
         let key = self.open.borrow().get(&scoid).copied();
         let Some(key) = key else {
-            return self.ledger.fail(format!("node {}: a pulse of {scoid:#x}, which nobody knows", self.node));
+            return self
+                .ledger
+                .fail(format!("node {}: a pulse of {scoid:#x}, which nobody knows", self.node));
         };
         let mut pulses = self.pulses.borrow_mut();
         let (last, count) = pulses.entry(key).or_default();

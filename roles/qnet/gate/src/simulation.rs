@@ -145,8 +145,12 @@ impl Site {
         let left = LONGEST.saturating_sub(ledger.age());
         let came = self.lab.world.run_until(left, || ledger.has_failed() || condition());
         if !came && !ledger.has_failed() {
-            let busy: Vec<String> =
-                self.clients.iter().filter(|client| !client.has_ended()).map(|client| client.doing()).collect();
+            let busy: Vec<String> = self
+                .clients
+                .iter()
+                .filter(|client| !client.has_ended())
+                .map(|client| client.doing())
+                .collect();
             ledger.fail(format!("waited in vain for {what}: {}", busy.join("; ")));
         }
     }
@@ -162,7 +166,8 @@ impl Site {
                     return;
                 }
                 machine.power_off();
-                let clients: Vec<_> = self.clients.iter().filter(|client| client.home == node).cloned().collect();
+                let clients: Vec<_> =
+                    self.clients.iter().filter(|client| client.home == node).cloned().collect();
                 for client in &clients {
                     client.task.borrow_mut().take();
                 }
@@ -196,7 +201,9 @@ impl Site {
             What::Killed(client) => {
                 let client = &self.clients[client];
                 let task = client.task.borrow_mut().take();
-                let Some(task) = task.filter(|_| self.lab.machine(client.home).running().is_some()) else { return };
+                let Some(task) = task.filter(|_| self.lab.machine(client.home).running().is_some()) else {
+                    return;
+                };
                 task.abort();
                 self.start(client);
             }
@@ -207,14 +214,16 @@ impl Site {
             }
             What::Forget(node) => {
                 let Some(running) = machine(node).running() else { return };
-                let all: Vec<u16> = running.network.look(|transport| transport.nodes().map(|entry| entry.nr).collect());
+                let all: Vec<u16> =
+                    running.network.look(|transport| transport.nodes().map(|entry| entry.nr).collect());
                 for nr in all {
                     let _ = running.network.with(|transport, _| transport.forget(NodeNr(nr)));
                 }
             }
             What::Verify(node) => {
                 let Some(running) = machine(node).running() else { return };
-                let all: Vec<u16> = running.network.look(|transport| transport.nodes().map(|entry| entry.nr).collect());
+                let all: Vec<u16> =
+                    running.network.look(|transport| transport.nodes().map(|entry| entry.nr).collect());
                 for nr in all {
                     let network = running.network.clone();
                     running.handle.spawn("ls", async move {

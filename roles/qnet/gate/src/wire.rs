@@ -196,7 +196,8 @@ impl Wire {
                 }
                 let (least, most) = faults.delay;
                 let delay = Duration::from_micros(least + random.below(most - least + 1));
-                let delivery = Delivery { to: station.number, from: sender.address, broadcast: to.is_none(), bytes };
+                let delivery =
+                    Delivery { to: station.number, from: sender.address, broadcast: to.is_none(), bytes };
                 self.schedule(departs + delay, delivery);
             }
         }
@@ -361,7 +362,8 @@ impl LinkPort for Port {
         if self.bell == Bell::Sticks && self.rings.get().is_multiple_of(3) {
             return;
         }
-        let mut departs = self.leaving.borrow().back().copied().unwrap_or(Instant::ZERO).max(self.wire.handle.now());
+        let mut departs =
+            self.leaving.borrow().back().copied().unwrap_or(Instant::ZERO).max(self.wire.handle.now());
         loop {
             let next = self.waiting.borrow_mut().pop_front();
             let Some((to, bytes)) = next else { return };

@@ -13,7 +13,11 @@ fn gate(words: &[&str]) {
     let output = run(words);
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
-    assert!(output.status.success(), "qnet-gate {words:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "qnet-gate {words:?}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// `KEELSON_QNET_SEEDS=0..20000` runs others than the usual ones.

@@ -43,7 +43,9 @@ fn copied(setting: Setting, len: usize) -> Result<Copied> {
     }
     let frames = lab.wires[0].frames() - before;
     for (node, path) in [(1, "/there"), (0, "/back")] {
-        ensure(fetched(&lab, node, path)? == bytes, || format!("{path} of node {node} is not what was copied"))?;
+        ensure(fetched(&lab, node, path)? == bytes, || {
+            format!("{path} of node {node} is not what was copied")
+        })?;
     }
     let mut copied = Copied { frames, retransmits: 0, bad_crc: 0 };
     for machine in &lab.machines {
@@ -164,7 +166,9 @@ pub fn r3(case: &Case) -> Result<String> {
         .map(|client| {
             let (files, sent) = (lab.machine(0).files(), Rc::new(Cell::new(None)));
             let slot = sent.clone();
-            lab.world.handle().spawn("thread", async move { slot.set(Some(echoes(files, client, count / 5).await)) });
+            lab.world
+                .handle()
+                .spawn("thread", async move { slot.set(Some(echoes(files, client, count / 5).await)) });
             sent
         })
         .collect();
@@ -183,11 +187,16 @@ pub fn r3(case: &Case) -> Result<String> {
     let counters =
         [0, 1].map(|node: usize| lab.machine(node).now().network.look(|transport| transport.counters()));
     let [early, nacks, again] = [0, 1, 2].map(|which| {
-        counters.iter().map(|counters| [counters.rx_seq_order, counters.nacks_tx, counters.retransmits][which]).sum::<u64>()
+        counters
+            .iter()
+            .map(|counters| [counters.rx_seq_order, counters.nacks_tx, counters.retransmits][which])
+            .sum::<u64>()
     });
     ensure(early > 0, || "nothing came out of order".into())?;
     // Each message is pulled and echoed in pieces: five messages of the transport.
     ensure(nacks * 10 < u64::from(count) * 5, || format!("{nacks} NACKs for nothing in {count} messages"))?;
     end(&lab)?;
-    Ok(format!("{count} messages, {early} fragments early, {nacks} NACKs and {again} retransmissions for nothing"))
+    Ok(format!(
+        "{count} messages, {early} fragments early, {nacks} NACKs and {again} retransmissions for nothing"
+    ))
 }

@@ -27,7 +27,8 @@ pub fn r11(case: &Case) -> Result<String> {
         let tag = Tag { client: 1, connection: 1, number: 1, settled: 0 };
         let block = message(Kind::Block, tag, 0);
         let (mut typed, mut nothing, parts) = ([0; 9], [], [&block[..]]);
-        let _ = keelson_exec::join(console.read(&mut typed), service.connection().send(&parts, &mut nothing)).await;
+        let _ = keelson_exec::join(console.read(&mut typed), service.connection().send(&parts, &mut nothing))
+            .await;
     });
     let beta = lab.machine(1).clone();
     let is_blocked = || beta.executed.blocked() == 1 && beta.now().dispatcher.open_files() == 2;
@@ -68,7 +69,8 @@ pub fn r12(case: &Case) -> Result<String> {
         let console = files.open("/net/beta/dev/con", OpenFlags::READ).await?;
         let read = keelson_qnet_wire::io::IoReadWrite { nbytes: 9, ..Default::default() };
         let mut room = [0; 64];
-        let read = keelson_qnet_wire::io::IoRequest::Read(read).emit(&mut room, keelson_qnet_wire::Endian::Little);
+        let read =
+            keelson_qnet_wire::io::IoRequest::Read(read).emit(&mut room, keelson_qnet_wire::Endian::Little);
         let (mut typed, len) = ([0; 9], read.map_err(|_| Errno::EMSGSIZE)?);
         let interrupted = handle.sleep(patience);
         let ended = console.connection().send_until(&[&room[..len]], &mut typed, interrupted).await;
@@ -100,7 +102,8 @@ pub fn r22(case: &Case) -> Result<String> {
             Caller::new(id + 1, lab.machine(1), operations, false, &lab.ledger, dice)
         })
         .collect();
-    let start = |caller: &std::rc::Rc<Caller>| handle.spawn("caller", caller.clone().run(lab.machine(0).clone()));
+    let start =
+        |caller: &std::rc::Rc<Caller>| handle.spawn("caller", caller.clone().run(lab.machine(0).clone()));
     let mut tasks: Vec<TaskHandle> = callers.iter().map(start).collect();
     let mut kills = 0;
     while !tasks.iter().all(TaskHandle::is_finished) && !lab.ledger.has_failed() {

@@ -45,7 +45,8 @@ pub fn r7(case: &Case) -> Result<String> {
     ensure(took <= Duration::from_secs(7), || format!("only after {took:?}"))?;
     ensure(!lists(&lab, 0, 1), || "beta is listed".into())?;
     let files = lab.machine(0).files();
-    let again = lab.run(PATIENCE, async move { files.open("/net/beta/large", OpenFlags::READ).await.err() })?;
+    let again =
+        lab.run(PATIENCE, async move { files.open("/net/beta/large", OpenFlags::READ).await.err() })?;
     ensure(matches!(again, Some(Errno::EHOSTDOWN | Errno::ENOENT)), || format!("opening again: {again:?}"))?;
     lab.machine(1).power_on();
     end(&lab)?;
@@ -90,7 +91,8 @@ pub fn one_way(case: &Case) -> Result<String> {
     lab.wires[0].set_judge(move |seen| seen.from == 0 || !seen.packet.as_ref().is_some_and(is_init));
     let files = lab.machine(0).files();
     let start = lab.ledger.age();
-    let opened = lab.run(LONGEST, async move { files.open("/net/beta/file", OpenFlags::READ).await.err() })?;
+    let opened =
+        lab.run(LONGEST, async move { files.open("/net/beta/file", OpenFlags::READ).await.err() })?;
     let took = lab.ledger.age() - start;
     ensure(opened == Some(Errno::ESRCH), || format!("opening: {opened:?}"))?;
     ensure(took < Duration::from_secs(7), || format!("only after {took:?}"))?;
@@ -159,10 +161,12 @@ pub fn r9(case: &Case) -> Result<String> {
         let mut room = [0; 7];
         (first.read_at(0, &mut room).await, second.read_at(0, &mut room).await)
     })?;
-    let is_gone = |result: &std::result::Result<usize, Errno>| matches!(result, Err(Errno::ESRCH | Errno::EBADF));
+    let is_gone =
+        |result: &std::result::Result<usize, Errno>| matches!(result, Err(Errno::ESRCH | Errno::EBADF));
     ensure(is_gone(&read.0) && is_gone(&read.1), || format!("old files: {read:?}"))?;
     let files = lab.machine(0).files();
-    let again = lab.run(Duration::from_secs(8), async move { files.read_to_end("/net/beta/file", 99).await })?;
+    let again =
+        lab.run(Duration::from_secs(8), async move { files.read_to_end("/net/beta/file", 99).await })?;
     ensure(again == Ok(b"content".to_vec()), || format!("a new open: {again:?}"))?;
     end(&lab)?;
     Ok("old files are gone, new ones work".into())

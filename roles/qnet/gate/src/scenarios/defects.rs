@@ -1,7 +1,7 @@
 //! Planted defects, one for each seed: some world must go wrong.
 
-use crate::defects::DEFECTS;
 use super::death::blocked;
+use crate::defects::DEFECTS;
 use crate::simulation::Simulation;
 use keelson_ext4_gate::checks::Result;
 

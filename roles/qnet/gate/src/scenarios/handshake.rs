@@ -95,9 +95,8 @@ pub fn r20(case: &Case) -> Result<String> {
     let len = announcement.emit(&mut room, Endian::Big, LrForm::default()).map_err(|_| "no room")?;
     say(&emitted(Header::new(Kind::Lres), &room[..len]), true);
     lab.pass(Duration::from_millis(5));
-    let listed = lab.machine(0).now().network.look(|transport| {
-        transport.nodes().any(|entry| &*entry.name == "mips")
-    });
+    let listed =
+        lab.machine(0).now().network.look(|transport| transport.nodes().any(|entry| &*entry.name == "mips"));
     ensure(listed, || "it is not listed".into())?;
     let init = keelson_qnet_wire::tcs::Init {
         src_name: "mips",

@@ -31,7 +31,9 @@ pub fn r18(case: &Case) -> Result<String> {
         ensure(took < Duration::from_secs(4), || format!("it took {took:?}"))?;
     } else {
         let fits = matches!(copied, Err(Errno::ENETDOWN | Errno::ESRCH));
-        ensure(fits && took < Duration::from_secs(7), || format!("without a link: {copied:?} after {took:?}"))?;
+        ensure(fits && took < Duration::from_secs(7), || {
+            format!("without a link: {copied:?} after {took:?}")
+        })?;
     }
     victim.plug(wire);
     // A node that failed is left alone for a tick (section 6.3).

@@ -18,7 +18,7 @@ const SLACK: usize = 256 << 10;
 
 /// Rounds of mixed work at 1 % loss, each to its end; the heap at rest does not grow.
 pub fn steady(case: &Case) -> Result<String> {
-    let rounds = if case.full { 200 } else { 8 };
+    let rounds = if case.full { 200 } else { 24 };
     let setting = Setting {
         faults: Faults { loss: 10, ..Faults::default() },
         options: Options { conn_est_retries: 8, ..Options::default() },
