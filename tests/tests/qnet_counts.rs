@@ -58,7 +58,9 @@ fn a_message_is_one_doorbell() {
     let counts_of_echo = counts(&machine, 1000, echo);
     assert!(counts_of_echo.packets < 2.2, "{counts_of_echo:?}");
     assert!(counts_of_echo.doorbells < 1.3, "{counts_of_echo:?}");
-    assert!(counts_of_echo.interrupts < 1.5, "{counts_of_echo:?}");
+    // The switch hands over frame by frame: the next message, and the acknowledgement of the reply before it.
+    assert!(counts_of_echo.interrupts < 2.2, "{counts_of_echo:?}");
+    assert!(counts_of_echo.allocations < 1.0, "{counts_of_echo:?}");
 
     peer.run(async |user| {
         let file = user.files().create("/net/keel/file", 0o644).await?;
@@ -79,6 +81,7 @@ fn a_message_is_one_doorbell() {
     };
     // 64 KiB and a header are 46 frames.
     let counts_of_read = counts(&machine, 200, read);
+    assert!(counts_of_read.allocations < 40.0, "{counts_of_read:?}");
     assert!(counts_of_read.packets < 48.0, "{counts_of_read:?}");
     assert!(counts_of_read.doorbells < 4.0, "{counts_of_read:?}");
     assert_sound(&machine);
