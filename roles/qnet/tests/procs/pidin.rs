@@ -111,7 +111,7 @@ fn machines() {
     assert!(net.lines().last().unwrap().starts_with(" 2     gamma           "), "{net}");
     assert!(!net.lines().last().unwrap().contains("X86"), "{net}");
     let (status, _, errors) = lab.run(0, &["pidin", "-n", "nowhere"], "");
-    assert_eq!((status, errors.as_str()), (1, "pidin: /net/nowhere/proc: no such file or directory\n"));
+    assert_eq!((status, errors.as_str()), (1, "pidin: /net/nowhere/proc: No such file or directory\n"));
 }
 
 /// Who may see what: the environment is for the owner.
@@ -148,6 +148,6 @@ fn the_directory() {
     assert_eq!(lab.run(0, &["ls", "/net/beta/proc/01"], "").0, 1);
     assert_eq!(
         lab.run(0, &["rm", "/net/beta/proc/1/as"], "").2,
-        "rm: /net/beta/proc/1/as: read-only file system\n"
+        "rm: /net/beta/proc/1/as: Read-only file system\n"
     );
 }

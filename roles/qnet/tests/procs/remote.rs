@@ -24,7 +24,7 @@ fn output_input_and_status() {
     assert_eq!(lab.run(0, &["on", "-f", "beta", "cat"], "typed here").1, "typed here");
     let (status, output, errors) = lab.run(0, &["on", "-f", "beta", "cat", "/nowhere"], "");
     assert_eq!((status, output.as_str()), (1, ""));
-    assert_eq!(errors, "cat: /nowhere: no such file or directory\n");
+    assert_eq!(errors, "cat: /nowhere: No such file or directory\n");
     // Paths are that node's, and so is /net.
     lab.put(1, "/f", b"of beta\n");
     lab.put(2, "/f", b"of gamma\n");
@@ -68,14 +68,14 @@ fn what_cannot_be_started() {
         assert_eq!((status, output.as_str()), (1, ""));
         errors
     };
-    assert_eq!(on(&["nothing"]), "on: nothing: no such file or directory\n");
-    assert_eq!(on(&["/bin/nothing"]), "on: /bin/nothing: no such file or directory\n");
-    assert_eq!(on(&["/etc/TIMEZONE"]), "on: /etc/TIMEZONE: permission denied\n");
-    assert_eq!(on(&["/etc/elf"]), "on: /etc/elf: not an executable format\n");
+    assert_eq!(on(&["nothing"]), "on: nothing: No such file or directory\n");
+    assert_eq!(on(&["/bin/nothing"]), "on: /bin/nothing: No such file or directory\n");
+    assert_eq!(on(&["/etc/TIMEZONE"]), "on: /etc/TIMEZONE: Permission denied\n");
+    assert_eq!(on(&["/etc/elf"]), "on: /etc/elf: Exec format error\n");
     let long = format!("/bin/{}", "x".repeat(300));
     assert_eq!(on(&[&long]), format!("on: {long}: name too long\n"));
     let (status, _, errors) = lab.run(0, &["on", "-f", "delta", "date"], "");
-    assert_eq!((status, errors.as_str()), (1, "on: date: no such file or directory\n"));
+    assert_eq!((status, errors.as_str()), (1, "on: date: No such file or directory\n"));
     lab.settle();
     lab.assert_baseline();
 }
@@ -92,7 +92,7 @@ fn users_are_mapped() {
     let lab = Lab::with(delayed(4), config, ProcsConfig::default());
     let (status, output, errors) = lab.run(0, &["on", "-f", "beta", "cat", "/etc/secret"], "");
     assert_eq!((status, output.as_str()), (1, ""));
-    assert_eq!(errors, "cat: /etc/secret: permission denied\n");
+    assert_eq!(errors, "cat: /etc/secret: Permission denied\n");
     assert_eq!(lab.output(1, &["cat", "/etc/secret"]), "secret\n");
     let quiet = descriptors(Source::new(), Sink::new(), Sink::new());
     let pid = lab.start(1, &["sleep", "1000"], quiet).unwrap();
@@ -194,7 +194,7 @@ fn death_of_the_programs_node() {
     lab.files.world.pass(Duration::from_millis(300));
     lab.files.world.crash(1);
     assert_eq!(lab.wait(0, pid), Ok(End::Exited(1)));
-    assert_eq!(errors.text(), "on: sleep: no such process\n");
+    assert_eq!(errors.text(), "on: sleep: No such process\n");
     let kernel = lab.files.world.kernel(0);
     lab.settle();
     assert_eq!((kernel.connections(), kernel.server_connections()), (0, 0));
@@ -242,7 +242,7 @@ fn limits() {
     let quiet = || descriptors(Source::new(), Sink::new(), Sink::new());
     let pids: Vec<u32> = (0..3).map(|_| lab.start(1, &["sleep", "1000"], quiet()).unwrap()).collect();
     let errors = lab.run(0, &["on", "-f", "beta", "date"], "").2;
-    assert_eq!(errors, "on: date: resource unavailable, try again\n");
+    assert_eq!(errors, "on: date: Resource temporarily unavailable\n");
     for pid in &pids {
         lab.processes[1].signal(*pid, signal::KILL).unwrap();
         lab.settle();
