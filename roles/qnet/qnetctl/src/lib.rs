@@ -1,0 +1,8 @@
+//! A Qnet node on a Linux host: what the program `qnetctl` and system tests are made of.
+
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod link;
+pub mod reactor;
+pub mod transport;
