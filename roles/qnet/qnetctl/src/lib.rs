@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod host_files;
+pub mod json;
 pub mod link;
 pub mod reactor;
+pub mod sniff;
+pub mod stdio;
 pub mod transport;
