@@ -60,7 +60,7 @@ pub use mounts::MountList;
 pub use names::NameDirectory;
 pub use namespace::{MountId, Namespace, Order};
 pub use net_dir::NetDirectory;
-pub use netmgr::Netmgr;
+pub use netmgr::{NET_DIRECTORY, Netmgr};
 pub use nicinfo::{NicErrors, NicInfo};
 pub use nodes::{NodeDirectory, NodeEntry, NodeName};
 pub use null::{Null, Zero};

@@ -289,6 +289,21 @@ impl Transport {
         Some(event)
     }
 
+    /// Counts a frame that was rejected at the driver's boundary.
+    pub fn refused_frame(&mut self) {
+        self.counters.rxd_bad_dr += 1;
+    }
+
+    /// The name of a link.
+    pub fn link_name(&self, link: LinkId) -> Option<&str> {
+        self.links.get(link).map(|link| link.port.name())
+    }
+
+    /// Whether frames wait for room on a link.
+    pub fn is_waiting_for_room(&self) -> bool {
+        self.links.iter().any(|link| link.is_up() && link.is_waiting())
+    }
+
     /// Whether there are events.
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()

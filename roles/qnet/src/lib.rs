@@ -6,11 +6,14 @@
 extern crate alloc;
 
 pub mod api;
+pub mod binding;
 pub mod client;
 pub mod counters;
 pub mod io;
 mod kif;
 pub mod l4;
 pub mod link;
+pub mod node;
 pub mod nodes;
+pub mod options;
 pub mod sessions;

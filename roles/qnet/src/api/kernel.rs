@@ -4,7 +4,8 @@ use super::channel::Channel;
 use super::connection::{self, Connection};
 use super::names::Names;
 use crate::kif::{
-    Counters, KernelConfig, Key, PeerProfile, Sending, SignalDelivery, SignalRequest, State, Target, Unsent,
+    Counters, CredentialRules, KernelConfig, Key, PeerProfile, Sending, SignalDelivery, SignalRequest, State,
+    Target, Unsent,
 };
 use crate::sessions::{NodeNr, Sessions};
 use alloc::rc::Rc;
@@ -91,6 +92,11 @@ impl Kernel {
     /// Whether other nodes can be reached.
     pub fn is_mounted(&self) -> bool {
         self.0.state.borrow().sessions.is_some()
+    }
+
+    /// Changes who clients of other nodes are taken for (`maproot`, `mapany`), for connections made from now on.
+    pub fn set_credential_rules(&self, rules: CredentialRules) {
+        self.0.state.borrow_mut().config.credentials = rules;
     }
 
     /// Counters of `/proc/qnetstats`.

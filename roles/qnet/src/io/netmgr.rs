@@ -14,18 +14,26 @@ use keelson_qnet_wire::netmgr::{NdToStrFlags, NetmgrError, NetmgrRequest, StrToN
 use keelson_qnet_wire::{Endian, Errno, Nd};
 use keelson_volume::{Attributes, FileId, FileType};
 
-/// Where `/net` is.
-pub(crate) const NET: &str = "/net/";
+/// Where nodes usually are.
+pub const NET_DIRECTORY: &str = "/net";
 
 /// The device.
 pub struct Netmgr {
     nodes: Rc<dyn NodeDirectory>,
+    net: Rc<str>,
 }
 
 impl Netmgr {
-    /// Answers for a network.
+    /// Answers for a network whose nodes are in `/net`.
     pub fn new(nodes: Rc<dyn NodeDirectory>) -> Netmgr {
-        Netmgr { nodes }
+        Netmgr::at(nodes, NET_DIRECTORY)
+    }
+
+    /// The same for nodes in another directory (`mount=`).
+    pub fn at(nodes: Rc<dyn NodeDirectory>, directory: &str) -> Netmgr {
+        let mut net = String::from(directory.trim_end_matches('/'));
+        net.push('/');
+        Netmgr { nodes, net: net.into() }
     }
 }
 
@@ -39,7 +47,7 @@ impl ResourceManager for Netmgr {
     }
 
     fn open<'a>(&'a self, _: FileId, _: Opening<'a>) -> Io<'a, Rc<dyn OpenFile>> {
-        now(Ok(Rc::new(OpenNetmgr(self.nodes.clone()))))
+        now(Ok(Rc::new(OpenNetmgr { nodes: self.nodes.clone(), net: self.net.clone() })))
     }
 
     fn is_writable(&self) -> bool {
@@ -47,7 +55,11 @@ impl ResourceManager for Netmgr {
     }
 }
 
-struct OpenNetmgr(Rc<dyn NodeDirectory>);
+struct OpenNetmgr {
+    nodes: Rc<dyn NodeDirectory>,
+    /// With slashes at both ends.
+    net: Rc<str>,
+}
 
 impl OpenFile for OpenNetmgr {
     fn is_seekable(&self) -> bool {
@@ -63,16 +75,16 @@ impl OpenFile for OpenNetmgr {
             match request {
                 NetmgrRequest::Ctl { .. } => Err(Errno::ENOSYS),
                 NetmgrRequest::RemoteNd { remote_nd, local_nd } => {
-                    let nd = remote_nd_of(&*self.0, remote_nd, local_nd).await?;
+                    let nd = remote_nd_of(&*self.nodes, remote_nd, local_nd).await?;
                     Ok((nd.0 as i32, Vec::new()))
                 }
                 NetmgrRequest::StrToNd { name } => {
-                    let (nd, len) = string_to_nd(&*self.0, name).await?;
+                    let (nd, len) = string_to_nd(&*self.nodes, &self.net, name).await?;
                     let reply = StrToNdReply { len: len as u32, nd };
                     Ok((0, reply.encode(Endian::Little).to_vec()))
                 }
                 NetmgrRequest::NdToStr { len, flags, nd } => {
-                    let mut text = nd_to_string(&*self.0, nd, flags)?.into_bytes();
+                    let mut text = nd_to_string(&*self.nodes, &self.net, nd, flags)?.into_bytes();
                     text.push(0);
                     if text.len() > usize::try_from(len).unwrap_or(usize::MAX) {
                         return Err(Errno::ERANGE);
@@ -80,7 +92,7 @@ impl OpenFile for OpenNetmgr {
                     Ok((text.len() as i32, text))
                 }
                 NetmgrRequest::QosFlush => {
-                    self.0.flush();
+                    self.nodes.flush();
                     Ok((0, Vec::new()))
                 }
             }
@@ -100,17 +112,17 @@ async fn remote_nd_of(nodes: &dyn NodeDirectory, remote: Nd, local: Nd) -> Resul
 }
 
 /// The node at the front of a path, and how many bytes name it.
-async fn string_to_nd(nodes: &dyn NodeDirectory, text: &[u8]) -> Result<(Nd, usize), Errno> {
+async fn string_to_nd(nodes: &dyn NodeDirectory, net: &str, text: &[u8]) -> Result<(Nd, usize), Errno> {
     let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
-    let (_, len) = NodePath::parse_path(text, NET).map_err(|_| Errno::EINVAL)?;
-    let start = if text.starts_with(NET) { NET.len() } else { 0 };
+    let (_, len) = NodePath::parse_path(text, net).map_err(|_| Errno::EINVAL)?;
+    let start = if text.starts_with(net) { net.len() } else { 0 };
     let node = text.get(start..len).ok_or(Errno::EINVAL)?;
     Ok((nodes.resolve(node).await?, len))
 }
 
 /// Writes a node as flags say. Without any: in front the network's directory, host, and domain and policy where they
 /// are not the default.
-fn nd_to_string(nodes: &dyn NodeDirectory, nd: Nd, flags: NdToStrFlags) -> Result<String, Errno> {
+fn nd_to_string(nodes: &dyn NodeDirectory, net: &str, nd: Nd, flags: NdToStrFlags) -> Result<String, Errno> {
     let own = nodes.own_name();
     let NodeName { host, domain, qos } = match nd.node() {
         0 => own.clone(),
@@ -123,7 +135,7 @@ fn nd_to_string(nodes: &dyn NodeDirectory, nd: Nd, flags: NdToStrFlags) -> Resul
     let foreign = !domain.is_empty() && !domain.eq_ignore_ascii_case(&own.domain);
     let mut text = String::new();
     if dir {
-        text.push_str(NET);
+        text.push_str(net);
     }
     if !has(NdToStrFlags::NAME_HIDE) {
         text.push_str(&host);

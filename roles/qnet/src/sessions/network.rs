@@ -59,6 +59,11 @@ impl Network {
         self.quietly(|transport, now| transport.input(now, link, from, was_broadcast, frame));
     }
 
+    /// Counts a frame that was not fit to be taken in: too short, or not whole.
+    pub fn refused_frame(&self) {
+        self.transport.borrow_mut().refused_frame();
+    }
+
     /// Does what is due, and says when something will be.
     pub fn poll(&self) -> Option<Instant> {
         self.quietly(|transport, now| transport.poll(now))
