@@ -118,7 +118,7 @@ commands; PATH begins with /net/NODE, other paths are this host's
                            frames as they pass, and at the end what nodes were seen to do
   bench [--file PATH] [--count N] NODE
                            latency of _IO_STAT, throughput of reads, and of writes to PATH
-  impair                   a cable between two transports, with the faults of --loss, --dup, ...
+  impair [--for SECONDS]   a cable between two transports, with the faults of --loss, --dup, ...
   serve DIRECTORY          the directory's files, to be read by other nodes
 
 exit status: 0 done, 1 a node refused (QNX's errno is printed), 2 usage, 3 no such node, 4 timeout;

@@ -71,8 +71,7 @@ impl HostFiles {
     }
 
     fn open_path(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        // Devices and pipes must not be waited for, and no terminal become ours.
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         openat2(&self.directory, path, flags, Mode::empty(), resolve).map_err(errno)
     }
@@ -135,7 +134,11 @@ impl HostFiles {
             FileType::Directory => return Err(Errno::EISDIR),
             _ => return Err(Errno::ENXIO),
         }
-        let fd = self.open_path(&self.path(id)?, OFlags::RDONLY)?;
+        let fd = {
+            // What a pipe has become by now must not be waited for, and no terminal become ours.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+            self.open_path(&self.path(id)?, flags)?
+        };
         // It may be another one by now.
         if id_of(&fstat(&fd).map_err(errno)?) != id {
             return Err(Errno::ESTALE);

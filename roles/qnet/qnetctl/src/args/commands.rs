@@ -113,7 +113,10 @@ pub enum Command {
         count: u32,
     },
     /// A cable between two transports.
-    Impair,
+    Impair {
+        /// How long.
+        span: Option<Duration>,
+    },
     /// Serves a directory.
     Serve(PathBuf),
 }
@@ -145,10 +148,7 @@ impl Command {
             }
             "sniff" => sniff(words, all)?,
             "bench" => bench(words, all)?,
-            "impair" => {
-                words.end(all)?;
-                Command::Impair
-            }
+            "impair" => impair(words, all)?,
             "serve" => {
                 let directory = words.required(all, "a directory")?;
                 words.end(all)?;
@@ -164,7 +164,7 @@ impl Command {
             Command::On { .. }
             | Command::Serve(_)
             | Command::Sniff { .. }
-            | Command::Impair
+            | Command::Impair { .. }
             | Command::Bench { .. }
             | Command::Cp(..) => None,
             Command::Ls { wait, .. } | Command::PidinNet { wait } => Some(*wait + Duration::from_secs(10)),
@@ -309,6 +309,18 @@ fn sniff(words: &mut Words, all: &mut Options) -> Result<Command, UsageError> {
     })?;
     let [] = exactly(operands, "nothing is")?;
     Ok(Command::Sniff { count, span })
+}
+
+fn impair(words: &mut Words, all: &mut Options) -> Result<Command, UsageError> {
+    let mut span = None;
+    let operands = each(words, all, |name, value| {
+        if name == "--for" {
+            span = Some(values::seconds(name, &value()?)?);
+        }
+        Ok(name == "--for")
+    })?;
+    let [] = exactly(operands, "nothing is")?;
+    Ok(Command::Impair { span })
 }
 
 fn bench(words: &mut Words, all: &mut Options) -> Result<Command, UsageError> {

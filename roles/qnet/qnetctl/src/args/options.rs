@@ -167,10 +167,8 @@ impl Options {
         if self.is_ip() && !self.transports.iter().all(ip) {
             return refuse("--ip does not go together with other transports: names are found in another way");
         }
-        if *command == Command::Impair {
-            if self.transports.len() != 2 || self.is_ip() {
-                return refuse("impair needs exactly two transports, both of Ethernet frames");
-            }
+        if matches!(command, Command::Impair { .. }) && (self.transports.len() != 2 || self.is_ip()) {
+            return refuse("impair needs exactly two transports, both of Ethernet frames");
         }
         Ok(())
     }

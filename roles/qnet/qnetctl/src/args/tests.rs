@@ -104,7 +104,7 @@ fn commands() {
     );
     assert_eq!(of("bench --file /net/n/tmp/x n"), Command::Bench { node: node(), file, count: 1000 });
     assert_eq!(of("serve d"), Command::Serve("d".into()));
-    assert_eq!(run("--if a --if b impair").1, Command::Impair);
+    assert_eq!(run("--if a --if b impair").1, Command::Impair { span: None });
 }
 
 #[test]

@@ -22,14 +22,12 @@ impl Words {
 
     /// The next word that is no option of all commands.
     pub fn operand(&mut self, options: &mut Options) -> Result<Option<String>, UsageError> {
-        loop {
-            match self.next(options)? {
-                Some(Word::Operand(word)) => return Ok(Some(word)),
-                Some(Word::Option(name, _)) => {
-                    return Err(UsageError::new(format!("there is no option \"{name}\" here")));
-                }
-                None => return Ok(None),
+        match self.next(options)? {
+            Some(Word::Operand(word)) => Ok(Some(word)),
+            Some(Word::Option(name, _)) => {
+                Err(UsageError::new(format!("there is no option \"{name}\" here")))
             }
+            None => Ok(None),
         }
     }
 

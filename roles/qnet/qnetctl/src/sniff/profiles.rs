@@ -235,7 +235,7 @@ mod tests {
             ("T14", "0x42->0x52 seq 4 MSGERROR handle 0x2001: ENOENT (2): no such file or directory"),
             ("T17", "NACK 0x31->0x21 seq 6 offset 1456 length 2912"),
             ("T18", "0x21->0x31 seq 7 hole filler"),
-            ("T26", "0x21->0x31 seq 11 NR 3959: which nd for gamma.lab.test?"),
+            ("T26", "0x21->0x31 seq 11 NR 119: which nd for gamma.lab.test?"),
             ("T29", "0x21->0x31 seq 12 fragment 4128+16"),
         ] {
             assert_eq!(texts[name], wanted, "{name}");
