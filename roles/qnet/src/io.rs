@@ -52,7 +52,7 @@ mod volume;
 pub use access::{Access, Caller, may};
 pub use archive::{Archive, ArchiveError};
 pub use con::{Console, Terminal};
-pub use dispatch::{Counters, Dispatcher, IoConfig};
+pub use dispatch::{Counters, Dispatcher, IoConfig, ProcServices};
 pub use manager::{
     DevctlAnswer, Found, Io, Lookup, OpenFile, Opening, Purpose, Removal, ResourceManager, Server,
 };
@@ -67,5 +67,8 @@ pub use null::{Null, Zero};
 pub use text::TextFile;
 pub use volume::VolumeFiles;
 
+pub(crate) use manager::{now, unknown_devctl};
 pub(crate) use namespace::leads_on;
 pub(crate) use path::normal;
+pub(crate) use reply::while_wanted;
+pub(crate) use text::plain;

@@ -16,4 +16,6 @@ pub mod link;
 pub mod node;
 pub mod nodes;
 pub mod options;
+pub mod procs;
+pub mod programs;
 pub mod sessions;

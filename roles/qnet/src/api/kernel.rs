@@ -14,6 +14,7 @@ use core::future::{pending, poll_fn};
 use keelson_exec::{Handle, TaskHandle, select, yield_now};
 use keelson_hal::{Entropy, Instant};
 use keelson_qnet_wire::kif::Cred;
+use keelson_qnet_wire::proc::BlockedOn;
 use keelson_qnet_wire::{Errno, Nd};
 
 /// Who a client is: process, users, groups.
@@ -233,6 +234,11 @@ impl Kernel {
             process.group = group;
             Ok(())
         })
+    }
+
+    /// The server, if a process waits for the reply of one; of several, any.
+    pub fn waits_for(&self, pid: u32) -> Option<BlockedOn> {
+        self.0.state.borrow().waits_for(i32::try_from(pid).ok()?)
     }
 
     /// Calls `visit` with every process: its id, its credentials, how many channels it has.

@@ -55,17 +55,14 @@ impl Binding {
         self.0.stack.set_up(id, false).map_err(|_| Errno::ENXIO)
     }
 
-    /// Modules in use, as `pidin mem` shows them: drivers, and Qnet while it is mounted.
-    pub fn modules(&self) -> Vec<String> {
+    /// Drivers in use, as `pidin mem` shows them.
+    pub fn drivers(&self) -> Vec<String> {
         let nics = self.0.nics.borrow();
         let is_mounted = |nic: &&Nic| nic.files.is_some();
         let drivers = nics.iter().filter(is_mounted).filter_map(|nic| self.status(nic.id));
         let mut modules: Vec<String> = drivers.map(|status| driver_object(status.driver)).collect();
         modules.sort_unstable();
         modules.dedup();
-        if self.0.node.is_mounted() {
-            modules.push(QNET.into());
-        }
         modules
     }
 }

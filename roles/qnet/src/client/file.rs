@@ -35,7 +35,7 @@ pub struct File {
 }
 
 impl File {
-    pub(super) fn new(connection: Connection, server: Server) -> File {
+    pub(crate) fn new(connection: Connection, server: Server) -> File {
         File { connection, server }
     }
 
@@ -182,6 +182,11 @@ impl File {
 
     /// Closes, and tells what went wrong.
     pub async fn close(self) -> Result<(), Errno> {
+        self.tell_closed().await
+    }
+
+    /// Tells the server that it is closed. Nothing can be done to it from then on.
+    pub(crate) async fn tell_closed(&self) -> Result<(), Errno> {
         self.request(IoRequest::Close, &[], &mut []).await.map(|_| ())
     }
 }

@@ -70,8 +70,15 @@ impl Counters {
     }
 }
 
+/// What else process 1 does on its channel: the process manager.
+pub trait ProcServices {
+    /// A message below `_IO_BASE`. It is answered by the services, now or later.
+    fn message(&self, message: Message);
+}
+
 /// Serves the names of a node.
 pub struct Dispatcher {
+    services: RefCell<Option<Rc<dyn ProcServices>>>,
     kernel: Kernel,
     namespace: Rc<Namespace>,
     nodes: Option<Rc<dyn NodeDirectory>>,
@@ -88,6 +95,7 @@ impl Dispatcher {
         config: IoConfig,
     ) -> Rc<Dispatcher> {
         Rc::new(Dispatcher {
+            services: RefCell::new(None),
             kernel: kernel.clone(),
             namespace: namespace.clone(),
             nodes,
@@ -96,13 +104,24 @@ impl Dispatcher {
         })
     }
 
-    /// Takes what is for resource managers: their messages, and news that clients are gone. Everything else, and that
-    /// news too, is returned, for whoever else the channel is for.
+    /// Who answers messages that are not for resource managers.
+    pub fn set_services(&self, services: Rc<dyn ProcServices>) {
+        *self.services.borrow_mut() = Some(services);
+    }
+
+    /// Takes what is for resource managers and for the process manager: their messages, and news that clients are gone.
+    /// Everything else, and that news too, is returned, for whoever else the channel is for.
     pub fn take(self: &Rc<Self>, received: Received) -> Option<Received> {
         match received {
             Received::Message(message) if is_io(&message) => {
                 self.opens.borrow_mut().begin(message.info());
                 self.kernel.executor().spawn("io", self.clone().serve(message));
+                None
+            }
+            Received::Message(message) if kind(&message).is_some_and(|kind| kind < IO_BASE) => {
+                let services = self.services.borrow().clone();
+                let Some(services) = services else { return Some(Received::Message(message)) };
+                services.message(message);
                 None
             }
             Received::Disconnect { scoid } => {
@@ -313,8 +332,10 @@ fn data_of<'a>(what: &IoRequest<'a>) -> &'a [u8] {
 }
 
 fn is_io(message: &Message) -> bool {
-    match message.data() {
-        [low, high, ..] => (IO_BASE..=IO_MAX).contains(&u16::from_le_bytes([*low, *high])),
-        _ => false,
-    }
+    kind(message).is_some_and(|kind| (IO_BASE..=IO_MAX).contains(&kind))
+}
+
+/// Type of a message; `None` of one that is too short to have any.
+fn kind(message: &Message) -> Option<u16> {
+    message.data().first_chunk().map(|kind| u16::from_le_bytes(*kind))
 }

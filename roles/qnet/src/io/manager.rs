@@ -155,6 +155,18 @@ pub trait ResourceManager {
     fn set_attributes(&self, _: FileId, _: SetAttributes) -> Io<'_, Attributes> {
         now(Err(Errno::EROFS))
     }
+
+    /// A device control of a directory, as [`OpenFile::devctl`] is one of a file.
+    fn devctl<'a>(
+        &'a self,
+        _dir: FileId,
+        dcmd: Dcmd,
+        _data: &'a [u8],
+        _room: usize,
+        _caller: &'a Caller,
+    ) -> Io<'a, DevctlAnswer> {
+        now(Err(unknown_devctl(dcmd)))
+    }
 }
 
 /// Answer to a device control.

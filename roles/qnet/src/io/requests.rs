@@ -355,7 +355,8 @@ async fn devctl(
         }
         Dcmd::ALL_GETMOUNTFLAGS => number(0),
         _ if open.place.attributes.file_type == FileType::Directory => {
-            return Err(super::manager::unknown_devctl(body.dcmd));
+            let place = &open.place;
+            place.mount.manager.devctl(place.attributes.id, body.dcmd, &data, room, request.caller).await?
         }
         _ => {
             let file = open.file().await?;

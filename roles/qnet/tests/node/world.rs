@@ -26,7 +26,7 @@ pub struct World {
     seed: Cell<u64>,
 }
 
-struct Random(Cell<u64>);
+pub struct Random(pub Cell<u64>);
 
 impl Entropy for Random {
     fn fill(&self, bytes: &mut [u8]) {
@@ -39,6 +39,22 @@ impl Entropy for Random {
 
 pub fn root() -> Credentials {
     Credentials { pid: 77, ..Credentials::default() }
+}
+
+/// What `ls /net` shows, in alphabetical order.
+pub fn names_of(world: &World, node: &Node) -> Vec<String> {
+    let mut names = world.names(node, "/net");
+    names.sort();
+    names
+}
+
+/// What a task ended with.
+pub struct Outcome<T>(Rc<RefCell<Option<T>>>);
+
+impl<T> Outcome<T> {
+    pub fn take(&self) -> Option<T> {
+        self.0.take()
+    }
 }
 
 /// Settings of a node with a name.
@@ -88,6 +104,25 @@ impl World {
 
     pub fn run<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
         self.executor.block_on(&*self.clock, future)
+    }
+
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        self.handle().spawn("test", future);
+    }
+
+    /// Lets something run beside the test.
+    pub fn start<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Outcome<T> {
+        let outcome = Rc::new(RefCell::new(None));
+        let slot = outcome.clone();
+        self.spawn(async move {
+            let value = future.await;
+            *slot.borrow_mut() = Some(value);
+        });
+        Outcome(outcome)
+    }
+
+    pub fn now(&self) -> keelson_hal::Instant {
+        self.handle().now()
     }
 
     /// Runs something with root's files.
@@ -149,18 +184,24 @@ impl Wire {
     }
 
     pub fn plug_as(self: &Rc<Wire>, node: &Node, name: &str, address: LinkAddress) -> Rc<MemoryPort> {
-        let port = Rc::new(MemoryPort {
+        let loose = self.loose(node, name);
+        let port = Rc::new(MemoryPort { address, ..Rc::into_inner(loose).expect("nobody else has it") });
+        self.ports.borrow_mut().push(port.clone());
+        port.link.set(Some(node.add_link(port.clone()).unwrap()));
+        port
+    }
+
+    /// A port that nothing reaches.
+    pub fn loose(self: &Rc<Wire>, node: &Node, name: &str) -> Rc<MemoryPort> {
+        Rc::new(MemoryPort {
             name: name.into(),
-            address,
+            address: LinkAddress::Mac([2, 0, 0, 0, 0xcd, 0]),
             wire: Rc::downgrade(self),
             node: node.clone(),
             link: Cell::new(None),
             up: Cell::new(true),
             cut: Cell::new(false),
-        });
-        self.ports.borrow_mut().push(port.clone());
-        port.link.set(Some(node.add_link(port.clone()).unwrap()));
-        port
+        })
     }
 
     async fn run(self: Rc<Wire>, handle: Handle) {

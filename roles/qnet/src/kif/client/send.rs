@@ -13,6 +13,7 @@ use alloc::collections::VecDeque;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use keelson_qnet_wire::kif::{self, FIRST_SEND, KifMessage, MsgRead, MsgSend, Transfer, Unblock, VtidInfo};
+use keelson_qnet_wire::proc::BlockedOn;
 use keelson_qnet_wire::{Errno, Nd};
 
 mod served;
@@ -60,6 +61,19 @@ impl Sending<'_> {
 
 /// What a caller of the API does.
 impl State {
+    /// What a process waits for a reply of: the first of its sends that has not ended.
+    pub fn waits_for(&self, pid: i32) -> Option<BlockedOn> {
+        let waiting = self.threads.iter().filter(|(_, thread)| thread.progress == Progress::Waiting);
+        let mut clients = waiting.filter_map(|(_, thread)| self.clients.get(thread.client));
+        let client = clients.find(|client| client.cred.pid == pid)?;
+        let scoid = match client.phase {
+            Phase::Up { scoid, .. } => scoid as i32,
+            _ => 0,
+        };
+        let (server, chid) = (client.server_pid as i32, client.server_chid as i32);
+        Some(BlockedOn::Connect { nd: client.nd, pid: server, coid: client.coid, chid, scoid })
+    }
+
     /// Sends a message; the handle tells what becomes of it.
     pub fn begin_send(&mut self, key: Key, sending: &Sending<'_>) -> Result<Key, Unsent> {
         let server_id = self.ready(key)?;
