@@ -58,6 +58,8 @@ pub struct Datagrams {
     mac: [u8; 6],
     to: To,
     source: Rc<Source>,
+    /// What frames are sent by.
+    out: Rc<Source>,
     changed: Rc<Notify>,
     buffer: RefCell<Vec<u8>>,
     /// Our unix socket, to be removed.
@@ -69,19 +71,21 @@ impl Datagrams {
     pub fn open(reactor: &Reactor, ends: &Ends, mac: [u8; 6]) -> Result<Datagrams, TransportError> {
         let doing = format!("open the datagram socket {ends}");
         let remedy = "the first address is this end's and must be free, the second is QEMU's";
-        let (fd, to) = open(ends).map_err(TransportError::of(doing, remedy))?;
+        let (fd, out, to) = open(ends).map_err(TransportError::of(doing, remedy))?;
         let changed = Rc::default();
         let source = reactor.watch(fd, &changed);
+        let out = out.map_or_else(|| source.clone(), |fd| reactor.watch(fd, &changed));
         let path = match ends {
             Ends::Unix(local, _) => Some(local.clone()),
             _ => None,
         };
         let buffer = RefCell::new(vec![0; MAX_FRAME]);
-        Ok(Datagrams { name: ends.to_string(), mac, to, source, changed, buffer, path })
+        Ok(Datagrams { name: ends.to_string(), mac, to, source, out, changed, buffer, path })
     }
 }
 
-fn open(ends: &Ends) -> io::Result<(OwnedFd, To)> {
+/// A socket, and another one if what is sent needs one of its own.
+fn open(ends: &Ends) -> io::Result<(OwnedFd, Option<OwnedFd>, To)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     match ends {
         Ends::Inet(local, remote) => {
@@ -89,7 +93,7 @@ fn open(ends: &Ends) -> io::Result<(OwnedFd, To)> {
             let fd = socket_with(family, SocketType::DGRAM, flags, None)?;
             bind(&fd, local)?;
             connect(&fd, remote)?;
-            Ok((fd, To::Peer))
+            Ok((fd, None, To::Peer))
         }
         Ends::Group(group) => {
             let fd = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
@@ -98,14 +102,17 @@ fn open(ends: &Ends) -> io::Result<(OwnedFd, To)> {
             bind(&fd, group)?;
             sockopt::set_ip_add_membership(&fd, group.ip(), &Ipv4Addr::UNSPECIFIED)?;
             sockopt::set_ip_multicast_loop(&fd, true)?;
-            Ok((fd, To::Group(*group)))
+            Ok((fd, None, To::Group(*group)))
         }
         Ends::Unix(local, remote) => {
             let remote = SocketAddrUnix::new(remote)?;
             remove_stale(local);
             let fd = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
             bind(&fd, &SocketAddrUnix::new(local)?)?;
-            Ok((fd, To::Path(remote, Cell::new(false))))
+            // A connected socket is told when the other end takes more, and hears nobody else: whoever comes after the
+            // present other end could not be heard.
+            let out = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+            Ok((fd, Some(out), To::Path(remote, Cell::new(false))))
         }
     }
 }
@@ -121,15 +128,14 @@ fn remove_stale(path: &Path) {
 impl Datagrams {
     fn try_send(&self, frame: &[u8]) -> Result<usize, Errno> {
         match &self.to {
-            To::Peer => send(self.source.fd(), frame, SendFlags::empty()),
-            To::Group(group) => sendto(self.source.fd(), frame, SendFlags::empty(), group),
+            To::Peer => send(self.out.fd(), frame, SendFlags::empty()),
+            To::Group(group) => sendto(self.out.fd(), frame, SendFlags::empty(), group),
             To::Path(path, connected) => {
-                // Connected, so that the kernel says when the other end takes more.
                 if !connected.get() {
-                    connect(self.source.fd(), path)?;
+                    connect(self.out.fd(), path)?;
                     connected.set(true);
                 }
-                let sent = send(self.source.fd(), frame, SendFlags::empty());
+                let sent = send(self.out.fd(), frame, SendFlags::empty());
                 connected.set(matches!(sent, Ok(_) | Err(Errno::AGAIN)));
                 sent
             }
@@ -155,13 +161,13 @@ impl Transport for Datagrams {
     }
 
     fn room(&self) -> usize {
-        if self.source.is_clogged() { 0 } else { BURST }
+        if self.out.is_clogged() { 0 } else { BURST }
     }
 
     fn send(&self, frame: &[u8]) -> bool {
         // Other errors: nobody is there, as with a cable that leads nowhere.
         let full = self.try_send(frame) == Err(Errno::AGAIN);
-        self.source.set_clogged(full);
+        self.out.set_clogged(full);
         !full
     }
 
