@@ -19,3 +19,4 @@ pub mod options;
 pub mod procs;
 pub mod programs;
 pub mod sessions;
+pub mod sh;

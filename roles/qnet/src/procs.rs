@@ -38,6 +38,7 @@ pub use process::{Exit, Process};
 pub use program::{Main, Program, SEARCH_PATH, program_files};
 pub use stream::{FileStream, NullStream, Stream, TerminalStream, write_all};
 pub use system::{Cpu, MemoryInfo, MountRequest, System};
-pub use table::{Descriptors, FilesFactory, Group, Processes, ProcsConfig, Start};
+pub use table::{Descriptors, FilesFactory, Group, Processes, ProcsConfig, Registered, Start};
 
+pub(crate) use as_file::ZOMBIE;
 pub(crate) use process::absolute;

@@ -13,3 +13,8 @@ mod lab;
 
 #[path = "procs/local.rs"]
 mod local;
+#[path = "procs/programs.rs"]
+mod programs;
+
+#[path = "procs/shell.rs"]
+mod shell;

@@ -310,6 +310,13 @@ impl Kernel {
         Ok((connection, status, len))
     }
 
+    /// The descriptor by which a node knows this one; 0 when it has not told yet, and of this node.
+    pub fn remote_nd_for_us(&self, nd: Nd) -> Nd {
+        let state = self.0.state.borrow();
+        let sessions = state.sessions.as_ref().filter(|_| nd.node() != 0);
+        sessions.map(|sessions| sessions.remote_nd_for_us(NodeNr(nd.node()))).unwrap_or_default()
+    }
+
     /// Whether an attachment was refused, so that nothing that travelled with it was done.
     fn is_refused(&self, key: Key) -> bool {
         self.0.state.borrow().is_refused(key)

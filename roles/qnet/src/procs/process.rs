@@ -98,6 +98,11 @@ impl Process {
         absolute(&self.entry.cwd.borrow(), path)
     }
 
+    /// Mask for new files.
+    pub fn umask(&self) -> u32 {
+        self.entry.umask
+    }
+
     /// Permission bits of a new file.
     pub fn new_mode(&self, mode: u32) -> u32 {
         mode & !self.entry.umask

@@ -152,6 +152,14 @@ impl Processes {
         Ok(processes)
     }
 
+    /// A process that is not a program of the table, but a part of the image that acts for a user: a shell on the
+    /// console, a tool. It ends when this is dropped.
+    pub fn register(&self, path: &str, who: &Credentials) -> Result<Registered, Errno> {
+        let pid = self.0.kernel.create_process(who)?;
+        self.add_service(pid, path, &SHELL_THREADS, |_| Vec::from(["libc.so.3".to_string()]));
+        Ok(Registered { processes: self.clone(), pid })
+    }
+
     fn add_service(
         &self,
         pid: u32,
@@ -354,6 +362,11 @@ impl Processes {
         Some(end)
     }
 
+    /// Whether there is such a process.
+    pub fn is_known(&self, pid: u32) -> bool {
+        self.entry(pid).is_some()
+    }
+
     /// Nobody will wait for a process.
     pub fn detach(&self, pid: u32) {
         let Some(entry) = self.entry(pid) else { return };
@@ -456,6 +469,31 @@ impl Drop for Reserved {
         }
     }
 }
+
+/// A process that ends when this is dropped.
+pub struct Registered {
+    processes: Processes,
+    pid: u32,
+}
+
+impl Registered {
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let shared = &self.processes.0;
+        let removed = shared.list.borrow_mut().remove(&self.pid);
+        drop(removed);
+        shared.kernel.end_process(self.pid);
+        self.processes.orphan(self.pid);
+    }
+}
+
+static SHELL_THREADS: [Thread; 1] = [Thread::new(ThreadState::SIGWAITINFO, crate::api::DEFAULT_PRIORITY)];
 
 static PROCNTO_THREADS: [Thread; 2] = [
     Thread { policy: 1, ..Thread::new(ThreadState::READY, 0) },
