@@ -108,7 +108,7 @@ commands; PATH begins with /net/NODE, other paths are this host's
   pidin net                one line for each node
   pidin -n NODE [arg|mem|info]
                            processes of a node
-  on -f NODE WORD...       runs a command there, with the input and output of this one (-n is the same)
+  on -f NODE WORD...       runs a command there, with the input and output of this one; -n: from here
   ping [-c N] NODE         round trips (4)
   send NODE PID CHID HEX   a message, its status and reply
   pulse NODE PID CHID CODE VALUE

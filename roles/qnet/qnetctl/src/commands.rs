@@ -12,6 +12,7 @@ mod content;
 mod ipc;
 mod listing;
 mod names;
+mod procs;
 mod serve;
 mod stats;
 
@@ -37,7 +38,11 @@ pub async fn run(session: &Session, command: Command) -> Result<i32, Failure> {
         Command::Stats(node) => stats::stats(session, &node).await?,
         Command::Bench { node, file, count } => bench::bench(session, &node, file, count).await?,
         Command::Serve(directory) => serve::serve(session, &directory).await?,
-        _ => return Err(Failure::Told(crate::failure::USAGE)),
+        Command::PidinNet { wait } => procs::pidin_net(session, wait).await?,
+        Command::Pidin { node, report } => procs::pidin(session, &node, report).await?,
+        Command::On { node, words, is_root } => return procs::on(session, &node, &words, is_root).await,
+        // They work on frames, without a node: see `tools`.
+        Command::Sniff { .. } | Command::Impair { .. } => {}
     }
     Ok(0)
 }

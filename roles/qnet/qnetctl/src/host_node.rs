@@ -21,6 +21,7 @@
 //! let listed = node.run(async |host| host.files().read_dir("/net").await);
 //! ```
 
+use crate::host_machine::HostMachine;
 use crate::link::HostLink;
 use crate::reactor::{HostEntropy, Reactor};
 use crate::transport::Transport;
@@ -28,8 +29,11 @@ use keelson_exec::{Executor, Handle, select, yield_now};
 use keelson_hal::{Entropy, Instant};
 use keelson_qnet::api::Credentials;
 use keelson_qnet::client::Files;
+use keelson_qnet::io::{Archive, Order};
 use keelson_qnet::link::LinkId;
 use keelson_qnet::node::{Node, NodeConfig};
+use keelson_qnet::procs::{Processes, ProcsConfig, program_files};
+use keelson_qnet::programs::PROGRAMS;
 use keelson_qnet_wire::Errno;
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -53,6 +57,7 @@ struct Inner {
     node: Node,
     who: Cell<Credentials>,
     links: RefCell<Vec<Rc<dyn Transport>>>,
+    processes: RefCell<Option<(Processes, Rc<HostMachine>)>>,
 }
 
 impl HostNode {
@@ -62,8 +67,8 @@ impl HostNode {
         let executor = Executor::new(reactor.clock(), None);
         let entropy = Rc::new(HostEntropy::default());
         let node = Node::new(&executor.handle(), reactor.clock(), entropy.clone(), config);
-        let (who, links) = Default::default();
-        Ok(HostNode(Rc::new(Inner { reactor, executor, entropy, node, who, links })))
+        let (who, links, processes) = Default::default();
+        Ok(HostNode(Rc::new(Inner { reactor, executor, entropy, node, who, links, processes })))
     }
 
     /// Where its thread rests: transports are opened with it.
@@ -118,6 +123,27 @@ impl HostNode {
         self.0.links.borrow().clone()
     }
 
+    /// Its processes: those of programs that other nodes start here (`/bin`), and `/proc`. Begun with the first call.
+    pub fn processes(&self) -> Result<Processes, Errno> {
+        if let Some((processes, _)) = &*self.0.processes.borrow() {
+            return Ok(processes.clone());
+        }
+        let node = &self.0.node;
+        let machine = Rc::new(HostMachine::new(node));
+        let of_node = node.clone();
+        let files = Rc::new(move |who: &Credentials| of_node.files(who));
+        let config = ProcsConfig::default();
+        let processes = Processes::new(node.kernel(), files, machine.clone(), PROGRAMS, config)?;
+        let programs: Vec<_> = program_files(PROGRAMS).collect();
+        let programs = programs.iter().map(|(name, mode, bytes)| (name.as_str(), *mode, bytes.clone()));
+        let archive = Archive::new(programs).map_err(|_| Errno::EINVAL)?;
+        node.namespace().mount("/", Rc::new(archive), Order::After)?;
+        processes.mount(node.namespace())?;
+        node.dispatcher().set_services(Rc::new(processes.clone()));
+        *self.0.processes.borrow_mut() = Some((processes.clone(), machine));
+        Ok(processes)
+    }
+
     /// Starts Qnet.
     pub fn mount(&self) -> Result<(), Errno> {
         self.0.node.mount()
@@ -140,6 +166,10 @@ impl HostNode {
 
     /// Ends all tasks without a word.
     pub fn kill(&self) {
+        if let Some((processes, machine)) = self.0.processes.take() {
+            processes.end_all();
+            machine.detach();
+        }
         self.0.node.stop();
         self.0.executor.abort_all();
         self.0.links.borrow_mut().clear();
@@ -162,6 +192,10 @@ async fn pump(node: Node, id: LinkId, link: Rc<HostLink>, transport: Rc<dyn Tran
         if now != state {
             state = now;
             node.links_changed();
+        } else if link.has_room_again()
+            && let Some(network) = node.network()
+        {
+            network.wanted().notify();
         }
         if count == BATCH || (count > 0 && transport.deadline().is_some()) {
             yield_now().await;

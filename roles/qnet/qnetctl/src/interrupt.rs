@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// How often the terminal is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
-/// First word of a guarded child: whose child it is follows.
+/// First word of a guarded child; whose child it is follows.
 pub const GUARDED: &str = "--guarded";
 
 /// A terminal that sends no signals; it does again when this is dropped.
@@ -109,27 +109,17 @@ pub fn guard(words: &[String]) -> io::Result<i32> {
     Ok(status.code().unwrap_or(128 + std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0)))
 }
 
-/// Notified when the parent that guards this process has ended.
-pub fn watch_parent(session: &Session, parent: u32) -> Rc<Notify> {
-    let ended = Rc::new(Notify::new());
+/// Waits until the parent that guards this process has ended.
+pub async fn parent_ended(session: &Session, parent: u32) {
     let pid = i32::try_from(parent).ok().and_then(Pid::from_raw);
-    let fd =
-        pid.filter(|pid| getppid() == Some(*pid)).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    let (handle, notify) = (session.host.handle(), ended.clone());
-    match fd {
-        Some(fd) => {
-            let changed = Rc::new(Notify::new());
-            let source = session.host.reactor().watch(fd, &changed);
-            handle.spawn("parent", async move {
-                changed.notified().await;
-                source.end();
-                notify.notify();
-            });
-        }
-        // It has ended already.
-        None => drop(handle.spawn("parent", async move { notify.notify() })),
-    }
-    ended
+    // Another parent: it has ended already.
+    let Some(pid) = pid.filter(|pid| getppid() == Some(*pid)) else { return };
+    let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let changed = Rc::new(Notify::new());
+    let ended = changed.notified();
+    let source = session.host.reactor().watch(fd, &changed);
+    ended.await;
+    source.end();
 }
 
 const _: () = assert!(Signal::INT.as_raw() == SIGINT && Signal::QUIT.as_raw() == SIGQUIT);

@@ -8,6 +8,7 @@
 //!   host_node    a node on transports, also in the process of a test
 //!   link         a transport as a link of the node     transport  AF_PACKET, QEMU's sockets, IP, pcap; faults, capture
 //!   host_files   a directory for other nodes           resolver   addresses under --ip
+//!   host_machine what others see of this host
 //!   reactor      clock, and poll(2)                    stdio, interrupt   standard streams, Ctrl-C
 //!   sniff        frames in words, ways of nodes
 //! ```
@@ -18,6 +19,7 @@ pub mod args;
 pub mod commands;
 pub mod failure;
 pub mod host_files;
+pub mod host_machine;
 pub mod host_node;
 pub mod interrupt;
 pub mod json;

@@ -31,6 +31,8 @@ pub struct HostLink {
     /// The frame that is being put together.
     frame: RefCell<Vec<u8>>,
     identification: Cell<u16>,
+    /// A frame was not taken, or there was no room for one.
+    was_full: Cell<bool>,
     /// Peers of the IP binding that send no padding (section 2.2).
     unpadded: RefCell<BTreeSet<Ipv4Addr>>,
 }
@@ -43,8 +45,18 @@ impl HostLink {
             transport,
             frame: RefCell::default(),
             identification: Cell::default(),
+            was_full: Cell::default(),
             unpadded: RefCell::default(),
         }
+    }
+
+    /// Whether there was no room, and is some now.
+    pub fn has_room_again(&self) -> bool {
+        let again = self.was_full.get() && self.transport.room() > 0;
+        if again {
+            self.was_full.set(false);
+        }
+        again
     }
 
     /// What a frame has for this node, if anything.
@@ -106,7 +118,11 @@ impl LinkPort for HostLink {
     }
 
     fn room(&self) -> usize {
-        self.transport.room()
+        let room = self.transport.room();
+        if room == 0 {
+            self.was_full.set(true);
+        }
+        room
     }
 
     fn send(&self, to: Option<LinkAddress>, head: &[u8; Header::LEN], payload: &[&[u8]]) -> bool {
@@ -133,7 +149,11 @@ impl LinkPort for HostLink {
         if matches!(self.transport.address(), LinkAddress::Mac(_)) && frame.len() < frame::MIN_LEN {
             frame.resize(frame::MIN_LEN, 0);
         }
-        self.transport.send(&frame)
+        let taken = self.transport.send(&frame);
+        if !taken {
+            self.was_full.set(true);
+        }
+        taken
     }
 
     fn flush(&self) {

@@ -1,8 +1,9 @@
 //! The program: from words to an exit status.
 
 use crate::args::{self, Command, Invocation, Options, TransportSpec, UsageError};
-use crate::failure::{Failure, USAGE};
+use crate::failure::{Failure, REFUSED, USAGE};
 use crate::host_node::HostNode;
+use crate::interrupt::{self, GUARDED};
 use crate::reactor::Reactor;
 use crate::resolver::HostResolver;
 use crate::session::{Session, tell};
@@ -22,14 +23,30 @@ const GLANCE: Duration = Duration::from_millis(20);
 
 /// Does what the words behind the program's name say; the exit status.
 pub fn run(words: impl IntoIterator<Item = String>) -> i32 {
-    match args::parse(words) {
+    let mut words: Vec<String> = words.into_iter().collect();
+    let guarded_by = match words.as_slice() {
+        [first, parent, ..] if first == GUARDED => parent.parse().ok(),
+        _ => None,
+    };
+    if guarded_by.is_some() {
+        words.drain(..2);
+    }
+    match args::parse(words.iter().cloned()) {
         Ok(Invocation::Help) => {
             print!("{}", args::HELP);
             0
         }
         Ok(Invocation::Run(options, command)) => {
             let json = options.json;
-            act(*options, command).unwrap_or_else(|failure| {
+            // Nobody types Ctrl-C where there is no terminal: a signal is noticed by the end of the parent.
+            let needs_guard = matches!(command, Command::On { .. }) && guarded_by.is_none();
+            if needs_guard && !rustix::termios::isatty(rustix::stdio::stdin()) {
+                return interrupt::guard(&words).unwrap_or_else(|error| {
+                    tell(&Failure::host("start the program again")(error), json);
+                    REFUSED
+                });
+            }
+            act(*options, command, guarded_by).unwrap_or_else(|failure| {
                 tell(&failure, json);
                 failure.status()
             })
@@ -41,7 +58,7 @@ pub fn run(words: impl IntoIterator<Item = String>) -> i32 {
     }
 }
 
-fn act(options: Options, command: Command) -> Result<i32, Failure> {
+fn act(options: Options, command: Command, guarded_by: Option<u32>) -> Result<i32, Failure> {
     let name = options.name.clone().unwrap_or_else(|| format!("host{}", std::process::id()));
     let mut config =
         NodeConfig { host: name.clone(), domain: options.domain.clone(), ..NodeConfig::default() };
@@ -49,9 +66,10 @@ fn act(options: Options, command: Command) -> Result<i32, Failure> {
     let host = HostNode::new(config).map_err(Failure::host("start a node"))?;
     let transports = open_transports(&host, &options)?;
     let (wake, called) = (host.reactor().wake(), host.reactor().called());
-    let output = Rc::new(Output::new(wake.clone(), called, std::io::stdout()));
+    let output = Rc::new(Output::new(wake.clone(), called.clone(), std::io::stdout()));
+    let errors = Rc::new(Output::new(wake.clone(), called, std::io::stderr()));
     let input = Rc::new(Input::new(wake, std::io::stdin()));
-    let session = Session { host, output, input, options: Rc::new(options) };
+    let session = Session { host, output, errors, input, options: Rc::new(options), guarded_by };
     let status = match command {
         Command::Sniff { count, span } => {
             let session = session.clone();
@@ -85,6 +103,7 @@ fn as_node(
     for transport in transports {
         host.add_transport(transport).map_err(Failure::remote("add a link"))?;
     }
+    host.processes().map_err(Failure::remote("start the process manager"))?;
     if options.is_ip() {
         let resolver = HostResolver::new(host.reactor(), options.hosts.clone());
         host.node().set_resolver(Some(resolver.clone()));

@@ -16,10 +16,14 @@ pub struct Session {
     pub host: HostNode,
     /// Standard output.
     pub output: Rc<Output>,
+    /// Standard error, of remote programs.
+    pub errors: Rc<Output>,
     /// Standard input.
     pub input: Rc<Input>,
     /// What was chosen for all commands.
     pub options: Rc<Options>,
+    /// The process that is to be ended when this one is: see [`crate::interrupt`].
+    pub guarded_by: Option<u32>,
 }
 
 impl Session {

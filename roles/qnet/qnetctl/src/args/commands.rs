@@ -62,6 +62,8 @@ pub enum Command {
         node: String,
         /// Program and arguments.
         words: Vec<String>,
+        /// `-f`: its root is that node's own.
+        is_root: bool,
     },
     /// Round trips.
     Ping {
@@ -242,10 +244,11 @@ fn pidin(words: &mut Words, all: &mut Options) -> Result<Command, UsageError> {
 }
 
 fn on(words: &mut Words, all: &mut Options) -> Result<Command, UsageError> {
-    let mut node = None;
+    let (mut node, mut is_root) = (None, true);
     let program = loop {
         match words.next(all)? {
             Some(Word::Option(name, inline)) if name == "-f" || name == "-n" => {
+                is_root = name == "-f";
                 node = Some(words.value(&name, &inline)?);
             }
             Some(Word::Option(name, _)) => {
@@ -258,7 +261,7 @@ fn on(words: &mut Words, all: &mut Options) -> Result<Command, UsageError> {
     let node = node.ok_or_else(|| UsageError::new("on needs -f NODE before the command"))?;
     let mut command = vec![program];
     command.extend(words.rest());
-    Ok(Command::On { node, words: command })
+    Ok(Command::On { node, words: command, is_root })
 }
 
 fn ping(words: &mut Words, all: &mut Options) -> Result<Command, UsageError> {

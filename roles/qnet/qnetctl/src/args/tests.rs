@@ -87,8 +87,8 @@ fn commands() {
     assert_eq!(of("pidin -n n mem"), Command::Pidin { node: node(), report: PidinReport::Memory });
     assert_eq!(of("pidin net"), Command::PidinNet { wait: Duration::from_secs(2) });
     let words = vec!["ls".to_string(), "-l".into(), "--json".into()];
-    assert_eq!(of("on -f n ls -l --json"), Command::On { node: node(), words: words.clone() });
-    assert_eq!(of("on -n n -- ls -l --json"), Command::On { node: node(), words });
+    assert_eq!(of("on -f n ls -l --json"), Command::On { node: node(), words: words.clone(), is_root: true });
+    assert_eq!(of("on -n n -- ls -l --json"), Command::On { node: node(), words, is_root: false });
     assert_eq!(of("ping -c 2 n"), Command::Ping { node: node(), count: 2 });
     assert_eq!(
         of("send n 1 0x2 0102 03"),
