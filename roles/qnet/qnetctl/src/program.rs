@@ -13,10 +13,11 @@ use crate::transport::{
 };
 use crate::{commands, tools};
 use keelson_qnet::api::Credentials;
+use keelson_qnet::client::Zone;
 use keelson_qnet::node::NodeConfig;
 use keelson_qnet_wire::Errno;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How often it is looked whether a link is up.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -60,8 +61,8 @@ pub fn run(words: impl IntoIterator<Item = String>) -> i32 {
 
 fn act(options: Options, command: Command, guarded_by: Option<u32>) -> Result<i32, Failure> {
     let name = options.name.clone().unwrap_or_else(|| format!("host{}", std::process::id()));
-    let mut config =
-        NodeConfig { host: name.clone(), domain: options.domain.clone(), ..NodeConfig::default() };
+    let (host, domain, built) = (name.clone(), options.domain.clone(), built());
+    let mut config = NodeConfig { host, domain, built, ..NodeConfig::default() };
     config.transport.do_crc = options.crc;
     let host = HostNode::new(config).map_err(Failure::host("start a node"))?;
     let transports = open_transports(&host, &options)?;
@@ -90,6 +91,14 @@ fn act(options: Options, command: Command, guarded_by: Option<u32>) -> Result<i3
     session.host.block_on(async move { output.drained().await })?;
     session.host.end();
     Ok(status)
+}
+
+/// When the program was built, for the banner of its counters: as its file says.
+fn built() -> String {
+    let modified = std::env::current_exe().and_then(std::fs::metadata).and_then(|file| file.modified());
+    let since = modified.ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let seconds = since.map_or(0, |since| since.as_secs() as i64);
+    Zone::default().local(seconds).format("%b %d %Y at %H:%M:%S")
 }
 
 /// Does a command that needs a node.
@@ -127,7 +136,10 @@ fn as_node(
     let result = host.block_on(async move {
         let handle = working.host.handle();
         let work = async {
-            wait_for_link(&working).await;
+            // Whoever serves is there before the others are.
+            if !matches!(command, Command::Serve(_)) {
+                wait_for_link(&working).await;
+            }
             commands::run(&working, command).await
         };
         match limit {

