@@ -42,9 +42,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// Frames taken from a transport before the node gets to work on them.
 const BATCH: usize = 64;
+
+/// How long transports may hold frames back when a node ends, and how often it is looked.
+const HELD_BACK: Duration = Duration::from_secs(1);
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// A node and what it runs on. Clones are the same node; it ends with [`HostNode::end`] or with the thread.
 #[derive(Clone)]
@@ -157,11 +162,25 @@ impl HostNode {
     /// Takes leave of other nodes, and ends all tasks.
     pub fn end(&self) {
         if self.0.node.is_mounted() {
-            let node = self.0.node.clone();
-            // Others notice anyhow, later.
-            let _ = self.block_on(async move { node.umount().await });
+            let host = self.clone();
+            self.block_on(async move {
+                // Others notice anyhow, later.
+                let _ = host.node().umount().await;
+                host.delivered().await;
+            });
         }
         self.kill();
+    }
+
+    /// Waits for what transports hold back, the farewell among it.
+    async fn delivered(&self) {
+        let end = self.handle().now() + HELD_BACK;
+        while self.transports().iter().any(|transport| transport.deadline().is_some()) {
+            if self.handle().now() >= end {
+                return;
+            }
+            self.handle().sleep(GLANCE).await;
+        }
     }
 
     /// Ends all tasks without a word.
@@ -172,6 +191,9 @@ impl HostNode {
         }
         self.0.node.stop();
         self.0.executor.abort_all();
+        for (id, _) in self.0.node.links() {
+            self.0.node.remove_link(id);
+        }
         self.0.links.borrow_mut().clear();
     }
 }

@@ -24,7 +24,9 @@ pub async fn stats(session: &Session, node: &str) -> Result<(), Failure> {
 /// A line: a counter, a pair of use and high water, or text.
 fn object(line: &str) -> Object {
     let text = || Object::new().text("text", line);
-    let Some((name, value)) = line.split_once(':') else { return text() };
+    // Lines of the original have no colon.
+    let parts = line.split_once(':').or_else(|| line.trim_end().rsplit_once(' '));
+    let Some((name, value)) = parts else { return text() };
     let (name, value) = (name.trim(), value.trim());
     let numbers: Option<Vec<u64>> = value.split(',').map(|part| part.trim().parse().ok()).collect();
     match numbers.as_deref() {
@@ -45,7 +47,8 @@ mod tests {
             of("kif net_server                :         0,3"),
             r#"{"name":"kif net_server","value":0,"high":3}"#
         );
-        assert_eq!(of("txd ok : 930"), r#"{"name":"txd ok","value":930}"#);
+        assert_eq!(of("txd ok                          930"), r#"{"name":"txd ok","value":930}"#);
+        assert_eq!(of("node beta"), r#"{"text":"node beta"}"#);
         assert_eq!(of("**** Qnet at 10:00:00"), r#"{"text":"**** Qnet at 10:00:00"}"#);
     }
 }
