@@ -26,6 +26,7 @@ programs! {
         "echo" = plain::echo, "echo [-n] [text]...\nPrint text.\n";
         "true" = plain::yes, "true\nSucceed.\n";
         "false" = plain::no, "false\nFail.\n";
+        "pwd" = plain::pwd, "pwd\nPrint the working directory.\n";
         "sleep" = plain::sleep, "sleep seconds\nWait; fractions are allowed.\n";
         "use" = plain::usage, "use program\nPrint how a program is used.\n";
     cat:

@@ -126,7 +126,7 @@ impl Ls<'_> {
             }
             for item in more {
                 let is_dot = item.name == "." || item.name == "..";
-                let is_hidden = item.name.starts_with('.') && !(self.options.has('A') && !is_dot);
+                let is_hidden = item.name.starts_with('.') && (is_dot || !self.options.has('A'));
                 if is_hidden && !self.options.has('a') {
                     continue;
                 }

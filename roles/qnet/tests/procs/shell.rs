@@ -19,7 +19,7 @@ fn pipes_and_lists() {
     assert_eq!(sh(&lab, "false && echo no || echo yes; echo end").1, "yes\nend\n");
     assert_eq!(sh(&lab, "true | false").0, 1);
     assert_eq!(sh(&lab, "exit 7; echo no"), (7, String::new(), String::new()));
-    assert_eq!(sh(&lab, "cd /net/beta; pwd; cd etc && cat TIMEZONE").1, "/net/beta\nUTC0\n");
+    assert_eq!(sh(&lab, "cd /net/beta; pwd | cat; cd etc && cat TIMEZONE").1, "/net/beta\nUTC0\n");
     assert_eq!(sh(&lab, "cd /etc/TIMEZONE").2, "sh: cd: /etc/TIMEZONE: not a directory\n");
     assert_eq!(sh(&lab, "nothing | cat"), (0, String::new(), "sh: nothing: not found\n".into()));
     assert_eq!(sh(&lab, "nothing").0, 127);
