@@ -200,6 +200,22 @@ fn death_of_the_programs_node() {
     assert_eq!((kernel.connections(), kernel.server_connections()), (0, 0));
 }
 
+/// A program runs at the priority that it is given.
+#[test]
+fn priorities() {
+    let lab = delayed_lab(12);
+    let fds = descriptors(Source::new(), Sink::new(), Sink::new());
+    let pid = lab.start(0, &["on", "-f", "beta", "-p", "21", "sleep", "1000"], fds).unwrap();
+    lab.settle();
+    let text = lab.output(1, &["pidin", "-p", "sleep"]);
+    assert!(text.ends_with("1 bin/sleep           21r NANOSLEEP\n"), "{text}");
+    lab.processes[0].signal(pid, signal::TERM).unwrap();
+    lab.wait(0, pid).unwrap();
+    assert_eq!(lab.run(0, &["on", "-f", "beta", "-p", "64", "date"], "").0, 1);
+    lab.settle();
+    lab.assert_baseline();
+}
+
 /// Signals for the program go to its children too, and to nobody else's.
 #[test]
 fn signals_reach_the_group() {
