@@ -46,7 +46,10 @@ impl Tty {
         let len = text.len().min(OUTPUT.saturating_sub(output.len()));
         output.extend(text.get(..len).unwrap_or_default());
         drop(output);
-        self.changed.notify();
+        // Not for nothing: whoever waits for room would wake itself.
+        if len > 0 {
+            self.changed.notify();
+        }
         len
     }
 
@@ -134,14 +137,20 @@ impl Tty {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::task::{Context, Waker};
 
     #[test]
     fn output_is_bounded() {
         let tty = Tty::default();
         assert_eq!(tty.write(&[b'x'; OUTPUT + 7]), OUTPUT);
         assert!(!tty.has_room());
+        let changed = tty.changed();
+        let mut waiting = core::pin::pin!(changed.notified());
+        let mut context = Context::from_waker(Waker::noop());
         assert_eq!(tty.write(b"y"), 0);
+        assert!(waiting.as_mut().poll(&mut context).is_pending(), "who waits for room woke itself");
         assert_eq!(tty.take_output().len(), OUTPUT);
+        assert!(waiting.as_mut().poll(&mut context).is_ready());
         assert!(tty.has_room() && tty.take_output().is_empty());
     }
 

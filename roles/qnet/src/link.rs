@@ -1,6 +1,8 @@
 //! Links: what a node sends frames through. A NIC, the IP binding, a tap of a host, a wire of a simulation.
 
+use core::fmt;
 use core::net::Ipv4Addr;
+use keelson_qnet_wire::Mac;
 use keelson_qnet_wire::l4::Header;
 
 /// A link of this node, numbered as it was bound.
@@ -14,6 +16,15 @@ pub enum LinkAddress {
     Mac([u8; 6]),
     /// Of a host of the IP binding.
     Ipv4(Ipv4Addr),
+}
+
+impl fmt::Display for LinkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkAddress::Mac(mac) => Mac(*mac).fmt(f),
+            LinkAddress::Ipv4(address) => address.fmt(f),
+        }
+    }
 }
 
 /// Which of the frames that wait for room goes first (section 7.4).

@@ -17,7 +17,7 @@ fn two_nodes_with_one_name() {
     let third = Peer::start(&site.lan.port("third").unwrap(), "third", OFTEN).unwrap();
     for twin in [&first, &second] {
         until("both notice", SOON, || counter(twin, "lr dup_name") > 0);
-        twin.expect("twin*also*", SOON).unwrap();
+        twin.expect("is also called \"twin\"", SOON).unwrap();
     }
     // The third reaches one of them, always the same.
     let addresses: Vec<_> = (0..3)

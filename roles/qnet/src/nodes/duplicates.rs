@@ -66,8 +66,10 @@ impl Transport {
         let name = self.identity.name().to_string();
         let (now, link, address) = (self.now, arrival.link, arrival.from);
         if again(&mut self.duplicates.logged, now, LOG_GAP) {
+            let link = self.links.get(link).map_or("a link that is gone", |link| link.port.name());
             log::warn!(
-                "qnet: node {address:?} on {link:?} is also called \"{name}\"; host names must be unique, change one"
+                target: "qnet",
+                "node {address} on {link} is also called \"{name}\"; host names must be unique, change one"
             );
         }
         self.duplicates.remember(Duplicate { name, link, address });
@@ -76,7 +78,7 @@ impl Transport {
             && let Some(ours) = ours.filter(|ours| *ours > address)
         {
             self.identity.rename(ours);
-            log::warn!("qnet: this node is called \"{}\" from now on", self.identity.name());
+            log::warn!(target: "qnet", "this node is called \"{}\" from now on", self.identity.name());
             return self.announce();
         }
         if again(&mut self.duplicates.announced, now, ANNOUNCE_GAP) {

@@ -173,7 +173,9 @@ fn attributes() {
     });
     assert_eq!((stat.uid, stat.gid, stat.size), (7, 8, 4));
     assert_eq!(lab.run(0, &["chown", ":9", "/net/beta/file"], "").0, 0);
-    for wrong in [&["chmod", "8", "/net/beta/file"][..], &["chmod", "10000", "/net/beta/file"], &["chmod", "7"]] {
+    for wrong in
+        [&["chmod", "8", "/net/beta/file"][..], &["chmod", "10000", "/net/beta/file"], &["chmod", "7"]]
+    {
         assert_eq!(lab.run(0, wrong, "").0, 1, "{wrong:?}");
     }
     for wrong in [&["chown", "x", "/net/beta/file"][..], &["chown", "1"], &["sync"], &["sync", "/nothing"]] {

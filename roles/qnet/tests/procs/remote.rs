@@ -73,7 +73,7 @@ fn what_cannot_be_started() {
     assert_eq!(on(&["/etc/TIMEZONE"]), "on: /etc/TIMEZONE: Permission denied\n");
     assert_eq!(on(&["/etc/elf"]), "on: /etc/elf: Exec format error\n");
     let long = format!("/bin/{}", "x".repeat(300));
-    assert_eq!(on(&[&long]), format!("on: {long}: name too long\n"));
+    assert_eq!(on(&[&long]), format!("on: {long}: Name too long\n"));
     let (status, _, errors) = lab.run(0, &["on", "-f", "delta", "date"], "");
     assert_eq!((status, errors.as_str()), (1, "on: date: No such file or directory\n"));
     lab.settle();
