@@ -130,7 +130,8 @@ pub fn shell(machine: &Machine, command: &str) -> Vec<String> {
     let before = machine.console().lines().len();
     machine.console().send_line(command).unwrap();
     machine.console().send_line(&mark).unwrap();
-    machine.expect(&format!("{mark}: no such command"), SOON).unwrap();
+    // "no such command", or "not found" where the role has an interpreter of its own.
+    machine.expect(&format!("{mark}: no"), SOON).unwrap();
     let lines = machine.console().lines();
     let new = mended(lines.iter().skip(before).map(|line| line.text.as_str()));
     let output = new.into_iter().skip_while(|text| !text.ends_with(command)).skip(1);

@@ -18,7 +18,7 @@ use keelson_images::{Node, echo, network, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
-use keelson_qnet::api::Credentials;
+use keelson_qnet::api::{Credentials, Kernel};
 use keelson_qnet::binding::Binding;
 use keelson_qnet::io::{Archive, Order, VolumeFiles};
 use keelson_qnet::node::{Node as QnetNode, NodeConfig};
@@ -89,6 +89,7 @@ fn start(
     let processes = run_programs(node, &qnet, &binding);
     if line.echo {
         echo::start(&node.handle, stack);
+        node.handle.spawn("echo", serve_echo(qnet.kernel().clone()));
     }
     let medium = match Medium::find(node, devices, None) {
         Ok(medium) => Some(medium),
@@ -125,6 +126,13 @@ fn run_programs(node: &Node, qnet: &QnetNode, binding: &Binding) -> Option<Proce
         Ok(processes)
     });
     entered.inspect_err(|errno| log::error!(target: "qnet", "no processes: {errno}")).ok()
+}
+
+/// The same service by messages.
+async fn serve_echo(kernel: Kernel) {
+    if let Err(errno) = keelson_qnet::echo::serve(kernel).await {
+        log::error!(target: "echo", "no /dev/name/local/echo: {errno}");
+    }
 }
 
 /// Puts the filesystem before the files of the image.

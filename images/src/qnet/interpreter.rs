@@ -1,18 +1,17 @@
-//! Lines typed at the machine's terminals that are for programs of the node.
+//! Lines typed at the machine's terminals that are for the node's shell.
 
 use crate::shell::{Conversation, Interpreter, Tty};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use keelson_exec::sync::Notify;
-use keelson_qnet::api::{Credentials, PROCESS_MANAGER};
+use keelson_qnet::api::Credentials;
 use keelson_qnet::io::Terminal;
-use keelson_qnet::procs::{End, Group, Processes, SEARCH_PATH, Start, Stream, TerminalStream, signal};
+use keelson_qnet::procs::Processes;
+use keelson_qnet::sh::Shell;
 
 /// The programs of a node, run by root.
 pub struct Programs(Processes);
@@ -26,68 +25,42 @@ impl Programs {
 
 impl Interpreter for Programs {
     fn help(&self) -> &'static str {
-        "programs of the node: ls /bin lists them, also on other nodes: ls /net"
+        "programs of the node: ls /bin lists them, use NAME tells more, ls /net shows other nodes"
     }
 
     fn converse(&self, tty: Rc<Tty>) -> Rc<dyn Conversation> {
-        Rc::new(AtTerminal { processes: self.0.clone(), terminal: Rc::new(NodeTerminal(tty)) })
+        match Shell::new(&self.0, Rc::new(NodeTerminal(tty.clone())), &Credentials::default()) {
+            Ok(shell) => Rc::new(AtTerminal(Rc::new(shell))),
+            Err(errno) => Rc::new(Without {
+                tty,
+                why: format!("no shell: {errno}; end some processes and connect again\n"),
+            }),
+        }
     }
 }
 
-struct AtTerminal {
-    processes: Processes,
-    terminal: Rc<NodeTerminal>,
-}
+/// A shell in front of a terminal.
+struct AtTerminal(Rc<Shell>);
 
 impl Conversation for AtTerminal {
     fn line(&self, line: &str) -> Pin<Box<dyn Future<Output = ()>>> {
-        let words: Vec<String> = line.split_whitespace().map(String::from).collect();
-        Box::pin(run(self.processes.clone(), self.terminal.clone(), words))
+        let (shell, line) = (self.0.clone(), String::from(line));
+        Box::pin(async move {
+            shell.line(&line).await;
+        })
     }
 }
 
-async fn run(processes: Processes, terminal: Rc<NodeTerminal>, words: Vec<String>) {
-    let Some(name) = words.first().cloned() else { return };
-    let stream: Rc<dyn Stream> = Rc::new(TerminalStream(terminal.clone()));
-    let start = Start {
-        path: &name,
-        search: Some(SEARCH_PATH),
-        args: words,
-        env: Vec::new(),
-        cwd: String::from("/"),
-        umask: 0o022,
-        who: Credentials::default(),
-        parent: PROCESS_MANAGER,
-        group: Group::Own,
-        fds: (0..3).map(|fd| (fd, stream.clone())).collect::<BTreeMap<_, _>>(),
-    };
-    let text = match processes.spawn(start).await {
-        Ok(pid) => {
-            let mut running = Running { processes: &processes, pid: Some(pid) };
-            let end = processes.wait(pid).await;
-            running.pid = None;
-            match end {
-                Ok(End::Killed(signo)) => format!("{name}: ended by signal {signo}\n"),
-                _ => return,
-            }
-        }
-        Err(errno) => format!("{name}: {errno}; help lists the machine's commands, ls /bin the node's\n"),
-    };
-    terminal.0.write(text.as_bytes());
+/// A terminal for which there was no shell.
+struct Without {
+    tty: Rc<Tty>,
+    why: String,
 }
 
-/// A process in the foreground: interrupted when nobody waits for it any more.
-struct Running<'a> {
-    processes: &'a Processes,
-    pid: Option<u32>,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if let Some(pid) = self.pid {
-            let _ = self.processes.signal(pid, signal::INT);
-            self.processes.detach(pid);
-        }
+impl Conversation for Without {
+    fn line(&self, _: &str) -> Pin<Box<dyn Future<Output = ()>>> {
+        self.tty.write(self.why.as_bytes());
+        Box::pin(core::future::ready(()))
     }
 }
 

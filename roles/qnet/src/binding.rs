@@ -63,8 +63,16 @@ struct Nic {
 #[derive(Default)]
 struct Bound {
     options: QnetOptions,
+    /// What the stack hands over to us.
+    registered: Option<Registered>,
     ethernet: Vec<Rc<EthernetPort>>,
     ip: Option<Rc<IpPort>>,
+}
+
+#[derive(Clone, Copy)]
+enum Registered {
+    EtherType,
+    Protocol,
 }
 
 impl Binding {
@@ -260,6 +268,7 @@ impl Binding {
             log::error!(target: "qnet", "EtherType {ETHERTYPE:#06x}: {error}; end whoever has it");
             Errno::EBUSY
         })?;
+        self.0.bound.borrow_mut().registered = Some(Registered::EtherType);
         for name in &there {
             self.bind_interface(name);
         }
@@ -310,6 +319,7 @@ impl Binding {
             log::error!(target: "qnet", "IP protocol {PROTOCOL}: {error}; end whoever has it");
             Errno::EBUSY
         })?;
+        self.0.bound.borrow_mut().registered = Some(Registered::Protocol);
         port.set_link(self.0.node.add_link(port.clone())?);
         self.0.bound.borrow_mut().ip = Some(port);
         Ok(())
@@ -332,10 +342,10 @@ impl Binding {
     /// Nothing is received or sent any more.
     fn unbind(&self) {
         let bound = self.0.bound.take();
-        if bound.ip.is_some() {
-            self.0.stack.unregister_protocol(PROTOCOL);
-        } else if !bound.ethernet.is_empty() || bound.options.bind != Bind::Ip {
-            self.0.stack.unregister_ethertype(ETHERTYPE);
+        match bound.registered {
+            Some(Registered::EtherType) => self.0.stack.unregister_ethertype(ETHERTYPE),
+            Some(Registered::Protocol) => self.0.stack.unregister_protocol(PROTOCOL),
+            None => {}
         }
         let links = bound.ethernet.iter().filter_map(|port| port.link());
         for link in links.chain(bound.ip.iter().filter_map(|port| port.link())) {

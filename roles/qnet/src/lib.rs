@@ -9,6 +9,7 @@ pub mod api;
 pub mod binding;
 pub mod client;
 pub mod counters;
+pub mod echo;
 pub mod io;
 mod kif;
 pub mod l4;

@@ -40,7 +40,7 @@ use core::cell::{Cell, Ref, RefCell};
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use directory::Directory;
-use keelson_exec::{Handle, TaskHandle, select};
+use keelson_exec::{Handle, TaskHandle, select, yield_now};
 use keelson_hal::{Clock, Entropy, Instant};
 use keelson_qnet_wire::Errno;
 
@@ -389,12 +389,22 @@ impl Node {
     }
 }
 
+/// Turns of all other tasks between a message's arrival and its reply by a server that has it at hand: the kernel's, the
+/// server's, and the one that answers.
+const TURNS: usize = 3;
+
 /// The task of a network: polls after each batch of frames and requests, and when something is due.
+///
+/// Those who were woken by the same frames run first: what they send goes out together with the acknowledgements of what
+/// they were sent, with one doorbell, and wakes the peer once.
 async fn drive(network: Rc<Network>, handle: Handle) {
     let wanted = network.wanted();
     loop {
         let woken = wanted.notified();
         let next = network.poll();
         select(woken, handle.sleep_until(next.unwrap_or(Instant::FAR_FUTURE))).await;
+        for _ in 0..TURNS {
+            yield_now().await;
+        }
     }
 }

@@ -26,6 +26,7 @@ programs! {
         "echo" = plain::echo, "echo [-n] [text]...\nPrint text.\n";
         "true" = plain::yes, "true\nSucceed.\n";
         "false" = plain::no, "false\nFail.\n";
+        "pwd" = plain::pwd, "pwd\nPrint the working directory.\n";
         "sleep" = plain::sleep, "sleep seconds\nWait; fractions are allowed.\n";
         "use" = plain::usage, "use program\nPrint how a program is used.\n";
     cat:
@@ -46,6 +47,10 @@ programs! {
         "rm" = change::rm, "rm [-fr] path...\nRemove files, and with -r what is in directories.\n";
         "mv" = change::mv, "mv from... to\nGive files another name, or another place.\n";
         "cp" = change::cp, "cp [-r] from... to\nCopy files, and with -r what is in directories.\n";
+    attributes:
+        "chmod" = attributes::chmod, "chmod mode path...\nSet permissions; the mode is octal.\n";
+        "chown" = attributes::chown, "chown user[:group] path...\nSet owner and group; both are numbers.\n";
+        "sync" = attributes::sync, "sync file...\nMake sure that files survive a power cut.\n";
     less:
         "less" = less::main, "less [file]...\nShow files page by page: space goes on, Enter a line, q ends.\n";
     grep:

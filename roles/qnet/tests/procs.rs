@@ -16,5 +16,11 @@ mod local;
 #[path = "procs/programs.rs"]
 mod programs;
 
+#[path = "procs/messages.rs"]
+mod messages;
+#[path = "procs/pidin.rs"]
+mod pidin;
+#[path = "procs/remote.rs"]
+mod remote;
 #[path = "procs/shell.rs"]
 mod shell;

@@ -33,7 +33,7 @@ impl Site {
     /// When the switch has no room.
     pub fn spec(&self, name: &str, append: &str) -> MachineSpec {
         // Qnet needs no addresses, and nobody here gives any.
-        let line = format!("ip=off {append}");
+        let line = format!("ip=:::::eth0:off {append}");
         Appliance::qnet(&self.bench, name, &line)
             .nic(Nic::on(&self.lan.port(name).unwrap(), NicModel::Virtio))
     }

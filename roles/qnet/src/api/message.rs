@@ -122,6 +122,11 @@ impl Message {
         self.kernel.enter(|state| state.reply(self.key, status, parts));
     }
 
+    /// Returns to the client what came with its message.
+    pub fn reply_same(self, status: i32) {
+        self.kernel.enter(|state| state.reply(self.key, status, &[self.data()]));
+    }
+
     /// Ends the transaction with an error (`MsgError`).
     pub fn error(self, errno: Errno) {
         self.kernel.enter(|state| state.fail(self.key, Some(errno)));

@@ -1,12 +1,13 @@
 //! What is done by path.
 
 use super::file::{DirItem, File};
-use super::open::{Asking, OpenFlags, behind_node};
-use crate::api::{Credentials, Kernel};
-use crate::io::NodeDirectory;
+use super::open::{Answered, Asking, OpenFlags, behind_node};
+use crate::api::{Connection, Credentials, Kernel};
+use crate::io::{NodeDirectory, Server};
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use keelson_qnet_wire::io::{ConnectSubtype, Extra, IoChmod, IoChown, IoRequest, IoUtime, Stat, ioflag};
 use keelson_qnet_wire::{Endian, Errno, Nd};
 
@@ -15,19 +16,31 @@ const DIRECTORY: u32 = 0x4000;
 const REGULAR: u32 = 0x8000;
 const LINK: u32 = 0xa000;
 
+/// The last connection, and to where.
+type Kept = Rc<Cell<Option<(Server, Connection)>>>;
+
 /// Files as a user sees them. Clones are the same user.
 #[derive(Clone)]
 pub struct Files {
     kernel: Kernel,
     who: Credentials,
     nodes: Option<Rc<dyn NodeDirectory>>,
+    /// The connection that was used last, where it is kept.
+    kept: Option<Kept>,
 }
 
 impl Files {
     /// Files for a user. Without a node directory, this node's own manager is asked where `/net/<node>` is, as QNX's C
     /// library does.
     pub fn new(kernel: &Kernel, who: &Credentials, nodes: Option<Rc<dyn NodeDirectory>>) -> Files {
-        Files { kernel: kernel.clone(), who: *who, nodes }
+        Files { kernel: kernel.clone(), who: *who, nodes, kept: None }
+    }
+
+    /// The same files, for somebody who does much by name on the same node, such as listing attributes of a whole
+    /// directory: the connection stays from one operation to the next, which saves a round trip each. It ends with the last
+    /// clone.
+    pub fn keeping_connection(&self) -> Files {
+        Files { kept: Some(Kept::default()), ..self.clone() }
     }
 
     /// Where messages go through.
@@ -38,6 +51,26 @@ impl Files {
     /// Who the user is.
     pub fn credentials(&self) -> &Credentials {
         &self.who
+    }
+
+    /// Keeps the connection of something that left nothing open. What the server has said.
+    fn done(&self, answered: Answered) -> Vec<u8> {
+        self.keep(answered.server, answered.connection);
+        answered.data
+    }
+
+    pub(super) fn keep(&self, server: Server, connection: Connection) {
+        if let Some(kept) = &self.kept {
+            kept.set(Some((server, connection)));
+        }
+    }
+
+    /// A connection to a channel that was kept.
+    pub(super) fn take_kept(&self, server: Server) -> Option<Connection> {
+        let (to, connection) = self.kept.as_ref()?.take()?;
+        let is_there =
+            (to.nd, to.pid, to.chid) == (server.nd, server.pid, server.chid) && connection.is_alive();
+        is_there.then_some(connection)
     }
 
     pub(super) fn nodes(&self) -> Option<&Rc<dyn NodeDirectory>> {
@@ -83,7 +116,8 @@ impl Files {
         let len = request.emit(&mut room, Endian::Little).map_err(|_| Errno::EMSGSIZE)?;
         let extra = Extra::Message(room.get(..len).unwrap_or_default());
         let asking = Asking { mode, extra, ..Asking::new(ConnectSubtype::COMBINE_CLOSE) };
-        Ok(self.ask(path, asking).await?.data)
+        let answered = self.ask(path, asking).await?;
+        Ok(self.done(answered))
     }
 
     /// All entries of a directory, in its order.
@@ -105,20 +139,20 @@ impl Files {
     /// Removes a name of anything but a directory.
     pub async fn unlink(&self, path: &str) -> Result<(), Errno> {
         let asking = Asking { mode: LINK, ..Asking::new(ConnectSubtype::UNLINK) };
-        self.ask(path, asking).await.map(|_| ())
+        self.ask(path, asking).await.map(|answered| drop(self.done(answered)))
     }
 
     /// Removes an empty directory. Of `/net/<node>`: forgets the node.
     pub async fn rmdir(&self, path: &str) -> Result<(), Errno> {
         let asking = Asking { mode: DIRECTORY, ..Asking::new(ConnectSubtype::UNLINK) };
-        self.ask(path, asking).await.map(|_| ())
+        self.ask(path, asking).await.map(|answered| drop(self.done(answered)))
     }
 
     /// Makes a directory.
     pub async fn mkdir(&self, path: &str, mode: u32) -> Result<(), Errno> {
         let mode = DIRECTORY | mode & 0o7777;
         let asking = Asking { mode, ..Asking::new(ConnectSubtype::MKNOD) };
-        self.ask(path, asking).await.map(|_| ())
+        self.ask(path, asking).await.map(|answered| drop(self.done(answered)))
     }
 
     /// Gives an object another name, taking the place of what has it. `EXDEV` on another node.
@@ -129,7 +163,7 @@ impl Files {
             return Err(Errno::EXDEV);
         }
         let asking = Asking { extra: Extra::Rename(&old_path), ..Asking::new(ConnectSubtype::RENAME) };
-        self.ask(new, asking).await.map(|_| ())
+        self.ask(new, asking).await.map(|answered| drop(self.done(answered)))
     }
 
     /// Makes a symbolic link with a text.
@@ -139,7 +173,7 @@ impl Files {
         }
         let extra = Extra::Symlink(target.as_bytes());
         let asking = Asking { mode: LINK | 0o777, extra, ..Asking::new(ConnectSubtype::LINK) };
-        self.ask(path, asking).await.map(|_| ())
+        self.ask(path, asking).await.map(|answered| drop(self.done(answered)))
     }
 
     /// Text of a symbolic link.

@@ -155,9 +155,7 @@ impl Files {
         prefix: usize,
     ) -> Result<Step, Errno> {
         let mut data = vec![0; REPLY_ROOM];
-        let to = (server.nd, server.pid, server.chid);
-        let sent = self.kernel().connect_and_send(to, self.credentials(), &[message], &mut data).await;
-        let (connection, status, len) = sent?;
+        let (connection, status, len) = self.send_to(server, message, &mut data).await?;
         data.truncate(len);
         let redirected = match ConnectReply::decode(status as u32, &data, Endian::Little) {
             Ok(ConnectReply::Opened { .. }) => None,
@@ -171,10 +169,7 @@ impl Files {
                 let (pid, chid) = (number(info.pid)?, number(info.chid)?);
                 let server = Server { nd: info.nd, pid, chid, handle: 0 };
                 let mut answer = vec![0; REPLY_ROOM];
-                let to = (info.nd, pid, chid);
-                let parts = [message];
-                let sent = self.kernel().connect_and_send(to, self.credentials(), &parts, &mut answer);
-                let (connection, status, len) = sent.await?;
+                let (connection, status, len) = self.send_to(server, message, &mut answer).await?;
                 answer.truncate(len);
                 return match status {
                     0.. => Ok(Step::Done(Answered { connection, server, data: answer })),
@@ -184,6 +179,30 @@ impl Files {
             Ok(ConnectReply::Unknown(_)) | Err(_) => return Err(Errno::EPROTO),
         };
         Ok(redirected.unwrap_or(Step::Done(Answered { connection, server, data })))
+    }
+}
+
+impl Files {
+    /// Sends a message to a channel: by the connection that was kept, or a new one.
+    async fn send_to(
+        &self,
+        server: Server,
+        message: &[u8],
+        reply: &mut [u8],
+    ) -> Result<(Connection, i32, usize), Errno> {
+        if let Some(connection) = self.take_kept(server) {
+            match connection.send(&[message], reply).await {
+                Ok((status, len)) => return Ok((connection, status, len)),
+                // It had ended, so that nothing was done.
+                Err(Errno::EBADF) => {}
+                Err(errno) => {
+                    self.keep(server, connection);
+                    return Err(errno);
+                }
+            }
+        }
+        let to = (server.nd, server.pid, server.chid);
+        self.kernel().connect_and_send(to, self.credentials(), &[message], reply).await
     }
 }
 

@@ -82,7 +82,11 @@ pub async fn spawn(
     let records = console.records(remote_nd);
     let map: Vec<i32> = records.iter().map(|record| record.fd).collect();
     let (root, cwd) = match request.place {
-        Where::Root(node) => (format!("/net/{node}/"), "/"),
+        Where::Root(node) => {
+            // Over which link is nothing to that node.
+            let name = node.split('~').next().unwrap_or_default();
+            (format!("/net/{name}/"), "/")
+        }
         Where::Node(_) => (String::from("/"), request.cwd),
     };
     let argv = joined(request.args)?;

@@ -1,61 +1,58 @@
-//! Bytes of a message behind its head: shared, never copied on the way to a link.
+//! Bytes of a message behind its head: copied once, kept until they are acknowledged.
 
-use alloc::rc::Rc;
+use super::pool::Buffer;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
 
-/// A range of bytes that somebody owns: a file's page, a buffer of a pool, a vector. Whoever holds a clone keeps the
-/// owner alive, so that an owner with a `Drop` learns when the last fragment was acknowledged.
-#[derive(Clone, Default)]
-pub struct Body {
-    owner: Option<Rc<dyn AsRef<[u8]>>>,
-    range: Range<usize>,
+/// The bytes, in memory that goes back to its pool when the last fragment was acknowledged, or in memory of their own.
+#[derive(Default)]
+pub struct Body(Kept);
+
+#[derive(Default)]
+enum Kept {
+    #[default]
+    Nothing,
+    Buffer(Buffer, usize),
+    Own(Vec<u8>),
 }
 
 impl Body {
     /// No bytes.
-    pub const EMPTY: Body = Body { owner: None, range: 0..0 };
+    pub const EMPTY: Body = Body(Kept::Nothing);
 
-    /// All bytes of `owner`.
-    pub fn new(owner: Rc<dyn AsRef<[u8]>>) -> Body {
-        let len = (*owner).as_ref().len();
-        Body { owner: Some(owner), range: 0..len }
-    }
-
-    /// A part of it; what lies outside is cut off.
-    pub fn slice(&self, range: Range<usize>) -> Body {
-        let start = self.range.start.saturating_add(range.start).min(self.range.end);
-        let end = self.range.start.saturating_add(range.end).clamp(start, self.range.end);
-        Body { owner: self.owner.clone(), range: start..end }
+    /// The first `len` bytes of a buffer, or as many as it has.
+    pub fn new(buffer: Buffer, len: usize) -> Body {
+        let len = len.min(buffer.room());
+        Body(Kept::Buffer(buffer, len))
     }
 
     /// Bytes in it.
     pub fn len(&self) -> usize {
-        self.range.len()
+        match &self.0 {
+            Kept::Nothing => 0,
+            Kept::Buffer(_, len) => *len,
+            Kept::Own(bytes) => bytes.len(),
+        }
     }
 
     /// True without bytes.
     pub fn is_empty(&self) -> bool {
-        self.range.is_empty()
+        self.len() == 0
     }
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        let owner = self.owner.as_ref().map(|owner| (**owner).as_ref()).unwrap_or_default();
-        owner.get(self.range.clone()).unwrap_or_default()
+        match &self.0 {
+            Kept::Nothing => &[],
+            Kept::Buffer(buffer, len) => buffer.bytes().get(..*len).unwrap_or_default(),
+            Kept::Own(bytes) => bytes,
+        }
     }
 }
 
 impl From<Vec<u8>> for Body {
     fn from(bytes: Vec<u8>) -> Body {
-        Body::new(Rc::new(bytes))
-    }
-}
-
-impl From<Rc<[u8]>> for Body {
-    fn from(bytes: Rc<[u8]>) -> Body {
-        Body::new(Rc::new(bytes))
+        Body(Kept::Own(bytes))
     }
 }
 
@@ -67,17 +64,20 @@ impl fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pool::Pool;
     use super::*;
 
     #[test]
-    fn parts_of_parts() {
-        let body = Body::from(vec![0, 1, 2, 3, 4, 5]);
-        let part = body.slice(2..5);
-        assert_eq!((part.bytes(), part.len()), (&[2, 3, 4][..], 3));
-        assert_eq!(part.slice(1..9).bytes(), [3, 4]);
-        assert_eq!(part.slice(4..usize::MAX).bytes(), []);
-        #[expect(clippy::reversed_empty_ranges)]
-        let reversed = part.slice(2..1);
-        assert!(reversed.is_empty() && Body::EMPTY.bytes().is_empty());
+    fn memory_goes_back() {
+        let pool = Pool::new(4096, 4096);
+        let mut buffer = pool.take(3).unwrap();
+        buffer.bytes_mut()[..3].copy_from_slice(&[1, 2, 3]);
+        let body = Body::new(buffer, 3);
+        assert_eq!((body.bytes(), body.len(), body.is_empty()), (&[1, 2, 3][..], 3, false));
+        drop(body);
+        assert_eq!(pool.lent(), 0);
+        assert_eq!(Body::new(pool.take(1).unwrap(), usize::MAX).len(), 2048);
+        assert_eq!(Body::from(vec![4, 5]).bytes(), [4, 5]);
+        assert!(Body::EMPTY.is_empty() && Body::EMPTY.bytes().is_empty());
     }
 }

@@ -102,12 +102,6 @@ impl Drop for Buffer {
     }
 }
 
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 /// A message that arrived whole. Its memory is given back when it is dropped.
 pub struct RxMessage {
     pub(crate) buffer: Buffer,

@@ -28,7 +28,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "qnet.echo",
         Kind::Flag,
-        "Whether TCP port 7 returns what it is sent (RFC 862), to be compared with Qnet in measurements.",
+        "Whether TCP port 7 (RFC 862) and the server /dev/name/local/echo return what they are sent, for measurements.",
     )
     .default("off")
     .owner("qnet"),

@@ -56,21 +56,22 @@ pub(super) async fn spawn(processes: &Processes, caller: &Caller, bytes: &[u8]) 
     };
     let loaded = processes.load(&start, flags & SpawnFlags::CHECK_SCRIPT != 0).await?;
     let reserved = processes.reserve(&who)?;
+    let explicit = flags & SpawnFlags::EXPLICIT_SCHED != 0;
+    let priority = u8::try_from(spawn.inherit.priority).ok().filter(|priority| explicit && *priority < 64);
     start.fds = match local.and_then(|parent| processes.entry(parent)) {
         Some(parent) => inherited(&parent.fds.borrow(), spawn.fd_map()),
         None => {
             let records = records(processes, caller, &spawn).await?;
             let who = processes.kernel().credentials(reserved.pid)?;
-            take_over(processes, caller, &who, records).await?
+            take_over(processes, caller, (&who, priority), records).await?
         }
     };
     let ignored = if flags & SpawnFlags::SETSIGIGN != 0 { spawn.inherit.sigignore } else { [0; 2] };
-    let explicit = flags & SpawnFlags::EXPLICIT_SCHED != 0;
     let extra = Extra {
         spawner: local.is_none().then_some(Spawner { nd: caller.nd, pid: caller.credentials.pid }),
         nozombie: flags & SpawnFlags::NOZOMBIE != 0,
         ignored: Signals::of_words(ignored),
-        priority: u8::try_from(spawn.inherit.priority).ok().filter(|priority| explicit && *priority < 64),
+        priority,
     };
     processes.start_reserved(reserved, start, loaded, extra)
 }
@@ -186,7 +187,7 @@ async fn ask_for_records(processes: &Processes, caller: &Caller, all: &mut Vec<F
 async fn take_over(
     processes: &Processes,
     caller: &Caller,
-    who: &Credentials,
+    (who, priority): (&Credentials, Option<u8>),
     records: Vec<(i32, FdInfo)>,
 ) -> Result<Descriptors, Errno> {
     let mut fds = Descriptors::new();
@@ -196,6 +197,9 @@ async fn take_over(
         let server = Server { nd: record.nd, pid: valid(record.pid)?, chid: valid(record.chid)?, handle: 0 };
         let connection = processes.kernel().connect(server.nd, server.pid, server.chid, who).await?;
         connection.set_coid(number);
+        if let Some(priority) = priority {
+            connection.set_priority(priority);
+        }
         let info = MsgInfo {
             nd: record.srcnd,
             pid: caller.credentials.pid,

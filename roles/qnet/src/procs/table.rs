@@ -1,30 +1,29 @@
-//! All processes of a node: how they start, end, and are waited for.
+//! All processes of a node.
 
-use super::entry::{Action, End, Entry, Phase, Service, Signals, Spawner, Thread};
-use super::process::Process;
-use super::program::{self, Loaded, Program, Wanted};
-use super::stream::Stream;
+mod life;
+mod start;
+
+pub use start::{Descriptors, Group, Start};
+
+pub(super) use start::Extra;
+
+use super::entry::{Entry, Phase, Service, Signals, Thread};
+use super::program::Program;
 use super::system::System;
-use crate::api::{Credentials, Kernel, PROCESS_MANAGER, SignalDelivery, SignalHandler};
+use crate::api::{Credentials, Kernel, PROCESS_MANAGER};
 use crate::client::Files;
 use alloc::collections::BTreeMap;
-use alloc::rc::{Rc, Weak};
+use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use core::time::Duration;
 use keelson_exec::sync::{Notify, Semaphore};
 use keelson_qnet_wire::Errno;
 use keelson_qnet_wire::proc::ThreadState;
+use life::Signalling;
 
 /// Files as a user has them.
 pub type FilesFactory = Rc<dyn Fn(&Credentials) -> Files>;
-
-/// Descriptors by number.
-pub type Descriptors = BTreeMap<i32, Rc<dyn Stream>>;
-
-/// How long the servers of a process's descriptors may take to notice its end.
-const CLOSING: Duration = Duration::from_secs(2);
 
 /// Name of the process that has the network.
 const NETWORK: &str = "sbin/io-pkt-v4-hc";
@@ -50,50 +49,6 @@ impl Default for ProcsConfig {
     }
 }
 
-/// Process group of a new process.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Group {
-    /// That of its parent.
-    #[default]
-    Parents,
-    /// One of its own.
-    Own,
-    /// This one.
-    Of(u32),
-}
-
-/// What a process starts with.
-pub struct Start<'a> {
-    /// The program: a path, or a name to be looked for in `search`.
-    pub path: &'a str,
-    /// Directories, separated by colons; see [`super::SEARCH_PATH`].
-    pub search: Option<&'a str>,
-    /// Arguments, the name of the program first.
-    pub args: Vec<String>,
-    /// Environment: `NAME=value`.
-    pub env: Vec<String>,
-    /// Working directory.
-    pub cwd: String,
-    /// Mask for new files.
-    pub umask: u32,
-    /// Its user.
-    pub who: Credentials,
-    /// Its parent.
-    pub parent: u32,
-    /// Its group.
-    pub group: Group,
-    /// Its descriptors.
-    pub fds: Descriptors,
-}
-
-/// What a process that another node asked for starts with besides.
-pub(super) struct Extra {
-    pub spawner: Option<Spawner>,
-    pub nozombie: bool,
-    pub ignored: u64,
-    pub priority: Option<u8>,
-}
-
 /// All processes of a node. Clones are the same table.
 #[derive(Clone)]
 pub struct Processes(Rc<Shared>);
@@ -109,16 +64,6 @@ struct Shared {
     starting: Cell<usize>,
     network: Cell<u32>,
     spawns: Rc<Semaphore>,
-}
-
-struct Signalling(Weak<Shared>);
-
-impl SignalHandler for Signalling {
-    fn signal(&self, signal: &SignalDelivery) {
-        if let Some(shared) = self.0.upgrade() {
-            Processes(shared).arrived(signal.pid, signal.signo);
-        }
-    }
 }
 
 impl Processes {
@@ -244,229 +189,6 @@ impl Processes {
 
     pub(super) fn entry(&self, pid: u32) -> Option<Rc<Entry>> {
         self.0.list.borrow().get(&pid).cloned()
-    }
-
-    /// Finds a program and starts a process of it; its id.
-    pub async fn spawn(&self, start: Start<'_>) -> Result<u32, Errno> {
-        let loaded = self.load(&start, true).await?;
-        let extra = Extra { spawner: None, nozombie: false, ignored: 0, priority: None };
-        self.start(start, loaded, extra, |_| ())
-    }
-
-    pub(super) async fn load(&self, start: &Start<'_>, scripts: bool) -> Result<Loaded, Errno> {
-        let files = (&self.files(&start.who), &self.files(&Credentials::default()));
-        let wanted = Wanted { path: start.path, cwd: &start.cwd, search: start.search, scripts };
-        program::find(self.0.programs, files, wanted).await
-    }
-
-    /// A process of the kernel's for one that is to be started, with a place in the table.
-    pub(super) fn reserve(&self, who: &Credentials) -> Result<Reserved, Errno> {
-        let starting = self.0.starting.get();
-        if self.running() + starting >= self.0.config.processes {
-            return Err(Errno::EAGAIN);
-        }
-        let pid = self.0.kernel.create_process(who)?;
-        self.0.starting.set(starting + 1);
-        Ok(Reserved { processes: self.clone(), pid, is_used: false })
-    }
-
-    fn start(
-        &self,
-        start: Start<'_>,
-        loaded: Loaded,
-        extra: Extra,
-        before: impl FnOnce(u32),
-    ) -> Result<u32, Errno> {
-        let reserved = self.reserve(&start.who)?;
-        before(reserved.pid);
-        self.start_reserved(reserved, start, loaded, extra)
-    }
-
-    pub(super) fn start_reserved(
-        &self,
-        mut reserved: Reserved,
-        start: Start<'_>,
-        loaded: Loaded,
-        extra: Extra,
-    ) -> Result<u32, Errno> {
-        let config = self.0.config;
-        let strings = start.args.iter().chain(&start.env).fold(0_usize, |sum, text| sum + text.len() + 1);
-        if strings > config.arguments {
-            return Err(Errno::E2BIG);
-        }
-        if start.fds.len() > config.descriptors {
-            return Err(Errno::EMFILE);
-        }
-        let pid = reserved.pid;
-        let kernel = &self.0.kernel;
-        match start.group {
-            Group::Own => {}
-            Group::Parents => kernel.set_process_group(pid, kernel.process_group(start.parent)?)?,
-            Group::Of(group) => kernel.set_process_group(pid, group)?,
-        }
-        let args = match loaded.script {
-            Some(script) => script.into_iter().chain(start.args.into_iter().skip(1)).collect(),
-            None => start.args,
-        };
-        let priority = extra.priority.unwrap_or(Thread::READY.priority);
-        let entry = Rc::new(Entry {
-            pid,
-            parent: Cell::new(start.parent),
-            path: loaded.path,
-            args,
-            env: start.env,
-            cwd: RefCell::new(start.cwd),
-            umask: start.umask,
-            who: kernel.credentials(pid)?,
-            started: self.0.system.wall_time(),
-            spawner: extra.spawner,
-            nozombie: Cell::new(extra.nozombie),
-            fds: RefCell::new(start.fds),
-            signals: Signals::new(extra.ignored),
-            thread: Cell::new(Thread { priority, ..Thread::READY }),
-            phase: Cell::new(Phase::Running),
-            changed: Notify::new(),
-            task: RefCell::new(None),
-            service: None,
-        });
-        self.0.list.borrow_mut().insert(pid, entry.clone());
-        reserved.is_used = true;
-        let process = Process::new(self, &entry);
-        let (processes, of_task) = (self.clone(), entry.clone());
-        let main = (loaded.program.main)(process);
-        let task = kernel.executor().spawn(loaded.program.name, async move {
-            let status = main.await;
-            processes.end(&of_task, End::Exited(status & 0xff));
-        });
-        *entry.task.borrow_mut() = Some(task);
-        Ok(pid)
-    }
-
-    /// Waits for the end of a process, and takes it out of the table. `ECHILD` when there is none.
-    pub async fn wait(&self, pid: u32) -> Result<End, Errno> {
-        let entry = self.entry(pid).filter(|entry| entry.service.is_none()).ok_or(Errno::ECHILD)?;
-        loop {
-            let changed = entry.changed.notified();
-            if let Some(end) = entry.ended() {
-                self.0.list.borrow_mut().remove(&pid);
-                return Ok(end);
-            }
-            changed.await;
-        }
-    }
-
-    /// How a process ended, if it has; then it is taken out of the table.
-    pub fn try_wait(&self, pid: u32) -> Option<End> {
-        let end = self.entry(pid)?.ended()?;
-        self.0.list.borrow_mut().remove(&pid);
-        Some(end)
-    }
-
-    /// Whether there is such a process.
-    pub fn is_known(&self, pid: u32) -> bool {
-        self.entry(pid).is_some()
-    }
-
-    /// Nobody will wait for a process.
-    pub fn detach(&self, pid: u32) {
-        let Some(entry) = self.entry(pid) else { return };
-        entry.nozombie.set(true);
-        if entry.ended().is_some() {
-            self.0.list.borrow_mut().remove(&pid);
-        }
-    }
-
-    /// A signal, from the system itself.
-    pub fn signal(&self, pid: u32, signo: i32) -> Result<(), Errno> {
-        self.entry(pid).ok_or(Errno::ESRCH)?;
-        self.arrived(pid, signo);
-        Ok(())
-    }
-
-    fn arrived(&self, pid: u32, signo: i32) {
-        let Some(entry) = self.entry(pid) else { return };
-        // What is part of the system does not end.
-        if entry.service.is_none() && entry.signals.arrive(signo) == Action::End {
-            self.end(&entry, End::Killed(signo));
-        }
-    }
-
-    /// Ends a process: its task now, its descriptors as soon as their servers know.
-    fn end(&self, entry: &Rc<Entry>, end: End) {
-        if !entry.is_running() {
-            return;
-        }
-        entry.set_phase(Phase::Ending);
-        let task = entry.task.borrow_mut().take();
-        if let Some(task) = task {
-            task.abort();
-        }
-        let fds = core::mem::take(&mut *entry.fds.borrow_mut());
-        self.0.kernel.executor().spawn("exit", self.clone().close(entry.clone(), fds, end));
-    }
-
-    async fn close(self, entry: Rc<Entry>, fds: Descriptors, end: End) {
-        let executor = self.0.kernel.executor().clone();
-        let closing = async {
-            for stream in fds.into_values() {
-                if Rc::strong_count(&stream) == 1 {
-                    // A server that is gone does not need to be told.
-                    let _ = stream.close().await;
-                }
-            }
-        };
-        let _ = executor.timeout(CLOSING, closing).await;
-        self.0.kernel.end_process(entry.pid);
-        self.orphan(entry.pid);
-        entry.set_phase(Phase::Ended(end));
-        if entry.nozombie.get() {
-            self.0.list.borrow_mut().remove(&entry.pid);
-        }
-        self.forget_oldest();
-    }
-
-    /// The children of a process that has ended become those of the process manager, which waits for none.
-    fn orphan(&self, parent: u32) {
-        let children: Vec<Rc<Entry>> =
-            self.all().into_iter().filter(|entry| entry.parent.get() == parent).collect();
-        for child in children {
-            child.parent.set(PROCESS_MANAGER);
-            self.detach(child.pid);
-        }
-    }
-
-    fn forget_oldest(&self) {
-        while self.zombies() > self.0.config.zombies {
-            let oldest = self.all().into_iter().filter(|entry| entry.ended().is_some());
-            let Some(oldest) = oldest.min_by_key(|entry| entry.started) else { return };
-            self.0.list.borrow_mut().remove(&oldest.pid);
-        }
-    }
-
-    /// Ends all processes that are not part of the system.
-    pub fn end_all(&self) {
-        for entry in self.all() {
-            if entry.service.is_none() {
-                self.end(&entry, End::Killed(super::signal::KILL));
-            }
-        }
-    }
-}
-
-/// A process of the kernel's that has no task yet.
-pub(super) struct Reserved {
-    processes: Processes,
-    pub pid: u32,
-    is_used: bool,
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let shared = &self.processes.0;
-        shared.starting.set(shared.starting.get().saturating_sub(1));
-        if !self.is_used {
-            shared.kernel.end_process(self.pid);
-        }
     }
 }
 

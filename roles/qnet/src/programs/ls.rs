@@ -2,7 +2,7 @@
 
 use super::machine::{names_of, now, zone};
 use super::text::Options;
-use crate::client::{OpenFlags, Zone};
+use crate::client::{Files, OpenFlags, Zone};
 use crate::procs::{Exit, Process};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -25,6 +25,8 @@ const LINK: u32 = 0xa000;
 
 struct Ls<'a> {
     process: &'a Process,
+    /// By one connection, as there is much to ask.
+    files: Files,
     options: Options<'a>,
     in_columns: bool,
     zone: Zone,
@@ -53,7 +55,8 @@ pub(super) async fn main(process: &Process) -> Result<i32, Exit> {
     let terminal = !options.has('1') && !is_long && process.descriptor(1).is_terminal().await.unwrap_or(false);
     let in_columns = options.has('C') && !is_long || terminal;
     let zone = if is_long { zone(process).await } else { Zone::default() };
-    let ls = Ls { process, options, in_columns, zone, users, groups, status: 0 };
+    let files = process.files().keeping_connection();
+    let ls = Ls { process, files, options, in_columns, zone, users, groups, status: 0 };
     ls.run().await
 }
 
@@ -68,8 +71,8 @@ impl Ls<'_> {
             let path = self.process.path(&name);
             // With -l a link itself is meant.
             let found = match self.options.has('l') || self.options.has('d') {
-                true => self.process.files().lstat(&path).await,
-                false => self.process.files().stat(&path).await,
+                true => self.files.lstat(&path).await,
+                false => self.files.stat(&path).await,
             };
             match found {
                 Ok(stat) if stat.mode & TYPE == DIRECTORY && !self.options.has('d') => {
@@ -117,7 +120,7 @@ impl Ls<'_> {
 
     async fn entries(&self, path: &str) -> Result<Vec<Item>, Errno> {
         let dir = path.trim_end_matches('/');
-        let directory = self.process.files().open(&format!("{path}/"), OpenFlags::READ).await?;
+        let directory = self.files.open(&format!("{path}/"), OpenFlags::READ).await?;
         let mut items = Vec::new();
         while items.len() <= ENTRIES {
             let more = directory.read_dir().await?;
@@ -126,7 +129,7 @@ impl Ls<'_> {
             }
             for item in more {
                 let is_dot = item.name == "." || item.name == "..";
-                let is_hidden = item.name.starts_with('.') && !(self.options.has('A') && !is_dot);
+                let is_hidden = item.name.starts_with('.') && (is_dot || !self.options.has('A'));
                 if is_hidden && !self.options.has('a') {
                     continue;
                 }
@@ -145,7 +148,7 @@ impl Ls<'_> {
             for item in items {
                 let stat = match item.stat {
                     Some(stat) => Ok(stat),
-                    None => self.process.files().lstat(&item.path).await,
+                    None => self.files.lstat(&item.path).await,
                 };
                 match stat {
                     Ok(stat) => known.push(Item { stat: Some(stat), ..item }),
@@ -184,7 +187,7 @@ impl Ls<'_> {
     async fn long_line(&self, item: &Item) -> String {
         let stat = item.stat.unwrap_or_default();
         let target = match stat.mode & TYPE {
-            LINK => self.process.files().readlink(&item.path).await.map(|text| format!(" -> {text}")),
+            LINK => self.files.readlink(&item.path).await.map(|text| format!(" -> {text}")),
             _ => Ok(String::new()),
         };
         let name_in = |list: &[(u32, String)], id: u32| {

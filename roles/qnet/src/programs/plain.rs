@@ -1,4 +1,4 @@
-//! `echo`, `true`, `false`, `sleep`, `use`.
+//! `echo`, `true`, `false`, `pwd`, `sleep`, `use`.
 
 use crate::procs::{Exit, Process};
 use alloc::format;
@@ -26,6 +26,11 @@ pub(super) async fn yes(_: &Process) -> Result<i32, Exit> {
 
 pub(super) async fn no(_: &Process) -> Result<i32, Exit> {
     Ok(1)
+}
+
+pub(super) async fn pwd(process: &Process) -> Result<i32, Exit> {
+    process.print(format!("{}\n", process.cwd())).await?;
+    Ok(0)
 }
 
 pub(super) async fn sleep(process: &Process) -> Result<i32, Exit> {

@@ -116,7 +116,7 @@ impl Network {
             room.copy_from_slice(piece.get(..room.len()).unwrap_or_default());
             rest = behind;
         }
-        Ok(l4::Body::new(Rc::new(buffer)).slice(0..body.len()))
+        Ok(l4::Body::new(buffer, body.len()))
     }
 
     fn wait(self: &Rc<Self>, request: RequestId) -> RequestFuture {

@@ -21,7 +21,6 @@ pub enum Outcome {
 /// What commands run in.
 pub struct Context {
     pub(super) processes: Processes,
-    pub(super) files: Files,
     who: Credentials,
     /// The shell's own process.
     pid: u32,
@@ -45,7 +44,6 @@ impl Context {
         let who = processes.kernel().credentials(pid)?;
         Ok(Context {
             processes: processes.clone(),
-            files: processes.files(&who),
             who,
             pid,
             env,
@@ -62,7 +60,6 @@ impl Context {
     pub fn of_process(process: &Process) -> Context {
         Context {
             processes: process.processes().clone(),
-            files: process.files().clone(),
             who: *process.who(),
             pid: process.pid(),
             env: process.environment().to_vec(),
@@ -73,6 +70,11 @@ impl Context {
             last: Cell::new(0),
             is_interactive: false,
         }
+    }
+
+    /// Files as they are now: Qnet may have been mounted since the last line.
+    pub(super) fn files(&self) -> Files {
+        self.processes.files(&self.who)
     }
 
     /// The working directory.

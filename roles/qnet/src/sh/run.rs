@@ -138,7 +138,7 @@ impl Context {
     async fn arguments(&self, words: &[Word]) -> Result<Vec<String>, Failed> {
         let mut args = Vec::new();
         for word in words {
-            match expand(&self.files, &self.cwd(), word).await {
+            match expand(&self.files(), &self.cwd(), word).await {
                 Ok(names) => args.extend(names),
                 Err(errno) => {
                     self.complain(&format!("{}: {}", word.text(), why(errno))).await;
@@ -171,7 +171,7 @@ impl Context {
                 }
             };
             let path = self.path(&word.text());
-            match self.files.open_mode(&path, flags, self.new_mode()).await {
+            match self.files().open_mode(&path, flags, self.new_mode()).await {
                 Ok(file) => drop(fds.insert(*number, Rc::new(FileStream(file)))),
                 Err(errno) => {
                     self.complain(&format!("{}: {}", word.text(), why(errno))).await;
@@ -230,7 +230,7 @@ impl Context {
             Ok(Ok(path)) => path,
             _ => to.to_string(),
         };
-        let found = self.files.stat(&path).await;
+        let found = self.files().stat(&path).await;
         let is_directory = |mode: u32| mode & TYPE == DIRECTORY;
         let result =
             found.and_then(|stat| if is_directory(stat.mode) { Ok(()) } else { Err(Errno::ENOTDIR) });

@@ -101,7 +101,15 @@ fn another_directory() {
 }
 
 /// Two nodes with two wires between them.
-fn twice() -> (World, [Node; 2], [Rc<MemoryPort>; 2], [Rc<Wire>; 2]) {
+struct Twice {
+    world: World,
+    nodes: [Node; 2],
+    /// Of the first node.
+    ports: [Rc<MemoryPort>; 2],
+    wires: [Rc<Wire>; 2],
+}
+
+fn twice() -> Twice {
     let world = World::new();
     let wires = [world.wire(), world.wire()];
     let nodes = [world.node(named("alpha")), world.node(named("beta"))];
@@ -111,7 +119,7 @@ fn twice() -> (World, [Node; 2], [Rc<MemoryPort>; 2], [Rc<Wire>; 2]) {
     }
     nodes.iter().for_each(|node| node.mount().unwrap());
     world.pass(Duration::from_secs(40));
-    (world, nodes, ports, wires)
+    Twice { world, nodes, ports, wires }
 }
 
 /// Writes to the other node, bit by bit; what became of each.
@@ -132,7 +140,7 @@ fn transfer(nodes: &[Node; 2], world: &World) -> crate::world::Outcome<Vec<Resul
 /// R18.
 #[test]
 fn a_link_is_removed_and_another_one_is_there() {
-    let (world, nodes, ports, wires) = twice();
+    let Twice { world, nodes, ports, wires } = twice();
     let outcome = transfer(&nodes, &world);
     world.pass(Duration::from_millis(200));
     let both: Vec<usize> = wires.iter().map(|wire| wire.seen.borrow().len()).collect();
@@ -168,7 +176,7 @@ fn the_only_link_is_removed() {
 
 #[test]
 fn a_link_that_goes_down_and_comes_back() {
-    let (world, nodes, ports, _) = twice();
+    let Twice { world, nodes, ports, .. } = twice();
     let outcome = transfer(&nodes, &world);
     for port in ports.iter().cycle().take(4) {
         world.pass(Duration::from_millis(200));

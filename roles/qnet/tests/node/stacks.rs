@@ -331,6 +331,21 @@ fn qnet_is_loaded_and_unloaded() {
     assert_eq!(alpha.text(&world, "/net/beta/etc/TIMEZONE").as_deref(), Ok("UTC0\n"));
 }
 
+/// Somebody else has the EtherType: it stays theirs.
+#[test]
+fn the_ethertype_is_taken() {
+    let world = World::new(1);
+    let wire = world.wire(Faults::default());
+    let alpha = host(&world, "alpha", &[(&wire, "10.0.0.1/24")]);
+    alpha.stack.register_ethertype(0x8204, Box::new(|_| ())).unwrap();
+    for _ in 0..2 {
+        assert_eq!(alpha.binding.mount(""), Err(Errno::EBUSY));
+        assert!(!alpha.node.is_mounted() && alpha.node.links().is_empty());
+    }
+    alpha.stack.unregister_ethertype(0x8204);
+    assert_eq!(alpha.binding.mount(""), Ok(()));
+}
+
 #[test]
 fn carrier() {
     let world = World::new(1);

@@ -16,7 +16,7 @@ fn echo_and_cat() {
     assert_eq!(lab.run(0, &["cat"], "typed").1, "typed");
     let (status, output, errors) = lab.run(0, &["cat", "/nowhere", "/etc/TIMEZONE"], "");
     assert_eq!((status, output.as_str()), (1, "UTC0\n"));
-    assert_eq!(errors, "cat: /nowhere: no such file or directory\n");
+    assert_eq!(errors, "cat: /nowhere: No such file or directory\n");
     let (status, _, errors) = lab.run(0, &["cat", "-x"], "");
     assert_eq!((status, errors.lines().next()), (1, Some("cat: unknown option -- x")));
     lab.settle();

@@ -1,7 +1,7 @@
 //! Every program, on files of its own node and of others.
 
 use crate::lab::{BOOT, Lab, Sink, Source, descriptors};
-use crate::world::user;
+use crate::world::{root, user};
 use keelson_qnet::client::Zone;
 use keelson_qnet::io::{Order, TextFile};
 use keelson_qnet::procs::{End, signal};
@@ -49,7 +49,7 @@ fn the_machine() {
     lab.output(1, &["hostname", "delta"]);
     assert_eq!(*lab.machines[1].host.borrow(), "delta");
     let (status, _, errors) = lab.run_as(1, &user(100), &["hostname", "mine"], "");
-    assert_eq!((status, errors.as_str()), (1, "hostname: mine: operation not permitted\n"));
+    assert_eq!((status, errors.as_str()), (1, "hostname: mine: Operation not permitted\n"));
 
     lab.output(0, &["mount", "-Tio-pkt", "-o", "do_crc=1", "lsm-qnet.so"]);
     let mounted = lab.machines[0].mounts.borrow()[0].clone();
@@ -96,7 +96,7 @@ fn lists() {
     lab.wait(0, pid).unwrap();
     assert_eq!(output.text(), "alpha  beta   gamma\n");
     let (status, _, errors) = lab.run(0, &["ls", "/nowhere"], "");
-    assert_eq!((status, errors.as_str()), (1, "ls: /nowhere: no such file or directory\n"));
+    assert_eq!((status, errors.as_str()), (1, "ls: /nowhere: No such file or directory\n"));
     lab.settle();
     lab.assert_baseline();
 }
@@ -113,16 +113,16 @@ fn nodes_that_are_gone() {
     let lab = Lab::new();
     lab.files.nodes[0].directory.down.borrow_mut().insert(1);
     let (status, output, errors) = lab.run(0, &["ls", "-l", "/net"], "");
-    assert_eq!((status, errors.as_str()), (1, "ls: beta: host is down\n"));
+    assert_eq!((status, errors.as_str()), (1, "ls: beta: Host is down\n"));
     assert!(
         output.lines().any(|line| line.starts_with("dr-xr-xr-x") && line.ends_with(" gamma")),
         "{output}"
     );
     assert_eq!(lab.output(0, &["ls", "/net"]), "alpha\ngamma\n");
     let (status, _, errors) = lab.run(0, &["sh", "-c", "rmdir /net/*"], "");
-    assert_eq!((status, errors.as_str()), (1, "rmdir: /net/alpha: in use\n"));
+    assert_eq!((status, errors.as_str()), (1, "rmdir: /net/alpha: Resource busy\n"));
     assert_eq!(lab.output(0, &["ls", "/net"]), "alpha\n");
-    assert_eq!(lab.run(0, &["mkdir", "/net/delta"], "").2, "mkdir: /net/delta: read-only file system\n");
+    assert_eq!(lab.run(0, &["mkdir", "/net/delta"], "").2, "mkdir: /net/delta: Read-only file system\n");
 }
 
 #[test]
@@ -145,12 +145,12 @@ fn changes() {
     lab.output(0, &["cp", "-r", "/net/gamma/x", "/net/beta/y"]);
     assert_eq!(lab.get(1, "/y/a/b/copy").unwrap().len(), text.len());
     let (status, _, errors) = lab.run(0, &["rm", "/net/gamma/x"], "");
-    assert_eq!((status, errors.as_str()), (1, "rm: /net/gamma/x: is a directory\n"));
+    assert_eq!((status, errors.as_str()), (1, "rm: /net/gamma/x: Is a directory\n"));
     lab.output(0, &["rm", "-r", "/net/gamma/x"]);
     assert_eq!(lab.run(0, &["ls", "/net/gamma/x"], "").0, 1);
     lab.output(0, &["rm", "-f", "/nothing"]);
-    assert_eq!(lab.run(0, &["rmdir", "/net/beta/y"], "").2, "rmdir: /net/beta/y: directory not empty\n");
-    assert_eq!(lab.run(0, &["cp", "/net/beta/y", "/y"], "").2, "cp: /net/beta/y: is a directory\n");
+    assert_eq!(lab.run(0, &["rmdir", "/net/beta/y"], "").2, "rmdir: /net/beta/y: Directory not empty\n");
+    assert_eq!(lab.run(0, &["cp", "/net/beta/y", "/y"], "").2, "cp: /net/beta/y: Is a directory\n");
     // Onto itself it would be empty afterwards.
     assert_eq!(lab.run(0, &["cp", "/net/beta/large", "/net/beta/large"], "").0, 1);
     assert_eq!(lab.get(1, "/large").unwrap().len(), text.len());
@@ -158,6 +158,27 @@ fn changes() {
     assert_eq!(lab.run(0, &["cp", "/net/beta/large", "/net/beta/y", "/nowhere"], "").0, 1);
     lab.settle();
     lab.assert_baseline();
+}
+
+#[test]
+fn attributes() {
+    let lab = Lab::new();
+    lab.put(1, "/file", b"text");
+    assert_eq!(lab.run(0, &["chmod", "4751", "/net/beta/file"], ""), (0, String::new(), String::new()));
+    assert_eq!(lab.run(0, &["chown", "7:8", "/net/beta/file"], "").0, 0);
+    assert_eq!(lab.run(0, &["sync", "/net/beta/file"], "").0, 0);
+    let stat = lab.files.world.run({
+        let files = lab.files.files(0, &root());
+        async move { files.stat("/net/beta/file").await.unwrap() }
+    });
+    assert_eq!((stat.uid, stat.gid, stat.size), (7, 8, 4));
+    assert_eq!(lab.run(0, &["chown", ":9", "/net/beta/file"], "").0, 0);
+    for wrong in [&["chmod", "8", "/net/beta/file"][..], &["chmod", "10000", "/net/beta/file"], &["chmod", "7"]] {
+        assert_eq!(lab.run(0, wrong, "").0, 1, "{wrong:?}");
+    }
+    for wrong in [&["chown", "x", "/net/beta/file"][..], &["chown", "1"], &["sync"], &["sync", "/nothing"]] {
+        assert_eq!(lab.run(0, wrong, "").0, 1, "{wrong:?}");
+    }
 }
 
 #[test]
@@ -232,11 +253,11 @@ fn slay_and_kill() {
     assert_eq!((status, errors.as_str()), (0, "slay: unable to find process 'sleep'\n"));
     // Not what belongs to somebody else.
     let (_, _, errors) = lab.run_as(1, &user(200), &["kill", "-9", &others.to_string()], "");
-    assert_eq!(errors, format!("kill: {others}: operation not permitted\n"));
+    assert_eq!(errors, format!("kill: {others}: Operation not permitted\n"));
     assert_eq!(lab.run_as(1, &user(200), &["slay", "cat"], "").0, 0);
     assert_eq!(lab.run_as(1, &user(100), &["kill", "-s", "HUP", &others.to_string()], "").0, 0);
     assert_eq!(lab.wait(1, others), Ok(End::Killed(signal::HUP)));
-    assert_eq!(lab.run(1, &["kill", "999999"], "").2, "kill: 999999: no such process\n");
+    assert_eq!(lab.run(1, &["kill", "999999"], "").2, "kill: 999999: No such process\n");
     // The system itself does not end.
     assert_eq!(lab.run(1, &["slay", "-s", "KILL", "io-pkt-v4-hc", "procnto"], "").0, 2);
     assert!(lab.output(1, &["pidin"]).contains("io-pkt-v4-hc"));
