@@ -367,7 +367,7 @@ impl LinkPort for Port {
         loop {
             let next = self.waiting.borrow_mut().pop_front();
             let Some((to, bytes)) = next else { return };
-            departs = departs + BYTE * (bytes.len() as u32 + AROUND);
+            departs += BYTE * (bytes.len() as u32 + AROUND);
             self.leaving.borrow_mut().push_back(departs);
             self.wire.carry(&self.station, departs, to, &bytes);
         }

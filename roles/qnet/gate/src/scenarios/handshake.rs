@@ -109,8 +109,8 @@ pub fn r20(case: &Case) -> Result<String> {
     lab.pass(Duration::from_millis(5));
     let find = |kind: Kind| {
         let frames = heard.borrow();
-        let headers = frames.iter().filter_map(|frame| Header::decode(frame).ok());
-        headers.into_iter().filter(|header| header.kind == kind).last()
+        let mut headers = frames.iter().filter_map(|frame| Header::decode(frame).ok());
+        headers.rfind(|header| header.kind == kind)
     };
     let up = find(Kind::TcsRemUp).ok_or("no REM_UP")?;
     // The way back: alpha opens it by itself.
