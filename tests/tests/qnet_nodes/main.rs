@@ -5,6 +5,7 @@ mod bad_frames;
 mod dead_nodes;
 mod links;
 mod names;
+mod soak;
 mod users;
 
 use keelson_qnet_wire::Errno;
