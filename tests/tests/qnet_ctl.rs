@@ -71,7 +71,7 @@ impl World {
 }
 
 fn assert_well_formed(pcap: &Path) {
-    let filter = "_ws.malformed || !lwl4";
+    let filter = "eth.type == 0x8204 && (_ws.malformed || !lwl4)";
     let output = Command::new("tshark")
         .arg("-r")
         .arg(pcap)

@@ -118,15 +118,11 @@ fn dead_clients_leave_nothing() {
     let machine = site.node_with_disk("beta", &format!("hostname=beta qnet.options={OFTEN}"));
     let lasting = Peer::start(&site.lan.port("lasting").unwrap(), "lasting", OFTEN).unwrap();
     lasting.run(async |user| write(&user, "/net/beta/file", &pattern(100_000)).await).unwrap();
-    for round in 0..3 {
-        let clients: Vec<Peer> = (0..16)
-            .map(|number| {
-                let name = format!("client{number}");
-                // The same port, and so the same address, each time: a node that was power-cycled.
-                let port = site.lan.port(&format!("{name}-{round}")).unwrap();
-                Peer::start(&port, &name, OFTEN).unwrap()
-            })
-            .collect();
+    // The same ports, and so the same addresses, each time: nodes that were power-cycled.
+    let ports: Vec<_> = (0..16).map(|number| site.lan.port(&format!("client{number}")).unwrap()).collect();
+    for _ in 0..3 {
+        let start = |port: &keelson_qemu::Port| Peer::start(port, port.name(), OFTEN).unwrap();
+        let clients: Vec<Peer> = ports.iter().map(start).collect();
         let busy: Vec<_> = clients
             .iter()
             .map(|client| {
