@@ -287,6 +287,7 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         self.executor.abort_all();
+        self.network.end();
     }
 }
 
