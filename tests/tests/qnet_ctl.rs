@@ -37,8 +37,20 @@ impl World {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.namespace.command(PROGRAM);
-        command.args(["--if", &self.interface, "--name", "host", "--uid", "0", "--gid", "0"]);
+        let mut command = self.namespace.command("env");
+        // Whoever runs the tests in the background may have taught them to ignore Ctrl-C.
+        command.args([
+            "--default-signal=INT",
+            PROGRAM,
+            "--if",
+            &self.interface,
+            "--name",
+            "host",
+            "--uid",
+            "0",
+            "--gid",
+            "0",
+        ]);
         command.arg("--write").arg(self.capture()).args(words);
         command
     }

@@ -232,7 +232,7 @@ mod tests {
             ("T04", "TCS_INIT 0x21->0x0 alpha.lab.test -> beta.lab.test"),
             ("T07", "0x21->0x31 seq 1 CONNECT client 0x1001 to pid 1 chid 0x1 as 100:50"),
             ("T08", "ACK 0x31->0x21 seq 1"),
-            ("T14", "0x42->0x52 seq 4 MSGERROR handle 0x2001: ENOENT (2): no such file or directory"),
+            ("T14", "0x42->0x52 seq 4 MSGERROR handle 0x2001: ENOENT (2): No such file or directory"),
             ("T17", "NACK 0x31->0x21 seq 6 offset 1456 length 2912"),
             ("T18", "0x21->0x31 seq 7 hole filler"),
             ("T26", "0x21->0x31 seq 11 NR 119: which nd for gamma.lab.test?"),

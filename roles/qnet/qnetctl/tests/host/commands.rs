@@ -36,7 +36,7 @@ fn what_is_refused_has_a_status_and_a_reason() {
     let (status, text) = beta.fails(&["cat", "/net/alpha/nothing"]);
     assert_eq!(
         (status, text.as_str()),
-        (1, "qnetctl: /net/alpha/nothing: ENOENT (2): no such file or directory")
+        (1, "qnetctl: /net/alpha/nothing: ENOENT (2): No such file or directory")
     );
     for command in ["rm", "rmdir", "mkdir"] {
         let (status, text) = beta.fails(&[command, "/net/alpha/etc/new"]);
@@ -52,7 +52,7 @@ fn what_is_refused_has_a_status_and_a_reason() {
         (status, text.as_str()),
         (
             1,
-            r#"{"error":"/net/alpha/nothing: ENOENT (2): no such file or directory","status":1,"errno":2,"name":"ENOENT"}"#
+            r#"{"error":"/net/alpha/nothing: ENOENT (2): No such file or directory","status":1,"errno":2,"name":"ENOENT"}"#
         )
     );
     let (status, text) = beta.fails(&["--timeout", "0.3", "on", "-f", "alpha", "sleep", "30"]);
