@@ -1,6 +1,6 @@
 # Keelson. `make help` lists the targets; README.md tells the story.
 
-ROLES   := nfs-server lnet-router
+ROLES   := nfs-server lnet-router qnet-node
 ROLE    ?= nfs-server
 OUT     := images/out
 # What `make soak` does without end: for an hour, or for so many seconds.
@@ -10,7 +10,7 @@ SOAK    ?= 1
 PACKAGES := gcc libc6-dev qemu-system-x86 e2fsprogs
 # libFuzzer is C++.
 FUZZ_PACKAGES := g++
-TEST_PACKAGES := libnfs-utils iproute2 $(FUZZ_PACKAGES)
+TEST_PACKAGES := libnfs-utils iproute2 tshark $(FUZZ_PACKAGES)
 
 # How long `make fuzz` stays with each target.
 SECONDS_EACH ?= 60
@@ -62,6 +62,7 @@ soak: deps test-deps images ## The long forms of the system tests, of fuzzing an
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-nfs-gate -- --include-ignored --test-threads 1
+	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-qnet-gate -- --include-ignored --test-threads 1
 
 deps: ## Install what building and running needs (Debian packages, as root)
 	@tests/deps.sh $(PACKAGES)

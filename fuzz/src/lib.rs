@@ -54,6 +54,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ext4", targets::ext4),
     ("cmdline", targets::cmdline),
     ("lnet", targets::lnet),
+    ("qnet_wire", targets::qnet_wire),
+    ("qnet_l4", targets::qnet_l4),
+    ("qnet_kif", targets::qnet_kif),
+    ("qnet_io", targets::qnet_io),
+    ("qnet_names", targets::qnet_names),
 ];
 
 /// Runs a target on an input, within bounds.

@@ -12,7 +12,9 @@
 extern crate alloc;
 
 pub mod devices;
+pub mod echo;
 pub mod network;
+pub mod qnet;
 pub mod roles;
 pub mod shell;
 pub mod shutdown;

@@ -18,8 +18,17 @@ pub const LNET_ROUTER: Role = Role {
     prefixes: &["lnet", "ksocklnd"],
 };
 
+/// The Qnet node.
+pub const QNET_NODE: Role = Role {
+    name: "qnet-node",
+    // Qnet itself needs no addresses; who wants IP says so.
+    default_line: "",
+    options: &[keelson_net::OPTIONS, shell::OPTIONS, storage::OPTIONS, keelson_qnet::options::OPTIONS],
+    prefixes: &["qnet", "fs"],
+};
+
 /// All of them.
-pub const ALL: &[&Role] = &[&NFS_SERVER, &LNET_ROUTER];
+pub const ALL: &[&Role] = &[&NFS_SERVER, &LNET_ROUTER, &QNET_NODE];
 
 #[cfg(test)]
 mod tests {
@@ -38,6 +47,7 @@ mod tests {
         // Each table once: roles share most of them.
         let mut tables = NFS_SERVER.tables();
         tables.push(keelson_lnet::options::OPTIONS);
+        tables.push(keelson_qnet::options::OPTIONS);
         let wanted = keelson_config::markdown(&tables);
         let wanted = wanted.replace("\n### ", "\n#### ").replacen("### ", "#### ", 1);
         assert!(readme.contains(wanted.trim_end()), "README.md, \"All options\", should read:\n\n{wanted}");

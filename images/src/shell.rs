@@ -6,6 +6,7 @@ mod editor;
 mod machine;
 mod remote;
 mod session;
+mod tty;
 
 use crate::Node;
 use alloc::collections::VecDeque;
@@ -19,11 +20,12 @@ use keelson_exec::{Either, Handle, select, yield_now};
 use keelson_hal::Console;
 use keelson_kernel::console;
 use keelson_kernel::options::ConsoleChoice;
-use session::Session;
+use session::{Running, Session};
 
 pub use command::{Action, Command, Reply};
 pub use remote::{OPTIONS, listen};
 pub use session::Commands;
+pub use tty::{Conversation, Interpreter, Tty};
 
 /// How long a message may take to a virtio console.
 const MIRROR_PERIOD: Duration = Duration::from_millis(50);
@@ -31,6 +33,8 @@ const MIRROR_PERIOD: Duration = Duration::from_millis(50);
 const TYPED_AHEAD: usize = 4096;
 /// Ctrl-C.
 const INTERRUPT: u8 = 0x03;
+/// Ctrl-D: programs that read it know that nothing follows.
+const END_OF_INPUT: u8 = 0x04;
 
 /// Kibibytes as text.
 pub struct Kib(pub u64);
@@ -44,9 +48,23 @@ impl fmt::Display for Kib {
 /// Starts a shell on the node's serial console and on each virtio console, with `commands` beside its own;
 /// returns all of them, for [`listen`]. The first virtio console also carries the log when `console=hvc0` asks
 /// for it.
-pub fn spawn(node: &Node, virtio: &[Rc<impl Console + 'static>], mut commands: Vec<Command>) -> Commands {
+pub fn spawn(node: &Node, virtio: &[Rc<impl Console + 'static>], commands: Vec<Command>) -> Commands {
+    spawn_with(node, virtio, commands, None)
+}
+
+/// The same with an interpreter of the role's own, for lines that begin with none of the commands.
+pub fn spawn_with(
+    node: &Node,
+    virtio: &[Rc<impl Console + 'static>],
+    mut commands: Vec<Command>,
+    interpreter: Option<Rc<dyn Interpreter>>,
+) -> Commands {
     commands.extend(machine::commands(node));
     let commands = Commands::new(commands);
+    let commands = match interpreter {
+        Some(interpreter) => commands.with_interpreter(interpreter),
+        None => commands,
+    };
     if let Some(console) = node.console.clone() {
         node.handle.spawn("shell", serve(console, commands.clone()));
     }
@@ -113,7 +131,62 @@ impl<C: Console> Keys<C> {
             self.fill().await;
         }
     }
+
+    /// While a line is interpreted: gives programs that want input the lines that are typed, until Ctrl-C.
+    async fn feed(&mut self, tty: &Tty) {
+        loop {
+            if let Either::First(()) = select(self.interrupted(), tty.input_wanted()).await {
+                return;
+            }
+            let mut editor = Editor::default();
+            loop {
+                let byte = self.next().await;
+                match editor.feed(byte) {
+                    Outcome::Echo(text) => self.console.write(text),
+                    Outcome::EchoByte(byte) => self.console.write(&[byte]),
+                    Outcome::Nothing if byte == END_OF_INPUT => {
+                        tty.type_in(&[END_OF_INPUT]);
+                        break;
+                    }
+                    Outcome::Nothing => {}
+                    Outcome::Cancelled if byte == INTERRUPT => return,
+                    Outcome::Cancelled => self.console.write(b"\n"),
+                    Outcome::TooLong => self.console.write(too_long().as_bytes()),
+                    Outcome::Line(line) => {
+                        self.console.write(b"\n");
+                        tty.type_in(line.as_bytes());
+                        tty.type_in(b"\n");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the role's interpreter have the terminal until its line has ended.
+    async fn interpret(&mut self, tty: &Tty, line: Interpretation) {
+        let console = self.console.clone();
+        let show = async {
+            loop {
+                console.write(&tty.output().await);
+                yield_now().await;
+            }
+        };
+        let is_over = match select(line, select(show, self.feed(tty))).await {
+            Either::First(()) => true,
+            Either::Second(Either::First(never)) => never,
+            Either::Second(Either::Second(())) => false,
+        };
+        tty.rest();
+        self.console.write(&tty.take_output());
+        if !is_over {
+            self.console.write(b"^C\n");
+        }
+    }
 }
+
+/// A line of the role's interpreter.
+type Interpretation = core::pin::Pin<alloc::boxed::Box<dyn Future<Output = ()>>>;
 
 async fn serve(console: Rc<impl Console>, commands: Commands) {
     let mut session = Session::new(commands);
@@ -121,8 +194,17 @@ async fn serve(console: Rc<impl Console>, commands: Commands) {
     let mut keys = Keys { console: console.clone(), typed: VecDeque::new() };
     let prompt = |session: &Session| console.write(session.prompt().as_bytes());
     prompt(&session);
+    let tty = session.tty();
     loop {
-        match editor.feed(keys.next().await) {
+        // What was left to run behind may have something to say.
+        let byte = match select(keys.next(), tty.output()).await {
+            Either::First(byte) => byte,
+            Either::Second(text) => {
+                console.write(&text);
+                continue;
+            }
+        };
+        match editor.feed(byte) {
             Outcome::Echo(text) => console.write(text),
             Outcome::EchoByte(byte) => console.write(&[byte]),
             Outcome::Nothing => {}
@@ -138,9 +220,12 @@ async fn serve(console: Rc<impl Console>, commands: Commands) {
             }
             Outcome::Line(line) => {
                 console.write(b"\n");
-                match select(session.line(line), keys.interrupted()).await {
-                    Either::First(text) => console.write(text.as_bytes()),
-                    Either::Second(()) => console.write(b"interrupted\n"),
+                match session.line(line) {
+                    Running::Interpreted(line) => keys.interpret(&tty, line).await,
+                    Running::Answer(text) => match select(text, keys.interrupted()).await {
+                        Either::First(text) => console.write(text.as_bytes()),
+                        Either::Second(()) => console.write(b"interrupted\n"),
+                    },
                 }
                 prompt(&session);
             }

@@ -45,7 +45,9 @@ counters! {
     ip_other_host,
     /// IP packets with an impossible source address.
     ip_bad_source,
-    /// IP packets of a protocol that is not implemented.
+    /// IP packets handed to the handler of a registered protocol.
+    ip_handled,
+    /// IP packets of a protocol that is neither implemented nor registered.
     ip_unknown_protocol,
     /// Packets to send without a route.
     ip_no_route,

@@ -4,6 +4,7 @@ use crate::addr::is_host;
 use crate::ip::header::{self, Packet, parse_v4, parse_v6, protocol};
 use crate::ip::reassembly::Outcome;
 use crate::link::{ETH_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use crate::raw::EtherFrame;
 use crate::registry::InterfaceId;
 use crate::stack::State;
 use alloc::vec;
@@ -52,13 +53,10 @@ impl State {
                 None => self.net.counters.ip_invalid += 1,
             },
             ETHERTYPE_ARP => self.net.arp_input(now, nic, payload),
-            other => match self.ethertypes.get_mut(&other) {
-                Some(handler) => {
-                    self.net.counters.eth_handled += 1;
-                    handler(InterfaceId(nic), from, payload);
-                }
-                None => self.net.counters.eth_unknown_type += 1,
-            },
+            other => {
+                let frame = EtherFrame { interface: InterfaceId(nic), from, to, payload };
+                self.other_frame_input(other, &frame);
+            }
         }
     }
 
@@ -156,7 +154,7 @@ impl State {
             (protocol::UDP, _) => udp.input(net, now, nic, packet, checksum_ok),
             (protocol::ICMP, true) => net.icmp_input(now, nic, packet),
             (protocol::ICMPV6, false) => net.icmpv6_input(now, nic, packet, from),
-            _ => net.counters.ip_unknown_protocol += 1,
+            _ => self.other_packet_input(nic, packet),
         }
         while let Some((interface, cidr)) = self.net.new_addresses.pop() {
             self.address_appeared(now, interface, cidr);

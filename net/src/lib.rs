@@ -14,7 +14,8 @@
 //! ```text
 //!   NetDevice -> input (Ethernet) -> ip -> tcp: flow hash -> connection -> TcpStream
 //!        ^           |-> arp            |-> udp: port hash -> UdpSocket
-//!        |           `-> EtherType hook `-> icmp, ndisc, reassembly
+//!        |           `-> raw: EtherType |-> icmp, ndisc, reassembly
+//!        |                              `-> raw: protocol
 //!      link <- neighbour <- route <- whoever sends
 //! ```
 //!
@@ -46,6 +47,7 @@ mod link;
 mod ndisc;
 mod neighbour;
 mod rate;
+mod raw;
 mod registry;
 mod stack;
 mod task;
@@ -58,8 +60,9 @@ pub use counters::StackCounters;
 pub use dhcp::Lease;
 pub use dns::ResolveError;
 pub use ip::Route;
+pub use raw::{EtherFrame, EtherHandler, IpHandler, IpPacket, RegisterError};
 pub use registry::{Change, EVENT_QUEUE, Event, Events, InterfaceId, InterfaceStatus};
-pub use stack::{BindError, ConnectError, EtherHandler, InterfaceError, ListenError, SendError, Stack};
+pub use stack::{BindError, ConnectError, InterfaceError, ListenError, SendError, Stack};
 pub use tcp::{
     ConnectOptions, LocalPort, ReadHalf, TcpError, TcpListener, TcpOptions, TcpStatus, TcpStream, WriteHalf,
 };

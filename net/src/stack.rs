@@ -7,10 +7,10 @@ use crate::hash::{Key, KeyedMap};
 use crate::ip::reassembly::Reassembly;
 use crate::ip::{Net, Origin, Route, RouteEntry};
 use crate::rate::RateLimit;
+use crate::raw::{EtherHandler, IpHandler};
 use crate::registry::{Change, EventHub, Events, InterfaceId, InterfaceStatus};
 use crate::tcp::{ConnectOptions, Tcp, TcpListener, TcpOptions, TcpStatus, TcpStream};
 use crate::udp::{Udp, UdpOptions, UdpSocket};
-use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -22,9 +22,6 @@ use keelson_hal::{Entropy, MacAddress};
 /// ICMP errors, and TCP resets, sent in a second.
 const ERRORS_PER_SECOND: u32 = 100;
 const RESETS_PER_SECOND: u32 = 1000;
-
-/// Handles frames of one EtherType: interface, sender, bytes after the Ethernet header.
-pub type EtherHandler = Box<dyn FnMut(InterfaceId, MacAddress, &[u8])>;
 
 /// A network stack. Clones are the same stack.
 #[derive(Clone)]
@@ -45,6 +42,7 @@ pub(crate) struct State {
     pub reassembly: Reassembly,
     pub events: EventHub,
     pub ethertypes: KeyedMap<u16, EtherHandler>,
+    pub protocols: KeyedMap<u8, IpHandler>,
     pub names: crate::dns::Names,
     pub leases: KeyedMap<usize, Lease>,
 }
@@ -140,6 +138,7 @@ impl Stack {
             reassembly: Reassembly::new(key),
             events: EventHub::default(),
             ethertypes: KeyedMap::with_hasher(key),
+            protocols: KeyedMap::with_hasher(key),
             names: crate::dns::Names::default(),
             leases: KeyedMap::with_hasher(key),
         };
@@ -239,27 +238,6 @@ impl Stack {
     /// Removes a route, whoever added it.
     pub fn remove_route(&self, route: Route) {
         self.shared.state.borrow_mut().net.routes.retain(|entry| entry.route != route);
-    }
-
-    /// Registers a handler for frames of an EtherType that is not IP or ARP. The handler runs in the
-    /// interface's task while frames are received: it must only take note, not call the stack.
-    pub fn register_ethertype(&self, ethertype: u16, handler: EtherHandler) {
-        self.shared.state.borrow_mut().ethertypes.insert(ethertype, handler);
-    }
-
-    /// Sends a frame of an EtherType of its own; false when it was dropped.
-    pub fn send_frame(&self, id: InterfaceId, to: MacAddress, ethertype: u16, payload: &[u8]) -> bool {
-        let mut state = self.shared.state.borrow_mut();
-        let Some(nic) = state.net.nics.get_mut(id.index()).filter(|nic| nic.running()) else { return false };
-        if payload.len() > nic.mtu {
-            return false;
-        }
-        let none = keelson_hal::TxOffload::default();
-        let sent =
-            nic.transmit(to, ethertype, payload.len(), none, &mut |frame| frame.copy_from_slice(payload));
-        nic.kick();
-        state.net.counters.tx_backlog_dropped += u64::from(!sent);
-        sent
     }
 
     /// Adds a change of an interface to what subscribers see.

@@ -1,11 +1,11 @@
 //! UDP, ICMP, fragments, neighbours, DHCP and names between stacks.
 
 use keelson_hal::{Link, LinkSpeed, MacAddress, NetFeatures};
-use keelson_net::{Change, InterfaceConfig, NetworkConfig, SendError, Stack, UdpOptions};
+use keelson_net::{Change, InterfaceConfig, NetworkConfig, RegisterError, SendError, Stack, UdpOptions};
 use keelson_net_sim::frames::sum;
 use keelson_net_sim::{Faults, Lab};
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -313,11 +313,63 @@ fn other_ethertypes_reach_their_handler() {
     let sink = seen.clone();
     a.register_ethertype(
         0x8204,
-        Box::new(move |_, from, bytes| sink.borrow_mut().push((from, bytes.to_vec()))),
-    );
+        Box::new(move |frame| sink.borrow_mut().push((frame.from, frame.to, frame.payload.to_vec()))),
+    )
+    .unwrap();
+    let again = a.register_ethertype(0x8204, Box::new(|_| panic!("not the handler")));
+    assert_eq!(again, Err(RegisterError::InUse));
     let id = b.interface("eth0").unwrap();
-    assert!(b.send_frame(id, MacAddress::BROADCAST, 0x8204, b"qnet"));
+    assert!(b.frame_room(id) > 0);
+    let send = |bytes: &[u8]| {
+        b.send_frame(id, MacAddress::BROADCAST, 0x8204, bytes.len(), &mut |frame| {
+            frame.copy_from_slice(bytes)
+        })
+    };
+    assert!(send(b"qnet"));
+    assert!(!send(&[0; 1501]), "longer than the MTU");
     lab.run_for(Duration::from_millis(5));
-    assert_eq!(*seen.borrow(), [(MacAddress([2, 0, 0, 0, 0, 2]), b"qnet".to_vec())]);
+    let from = MacAddress([2, 0, 0, 0, 0, 2]);
+    assert_eq!(seen.take(), [(from, MacAddress::BROADCAST, b"qnet".to_vec())]);
+    let before = a.counters();
+    a.unregister_ethertype(0x8204);
+    assert_eq!(Rc::strong_count(&seen), 1, "the handler is gone with what it owned");
+    assert!(send(b"qnet"));
+    lab.run_for(Duration::from_millis(5));
+    assert_eq!(a.counters().eth_unknown_type, before.eth_unknown_type + 1);
+    b.set_up(id, false).unwrap();
+    assert_eq!(b.frame_room(id), 0);
+    assert!(!send(b"qnet"), "down");
     assert!(InterfaceConfig::default().slaac);
+}
+
+#[test]
+fn other_ip_protocols_reach_their_handler() {
+    let (lab, a, b) = pair(7, Faults::default());
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let sink = seen.clone();
+    a.register_protocol(
+        106,
+        Box::new(move |packet| sink.borrow_mut().push((packet.from, packet.to, packet.payload.to_vec()))),
+    )
+    .unwrap();
+    assert_eq!(a.register_protocol(6, Box::new(|_| ())), Err(RegisterError::Reserved));
+    assert_eq!(a.register_protocol(106, Box::new(|_| ())), Err(RegisterError::InUse));
+    let [to, from] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(Ipv4Addr::from);
+    let send = |to, protocol, bytes: &[u8]| {
+        b.send_packet(None, to, protocol, bytes.len(), &mut |packet| packet.copy_from_slice(bytes))
+    };
+    // The neighbour is asked for first; the packet waits for the answer.
+    assert_eq!(send(to, 106, b"qnet"), Ok(()));
+    assert_eq!(send(to, 107, b"nobody's"), Ok(()));
+    assert_eq!(send(to, 106, &[1; 1480]), Ok(()), "as long as the MTU");
+    assert_eq!(send(to, 106, &[1; 1481]), Err(SendError::TooLong(1481)));
+    let nowhere = Ipv4Addr::from([192, 0, 2, 1]);
+    assert_eq!(send(nowhere, 106, b"x"), Err(SendError::NoRoute(nowhere.into())));
+    lab.run_for(Duration::from_millis(50));
+    assert_eq!(seen.take(), [(from, to, b"qnet".to_vec()), (from, to, vec![1; 1480])]);
+    assert_eq!((a.counters().ip_handled, a.counters().ip_unknown_protocol), (2, 1));
+    a.unregister_protocol(106);
+    assert_eq!(send(to, 106, b"qnet"), Ok(()));
+    lab.run_for(Duration::from_millis(50));
+    assert_eq!(a.counters().ip_unknown_protocol, 2);
 }

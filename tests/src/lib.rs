@@ -7,12 +7,14 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+mod entropy;
 pub mod frame;
 pub mod guest;
 pub mod ledger;
 pub mod lnet;
 pub mod nfs3;
 pub mod nlm;
+pub mod qnet;
 pub mod rpc;
 pub mod server;
 pub mod soak;
@@ -51,6 +53,11 @@ impl Appliance {
     /// An `lnet-router` machine with this command line; the caller adds NICs.
     pub fn lnet(bench: &Bench, name: &str, append: &str) -> MachineSpec {
         bench.machine(name).kernel(Self::image("lnet-router")).append("panic=exit").append(append)
+    }
+
+    /// A `qnet-node` machine with this command line; the caller adds NICs and drives.
+    pub fn qnet(bench: &Bench, name: &str, append: &str) -> MachineSpec {
+        bench.machine(name).kernel(Self::image("qnet-node")).append("panic=exit").append(append)
     }
 
     fn built(role: &str, kind: &str) -> PathBuf {

@@ -130,7 +130,8 @@ pub fn shell(machine: &Machine, command: &str) -> Vec<String> {
     let before = machine.console().lines().len();
     machine.console().send_line(command).unwrap();
     machine.console().send_line(&mark).unwrap();
-    machine.expect(&format!("{mark}: no such command"), SOON).unwrap();
+    // "no such command", or "not found" where the role has an interpreter of its own.
+    machine.expect(&format!("{mark}: no"), SOON).unwrap();
     let lines = machine.console().lines();
     let new = mended(lines.iter().skip(before).map(|line| line.text.as_str()));
     let output = new.into_iter().skip_while(|text| !text.ends_with(command)).skip(1);
@@ -139,7 +140,7 @@ pub fn shell(machine: &Machine, command: &str) -> Vec<String> {
 
 /// Lines of a console in which what is logged begins a line of its own, also where it came in the middle of what
 /// was being typed.
-fn mended<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn mended<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let (mut whole, mut typed) = (Vec::new(), String::new());
     for line in lines {
         let record = line.find('[').filter(|at| is_record(&line[*at..]));

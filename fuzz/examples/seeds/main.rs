@@ -2,6 +2,7 @@
 //! under names that begin with `found-`, and are not touched.
 
 mod calls;
+mod qnet;
 mod steps;
 mod texts;
 mod wires;
@@ -24,6 +25,11 @@ fn main() {
     write("rpcbind", calls::rpcbind());
     write("exports", texts::exports());
     write("cmdline", texts::cmdline());
+    write("qnet_wire", qnet::wire());
+    write("qnet_l4", qnet::l4());
+    write("qnet_kif", qnet::kif());
+    write("qnet_io", qnet::io());
+    write("qnet_names", qnet::names());
 }
 
 fn write(target: &str, seeds: Vec<Seed>) {

@@ -49,15 +49,29 @@ impl Command {
 
 /// Runs one line, cut into words as the kernel command line is. `document`, if any, is one word more. The
 /// result ends in a newline unless it is empty.
-pub(super) async fn execute(commands: &[Command], line: &str, document: Option<String>) -> String {
-    let text = match begin(commands, line, document) {
+pub(super) async fn execute(
+    commands: &[Command],
+    others: Option<&'static str>,
+    line: &str,
+    document: Option<String>,
+) -> String {
+    let text = match begin(commands, others, line, document) {
         Reply::Text(text) => text,
         Reply::Later(text) => text.await,
     };
     if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" }
 }
 
-fn begin(commands: &[Command], line: &str, document: Option<String>) -> Reply {
+/// Whether a line is for these commands: its first word is one of them, or there is none.
+pub(super) fn is_of(commands: &[Command], line: &str) -> bool {
+    let first = words(line).next();
+    first.is_none_or(|word| {
+        let is_it = |name: &str| word.value.is_none() && word.key == name;
+        is_it("help") || commands.iter().any(|command| is_it(command.name))
+    })
+}
+
+fn begin(commands: &[Command], others: Option<&'static str>, line: &str, document: Option<String>) -> Reply {
     let line: Vec<String> = words(line)
         .map(|word| match word.value {
             // The quotes around the value are gone.
@@ -69,7 +83,7 @@ fn begin(commands: &[Command], line: &str, document: Option<String>) -> Reply {
     let line: Vec<&str> = line.iter().map(String::as_str).collect();
     let Some((name, arguments)) = line.split_first() else { return Reply::Text(String::new()) };
     if *name == "help" {
-        return Reply::Text(help(commands));
+        return Reply::Text(help(commands, others));
     }
     match commands.iter().find(|command| command.name == *name) {
         Some(command) => (command.run)(arguments),
@@ -77,11 +91,14 @@ fn begin(commands: &[Command], line: &str, document: Option<String>) -> Reply {
     }
 }
 
-fn help(commands: &[Command]) -> String {
+fn help(commands: &[Command], others: Option<&str>) -> String {
     let mut text = String::new();
     for command in commands {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{:<10} {}", command.name, command.help);
+    }
+    if let Some(others) = others {
+        let _ = writeln!(text, "{:<10} {others}", "others");
     }
     text
 }
@@ -99,7 +116,7 @@ mod tests {
                 async move { format!("{count}") }
             }),
         ];
-        let mut running = core::pin::pin!(execute(&commands, line, document.map(String::from)));
+        let mut running = core::pin::pin!(execute(&commands, None, line, document.map(String::from)));
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(text) => text,
             Poll::Pending => panic!("nothing here waits"),
@@ -113,6 +130,22 @@ mod tests {
         assert_eq!(run("ls", None), "ls: no such command; try help\n");
         assert_eq!(run("help", None), "echo       repeats\nlater      waits\n");
         assert_eq!(run("later a b c", None), "3\n");
+    }
+
+    #[test]
+    fn lines_that_are_not_for_them() {
+        let commands = [Command::new("echo", "repeats", |_| String::new())];
+        for (line, is_theirs) in [
+            ("echo a", true),
+            (" help", true),
+            ("", true),
+            ("  ", true),
+            ("echo=1", false),
+            ("ls | echo", false),
+        ] {
+            assert_eq!(is_of(&commands, line), is_theirs, "{line:?}");
+        }
+        assert_eq!(help(&commands, Some("QNX's")), "echo       repeats\nothers     QNX's\n");
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //! administrator. So nobody is allowed by default, and every refusal is logged.
 
 use super::editor::{Editor, Outcome};
-use super::session::Session;
-use super::{Commands, INTERRUPT, TYPED_AHEAD, too_long};
+use super::session::{Running, Session};
+use super::tty::Tty;
+use super::{Commands, END_OF_INPUT, INTERRUPT, Interpretation, TYPED_AHEAD, too_long};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::rc::Rc;
@@ -200,9 +201,19 @@ impl Terminal {
     async fn serve(&mut self, commands: Commands) -> Result<End, End> {
         let mut session = Session::new(commands);
         let mut editor = Editor::default();
+        let tty = session.tty();
         self.write(session.prompt()).await?;
         loop {
-            let Some(byte) = self.next().await? else { return Ok("closed by the peer") };
+            // What was left to run behind may have something to say.
+            let byte = match select(self.next(), tty.output()).await {
+                Either::First(Ok(Some(byte))) => byte,
+                Either::First(Ok(None)) => return Ok("closed by the peer"),
+                Either::First(Err(end)) => return Err(end),
+                Either::Second(text) => {
+                    self.write_bytes(&text).await?;
+                    continue;
+                }
+            };
             match editor.feed(byte) {
                 Outcome::Echo(_) | Outcome::EchoByte(_) | Outcome::Nothing => continue,
                 Outcome::Cancelled => session.cancel(),
@@ -210,24 +221,83 @@ impl Terminal {
                 Outcome::Line(line) if session.is_idle() && matches!(line.trim(), "exit" | "quit") => {
                     return Ok("exit");
                 }
-                Outcome::Line(line) => {
-                    let text = match select(session.line(line), self.interrupted()).await {
-                        Either::First(text) => text,
-                        Either::Second(Ok(())) => String::from("interrupted\n"),
-                        Either::Second(Err(end)) => return Err(end),
-                    };
-                    self.write(bounded(&text)).await?;
-                    if text.len() > OUTPUT_MAX {
-                        self.write(&format!("\n... {} bytes more\n", text.len() - OUTPUT_MAX)).await?;
-                    }
-                }
+                Outcome::Line(line) => match session.line(line) {
+                    Running::Interpreted(line) => self.interpret(&tty, line).await?,
+                    Running::Answer(text) => self.answer(text).await?,
+                },
             }
             self.write(session.prompt()).await?;
         }
     }
 
+    async fn answer(&mut self, text: impl Future<Output = String>) -> Result<(), End> {
+        let text = match select(text, self.interrupted()).await {
+            Either::First(text) => text,
+            Either::Second(Ok(())) => String::from("interrupted\n"),
+            Either::Second(Err(end)) => return Err(end),
+        };
+        self.write(bounded(&text)).await?;
+        if text.len() > OUTPUT_MAX {
+            self.write(&format!("\n... {} bytes more\n", text.len() - OUTPUT_MAX)).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the role's interpreter have the terminal until its line has ended, or Ctrl-C.
+    async fn interpret(&mut self, tty: &Tty, mut line: Interpretation) -> Result<(), End> {
+        let changed = tty.changed();
+        let outcome = loop {
+            let change = changed.notified();
+            if let Some(at) = self.typed.iter().rposition(|byte| *byte == INTERRUPT) {
+                self.typed.drain(..=at);
+                break "interrupted\n";
+            }
+            if tty.wants_input()
+                && let Some(typed) = self.take_line()
+            {
+                tty.type_in(&typed);
+                continue;
+            }
+            match select(select(&mut line, tty.output()), select(self.more(), change)).await {
+                Either::First(Either::First(())) => break "",
+                Either::First(Either::Second(text)) => self.write_bytes(&text).await?,
+                Either::Second(Either::First(more)) => more?,
+                Either::Second(Either::Second(())) => {}
+            }
+        };
+        drop(line);
+        tty.rest();
+        self.write_bytes(&tty.take_output()).await?;
+        self.write(outcome).await
+    }
+
+    /// A line that came in, with its end; the end of input when nothing will follow.
+    fn take_line(&mut self) -> Option<Vec<u8>> {
+        match self.typed.iter().position(|byte| *byte == b'\n') {
+            Some(at) => Some(self.typed.drain(..=at).filter(|byte| *byte != b'\r').collect()),
+            None if self.ended => {
+                let mut rest: Vec<u8> = self.typed.drain(..).collect();
+                rest.push(END_OF_INPUT);
+                Some(rest)
+            }
+            None => None,
+        }
+    }
+
+    /// Waits for more from the peer, as long as there is room for it and any can come.
+    async fn more(&mut self) -> Result<(), End> {
+        if self.ended || self.typed.len() >= TYPED_AHEAD {
+            pending::<()>().await;
+        }
+        self.fill().await
+    }
+
     async fn write(&mut self, text: &str) -> Result<(), End> {
-        match self.handle.timeout(IDLE, self.stream.write_all(text.as_bytes())).await {
+        self.write_bytes(text.as_bytes()).await
+    }
+
+    async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), End> {
+        match self.handle.timeout(IDLE, self.stream.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err("connection lost"),
             Err(_) => Err("the peer does not take its output"),
@@ -265,11 +335,8 @@ impl Terminal {
                 self.typed.drain(..=at);
                 return Ok(());
             }
-            if self.ended || self.typed.len() >= TYPED_AHEAD {
-                // The rest waits in the connection.
-                pending::<()>().await;
-            }
-            self.fill().await?;
+            // The rest waits in the connection.
+            self.more().await?;
         }
     }
 }

@@ -1,24 +1,43 @@
 //! A conversation: lines typed become commands, whatever the terminal.
 
-use super::command::{Command, execute};
+use super::command::{Command, execute, is_of};
+use super::tty::{Conversation, Interpreter, Tty};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::pin::Pin;
 
 /// Largest document that can be given to a command.
 const DOCUMENT_MAX: usize = 256 << 10;
 
 /// The commands of a node, for any number of terminals.
 #[derive(Clone)]
-pub struct Commands(pub(super) Rc<Vec<Command>>);
+pub struct Commands {
+    list: Rc<Vec<Command>>,
+    interpreter: Option<Rc<dyn Interpreter>>,
+}
 
 impl Commands {
     /// All commands, in alphabetical order.
     pub fn new(mut commands: Vec<Command>) -> Commands {
         commands.sort_by_key(|command| command.name);
-        Commands(Rc::new(commands))
+        Commands { list: Rc::new(commands), interpreter: None }
     }
+
+    /// The same, and lines that begin otherwise go to the role's interpreter.
+    pub fn with_interpreter(self, interpreter: Rc<dyn Interpreter>) -> Commands {
+        Commands { interpreter: Some(interpreter), ..self }
+    }
+}
+
+/// What a line has begun. Given up by being dropped.
+pub(super) enum Running {
+    /// A text will be the answer.
+    Answer(Pin<Box<dyn Future<Output = String>>>),
+    /// The role's interpreter works on it; it uses the session's terminal meanwhile.
+    Interpreted(Pin<Box<dyn Future<Output = ()>>>),
 }
 
 /// One terminal's conversation.
@@ -28,6 +47,8 @@ impl Commands {
 /// a terminal.
 pub(super) struct Session {
     commands: Commands,
+    tty: Rc<Tty>,
+    conversation: Option<Rc<dyn Conversation>>,
     document: Option<Document>,
 }
 
@@ -40,7 +61,14 @@ struct Document {
 
 impl Session {
     pub fn new(commands: Commands) -> Session {
-        Session { commands, document: None }
+        let tty = Rc::<Tty>::default();
+        let conversation = commands.interpreter.as_ref().map(|interpreter| interpreter.converse(tty.clone()));
+        Session { commands, tty, conversation, document: None }
+    }
+
+    /// The terminal of the role's interpreter.
+    pub fn tty(&self) -> Rc<Tty> {
+        self.tty.clone()
     }
 
     /// True when the next line is a command and not part of a document.
@@ -59,16 +87,24 @@ impl Session {
     }
 
     /// Takes one line; the answer may be waited for as long as its command likes.
-    pub fn line(&mut self, line: String) -> impl Future<Output = String> + 'static {
+    pub fn line(&mut self, line: String) -> Running {
         let action = self.take(line);
-        let commands = self.commands.clone();
-        async move {
+        if let (Action::Run(line, None), Some(conversation)) = (&action, &self.conversation)
+            && !is_of(&self.commands.list, line)
+        {
+            return Running::Interpreted(conversation.line(line));
+        }
+        let Commands { list, interpreter } = self.commands.clone();
+        Running::Answer(Box::pin(async move {
             match action {
                 Action::None => String::new(),
                 Action::Complain(text) => text,
-                Action::Run(line, document) => execute(&commands.0, &line, document).await,
+                Action::Run(line, document) => {
+                    let others = interpreter.map(|interpreter| interpreter.help());
+                    execute(&list, others, &line, document).await
+                }
             }
-        }
+        }))
     }
 
     fn take(&mut self, line: String) -> Action {

@@ -28,7 +28,7 @@ struct Role {
     hint: fn(&[u16]) -> String,
 }
 
-const ROLES: &[Role] = &[NFS_SERVER, LNET_ROUTER];
+const ROLES: &[Role] = &[NFS_SERVER, LNET_ROUTER, QNET_NODE];
 
 const NFS_SERVER: Role = Role {
     name: "nfs-server",
@@ -63,6 +63,24 @@ const LNET_ROUTER: Role = Role {
              lnetctl net show -v\n  lnetctl routing show\n  lctl ping 10.0.3.15@tcp1\n  \
              lnetctl route add --net tcp2 --gateway 10.0.3.9@tcp1\n  lnetctl export --backup\n  \
              routerstat 1 5\n  lnetctl help\n"
+        )
+    },
+};
+
+const QNET_NODE: Role = Role {
+    name: "qnet-node",
+    // User networking has the host at .2.
+    append: "hostname=alpha ip=dhcp console.port=5000 console.allow=10.0.2.2",
+    networks: &["10.0.2.0/24"],
+    ports: &[(5000, 15_000)],
+    disk_bytes: Some(256 << 20),
+    hint: |ports| {
+        format!(
+            "  nc 127.0.0.1 {}      (its console over the network)\n\n\
+             On either console type:\n\n  \
+             ls /net\n  cat /proc/qnetstats\n  nicinfo\n  pidin\n  pidin net\n  ls /bin\n\n\
+             More nodes: give each a NIC on the same network, as README.md shows.\n",
+            ports[0]
         )
     },
 };

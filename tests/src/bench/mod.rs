@@ -1,5 +1,5 @@
 //! The benchmarks: the NFS appliance beside Linux knfsd under the same client, and the LNet router beside a Linux
-//! LNet router ([`lnet`]), each in one run.
+//! LNet router ([`lnet`]), each in one run; and the Qnet node beside TCP and NFS ([`qnet`]).
 //!
 //! Rates on a busy host swing twofold from one second to the next. What holds is **the CPU time of the server's
 //! QEMU process per unit of work**: it is printed beside every rate, and it is what to compare between
@@ -10,6 +10,7 @@ mod boot;
 mod crowd;
 pub mod lnet;
 mod profile;
+pub mod qnet;
 mod report;
 mod rows;
 mod servers;

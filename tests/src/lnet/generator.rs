@@ -17,8 +17,8 @@ use keelson_net::Stack;
 use keelson_qemu::{Address, HostContext, Pending, Port, StackHost};
 
 use super::crowd::Crowd;
-use super::entropy::HostEntropy;
 use super::nid;
+use crate::entropy::HostEntropy;
 
 /// The batch that [`Generator::enlist`] uses.
 const BATCH: u64 = 1;

@@ -21,7 +21,7 @@
 //! ```
 
 mod crowd;
-mod entropy;
+
 mod generator;
 mod routed;
 

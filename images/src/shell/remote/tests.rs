@@ -1,7 +1,8 @@
 //! The remote console on a simulated network.
 
 use super::*;
-use crate::shell::Command;
+use crate::shell::{Command, Conversation, Interpreter};
+use alloc::boxed::Box;
 use keelson_hal::NetFeatures;
 use keelson_net_sim::{Faults, Lab};
 
@@ -25,8 +26,67 @@ fn lab(line: &str, client: &str) -> (Lab, Stack) {
             }
         }),
     ];
-    listen(&lab.handle(), &server, &config, &Commands::new(commands));
+    let commands = Commands::new(commands);
+    let commands =
+        if line.contains("role") { commands.with_interpreter(Rc::new(Role(lab.handle()))) } else { commands };
+    listen(&lab.handle(), &server, &config, &commands);
     (lab, client)
+}
+
+/// A role that counts: `count N` one number a second, `cat` repeats lines until the end of input, `behind` speaks
+/// later.
+struct Role(Handle);
+
+impl Interpreter for Role {
+    fn help(&self) -> &'static str {
+        "those of the role"
+    }
+
+    fn converse(&self, tty: Rc<Tty>) -> Rc<dyn Conversation> {
+        Rc::new(Counting { handle: self.0.clone(), tty })
+    }
+}
+
+struct Counting {
+    handle: Handle,
+    tty: Rc<Tty>,
+}
+
+impl Conversation for Counting {
+    fn line(&self, line: &str) -> core::pin::Pin<Box<dyn Future<Output = ()>>> {
+        let (handle, tty, line) = (self.handle.clone(), self.tty.clone(), line.to_string());
+        match line.split_once(' ') {
+            Some(("count", number)) => {
+                let number: u32 = number.parse().unwrap();
+                Box::pin(async move {
+                    for n in 1..=number {
+                        tty.write(format!("{n}\n").as_bytes());
+                        handle.sleep(Duration::from_secs(1)).await;
+                    }
+                })
+            }
+            None if line == "cat" => Box::pin(async move {
+                loop {
+                    let changed = tty.changed();
+                    let wait = changed.notified();
+                    let mut room = [0; 64];
+                    match tty.read(&mut room) {
+                        0 => wait.await,
+                        len if room[..len].contains(&END_OF_INPUT) => return,
+                        len => drop(tty.write(&room[..len])),
+                    }
+                }
+            }),
+            _ => {
+                let later = self.handle.clone();
+                self.handle.spawn("behind", async move {
+                    later.sleep(Duration::from_secs(5)).await;
+                    tty.write(b"done\n");
+                });
+                Box::pin(core::future::ready(()))
+            }
+        }
+    }
 }
 
 fn open(line: &str) -> (Lab, Stack) {
@@ -100,6 +160,65 @@ fn a_command_can_be_waited_for_or_interrupted() {
         stream.write_all(b"\xff\xf4echo after\n").await.unwrap();
         assert_eq!(hear(&mut stream, 2).await, "interrupted\n> after\n> ");
         assert!(handle.now() - began < Duration::from_secs(5));
+    });
+}
+
+/// The line of a console with the role's interpreter.
+const ROLE: &str = "console.port=5000 console.allow=10.0.0.2 hostname=role";
+
+#[test]
+fn other_lines_go_to_the_role() {
+    let (lab, client) = open(ROLE);
+    let handle = lab.handle();
+    lab.run(async move {
+        let mut stream = connect(&client).await.unwrap();
+        let began = handle.now();
+        stream.write_all(b"count 3\necho a\nhelp\n").await.unwrap();
+        let text = hear(&mut stream, 4).await;
+        assert!(text.starts_with("> 1\n2\n3\n> a\n> echo "), "{text}");
+        assert!(text.contains("\nothers     those of the role\n> "), "{text}");
+        assert!(handle.now() - began >= Duration::from_secs(3));
+        // Output comes as it is made, and Ctrl-C ends it.
+        stream.write_all(b"count 1000\n").await.unwrap();
+        let mut first = [0; 2];
+        stream.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"1\n");
+        handle.sleep(Duration::from_millis(2500)).await;
+        stream.write_all(b"\x03echo after\n").await.unwrap();
+        assert_eq!(hear(&mut stream, 2).await, "2\n3\ninterrupted\n> after\n> ");
+    });
+}
+
+#[test]
+fn what_is_typed_goes_to_whoever_reads() {
+    let (lab, client) = open(ROLE);
+    let handle = lab.handle();
+    lab.run(async move {
+        let (mut reader, mut writer) = connect(&client).await.unwrap().into_split();
+        writer.write_all(b"count 1\ncat\nfirst\r\n").await.unwrap();
+        handle.sleep(Duration::from_secs(3)).await;
+        writer.write_all(b"second\n").await.unwrap();
+        handle.sleep(Duration::from_secs(1)).await;
+        // The end of the stream is the end of input.
+        writer.shutdown();
+        let (mut text, mut buffer) = (Vec::new(), [0; 256]);
+        while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+            text.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(String::from_utf8(text).unwrap(), "> 1\n> first\nsecond\n> ");
+    });
+}
+
+#[test]
+fn what_runs_behind_is_shown() {
+    let (lab, client) = open(ROLE);
+    lab.run(async move {
+        let mut stream = connect(&client).await.unwrap();
+        stream.write_all(b"behind\n").await.unwrap();
+        assert_eq!(hear(&mut stream, 2).await, "> > ");
+        let mut text = [0; 5];
+        stream.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"done\n");
     });
 }
 
