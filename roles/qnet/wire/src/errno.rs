@@ -200,7 +200,7 @@ mod tests {
     fn numbers_are_distinct_and_named() {
         assert!(Errno::ALL.is_sorted_by(|one, next| one.0 < next.0));
         assert!(Errno::ALL.iter().all(|errno| errno.name().is_some() && errno.message().is_some()));
-        assert_eq!(Errno::EENDIAN.to_string(), "EENDIAN (313): byte order not supported");
+        assert_eq!(Errno::EENDIAN.to_string(), "EENDIAN (313): Byte order not supported");
         assert_eq!(Errno(1000).to_string(), "unknown error 1000");
         // Every number that the specification mentions.
         for (number, name) in [
