@@ -6,7 +6,7 @@
 
 use super::{Body, Interest, NodeNr, Qos, RxId, RxMessage, SessionEvent, Sessions, TxId};
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::rc::Rc;
+use alloc::rc::{Rc, Weak};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
@@ -79,7 +79,8 @@ enum Action {
 
 /// One node from its boot to its crash.
 pub struct MemorySessions {
-    network: Rc<Shared>,
+    /// Weak, as it has all nodes: whoever drops the [`Network`] and its executor's tasks has dropped everything.
+    network: Weak<Shared>,
     index: usize,
     up: Cell<bool>,
     events: RefCell<VecDeque<SessionEvent>>,
@@ -173,7 +174,7 @@ impl Network {
 impl MemorySessions {
     fn boot(network: &Rc<Shared>, index: usize) -> Rc<MemorySessions> {
         Rc::new(MemorySessions {
-            network: network.clone(),
+            network: Rc::downgrade(network),
             index,
             up: Cell::new(true),
             events: RefCell::new(VecDeque::new()),
@@ -188,6 +189,10 @@ impl MemorySessions {
         self.interest.borrow().get(&node).copied().unwrap_or_default()
     }
 
+    fn network(&self) -> Option<Rc<Shared>> {
+        self.network.upgrade()
+    }
+
     fn tell(&self, event: SessionEvent) {
         if self.up.get() {
             self.events.borrow_mut().push_back(event);
@@ -198,17 +203,17 @@ impl MemorySessions {
 
 impl Sessions for MemorySessions {
     fn send(&self, to: NodeNr, qos: Qos, _: u8, head: &[u8], body: Body<'_>) -> Result<TxId, Errno> {
-        if !self.up.get() {
-            return Err(Errno::ENETDOWN);
-        }
-        self.network.send(self, to, qos, head, body)
+        let network = self.network().filter(|_| self.up.get()).ok_or(Errno::ENETDOWN)?;
+        network.send(self, to, qos, head, body)
     }
 
     fn take_event(&self) -> Option<SessionEvent> {
         let event = self.events.borrow_mut().pop_front();
         if let Some(SessionEvent::Message { rx, .. }) = &event {
             self.held.set(self.held.get() + 1);
-            self.network.taken(*rx);
+            if let Some(network) = self.network() {
+                network.taken(*rx);
+            }
         }
         event
     }
@@ -219,15 +224,20 @@ impl Sessions for MemorySessions {
 
     fn release(&self, _: RxId, message: RxMessage) {
         self.held.set(self.held.get() - 1);
-        self.network.spare.borrow_mut().extend(message.into_bytes());
+        if let Some(network) = self.network() {
+            network.spare.borrow_mut().extend(message.into_bytes());
+        }
     }
 
     fn close_rx(&self, _: NodeNr, rx: RxId) {
-        self.network.break_where(|connection| connection.rx == rx, Errno::ESRCH);
+        if let Some(network) = self.network() {
+            network.break_where(|connection| connection.rx == rx, Errno::ESRCH);
+        }
     }
 
     fn qos(&self, nd: Nd) -> Result<Qos, Errno> {
-        let count = self.network.nodes.borrow().len();
+        let network = self.network().ok_or(Errno::ENETDOWN)?;
+        let count = network.nodes.borrow().len();
         let known = (1..count).contains(&usize::from(nd.node()));
         match nd.qos_idx() {
             0 if known => Ok(Qos::default()),
@@ -237,8 +247,9 @@ impl Sessions for MemorySessions {
     }
 
     fn remote_nd_for_us(&self, node: NodeNr) -> Nd {
-        let count = self.network.nodes.borrow().len();
-        Nd::new(self.network.number(self.index, (self.index + usize::from(node.0)) % count).0, 0)
+        let Some(network) = self.network() else { return Nd::LOCAL };
+        let count = network.nodes.borrow().len();
+        Nd::new(network.number(self.index, (self.index + usize::from(node.0)) % count).0, 0)
     }
 
     fn set_interest(&self, node: NodeNr, interest: Interest) {
