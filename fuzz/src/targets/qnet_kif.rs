@@ -287,7 +287,6 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         self.executor.abort_all();
-        self.network.end();
     }
 }
 

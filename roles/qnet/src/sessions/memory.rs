@@ -155,13 +155,6 @@ impl Network {
         sessions
     }
 
-    /// Ends the network: nodes and network keep each other until then. To be called by who makes many of them.
-    pub fn end(&self) {
-        self.0.connections.borrow_mut().clear();
-        self.0.schedule.borrow_mut().clear();
-        self.0.nodes.borrow_mut().clear();
-    }
-
     /// Messages that were sent and are neither released nor lost.
     pub fn outstanding(&self) -> usize {
         let connections = self.0.connections.borrow();
