@@ -76,7 +76,7 @@ pub use console::{Console, Line};
 pub use disk::{Ext4Image, Ext4Spec, Faults, Keep, VolatileDisk};
 pub use endpoint::{Address, DhcpConfig, Endpoint, Frames, Lease, TcpListener, TcpStream, UdpSocket};
 pub use error::{Error, Result};
-pub use host::{HostContext, Pending, StackHost};
+pub use host::{HostContext, Pending, StackHost, SystemEntropy};
 pub use lan::MAX_FRAME;
 pub use lan::{
     Capture, Direction, Fate, FrameReader, FrameWriter, Impairer, Impairment, Lan, Pcap, Port, Stats,

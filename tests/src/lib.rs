@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
-mod entropy;
 pub mod frame;
 pub mod guest;
 pub mod ledger;

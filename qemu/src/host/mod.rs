@@ -43,6 +43,7 @@ use keelson_hal::MacAddress;
 use keelson_net::{Cidr, InterfaceConfig, Stack};
 
 pub use job::Pending;
+pub use park::SystemEntropy;
 
 use crate::endpoint::Address;
 use crate::error::{Error, Result};
@@ -50,7 +51,7 @@ use crate::lan::Port;
 use device::{Cable, StreamNic};
 use job::{Job, Jobs};
 pub(crate) use park::thread_cpu_time;
-use park::{HostClock, SystemEntropy, Wake};
+use park::{HostClock, Wake};
 
 /// What a closure in the host's thread works with.
 pub struct HostContext<S = ()> {

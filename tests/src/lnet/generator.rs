@@ -14,11 +14,10 @@ use keelson_lnet::socklnd::{Socklnd, SocklndConfig};
 use keelson_lnet_wire::nid::{Nid, ProcessId};
 use keelson_lnet_wire::srpc::{BrwDirection, Check};
 use keelson_net::Stack;
-use keelson_qemu::{Address, HostContext, Pending, Port, StackHost};
+use keelson_qemu::{Address, HostContext, Pending, Port, StackHost, SystemEntropy};
 
 use super::crowd::Crowd;
 use super::nid;
-use crate::entropy::HostEntropy;
 
 /// The batch that [`Generator::enlist`] uses.
 const BATCH: u64 = 1;
@@ -316,7 +315,7 @@ fn console(node: &Node) -> Console<Lnet> {
 
 /// In the thread of the nodes.
 fn start_nodes(handle: &Handle, stack: Stack, spec: &Spec) -> Nodes {
-    let entropy = Rc::new(HostEntropy::new());
+    let entropy = Rc::new(SystemEntropy::default());
     let crowd = Rc::new(Crowd::default());
     let lnd = Socklnd::new(stack, handle.clone(), crowd.clone(), spec.socklnd.clone());
     let start = |nids: &Vec<Nid>| {

@@ -1,9 +1,8 @@
 //! A node behind a switch port.
 
-use crate::entropy::HostEntropy;
 use keelson_exec::Handle;
 use keelson_net::Stack;
-use keelson_qemu::{Address, HostContext, Pending, Port, Result, StackHost};
+use keelson_qemu::{Address, HostContext, Pending, Port, Result, StackHost, SystemEntropy};
 use keelson_qnet::api::Credentials;
 use keelson_qnet::binding::Binding;
 use keelson_qnet::client::Files;
@@ -48,7 +47,7 @@ impl Peer {
             let (host, domain) = (host.into(), domain.into());
             let config = NodeConfig { host, domain, ..NodeConfig::default() };
             let clock = handle.clock();
-            let node = Node::new(&handle, clock.clone(), Rc::new(HostEntropy::new()), config);
+            let node = Node::new(&handle, clock.clone(), Rc::new(SystemEntropy::default()), config);
             let files = VolumeFiles::new(Rc::new(MemoryVolume::new(clock, MemoryOptions::default())));
             node.namespace().mount("/", Rc::new(files), Order::After).unwrap();
             let binding = Binding::new(&node, &stack);
