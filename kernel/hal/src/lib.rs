@@ -4,7 +4,7 @@
 //!
 //! 1. **One trait per device class**, with its whole contract in the documentation. Drivers implement the
 //!    device traits ([`NetDevice`], [`BlockDevice`], [`Console`]); the kernel implements the machine traits
-//!    ([`Dma`], [`Registers`], [`Interrupt`], [`Clock`], [`Entropy`], [`Park`]).
+//!    ([`Dma`], [`Registers`], [`Interrupt`], [`Clock`], [`Entropy`], [`Park`], and those of [`user`] mode).
 //! 2. **Everything is passed in.** No crate above this one reads a global clock, random number generator or
 //!    allocator of device memory, so that all of it runs in a host test against fakes and virtual time.
 //! 3. **Single-threaded per core.** Nothing here is `Send`; a device belongs to the core whose executor
@@ -23,6 +23,7 @@ mod console;
 mod machine;
 mod net;
 mod time;
+pub mod user;
 
 pub use block::{
     BlockCompletion, BlockDevice, BlockError, BlockGeometry, BlockOp, BlockRequest, SECTOR_SIZE, Ticket,
