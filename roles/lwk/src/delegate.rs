@@ -1,0 +1,104 @@
+//! The host's part of a process: calls that are done there.
+
+use crate::Errno;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::Pin;
+
+/// An open file of the host, as its proxy names it (section 5.9).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Handle(pub u64);
+
+/// One call for the host. Handles stand in the arguments where the program had numbers; user memory is copied before and after.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// The thread that asks; 0 for the node itself.
+    pub tid: u32,
+    /// x86-64 system call number.
+    pub number: u32,
+    /// Arguments; those that are addresses are ignored by the host.
+    pub arguments: [u64; 6],
+    /// The bytes of every argument that is read: (number of the argument, bytes), in the order of the arguments.
+    pub input: Vec<(u8, Vec<u8>)>,
+    /// For every argument that is written: (number of the argument, most bytes).
+    pub output: Vec<(u8, u32)>,
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    /// Result as the system call has it: a negative errno, or what it returns.
+    pub result: i64,
+    /// Bytes for the arguments that are written, in the order of [`Call::output`].
+    pub output: Vec<(u8, Vec<u8>)>,
+    /// Events of the handle after the call (poll(2) bits), when it is subscribed.
+    pub events: u32,
+    /// After open: what was opened.
+    pub opened: Option<Opened>,
+}
+
+/// What the host says about a file it opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// `st_mode`: type and permissions.
+    pub mode: u32,
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// `st_size`.
+    pub size: u64,
+    /// Can be positioned.
+    pub seekable: bool,
+    /// Is a terminal.
+    pub terminal: bool,
+}
+
+/// A call under way. Dropping it cancels the call; its result is then lost, so whoever must know uses [`Delegate::cancel`].
+pub type Pending = Pin<Box<dyn Future<Output = Reply>>>;
+
+/// The connection to the host that launched a process. Everything may be called from any core.
+pub trait Delegate: Send + Sync {
+    /// Sends a call and waits for its result. The loss of the host is an answer: `-EIO`.
+    fn call(&self, call: Call) -> Pending;
+
+    /// Asks the host to break off what the thread waits for. The reply still comes: the real result, or `-EINTR`.
+    fn cancel(&self, tid: u32);
+
+    /// Releases handles; the host is told soon. What can fail at close is done with [`Delegate::call`] instead.
+    fn close(&self, handles: &[Handle]);
+
+    /// Wants to be told when one of `events` (poll(2) bits) holds for `handle`, until unsubscribed with no events.
+    fn subscribe(
+        &self,
+        handle: Handle,
+        events: u32,
+        ready: alloc::sync::Arc<dyn Readiness>,
+    ) -> Result<(), Errno>;
+
+    /// Reads `len` bytes of a file at `offset`, whatever its position is; fewer at its end.
+    fn page_in(
+        &self,
+        handle: Handle,
+        offset: u64,
+        len: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, Errno>>>>;
+
+    /// Writes back to a file.
+    fn page_out(
+        &self,
+        handle: Handle,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Errno>>>>;
+
+    /// False once the host is lost.
+    fn is_alive(&self) -> bool;
+}
+
+/// Who is told what holds for a subscribed handle.
+pub trait Readiness: Send + Sync {
+    /// The events that hold now.
+    fn ready(&self, events: u32);
+}

@@ -1,0 +1,20 @@
+//! What every part of the node needs of the machine and of the node itself.
+
+use crate::timers::Timers;
+use alloc::sync::Arc;
+use keelson_hal::user::{CoreWork, UserMachine};
+use keelson_hal::{Clock, Entropy};
+
+/// The machine as the node was given it. Everything may be called from any core.
+pub struct System {
+    /// Memory, address spaces, cores.
+    pub machine: Arc<dyn UserMachine>,
+    /// Monotonic and wall-clock time.
+    pub clock: Arc<dyn Clock + Send + Sync>,
+    /// Random bytes.
+    pub entropy: Arc<dyn Entropy + Send + Sync>,
+    /// Deadlines, served by the service core.
+    pub timers: Timers,
+    /// Puts work on the executor of a core; false when there is no such core.
+    pub run_on: fn(core: usize, work: CoreWork) -> bool,
+}

@@ -1,0 +1,140 @@
+//! Deadlines of threads on compute cores, which have no timers of their own (section 3.10).
+//!
+//! They lie in one heap. A task of the service core sleeps until the first of them and wakes whom it belongs to; whoever adds an
+//! earlier one wakes that task.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use keelson_exec::Handle;
+use keelson_hal::{Clock, Instant};
+use spin::Mutex;
+
+/// The deadlines of the node. Cheap to clone.
+#[derive(Clone)]
+pub struct Timers(Arc<Shared>);
+
+struct Shared {
+    clock: Arc<dyn Clock + Send + Sync>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By time, then by number.
+    pending: BTreeMap<(Instant, u64), Waker>,
+    next: u64,
+    /// The task of the service core, when it sleeps.
+    server: Option<Waker>,
+}
+
+impl Timers {
+    /// No deadlines yet.
+    pub fn new(clock: Arc<dyn Clock + Send + Sync>) -> Timers {
+        Timers(Arc::new(Shared { clock, state: Mutex::default() }))
+    }
+
+    /// Monotonic time.
+    pub fn now(&self) -> Instant {
+        self.0.clock.now()
+    }
+
+    /// Ready at `deadline`. [`Instant::FAR_FUTURE`] never is.
+    pub fn at(&self, deadline: Instant) -> Deadline {
+        Deadline { timers: self.clone(), deadline, number: None }
+    }
+
+    /// Serves the deadlines, for ever: a task of the service core.
+    pub async fn serve(self, handle: Handle) {
+        loop {
+            let next = self.wake_due();
+            let changed = Changed { timers: &self, before: next, armed: false };
+            keelson_exec::select(changed, handle.sleep_until(next)).await;
+        }
+    }
+
+    /// Wakes everybody whose time has come; when the next one comes.
+    fn wake_due(&self) -> Instant {
+        loop {
+            let mut state = self.0.state.lock();
+            let Some((&(deadline, number), _)) = state.pending.first_key_value() else {
+                return Instant::FAR_FUTURE;
+            };
+            if deadline > self.now() {
+                return deadline;
+            }
+            let waker = state.pending.remove(&(deadline, number));
+            drop(state);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// Ready when a deadline before `before` was added.
+struct Changed<'a> {
+    timers: &'a Timers,
+    before: Instant,
+    armed: bool,
+}
+
+impl Future for Changed<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.timers.0.state.lock();
+        let first = state.pending.first_key_value().map_or(Instant::FAR_FUTURE, |(&(at, _), _)| at);
+        if first < self.before {
+            return Poll::Ready(());
+        }
+        state.server = Some(cx.waker().clone());
+        drop(state);
+        self.armed = true;
+        Poll::Pending
+    }
+}
+
+/// Waits for a moment; see [`Timers::at`].
+pub struct Deadline {
+    timers: Timers,
+    deadline: Instant,
+    number: Option<u64>,
+}
+
+impl Future for Deadline {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.timers.now() >= self.deadline {
+            return Poll::Ready(());
+        }
+        if self.deadline == Instant::FAR_FUTURE {
+            return Poll::Pending;
+        }
+        let shared = self.timers.0.clone();
+        let mut state = shared.state.lock();
+        let number = *self.number.get_or_insert_with(|| {
+            state.next += 1;
+            state.next
+        });
+        let first = state.pending.first_key_value().is_none_or(|(&(at, _), _)| self.deadline < at);
+        state.pending.insert((self.deadline, number), cx.waker().clone());
+        let server = if first { state.server.take() } else { None };
+        drop(state);
+        if let Some(server) = server {
+            server.wake();
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.timers.0.state.lock().pending.remove(&(self.deadline, number));
+        }
+    }
+}
