@@ -19,6 +19,7 @@ extern crate alloc;
 pub mod delegate;
 pub mod files;
 pub mod mm;
+pub mod options;
 pub mod process;
 pub mod system;
 pub mod thread;
