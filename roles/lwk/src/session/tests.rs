@@ -77,7 +77,7 @@ fn handles_closed_together_travel_together() {
     let host = host();
     host.close(&[Handle(1)]);
     host.close(&[Handle(2), Handle(3)]);
-    let _ = host.call(call(1, 3));
+    drop(host.call(call(1, 3)));
     host.close(&[Handle(4)]);
     assert_eq!(sent(&host).iter().filter(|message| message.starts_with("Close")).count(), 2);
 }
