@@ -8,6 +8,7 @@
 //!
 //! This part has neither frames nor sockets: [`Session`] is what threads on all cores and the two tasks of the service core share.
 
+mod codec;
 mod slot;
 
 use crate::Errno;
@@ -20,6 +21,7 @@ use core::future::poll_fn;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
 
+use keelson_lwk_wire::messages;
 use slot::{Slot, Waiting};
 use spin::Mutex;
 
@@ -63,11 +65,30 @@ pub enum Outgoing {
     Message(Message),
 }
 
-/// Frames that need no answer.
+/// Frames that are not requests, or whose answers come another way.
 #[derive(Debug)]
 pub enum Message {
-    /// The process ended with this status, as wait(2) has it.
-    Exit(u32),
+    /// The process ended.
+    Exit(Box<messages::Exit>),
+    /// There is room for more bytes of a request.
+    Credit(u64, messages::Credit),
+    /// What became of LAUNCH.
+    Acknowledge(messages::LaunchAck),
+    /// An answer to PING.
+    Pong(u64, messages::Pong),
+    /// Is the host there?
+    Ping(messages::Ping),
+    /// Make a proxy for a child of this thread.
+    Fork {
+        /// Number of the request.
+        id: u64,
+        /// The thread that forks.
+        tid: u32,
+        /// With what the child's proxy connects.
+        fork: messages::Fork,
+    },
+    /// The end of the session, and why.
+    Bye(messages::Bye),
 }
 
 /// One proxy and one process.
@@ -134,8 +155,8 @@ impl Session {
         true
     }
 
-    /// The most bytes that the answer to a request may have for its written arguments; `None` for an unknown one.
-    pub fn expected(&self, id: u64) -> Option<Arc<Slot>> {
+    /// Where the answer to a request goes; `None` for an unknown one.
+    pub fn slot(&self, id: u64) -> Option<Arc<Slot>> {
         self.state.lock().requests.get(&id).map(|request| request.slot.clone())
     }
 
@@ -181,11 +202,12 @@ impl Session {
     fn request(
         self: &Arc<Self>,
         tid: u32,
+        descs: Vec<messages::Desc>,
         most: u64,
         message: impl FnOnce(u64) -> Outgoing,
     ) -> Result<Waiting, Errno> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let slot = Arc::new(Slot::new(most));
+        let slot = Arc::new(Slot::new(descs, most));
         {
             let mut state = self.state.lock();
             if !self.is_alive() {
@@ -225,7 +247,8 @@ pub struct Host(pub Arc<Session>);
 impl Delegate for Host {
     fn call(&self, call: Call) -> Pending {
         let most = call.output.iter().map(|(_, len)| u64::from(*len)).sum();
-        let waiting = self.0.request(call.tid, most, |id| Outgoing::Call(id, call));
+        let waiting =
+            self.0.request(call.tid, codec::descriptors(&call), most, |id| Outgoing::Call(id, call));
         Box::pin(async move {
             match waiting {
                 Ok(waiting) => waiting.await,
@@ -270,7 +293,8 @@ impl Delegate for Host {
     }
 
     fn page_in(&self, handle: Handle, offset: u64, len: u32) -> Bytes {
-        let waiting = self.0.request(0, len.into(), |id| Outgoing::PageIn { id, handle, offset, len });
+        let waiting =
+            self.0.request(0, Vec::new(), len.into(), |id| Outgoing::PageIn { id, handle, offset, len });
         Box::pin(async move {
             let reply = waiting?.await;
             reply.failure()?;
@@ -279,7 +303,7 @@ impl Delegate for Host {
     }
 
     fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done {
-        let waiting = self.0.request(0, 0, |id| Outgoing::PageOut { id, handle, offset, bytes });
+        let waiting = self.0.request(0, Vec::new(), 0, |id| Outgoing::PageOut { id, handle, offset, bytes });
         Box::pin(async move { waiting?.await.failure() })
     }
 
