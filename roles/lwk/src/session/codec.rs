@@ -144,6 +144,9 @@ fn send_message(sender: &mut Sender, pid: u32, message: &Message, out: &mut Vec<
         Message::Fork { id, tid, fork } => {
             sender.send(&Header { tid: *tid, ..header(FrameType::Fork).id(*id) }, fork, out)
         }
+        Message::Control(id, reply) => {
+            sender.send(&header(FrameType::CtrlReply).id(*id).with(Flags::REPLY), reply, out)
+        }
         Message::Bye(bye) => sender.send(&header(FrameType::Bye), bye, out),
     }
 }

@@ -9,7 +9,11 @@
 //! This part has neither frames nor sockets: [`Session`] is what threads on all cores and the two tasks of the service core share.
 
 mod codec;
+mod connection;
+mod server;
 mod slot;
+
+pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
 
 use crate::Errno;
 use crate::delegate::{Bytes, Call, Delegate, Done, Handle, Pending, Readiness, Reply};
@@ -18,7 +22,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::poll_fn;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
 
 use keelson_lwk_wire::messages;
@@ -87,12 +91,16 @@ pub enum Message {
         /// With what the child's proxy connects.
         fork: messages::Fork,
     },
+    /// The answer to a tool.
+    Control(u64, messages::CtrlReply),
     /// The end of the session, and why.
     Bye(messages::Bye),
 }
 
 /// One proxy and one process.
 pub struct Session {
+    /// The process, once it is known; 0 before.
+    pid: AtomicU32,
     state: Mutex<State>,
     next: AtomicU64,
     alive: AtomicBool,
@@ -103,6 +111,9 @@ struct State {
     outgoing: VecDeque<Outgoing>,
     /// The task that sends.
     writer: Option<Waker>,
+    /// A host is connected, and who waits for that.
+    attached: bool,
+    attaching: Option<Waker>,
     /// What is under way: who waits, and for which thread.
     requests: BTreeMap<u64, Request>,
     subscriptions: BTreeMap<Handle, Arc<dyn Readiness>>,
@@ -116,7 +127,12 @@ struct Request {
 
 impl Default for Session {
     fn default() -> Session {
-        Session { state: Mutex::default(), next: AtomicU64::new(1), alive: AtomicBool::new(true) }
+        Session {
+            pid: AtomicU32::new(0),
+            state: Mutex::default(),
+            next: AtomicU64::new(1),
+            alive: AtomicBool::new(true),
+        }
     }
 }
 
@@ -140,6 +156,58 @@ impl Session {
     /// The next message, if there is one already: what goes into the same segment.
     pub fn try_outgoing(&self) -> Option<Outgoing> {
         self.state.lock().outgoing.pop_front()
+    }
+
+    /// The process that the session is for, once it is known.
+    pub fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid != 0)
+    }
+
+    /// Says which process the session is for; false when that has been said.
+    pub fn name(&self, pid: u32) -> bool {
+        self.pid.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A host is connected.
+    fn attach(&self) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.attached = true;
+            state.attaching.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits until a host is connected.
+    async fn attached(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if state.attached {
+                return Poll::Ready(());
+            }
+            state.attaching = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Asks the host for a proxy of a child of thread `tid`: its process id.
+    fn ask_fork(
+        self: &Arc<Self>,
+        tid: u32,
+        ticket: messages::Ticket,
+    ) -> Result<impl Future<Output = Result<u32, Errno>> + use<>, Errno> {
+        let fork = messages::Fork { ticket };
+        // Not by the thread's number: a signal does not break a fork off.
+        let waiting =
+            self.request(0, Vec::new(), 0, |id| Outgoing::Message(Message::Fork { id, tid, fork }))?;
+        Ok(async move {
+            let reply = waiting.await;
+            reply.failure()?;
+            u32::try_from(reply.result).map_err(|_| Errno::EIO)
+        })
     }
 
     /// Sends a message that has no answer.
@@ -173,7 +241,8 @@ impl Session {
         self.alive.store(false, Ordering::Release);
         let (requests, watchers, writer) = {
             let mut state = self.state.lock();
-            state.outgoing.clear();
+            // The last word may still go out.
+            state.outgoing.retain(|message| matches!(message, Outgoing::Message(Message::Bye(_))));
             let watchers = core::mem::take(&mut state.subscriptions);
             (core::mem::take(&mut state.requests), watchers, state.writer.take())
         };
@@ -232,6 +301,11 @@ impl Session {
             self.queue(Outgoing::Cancel(id));
         }
     }
+}
+
+/// The end of a session, in words.
+fn bye(reason: messages::ByeReason, text: &str) -> messages::Bye {
+    messages::Bye { reason, text: text.chars().take(200).collect() }
 }
 
 /// Events of poll(2) that the session itself reports.
@@ -318,5 +392,7 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod server_tests;
 #[cfg(test)]
 mod tests;
