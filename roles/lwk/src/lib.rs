@@ -20,6 +20,7 @@ pub mod delegate;
 pub mod files;
 pub mod mm;
 pub mod process;
+pub mod syscalls;
 pub mod system;
 pub mod thread;
 pub mod timers;

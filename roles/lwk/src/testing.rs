@@ -1,5 +1,8 @@
 //! A machine for tests: frames in a map, page tables in a map, no ring 3.
 
+pub mod host;
+pub mod programs;
+
 use crate::system::System;
 use crate::timers::Timers;
 use core::cell::Cell;
@@ -77,19 +80,21 @@ impl FramePool for Pool {
 
     fn read(&self, address: u64, into: &mut [u8]) {
         let state = self.state.lock().unwrap();
-        for (index, byte) in into.iter_mut().enumerate() {
-            let at = address + index as u64;
-            let page = state.content.get(&(at / SMALL * SMALL));
-            *byte = page.map_or(0, |page| page[(at % SMALL) as usize]);
+        for (at, range) in pages(address, into.len()) {
+            let part = &mut into[range];
+            match state.content.get(&(at / SMALL * SMALL)) {
+                Some(page) => part.copy_from_slice(&page[(at % SMALL) as usize..][..part.len()]),
+                None => part.fill(0),
+            }
         }
     }
 
     fn write(&self, address: u64, from: &[u8]) {
         let mut state = self.state.lock().unwrap();
-        for (index, byte) in from.iter().enumerate() {
-            let at = address + index as u64;
+        for (at, range) in pages(address, from.len()) {
             let page = state.content.entry(at / SMALL * SMALL);
-            page.or_insert_with(|| vec![0; SMALL as usize].into())[(at % SMALL) as usize] = *byte;
+            let page = page.or_insert_with(|| vec![0; SMALL as usize].into());
+            page[(at % SMALL) as usize..][..range.len()].copy_from_slice(&from[range]);
         }
     }
 
@@ -98,6 +103,17 @@ impl FramePool for Pool {
     }
 
     fn split(&self, _address: u64, _size: PageSize) {}
+}
+
+/// The parts of a range that lie in one page each: address, and place in the range.
+fn pages(address: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+    let mut done = 0;
+    core::iter::from_fn(move || {
+        let at = address + done as u64;
+        let span = (len - done).min((SMALL - at % SMALL) as usize);
+        done += span;
+        (span > 0).then(|| (at, done - span..done))
+    })
 }
 
 struct Entry {
@@ -198,31 +214,32 @@ impl AddressSpace for Space {
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<(), usize> {
-        for (index, byte) in into.iter_mut().enumerate() {
-            let here = at.wrapping_add(index as u64);
-            let got = self.with(here, |start, entry| {
-                let mut one = [0];
-                entry.frame.read(here - start, &mut one);
-                entry.protection.read.then_some(one[0])
+        let mut done = 0;
+        while done < into.len() {
+            let got = self.with(at.wrapping_add(done as u64), |start, entry| {
+                let offset = at + done as u64 - start;
+                let len = (entry.frame.size().bytes() - offset).min((into.len() - done) as u64) as usize;
+                entry.frame.read(offset, &mut into[done..done + len]);
+                entry.protection.read.then_some(len)
             });
-            *byte = got.flatten().ok_or(index)?;
+            done += got.flatten().ok_or(done)?;
         }
         Ok(())
     }
 
     fn write(&self, at: u64, from: &[u8]) -> Result<(), usize> {
-        for (index, byte) in from.iter().enumerate() {
-            let here = at.wrapping_add(index as u64);
-            let done = self.with(here, |start, entry| {
+        let mut done = 0;
+        while done < from.len() {
+            let got = self.with(at.wrapping_add(done as u64), |start, entry| {
+                let offset = at + done as u64 - start;
+                let len = (entry.frame.size().bytes() - offset).min((from.len() - done) as u64) as usize;
                 if entry.protection.write {
-                    entry.frame.write(here - start, &[*byte]);
+                    entry.frame.write(offset, &from[done..done + len]);
                     entry.dirty = true;
                 }
-                entry.protection.write
+                entry.protection.write.then_some(len)
             });
-            if done != Some(true) {
-                return Err(index);
-            }
+            done += got.flatten().ok_or(done)?;
         }
         Ok(())
     }

@@ -10,6 +10,11 @@ pub struct Mm {
 }
 
 impl Mm {
+    /// The memory that these page tables map.
+    pub fn of_space(space: Arc<dyn AddressSpace>) -> Mm {
+        Mm { space }
+    }
+
     /// The page tables.
     pub fn space(&self) -> &Arc<dyn AddressSpace> {
         &self.space
