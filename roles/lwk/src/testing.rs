@@ -7,7 +7,7 @@ use crate::system::System;
 use crate::timers::Timers;
 use core::cell::Cell;
 use keelson_hal::user::{
-    AddressSpace, CoreEntries, CoreWork, ExtendedState, Flush, Frame, FramePool, MapFault, Mapped, PageSize,
+    AddressSpace, CoreEntries, ExtendedState, Flush, Frame, FramePool, MapFault, Mapped, PageSize,
     Protection, UserMachine,
 };
 use keelson_hal::{Clock, Entropy, Instant};
@@ -387,7 +387,7 @@ pub fn system() -> (Arc<System>, Arc<Machine>, Arc<TestClock>) {
         clock: clock.clone(),
         entropy: Arc::new(TestEntropy::default()),
         timers: Timers::new(clock.clone()),
-        run_on: |_, _: CoreWork| false,
+        run_on: |_, _| false,
     };
     (Arc::new(system), machine, clock)
 }
