@@ -282,12 +282,9 @@ fn partial(done: usize, error: Errno) -> Result<usize, Errno> {
     if done > 0 { Ok(done) } else { Err(error) }
 }
 
-/// The error of a negative result. What is no error number is EIO.
+/// The error of a negative result. What is no error number of a program's is EIO.
 pub fn errno(result: i64) -> Errno {
-    match i32::try_from(-result) {
-        Ok(number @ 1..=511) => Errno(number),
-        _ => Errno::EIO,
-    }
+    Errno::from_result(result).filter(|error| error.raw() < 512).unwrap_or(Errno::EIO)
 }
 
 /// Flags of an open description that are the node's own business.
