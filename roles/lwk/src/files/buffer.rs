@@ -21,6 +21,9 @@ pub trait Source {
     /// Bytes that are left.
     fn left(&self) -> usize;
 
+    /// Looks at the next bytes without taking them: how many of those asked for could be read, `None` when not one.
+    fn peek(&self, into: &mut [u8]) -> Option<usize>;
+
     /// Fetches the next bytes, at most [`Source::left`]. Fewer than asked for when the memory cannot be read.
     fn take(&mut self, into: &mut [u8]) -> usize;
 }
@@ -63,6 +66,11 @@ pub struct BytesSource<'a>(pub &'a [u8]);
 impl Source for BytesSource<'_> {
     fn left(&self) -> usize {
         self.0.len()
+    }
+
+    fn peek(&self, into: &mut [u8]) -> Option<usize> {
+        let len = BytesSource(self.0).take(into);
+        (len > 0).then_some(len)
     }
 
     fn take(&mut self, into: &mut [u8]) -> usize {

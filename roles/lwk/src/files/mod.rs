@@ -14,21 +14,48 @@
 
 mod buffer;
 mod description;
+mod devices;
+mod eventfd;
 mod events;
 mod file;
 pub mod flags;
 mod host;
+mod memory;
+mod pipe;
 mod stat;
 mod table;
+mod timerfd;
 mod user;
 mod wait;
 
 pub use buffer::{BytesSource, BytesTarget, Source, Target, moved};
 pub use description::Description;
+pub use devices::{Device, DeviceKind};
+pub use eventfd::EventFd;
 pub use events::Events;
 pub use file::{File, Operation};
 pub use host::{HostFile, errno as errno_of};
+pub use memory::{Attributes, Content, MemoryFile, seal};
+pub use pipe::{Pipe, PipeEnd};
 pub use stat::{FileType, Stat};
 pub use table::{FdFlags, FdTable};
+pub use timerfd::TimerFd;
 pub use user::{Iovec, MAX_TRANSFER, UserBuffer, read_iovecs};
 pub use wait::{WaitQueue, Watcher};
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// `st_dev` of files that belong to no file system of the node.
+const ANONYMOUS_DEVICE: u64 = 0xc;
+
+static NEXT_INODE: AtomicU64 = AtomicU64::new(1 << 16);
+
+/// A number for a file of the node.
+pub fn next_inode() -> u64 {
+    NEXT_INODE.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What stat(2) tells of a file without a place in a file system.
+fn anonymous(inode: u64) -> Stat {
+    Stat { device: ANONYMOUS_DEVICE, inode, block_size: 4096, ..Stat::default() }
+}

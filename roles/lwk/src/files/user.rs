@@ -128,6 +128,11 @@ impl Source for UserBuffer<'_> {
         self.left
     }
 
+    fn peek(&self, into: &mut [u8]) -> Option<usize> {
+        let len = UserBuffer { fault: None, ..*self }.take(into);
+        (len > 0).then_some(len)
+    }
+
     fn take(&mut self, into: &mut [u8]) -> usize {
         self.run(into.len(), |mm, at, range| mm.read(at, &mut into[range]).is_ok())
     }

@@ -1,5 +1,7 @@
 //! Memory of a process.
 
+pub mod object;
+
 use crate::Errno;
 use alloc::sync::Arc;
 use keelson_hal::user::AddressSpace;
