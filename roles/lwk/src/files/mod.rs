@@ -25,6 +25,7 @@ mod pipe;
 mod stat;
 mod table;
 mod timerfd;
+pub mod unix;
 mod user;
 mod wait;
 
