@@ -22,6 +22,7 @@ pub mod mm;
 pub mod options;
 pub mod process;
 pub mod session;
+pub mod syscalls;
 pub mod system;
 pub mod thread;
 pub mod timers;

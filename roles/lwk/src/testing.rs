@@ -1,5 +1,8 @@
 //! A machine for tests: frames in a map, page tables in a map, no ring 3.
 
+pub mod host;
+pub mod programs;
+
 use crate::mm::NodeMemory;
 use crate::system::System;
 use crate::timers::Timers;
