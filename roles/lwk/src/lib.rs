@@ -17,6 +17,7 @@
 extern crate alloc;
 
 pub mod delegate;
+pub mod exec;
 pub mod files;
 pub mod mm;
 pub mod process;
