@@ -57,7 +57,7 @@ impl TimeBase {
 
     /// Monotonic time at a count of ticks: exactly what the vDSO's code computes.
     pub fn monotonic(&self, tsc: u64) -> u64 {
-        let passed = u128::from(tsc.saturating_sub(self.tsc)) * u128::from(self.rate) >> 32;
+        let passed = (u128::from(tsc.saturating_sub(self.tsc)) * u128::from(self.rate)) >> 32;
         self.nanos.wrapping_add(passed as u64)
     }
 }
