@@ -21,6 +21,7 @@ pub mod boot;
 pub mod console;
 pub mod drbg;
 pub mod entropy;
+pub mod fw_cfg;
 pub mod image;
 pub mod irq;
 pub mod log_filter;

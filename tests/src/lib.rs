@@ -11,6 +11,7 @@ pub mod frame;
 pub mod guest;
 pub mod ledger;
 pub mod lnet;
+pub mod lwk;
 pub mod nfs3;
 pub mod nlm;
 pub mod qnet;
@@ -52,6 +53,11 @@ impl Appliance {
     /// An `lnet-router` machine with this command line; the caller adds NICs.
     pub fn lnet(bench: &Bench, name: &str, append: &str) -> MachineSpec {
         bench.machine(name).kernel(Self::image("lnet-router")).append("panic=exit").append(append)
+    }
+
+    /// An `lwk-compute` machine with this command line; the caller adds CPUs, memory and NICs.
+    pub fn lwk(bench: &Bench, name: &str, append: &str) -> MachineSpec {
+        bench.machine(name).kernel(Self::image("lwk-compute")).append("panic=exit").append(append)
     }
 
     /// A `qnet-node` machine with this command line; the caller adds NICs and drives.

@@ -186,6 +186,8 @@ impl Config {
         let value = match (word.value, spec.kind) {
             (Some(value), _) => Ok(value),
             (None, Kind::Flag) => Ok("on"),
+            // An owner's grammar may give the bare key a meaning.
+            (None, Kind::Custom { check, .. }) if check("").is_ok() => Ok(""),
             (None, kind) => Err(kind.to_string()),
         };
         match value.and_then(|value| spec.kind.check(value).map(|()| value)) {

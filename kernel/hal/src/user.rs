@@ -8,7 +8,6 @@
 //! 3. **The kernel never follows a user pointer.** It walks the page tables and copies through its own view of memory, so
 //!    that a bad pointer is an error and not a fault.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 
@@ -391,9 +390,6 @@ pub trait UserCore {
     /// Runs the thread in ring 3 until something brings it back.
     fn run(&self, context: &mut UserContext, space: &dyn AddressSpace) -> Trap;
 }
-
-/// Work for another core, to be done on its executor.
-pub type CoreWork = Box<dyn FnOnce() + Send>;
 
 /// A machine that can run user programs.
 pub trait UserMachine: Send + Sync {

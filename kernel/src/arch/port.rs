@@ -68,4 +68,8 @@ impl keelson_hal::PortIo for Ports {
         // SAFETY: as above.
         unsafe { write8(port, value) }
     }
+    fn write16(&self, port: u16, value: u16) {
+        // SAFETY: as above.
+        unsafe { write16(port, value) }
+    }
 }

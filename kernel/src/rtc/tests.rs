@@ -12,6 +12,9 @@ struct Clock {
 }
 
 impl PortIo for Clock {
+    fn write16(&self, port: u16, _: u16) {
+        panic!("the clock has no port {port:#x} of two bytes");
+    }
     fn read8(&self, port: u16) -> u8 {
         assert_eq!(port, DATA);
         if let Some(left) = self.tick_after.get() {
@@ -110,6 +113,7 @@ fn a_floating_bus_is_no_clock() {
             0xff
         }
         fn write8(&self, _: u16, _: u8) {}
+        fn write16(&self, _: u16, _: u16) {}
     }
     assert_eq!(read(&Nothing, 0), Err(RtcError::Absent));
 }

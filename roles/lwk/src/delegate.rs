@@ -2,6 +2,7 @@
 
 use crate::Errno;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
@@ -55,8 +56,21 @@ pub struct Opened {
     pub terminal: bool,
 }
 
+impl Reply {
+    /// The error, if it is one.
+    pub fn failure(&self) -> Result<(), Errno> {
+        Errno::from_result(self.result).map_or(Ok(()), Err)
+    }
+}
+
 /// A call under way. Dropping it cancels the call; its result is then lost, so whoever must know uses [`Delegate::cancel`].
 pub type Pending = Pin<Box<dyn Future<Output = Reply>>>;
+
+/// Bytes on their way from a file.
+pub type Bytes = Pin<Box<dyn Future<Output = Result<Vec<u8>, Errno>>>>;
+
+/// Something that will have been done.
+pub type Done = Pin<Box<dyn Future<Output = Result<(), Errno>>>>;
 
 /// The connection to the host that launched a process. Everything may be called from any core.
 pub trait Delegate: Send + Sync {
@@ -70,12 +84,7 @@ pub trait Delegate: Send + Sync {
     fn close(&self, handles: &[Handle]);
 
     /// Wants to be told when one of `events` (poll(2) bits) holds for `handle`, until unsubscribed with no events.
-    fn subscribe(
-        &self,
-        handle: Handle,
-        events: u32,
-        ready: alloc::sync::Arc<dyn Readiness>,
-    ) -> Result<(), Errno>;
+    fn subscribe(&self, handle: Handle, events: u32, ready: Arc<dyn Readiness>) -> Result<(), Errno>;
 
     /// Reads `len` bytes of a file at `offset`, whatever its position is; fewer at its end.
     fn page_in(
@@ -86,12 +95,7 @@ pub trait Delegate: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, Errno>>>>;
 
     /// Writes back to a file.
-    fn page_out(
-        &self,
-        handle: Handle,
-        offset: u64,
-        bytes: Vec<u8>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Errno>>>>;
+    fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done;
 
     /// False once the host is lost.
     fn is_alive(&self) -> bool;

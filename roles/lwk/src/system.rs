@@ -2,9 +2,26 @@
 
 use crate::mm::NodeMemory;
 use crate::timers::Timers;
+use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::sync::Arc;
-use keelson_hal::user::{CoreWork, UserMachine};
+use keelson_exec::Handle;
+use keelson_hal::user::{UserCore, UserMachine};
 use keelson_hal::{Clock, Entropy};
+
+/// What a core offers to the threads on it.
+#[derive(Clone)]
+pub struct Core {
+    /// Its number in the machine.
+    pub number: usize,
+    /// Its executor.
+    pub executor: Handle,
+    /// Its way into ring 3.
+    pub user: Rc<dyn UserCore>,
+}
+
+/// Work for a core, done on its executor.
+pub type CoreWork = Box<dyn FnOnce(&Core) + Send>;
 
 /// The machine as the node was given it. Everything may be called from any core.
 pub struct System {

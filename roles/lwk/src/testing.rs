@@ -1,11 +1,14 @@
 //! A machine for tests: frames in a map, page tables in a map, no ring 3.
 
+pub mod host;
+pub mod programs;
+
 use crate::mm::NodeMemory;
 use crate::system::System;
 use crate::timers::Timers;
 use core::cell::Cell;
 use keelson_hal::user::{
-    AddressSpace, CoreEntries, CoreWork, ExtendedState, Flush, Frame, FramePool, MapFault, Mapped, PageSize,
+    AddressSpace, CoreEntries, ExtendedState, Flush, Frame, FramePool, MapFault, Mapped, PageSize,
     Protection, UserMachine,
 };
 use keelson_hal::{Clock, Entropy, Instant};
@@ -384,7 +387,7 @@ pub fn system() -> (Arc<System>, Arc<Machine>, Arc<TestClock>) {
         entropy: Arc::new(TestEntropy::default()),
         timers: Timers::new(clock.clone()),
         memory: Arc::new(NodeMemory::new(1 << 20)),
-        run_on: |_, _: CoreWork| false,
+        run_on: |_, _| false,
     };
     (Arc::new(system), machine, clock)
 }

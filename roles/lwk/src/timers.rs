@@ -138,3 +138,73 @@ impl Drop for Deadline {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestClock, system};
+    use core::time::Duration;
+    use keelson_exec::Executor;
+    use keelson_hal::Park;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// Rest that lets time pass until the deadline of the executor.
+    struct Passing(Arc<TestClock>);
+
+    impl Park for Passing {
+        fn park(&self, deadline: Instant) {
+            let now = self.0.now();
+            if deadline > now && deadline != Instant::FAR_FUTURE {
+                self.0.advance(deadline - now);
+            }
+        }
+    }
+
+    struct Same(Arc<TestClock>);
+
+    impl Clock for Same {
+        fn now(&self) -> Instant {
+            self.0.now()
+        }
+        fn wall(&self) -> Duration {
+            self.0.wall()
+        }
+    }
+
+    #[test]
+    fn deadlines_come_in_their_order_whoever_asked_first() {
+        let (system, _, clock) = system();
+        let executor = Executor::new(Rc::new(Same(clock.clone())), None);
+        let handle = executor.handle();
+        handle.spawn("timers", system.timers.clone().serve(handle.clone()));
+        let order = Rc::new(RefCell::new(Vec::new()));
+        for span in [30, 10, 20, 10] {
+            let (timers, order) = (system.timers.clone(), order.clone());
+            handle.spawn("sleeper", async move {
+                let deadline = timers.now() + Duration::from_millis(span);
+                timers.at(deadline).await;
+                assert_eq!(timers.now(), deadline, "to the nanosecond in virtual time");
+                order.borrow_mut().push(span);
+            });
+        }
+        executor.run_until(&Passing(clock), || order.borrow().len() == 4);
+        assert_eq!(*order.borrow(), [10, 10, 20, 30]);
+        assert!(system.timers.0.state.lock().pending.is_empty());
+    }
+
+    #[test]
+    fn a_deadline_that_nobody_waits_for_any_more_is_forgotten() {
+        let (system, _, clock) = system();
+        let executor = Executor::new(Rc::new(Same(clock.clone())), None);
+        let (timers, handle) = (system.timers.clone(), executor.handle());
+        handle.spawn("timers", timers.clone().serve(handle.clone()));
+        executor.block_on(&Passing(clock), async move {
+            let far = timers.at(timers.now() + Duration::from_secs(60));
+            let near = timers.at(timers.now() + Duration::from_millis(1));
+            assert_eq!(keelson_exec::select(far, near).await, keelson_exec::Either::Second(()));
+            assert!(timers.0.state.lock().pending.is_empty());
+            assert!(timers.now() < Instant::from_nanos(1_000_000_000));
+        });
+    }
+}

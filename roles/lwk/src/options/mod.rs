@@ -1,0 +1,195 @@
+//! What the kernel command line says about the node (section 2). The host's tools check it with the same code before they boot a
+//! node.
+
+pub mod cpulist;
+mod table;
+
+pub use table::{OPTIONS, key};
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use keelson_config::Config;
+use keelson_hal::user::PageSize;
+
+/// Port where hosts connect.
+pub const PORT: u16 = 8810;
+
+/// How a node divides and uses its machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Processors that serve the network, hosts and time; the first one booted.
+    pub service: Vec<usize>,
+    /// Processors that run programs, in the order that programs number them.
+    pub compute: Vec<usize>,
+    /// Whether programs may have the host do something.
+    pub delegation: bool,
+    /// Where hosts connect.
+    pub port: u16,
+    /// Threads that may run on one compute core.
+    pub oversubscribe: usize,
+    /// Threads of a process that may run on service cores beside it.
+    pub helpers: usize,
+    /// Sizes of pages for programs, largest first.
+    pub page_sizes: Vec<PageSize>,
+    /// Large pages without being asked for.
+    pub thp: bool,
+    /// Whether private anonymous memory is there as soon as it is mapped.
+    pub prefault: bool,
+    /// Whether fork copies a page when it is written, instead of at once.
+    pub fork_cow: bool,
+    /// What a dump leaves out: 0 nothing, 24 what belongs to programs and what is free.
+    pub dump_level: u8,
+    /// Whether a host need not prove that it knows the key.
+    pub insecure: bool,
+}
+
+/// Why a command line cannot be followed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SettingsError {
+    /// The option.
+    pub option: &'static str,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl core::fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "cmdline: {}: {}", self.option, self.reason)
+    }
+}
+
+impl core::error::Error for SettingsError {}
+
+impl Settings {
+    /// Reads the options for a machine with `cores` processors.
+    pub fn from_options(config: &Config, cores: usize) -> Result<Settings, SettingsError> {
+        let (service, compute) = partition(config, cores)?;
+        let integer = |name| config.integer(name).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
+        Ok(Settings {
+            service,
+            compute,
+            delegation: config.flag("hidos"),
+            port: config.integer("listen").and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT),
+            oversubscribe: match config.text("allow_oversubscribe") {
+                Some(text) => oversubscribe(text).map_err(|reason| error("allow_oversubscribe", reason))?,
+                None => 1,
+            },
+            helpers: integer("helpers"),
+            page_sizes: page_sizes(config.text("hugepages").unwrap_or_default())
+                .map_err(|reason| error("hugepages", reason))?,
+            thp: config.flag("thp"),
+            prefault: config.choice("prefault") != Some("none"),
+            fork_cow: config.choice("fork") == Some("cow"),
+            dump_level: config.text("dump_level").and_then(|level| level.parse().ok()).unwrap_or(24),
+            insecure: config.flag("insecure"),
+        })
+    }
+}
+
+fn error(option: &'static str, reason: String) -> SettingsError {
+    SettingsError { option, reason }
+}
+
+/// Service and compute cores.
+fn partition(config: &Config, cores: usize) -> Result<(Vec<usize>, Vec<usize>), SettingsError> {
+    let list = |option: &'static str| -> Result<Option<Vec<usize>>, SettingsError> {
+        let Some(text) = config.text(option).filter(|text| *text != "auto") else { return Ok(None) };
+        let list = cpulist::parse(text).map_err(|reason| error(option, reason))?;
+        match list.iter().find(|core| **core >= cores) {
+            Some(core) => {
+                Err(error(option, format!("there is no processor {core}; the machine has {cores}, from 0")))
+            }
+            None => Ok(Some(list)),
+        }
+    };
+    let service = list("svc")?.unwrap_or_else(|| Vec::from([0]));
+    if !service.contains(&0) {
+        return Err(error("svc", "processor 0 started the machine and must be one of them".to_string()));
+    }
+    let compute = match list("cpus")? {
+        Some(compute) => compute,
+        None => (0..cores).filter(|core| !service.contains(core)).collect(),
+    };
+    if let Some(both) = compute.iter().find(|core| service.contains(core)) {
+        return Err(error("cpus", format!("processor {both} is a service core (svc=); it cannot be both")));
+    }
+    if compute.is_empty() {
+        let reason = format!("no processor is left for programs; the machine has {cores}, give it one more");
+        return Err(error("cpus", reason));
+    }
+    Ok((service, compute))
+}
+
+/// Bare is 2, as McKernel doubles its threads.
+fn oversubscribe(text: &str) -> Result<usize, String> {
+    match text {
+        "" => Ok(2),
+        _ => match text.parse() {
+            Ok(threads @ 2..=64) => Ok(threads),
+            _ => Err("accepted is nothing (2), or threads per processor from 2 to 64".to_string()),
+        },
+    }
+}
+
+fn page_sizes(text: &str) -> Result<Vec<PageSize>, String> {
+    let mut sizes = Vec::new();
+    for word in text.split(',') {
+        let size = match word {
+            "1g" => PageSize::Huge,
+            "2m" => PageSize::Large,
+            "4k" => PageSize::Small,
+            _ => return Err(format!("{word:?} is none of 1g, 2m and 4k")),
+        };
+        if !sizes.contains(&size) {
+            sizes.push(size);
+        }
+    }
+    if !sizes.contains(&PageSize::Small) {
+        // Parts of large pages can always be changed by themselves.
+        sizes.push(PageSize::Small);
+    }
+    sizes.sort_by(|a, b| b.cmp(a));
+    Ok(sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(line: &str, cores: usize) -> Result<Settings, SettingsError> {
+        Settings::from_options(&Config::parse(&[OPTIONS], &["lwk"], "", line.as_bytes()), cores)
+    }
+
+    #[test]
+    fn everything_but_the_first_processor_computes() {
+        let plain = settings("", 5).unwrap();
+        assert_eq!((plain.service, plain.compute), (vec![0], vec![1, 2, 3, 4]));
+        assert_eq!((plain.oversubscribe, plain.helpers, plain.dump_level, plain.port), (1, 4, 24, 8810));
+        assert_eq!(plain.page_sizes, [PageSize::Huge, PageSize::Large, PageSize::Small]);
+        assert!(plain.delegation && plain.thp && plain.prefault && !plain.fork_cow && !plain.insecure);
+    }
+
+    #[test]
+    fn the_partition_is_what_the_line_says() {
+        let chosen =
+            settings("svc=0,4 cpus=3,1-2 allow_oversubscribe hugepages=2m fork=cow prefault=none", 8)
+                .unwrap();
+        assert_eq!((chosen.service, chosen.compute), (vec![0, 4], vec![3, 1, 2]));
+        assert_eq!((chosen.oversubscribe, chosen.page_sizes.len()), (2, 2));
+        assert!(chosen.fork_cow && !chosen.prefault);
+        assert_eq!(settings("allow_oversubscribe=16", 2).unwrap().oversubscribe, 16);
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        for (line, cores, message) in [
+            ("", 1, "cmdline: cpus: no processor is left for programs; the machine has 1, give it one more"),
+            ("cpus=1-4", 4, "cmdline: cpus: there is no processor 4; the machine has 4, from 0"),
+            ("svc=1", 4, "cmdline: svc: processor 0 started the machine and must be one of them"),
+            ("svc=0,1 cpus=1-3", 4, "cmdline: cpus: processor 1 is a service core (svc=); it cannot be both"),
+        ] {
+            assert_eq!(settings(line, cores).unwrap_err().to_string(), message, "{line}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The table of the role's options.
+
+use super::{cpulist, oversubscribe, page_sizes};
+use alloc::string::{String, ToString};
+use keelson_config::{Kind, OptionSpec};
+
+/// The options of the role. A bad value keeps the node from running programs.
+pub const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new(
+        "svc",
+        Kind::Custom { form: "CPULIST", check: |text| cpulist::parse(text).map(drop) },
+        "Processors that serve the network, hosts and timers: 0, or a list with it as in 0,4-5.",
+    )
+    .default("0")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "cpus",
+        Kind::Custom { form: "CPULIST or auto", check: cpus },
+        "Processors for programs, which number them in the order of this list: all but the service cores, or a list such \
+         as 1-4,7.",
+    )
+    .default("auto")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "hidos",
+        Kind::Flag,
+        "Whether hosts may connect and start programs, whose calls are then done there (McKernel's name).",
+    )
+    .default("on")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new("listen", Kind::Integer { min: 1, max: 65_535 }, "TCP port where mcexec and the other tools connect.")
+        .default("8810")
+        .owner("lwk")
+        .essential(),
+    OptionSpec::new(
+        "psk",
+        Kind::Custom { form: "64 HEX DIGITS", check: |text| key(text).map(drop) },
+        "The key that hosts must know, for tests: everybody can read a command line, so it needs insecure=1 beside it. \
+         Otherwise the key comes from QEMU's fw_cfg file opt/lwk/psk or from the initial RAM disk, in the same form.",
+    )
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "insecure",
+        Kind::Flag,
+        "Whether the key may stand on the command line, and whether a node without any key lets every host in.",
+    )
+    .default("off")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "allow_oversubscribe",
+        Kind::Custom { form: "[THREADS]", check: |text| oversubscribe(text).map(drop) },
+        "Whether a program may have more threads than processors: so many on each, 2 if no number is given. Otherwise \
+         clone, fork and vfork fail with EINVAL.",
+    )
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "helpers",
+        Kind::Integer { min: 0, max: 64 },
+        "Threads of a process beyond its processors that may run on service cores, for the progress threads of MPI \
+         libraries.",
+    )
+    .default("4")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "hugepages",
+        Kind::Custom { form: "1g,2m,4k", check: |text| page_sizes(text).map(drop) },
+        "Sizes of pages that programs get.",
+    )
+    .default("1g,2m,4k")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new("thp", Kind::Flag, "Whether anonymous memory gets large pages without being asked for.")
+        .default("on")
+        .owner("lwk")
+        .essential(),
+    OptionSpec::new(
+        "prefault",
+        Kind::Choice(&["anon", "none", "all"]),
+        "Which memory is there as soon as it is mapped, so that programs do not fault: private anonymous, none, or all.",
+    )
+    .default("anon")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "fork",
+        Kind::Choice(&["copy", "cow"]),
+        "Whether fork copies memory at once, so that nobody faults later, or each page when it is written.",
+    )
+    .default("copy")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "dump_level",
+        Kind::Custom { form: "0 or 24", check: dump_level },
+        "What a dump of the node contains: 0 all memory, 24 only what the kernel uses.",
+    )
+    .default("24")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "lwk.echo",
+        Kind::Flag,
+        "Whether TCP port 7 (RFC 862) returns what it is sent, for measurements.",
+    )
+    .default("off")
+    .owner("lwk"),
+];
+
+fn cpus(text: &str) -> Result<(), String> {
+    if text == "auto" { Ok(()) } else { cpulist::parse(text).map(drop) }
+}
+
+fn dump_level(text: &str) -> Result<(), String> {
+    if matches!(text, "0" | "24") { Ok(()) } else { Err("accepted is 0 or 24".to_string()) }
+}
+
+/// A key as text: 32 bytes in hexadecimal.
+pub fn key(text: &str) -> Result<[u8; 32], String> {
+    let wrong = || "accepted are 64 hexadecimal digits, for example from `openssl rand -hex 32`".to_string();
+    let digits: &[u8; 64] = text.trim_end().as_bytes().try_into().map_err(|_| wrong())?;
+    let mut key = [0; 32];
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| pair.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        let (Some(high), Some(low)) = (digit(0), digit(1)) else { return Err(wrong()) };
+        *byte = (high << 4 | low) as u8;
+    }
+    Ok(key)
+}

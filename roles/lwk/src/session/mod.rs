@@ -1,0 +1,398 @@
+//! The session of a process with its proxy on the host (section 5): what is under way, and what waits to be sent.
+//!
+//! ```text
+//!   compute core                          service core                         host
+//!   Delegate::call --> Session::queue --> writer: frames --> TCP --------------> proxy
+//!   Waiting <-- slot <------------------- reader: frames <-- TCP <-------------- proxy
+//! ```
+//!
+//! This part has neither frames nor sockets: [`Session`] is what threads on all cores and the two tasks of the service core share.
+
+mod codec;
+mod connection;
+mod server;
+mod slot;
+
+pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
+
+use crate::Errno;
+use crate::delegate::{Bytes, Call, Delegate, Done, Handle, Pending, Readiness, Reply};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::task::{Poll, Waker};
+
+use keelson_lwk_wire::messages;
+use slot::{Slot, Waiting};
+use spin::Mutex;
+
+/// Most requests under way in a session (section 5.2); further ones fail with EAGAIN.
+pub const MAX_REQUESTS: usize = 4096;
+
+/// Something to be sent to the host, in the order of sending.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A call; its answer comes back by [`Session::answered`].
+    Call(u64, Call),
+    /// The program does not want to wait for a request any more.
+    Cancel(u64),
+    /// Nobody uses these handles any more.
+    Close(Vec<Handle>),
+    /// Tell when one of these events (poll(2)) holds; none: never mind.
+    Subscribe(Handle, u32),
+    /// Read `len` bytes of a file at `offset`.
+    PageIn {
+        /// Number of the request.
+        id: u64,
+        /// The file.
+        handle: Handle,
+        /// Where.
+        offset: u64,
+        /// How much.
+        len: u32,
+    },
+    /// Write a part of a file.
+    PageOut {
+        /// Number of the request.
+        id: u64,
+        /// The file.
+        handle: Handle,
+        /// Where.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Anything else, as a frame without an answer.
+    Message(Message),
+}
+
+/// Frames that are not requests, or whose answers come another way.
+#[derive(Debug)]
+pub enum Message {
+    /// The process ended.
+    Exit(Box<messages::Exit>),
+    /// There is room for more bytes of a request.
+    Credit(u64, messages::Credit),
+    /// What became of LAUNCH.
+    Acknowledge(messages::LaunchAck),
+    /// An answer to PING.
+    Pong(u64, messages::Pong),
+    /// Is the host there?
+    Ping(messages::Ping),
+    /// Make a proxy for a child of this thread.
+    Fork {
+        /// Number of the request.
+        id: u64,
+        /// The thread that forks.
+        tid: u32,
+        /// With what the child's proxy connects.
+        fork: messages::Fork,
+    },
+    /// The answer to a tool.
+    Control(u64, messages::CtrlReply),
+    /// The end of the session, and why.
+    Bye(messages::Bye),
+}
+
+/// One proxy and one process.
+pub struct Session {
+    /// The process, once it is known; 0 before.
+    pid: AtomicU32,
+    state: Mutex<State>,
+    next: AtomicU64,
+    alive: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    outgoing: VecDeque<Outgoing>,
+    /// The task that sends.
+    writer: Option<Waker>,
+    /// A host is connected, and who waits for that.
+    attached: bool,
+    attaching: Option<Waker>,
+    /// What is under way: who waits, and for which thread.
+    requests: BTreeMap<u64, Request>,
+    subscriptions: BTreeMap<Handle, Arc<dyn Readiness>>,
+}
+
+struct Request {
+    slot: Arc<Slot>,
+    tid: u32,
+    cancelled: bool,
+}
+
+impl Default for Session {
+    fn default() -> Session {
+        Session {
+            pid: AtomicU32::new(0),
+            state: Mutex::default(),
+            next: AtomicU64::new(1),
+            alive: AtomicBool::new(true),
+        }
+    }
+}
+
+impl Session {
+    /// What is to be sent next; `None` once the session has ended.
+    pub async fn outgoing(&self) -> Option<Outgoing> {
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if let Some(next) = state.outgoing.pop_front() {
+                return Poll::Ready(Some(next));
+            }
+            if !self.is_alive() {
+                return Poll::Ready(None);
+            }
+            state.writer = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next message, if there is one already: what goes into the same segment.
+    pub fn try_outgoing(&self) -> Option<Outgoing> {
+        self.state.lock().outgoing.pop_front()
+    }
+
+    /// The process that the session is for, once it is known.
+    pub fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid != 0)
+    }
+
+    /// Says which process the session is for; false when that has been said.
+    pub fn name(&self, pid: u32) -> bool {
+        self.pid.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A host is connected.
+    fn attach(&self) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.attached = true;
+            state.attaching.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits until a host is connected.
+    async fn attached(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if state.attached {
+                return Poll::Ready(());
+            }
+            state.attaching = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Asks the host for a proxy of a child of thread `tid`: its process id.
+    fn ask_fork(
+        self: &Arc<Self>,
+        tid: u32,
+        ticket: messages::Ticket,
+    ) -> Result<impl Future<Output = Result<u32, Errno>> + use<>, Errno> {
+        let fork = messages::Fork { ticket };
+        // Not by the thread's number: a signal does not break a fork off.
+        let waiting =
+            self.request(0, Vec::new(), 0, |id| Outgoing::Message(Message::Fork { id, tid, fork }))?;
+        Ok(async move {
+            let reply = waiting.await;
+            reply.failure()?;
+            u32::try_from(reply.result).map_err(|_| Errno::EIO)
+        })
+    }
+
+    /// Sends a message that has no answer.
+    pub fn send(&self, message: Message) {
+        self.queue(Outgoing::Message(message));
+    }
+
+    /// The host answered; false when nobody asked (which is a violation of the protocol).
+    pub fn answered(&self, id: u64, reply: Reply) -> bool {
+        let request = self.state.lock().requests.remove(&id);
+        let Some(request) = request else { return false };
+        request.slot.fill(reply);
+        true
+    }
+
+    /// Where the answer to a request goes; `None` for an unknown one.
+    pub fn slot(&self, id: u64) -> Option<Arc<Slot>> {
+        self.state.lock().requests.get(&id).map(|request| request.slot.clone())
+    }
+
+    /// What holds for a subscribed handle now. Late news about a handle that is not subscribed any more is usual.
+    pub fn ready(&self, handle: Handle, events: u32) {
+        let watcher = self.state.lock().subscriptions.get(&handle).cloned();
+        if let Some(watcher) = watcher {
+            watcher.ready(events);
+        }
+    }
+
+    /// The host is gone: everybody who waits gets EIO.
+    pub fn lost(&self) {
+        self.alive.store(false, Ordering::Release);
+        let (requests, watchers, writer) = {
+            let mut state = self.state.lock();
+            // The last word may still go out.
+            state.outgoing.retain(|message| matches!(message, Outgoing::Message(Message::Bye(_))));
+            let watchers = core::mem::take(&mut state.subscriptions);
+            (core::mem::take(&mut state.requests), watchers, state.writer.take())
+        };
+        let lost = || Reply { result: -i64::from(Errno::EIO.raw()), ..Reply::default() };
+        requests.into_values().for_each(|request| request.slot.fill(lost()));
+        watchers.into_values().for_each(|watcher| watcher.ready(poll::ERR | poll::HUP));
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+
+    fn queue(&self, message: Outgoing) {
+        let mut state = self.state.lock();
+        if !self.is_alive() {
+            return;
+        }
+        state.outgoing.push_back(message);
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+
+    /// Files a request and queues what `message` makes of its number.
+    fn request(
+        self: &Arc<Self>,
+        tid: u32,
+        descs: Vec<messages::Desc>,
+        most: u64,
+        message: impl FnOnce(u64) -> Outgoing,
+    ) -> Result<Waiting, Errno> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let slot = Arc::new(Slot::new(descs, most));
+        {
+            let mut state = self.state.lock();
+            if !self.is_alive() {
+                return Err(Errno::EIO);
+            }
+            if state.requests.len() >= MAX_REQUESTS {
+                return Err(Errno::EAGAIN);
+            }
+            state.requests.insert(id, Request { slot: slot.clone(), tid, cancelled: false });
+        }
+        self.queue(message(id));
+        Ok(Waiting::new(self.clone(), id, slot))
+    }
+
+    /// The program does not wait any more. The answer is still awaited from the host, so that its number means nothing else.
+    fn cancel_request(&self, id: u64) {
+        let send = match self.state.lock().requests.get_mut(&id) {
+            Some(request) => !core::mem::replace(&mut request.cancelled, true),
+            None => false,
+        };
+        if send {
+            self.queue(Outgoing::Cancel(id));
+        }
+    }
+}
+
+/// The end of a session, in words.
+fn bye(reason: messages::ByeReason, text: &str) -> messages::Bye {
+    messages::Bye { reason, text: text.chars().take(200).collect() }
+}
+
+/// Events of poll(2) that the session itself reports.
+mod poll {
+    pub const ERR: u32 = 0x8;
+    pub const HUP: u32 = 0x10;
+}
+
+/// The session as processes hold it.
+#[derive(Clone)]
+pub struct Host(pub Arc<Session>);
+
+impl Delegate for Host {
+    fn call(&self, call: Call) -> Pending {
+        let most = call.output.iter().map(|(_, len)| u64::from(*len)).sum();
+        let waiting =
+            self.0.request(call.tid, codec::descriptors(&call), most, |id| Outgoing::Call(id, call));
+        Box::pin(async move {
+            match waiting {
+                Ok(waiting) => waiting.await,
+                Err(errno) => Reply { result: -i64::from(errno.raw()), ..Reply::default() },
+            }
+        })
+    }
+
+    fn cancel(&self, tid: u32) {
+        let ids: Vec<u64> = {
+            let state = self.0.state.lock();
+            state.requests.iter().filter(|(_, request)| request.tid == tid).map(|(id, _)| *id).collect()
+        };
+        ids.into_iter().for_each(|id| self.0.cancel_request(id));
+    }
+
+    fn close(&self, handles: &[Handle]) {
+        let mut state = self.0.state.lock();
+        handles.iter().for_each(|handle| drop(state.subscriptions.remove(handle)));
+        // What is closed together travels together.
+        if let Some(Outgoing::Close(waiting)) = state.outgoing.back_mut() {
+            waiting.extend_from_slice(handles);
+            return;
+        }
+        drop(state);
+        self.0.queue(Outgoing::Close(handles.to_vec()));
+    }
+
+    fn subscribe(&self, handle: Handle, events: u32, ready: Arc<dyn Readiness>) -> Result<(), Errno> {
+        {
+            let mut state = self.0.state.lock();
+            if !self.0.is_alive() {
+                return Err(Errno::EIO);
+            }
+            match events {
+                0 => drop(state.subscriptions.remove(&handle)),
+                _ => drop(state.subscriptions.insert(handle, ready)),
+            }
+        }
+        self.0.queue(Outgoing::Subscribe(handle, events));
+        Ok(())
+    }
+
+    fn page_in(&self, handle: Handle, offset: u64, len: u32) -> Bytes {
+        let waiting =
+            self.0.request(0, Vec::new(), len.into(), |id| Outgoing::PageIn { id, handle, offset, len });
+        Box::pin(async move {
+            let reply = waiting?.await;
+            reply.failure()?;
+            Ok(reply.output.into_iter().next().map(|(_, bytes)| bytes).unwrap_or_default())
+        })
+    }
+
+    fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done {
+        let waiting = self.0.request(0, Vec::new(), 0, |id| Outgoing::PageOut { id, handle, offset, bytes });
+        Box::pin(async move { waiting?.await.failure() })
+    }
+
+    fn is_alive(&self) -> bool {
+        self.0.is_alive()
+    }
+}
+
+impl Session {
+    fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod server_tests;
+#[cfg(test)]
+mod tests;

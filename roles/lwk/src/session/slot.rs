@@ -1,0 +1,110 @@
+//! Where the answer to a request arrives, and the future of whoever waits for it.
+
+use super::Session;
+use crate::delegate::Reply;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use keelson_lwk_wire::messages::Desc;
+use spin::Mutex;
+
+/// The answer to one request.
+pub struct Slot {
+    /// What the call was sent with.
+    descs: Vec<Desc>,
+    /// Most bytes that the answer may have for written arguments.
+    most: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    reply: Option<Reply>,
+    /// What came ahead of the answer, in DATA frames.
+    streamed: Vec<u8>,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    pub(super) fn new(descs: Vec<Desc>, most: u64) -> Slot {
+        Slot { descs, most, state: Mutex::default() }
+    }
+
+    /// Bytes that come ahead of the answer; false when there are more than were asked for, or out of order.
+    pub fn stream(&self, offset: u64, bytes: &[u8]) -> bool {
+        let mut state = self.state.lock();
+        let end = (state.streamed.len() as u64).checked_add(bytes.len() as u64);
+        if offset != state.streamed.len() as u64 || end.is_none_or(|end| end > self.most) {
+            return false;
+        }
+        state.streamed.extend_from_slice(bytes);
+        true
+    }
+
+    /// Takes what came ahead.
+    pub fn streamed(&self) -> Vec<u8> {
+        core::mem::take(&mut self.state.lock().streamed)
+    }
+
+    /// The descriptors of the call, in the order of the wire.
+    pub fn descs(&self) -> &[Desc] {
+        &self.descs
+    }
+
+    pub(super) fn fill(&self, reply: Reply) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.reply = Some(reply);
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Waits for an answer. Dropped before, it cancels the request.
+pub struct Waiting {
+    session: Arc<Session>,
+    id: u64,
+    slot: Arc<Slot>,
+    done: bool,
+}
+
+impl Waiting {
+    pub(super) fn new(session: Arc<Session>, id: u64, slot: Arc<Slot>) -> Waiting {
+        Waiting { session, id, slot, done: false }
+    }
+}
+
+impl Future for Waiting {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        let reply = {
+            let mut state = self.slot.state.lock();
+            let reply = state.reply.take();
+            if reply.is_none() {
+                state.waker = Some(cx.waker().clone());
+            }
+            reply
+        };
+        match reply {
+            Some(reply) => {
+                self.done = true;
+                Poll::Ready(reply)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.done {
+            self.session.cancel_request(self.id);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A node at one end of a tap, the host that launches programs at the other.
+
+use super::output;
+use crate::Appliance;
+use crate::world::SOON;
+use keelson_qemu::{Bench, Error, Machine, MachineSpec, Namespace, Nic, NicModel, Result, Tap};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+use std::{fs, thread};
+
+/// What a node is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape<'a> {
+    /// CPUs; the first is the service core.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Words of the command line beyond network and key.
+    pub line: &'a str,
+}
+
+impl Default for Shape<'_> {
+    fn default() -> Self {
+        Shape { cpus: 4, memory: 1024, line: "" }
+    }
+}
+
+/// A running node.
+pub struct LwkNode {
+    /// The machine.
+    pub machine: Machine,
+    /// Where the host's end of the cable is.
+    pub namespace: Namespace,
+    /// Files of this test: keys, node table, what programs write.
+    dir: PathBuf,
+    lwkctl: PathBuf,
+    // Last: everything above lives in it.
+    _bench: Bench,
+}
+
+/// A key, for tests: nothing here is secret.
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+impl LwkNode {
+    /// Boots a node and waits until hosts may connect. `lwkctl` is the host's program.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub fn start(name: &str, lwkctl: &str, shape: Shape<'_>) -> LwkNode {
+        let bench = Bench::new(name);
+        let namespace = Namespace::new().unwrap();
+        let tap = namespace.tap(&["10.0.0.9/24"]).unwrap();
+        let dir = bench.dir().to_path_buf();
+        let key = dir.join("psk");
+        fs::write(&key, KEY).unwrap();
+        restrict(&key);
+        fs::write(dir.join("nodes"), format!("0 node 10.0.0.1:8810 {}\n", key.display())).unwrap();
+        let machine = LwkNode::spec(&bench, "node", &tap, shape).start().unwrap();
+        machine.expect("lwk: hosts may connect", SOON).unwrap();
+        LwkNode { machine, namespace, dir, lwkctl: lwkctl.into(), _bench: bench }
+    }
+
+    /// The machine of a node, on a tap.
+    pub fn spec(bench: &Bench, name: &str, tap: &Tap, shape: Shape<'_>) -> MachineSpec {
+        let key = bench.dir().join("psk");
+        Appliance::lwk(bench, name, &format!("ip=10.0.0.1/24:eth0 hostname=node {}", shape.line))
+            .cpus(shape.cpus)
+            .memory_mib(shape.memory)
+            .nic(Nic::tap(tap, NicModel::Virtio))
+            .args(["-fw_cfg", &format!("name=opt/lwk/psk,file={}", key.display())])
+    }
+
+    /// A directory for what programs write.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A tool of the host, in the namespace of the cable.
+    pub fn tool(&self, tool: &str) -> Command {
+        let mut command = self.namespace.command("env");
+        // Whoever runs the tests in the background may have taught them to ignore Ctrl-C.
+        command.arg("--default-signal=INT").arg(format!("LWK_CONF={}", self.dir.join("nodes").display()));
+        command.arg(&self.lwkctl).arg(tool).current_dir(&self.dir);
+        command
+    }
+
+    /// `mcexec` with options.
+    pub fn mcexec(&self, options: &[&str], program: &Path, words: &[&str]) -> Command {
+        let mut command = self.tool("mcexec");
+        // Tests run as root, whose rights mcexec does not lend to anybody unasked.
+        command.arg("--allow-root").args(options).arg("0").arg(program).args(words);
+        command
+    }
+
+    /// Runs a program on the node.
+    pub fn run(&self, program: &Path, words: &[&str], input: &[u8]) -> Output {
+        output(self.mcexec(&[], program, words), input)
+    }
+
+    /// Runs a program on the host, in the same place.
+    pub fn reference(&self, program: &Path, words: &[&str], input: &[u8]) -> Output {
+        let mut command = Command::new(program);
+        command.args(words).current_dir(&self.dir);
+        output(command, input)
+    }
+
+    /// Seconds that so many bytes take over TCP, half of them to the node and half back: the least of some rounds. The node
+    /// must have been started with `lwk.echo`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such service.
+    pub fn round_trip(&self, bytes: usize) -> Result<f64> {
+        let timed = self.namespace.run(|| round_trip(bytes / 2))?;
+        timed.map_err(|source| Error::Io { doing: "exchange bytes with the node's port 7".into(), source })
+    }
+
+    /// Runs a program here and there, and wants the same output and end.
+    ///
+    /// # Panics
+    ///
+    /// When they differ.
+    pub fn same(&self, program: &Path, words: &[&str], input: &[u8]) -> Output {
+        let (ours, linux) = (self.run(program, words, input), self.reference(program, words, input));
+        let (out, expected) = (String::from_utf8_lossy(&ours.stdout), String::from_utf8_lossy(&linux.stdout));
+        let errors = String::from_utf8_lossy(&ours.stderr);
+        assert_eq!(out, expected, "{} {words:?}, standard error:\n{errors}", program.display());
+        assert_eq!(errors, String::from_utf8_lossy(&linux.stderr), "{} {words:?}", program.display());
+        assert_eq!(ours.status, linux.status, "{} {words:?}", program.display());
+        ours
+    }
+}
+
+/// Keys are for their owner only.
+fn restrict(file: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn round_trip(half: usize) -> io::Result<f64> {
+    const ROUNDS: usize = 50;
+    let stream = TcpStream::connect(("10.0.0.1", 7))?;
+    stream.set_nodelay(true)?;
+    let (sent, mut received) = (vec![1; half], vec![0; half]);
+    let mut least = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            // What comes back must be taken while the rest is sent.
+            let sending = scope.spawn(|| (&stream).write_all(&sent));
+            (&stream).read_exact(&mut received)?;
+            sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    Ok(least)
+}

@@ -1,0 +1,177 @@
+//! The LWK node runs Linux programs: the same binary, once on the node and once on the host, writes the same and ends the same.
+
+use keelson_tests::lwk::{Link, LwkNode, Shape, output, program};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const LWKCTL: &str = env!("CARGO_BIN_EXE_keelson-lwkctl");
+const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
+
+fn node(name: &str, shape: Shape<'_>) -> LwkNode {
+    LwkNode::start(name, LWKCTL, shape)
+}
+
+fn compiled(name: &str, link: Link) -> PathBuf {
+    program(FOLDER, name, link, &[])
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn small_programs_of_every_kind() {
+    let node = node("lwk-small", Shape::default());
+    for link in Link::ALL {
+        let hello = node.same(&compiled("hello.c", link), &["one", "", "two words"], b"");
+        assert_eq!(hello.status.code(), Some(42));
+        node.same(&compiled("exceptions.cc", link), &[], b"");
+    }
+}
+
+#[test]
+fn threads_memory_and_signals() {
+    let node = node("lwk-threads", Shape::default());
+    for link in [Link::Static, Link::Dynamic] {
+        for name in ["threads.c", "memory.c", "signals.c"] {
+            // A child needs a processor of its own.
+            node.same(&compiled(name, link), &[], b"");
+        }
+        node.same(&program(FOLDER, "openmp.c", link, &["-fopenmp"]), &[], b"");
+    }
+}
+
+#[test]
+fn processes_pipes_and_shells() {
+    let node = node("lwk-processes", Shape { line: "allow_oversubscribe=8", ..Shape::default() });
+    for link in [Link::Static, Link::Dynamic] {
+        node.same(&compiled("processes.c", link), &[], b"");
+    }
+    let busybox = installed("busybox", "busybox-static");
+    for script in [
+        "echo one two three | tr ' ' '\\n' | sort -r | md5sum",
+        "for i in 1 2 3; do echo $i; done | while read n; do echo got $n; done; exit 6",
+        "mkdir -p d/e; echo text >d/e/f; tar cf d.tar d; rm -r d; tar xf d.tar; cat d/e/f; ls -R d; rm -r d d.tar",
+        "sleep 0.1 & wait; kill -TERM $$",
+        "dd if=/dev/zero bs=64k count=32 2>/dev/null | md5sum",
+        "timeout 0.3 sleep 5; echo $?",
+        "find /proc/self/ -maxdepth 0; test -e /dev/null && cat </dev/null",
+    ] {
+        node.same(&busybox, &["sh", "-c", script], b"");
+    }
+    node.same(&busybox, &["sh"], b"echo from standard input; cat\nthis line\n");
+}
+
+#[test]
+fn python_sqlite_and_gzip() {
+    let node = node("lwk-python", Shape { line: "allow_oversubscribe=8", ..Shape::default() });
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lwk/script.py");
+    let script = script.to_str().expect("a path in UTF-8");
+    node.same(&installed("python3", "python3"), &[script], b"");
+
+    let sql = b"create table t (n integer primary key, text text);\n\
+        begin; with recursive c(n) as (select 1 union all select n + 1 from c where n < 2000)\n\
+        insert into t select n, 'row ' || n from c; commit;\n\
+        create index i on t (text); delete from t where n % 3 = 0; vacuum;\n\
+        select count(*), sum(n), max(text) from t; pragma integrity_check;\n";
+    let sqlite = installed("sqlite3", "sqlite3");
+    let ours = node.run(&sqlite, &["node.db"], sql);
+    let linux = node.reference(&sqlite, &["host.db"], sql);
+    assert_eq!(
+        (text(&ours), ours.status),
+        (text(&linux), linux.status),
+        "{}",
+        String::from_utf8_lossy(&ours.stderr)
+    );
+    let check = output(
+        reading(&sqlite, &node.dir().join("node.db"), "pragma integrity_check; select sum(n) from t"),
+        b"",
+    );
+    assert_eq!(text(&check), "ok\n1334667\n");
+
+    // 64 MiB that compress like text.
+    let large = node.dir().join("large");
+    let line: Vec<u8> =
+        (0..64u32 << 20).map(|n| b'a' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 23).collect();
+    fs::write(&large, &line).unwrap();
+    let gzip = installed("gzip", "gzip");
+    let packed = node.run(&gzip, &["-1", "-c", "large"], b"");
+    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    fs::write(node.dir().join("packed.gz"), &packed.stdout).unwrap();
+    let unpacked = output(local(&gzip, &["-dc"], &node.dir().join("packed.gz")), b"");
+    assert!(unpacked.stdout == line, "{} bytes came back", unpacked.stdout.len());
+}
+
+#[test]
+fn an_epoll_server_on_a_socket_of_the_host() {
+    let node = node("lwk-server", Shape::default());
+    node.same(&compiled("server.c", Link::Static), &[], b"");
+    node.same(&compiled("server.c", Link::Dynamic), &[], b"");
+}
+
+#[test]
+fn programs_that_crash_end_as_on_linux() {
+    let node = node("lwk-crash", Shape { memory: 512, ..Shape::default() });
+    let crash = compiled("crash.c", Link::Static);
+    for (how, signal) in [
+        ("wild", 11),
+        ("null-call", 11),
+        ("kernel", 11),
+        ("noncanonical", 11),
+        ("divide", 8),
+        ("privileged", 11),
+        ("illegal", 4),
+        ("breakpoint", 5),
+        ("abort", 6),
+        ("stack", 11),
+        ("data", 11),
+        ("text", 11),
+        ("pipe", 13),
+    ] {
+        let ended = node.run(&crash, &[how], b"");
+        assert_eq!(text(&ended), format!("{how}\n"), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(ended.status.signal(), Some(signal), "{how}: {:?}", ended.status);
+    }
+    // Out of memory: an end like that by Linux's killer, or a refusal that the program sees; the node goes on.
+    let ended = node.run(&crash, &["memory"], b"");
+    assert!(ended.status.signal() == Some(9) || ended.status.code() == Some(9), "{:?}", ended.status);
+    assert_eq!(node.run(&compiled("hello.c", Link::Static), &[], b"").status.code(), Some(42));
+}
+
+#[test]
+fn a_thread_more_than_there_are_processors() {
+    let node = node("lwk-threads-max", Shape { cpus: 3, line: "helpers=0", ..Shape::default() });
+    let threads = compiled("threads.c", Link::Static);
+    let ended = node.run(&threads, &[], b"");
+    assert_eq!(text(&ended), "pthread_create: Invalid argument\n");
+    assert_eq!(ended.status.code(), Some(1));
+}
+
+#[test]
+fn a_thread_more_where_it_is_allowed() {
+    let node =
+        node("lwk-oversubscribe", Shape { cpus: 2, line: "allow_oversubscribe=8", ..Shape::default() });
+    node.same(&compiled("threads.c", Link::Static), &[], b"");
+}
+
+/// A program of Debian's.
+fn installed(name: &str, package: &str) -> PathBuf {
+    let path = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(name));
+    let found = path.into_iter().find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is not installed (Debian package {package})"))
+}
+
+/// A database read on the host.
+fn reading(sqlite: &Path, database: &Path, statement: &str) -> Command {
+    let mut command = Command::new(sqlite);
+    command.arg(database).arg(statement);
+    command
+}
+
+fn local(program: &Path, words: &[&str], file: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(words).arg(file);
+    command
+}
