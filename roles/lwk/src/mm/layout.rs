@@ -10,8 +10,8 @@ pub const INTERPRETER: u64 = 0x1555_5540_0000;
 pub const MAPPINGS: u64 = 0x2aaa_aaa0_0000;
 /// Where position-independent programs lie.
 pub const PROGRAM: u64 = 0x5555_5540_0000;
-/// End of the stack: the guard is above.
-pub const STACK_TOP: u64 = TOP - 0x1000;
+/// End of the stack: the guard is above, up to [`TOP`], so that the first 2 MiB of a stack are one page.
+pub const STACK_TOP: u64 = 0x7fff_ffe0_0000;
 /// Most bytes of a stack, whatever the limit says: the vDSO lies below.
 pub const STACK_MOST: u64 = 1 << 38;
 /// Where the page of times lies; the vDSO's code follows.

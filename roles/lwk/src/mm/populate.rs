@@ -77,6 +77,16 @@ impl Mm {
         area.len() <= free / 2 && (nodes == 1 || placed)
     }
 
+    /// Fills a range of private anonymous memory, such as the stack before a program starts.
+    pub fn fill(&self, at: u64, len: u64, node: usize) -> Result<(), Errno> {
+        let end = at.checked_add(len).ok_or(Errno::ENOMEM)?;
+        let state = self.lock();
+        for area in state.areas.overlapping(at..end).filter(|area| area.is_private_anonymous()) {
+            self.populate(&state, area, area.within(&(at..end)), node)?;
+        }
+        Ok(())
+    }
+
     /// Fills a range of an area without object. Stops with ENOMEM when there is no memory: what is there stays.
     pub(super) fn populate(
         &self,
