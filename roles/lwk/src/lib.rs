@@ -31,6 +31,7 @@ mod futex;
 pub mod identity;
 pub mod limits;
 pub mod load;
+pub mod loading;
 pub mod mm;
 pub mod node;
 pub mod options;
