@@ -40,6 +40,7 @@ mod ptimers;
 pub mod restart;
 mod run;
 pub mod sched;
+pub mod service;
 pub mod session;
 pub mod signals;
 pub mod syscalls;
