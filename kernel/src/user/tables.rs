@@ -280,7 +280,7 @@ impl<M: TableMemory> Tables<M> {
             for (number, place) in self.memory.table(fresh).iter().enumerate() {
                 place.store(frame + number as u64 * part | bits, Ordering::Relaxed);
             }
-            let pointer = fresh | TABLE | 512 * ONE_MORE;
+            let pointer = fresh | TABLE | (512 * ONE_MORE);
             match slot.compare_exchange(entry, pointer, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok((frame, size_of_level(level))),
                 // Written meanwhile: the parts are dirty then.

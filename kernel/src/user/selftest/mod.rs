@@ -229,6 +229,8 @@ fn alone(machine: &UserMode, core: &ThisCore, report: &mut Report) -> Option<()>
     registers(machine, core, &space, report)?;
     memory(machine, &space, report)?;
     report.call_ns = speed(core, make(Program::Calls, 1_000_000)?);
+    // The first time, a virtual machine's memory comes from its host.
+    mapping(machine, &space)?;
     report.map_us = mapping(machine, &space)?;
     Some(())
 }
@@ -256,7 +258,7 @@ fn registers(
     for turn in 0..1000 {
         let thread = threads[turn % 2].as_mut()?;
         // Something of the kernel's own that uses the registers.
-        core::hint::black_box(vec![turn as u8; 100].iter().map(|byte| f64::from(*byte)).sum::<f64>());
+        core::hint::black_box([turn as u8; 100].iter().map(|byte| f64::from(*byte)).sum::<f64>());
         match thread.run(core) {
             Trap::Syscall if thread.context.registers.rax == 39 => thread.context.registers.rax = ANSWER,
             Trap::Interrupt => {}
@@ -462,7 +464,12 @@ fn migrate(
     let mut mine = thread(machine, space, Program::Registers, 3)?;
     mine.context.registers.rbp = 0x7777_0000_1111_2222;
     mine.context.registers.rsi = features::components().is_some_and(|components| components & 4 != 0).into();
-    let first = mine.run(core);
+    let first = loop {
+        match mine.run(core) {
+            Trap::Interrupt => {}
+            other => break other,
+        }
+    };
     mine.context.registers.rax = ANSWER;
     let shared = start_on(1, mine, true);
     // This core has the state: it is asked for it.
