@@ -95,6 +95,23 @@ impl Frame {
         self.pool.references(self.address) > 1
     }
 
+    /// References to the frame, this one included.
+    pub fn references(&self) -> usize {
+        self.pool.references(self.address)
+    }
+
+    /// The frame in 512 parts, each a reference of its own; the frame itself when it is small.
+    pub fn split(self) -> impl Iterator<Item = Frame> {
+        let (pool, part) = (self.pool, self.size.smaller());
+        let (address, size) = self.into_raw();
+        if part.is_some() {
+            pool.split(address, size);
+        }
+        let part = part.unwrap_or(size);
+        let parts = size.bytes() / part.bytes();
+        (0..parts).map(move |index| Frame::adopt(pool, address + index * part.bytes(), part))
+    }
+
     /// Copies bytes at `offset` out.
     ///
     /// # Panics
@@ -382,6 +399,11 @@ pub trait UserMachine: Send + Sync {
     fn memory(&self, node: usize) -> (u64, u64);
     /// NUMA nodes, at least 1.
     fn nodes(&self) -> usize;
+    /// NUMA node of the memory at a physical address; `None` when the machine cannot tell.
+    fn node_of_memory(&self, address: u64) -> Option<usize> {
+        let _ = address;
+        None
+    }
     /// True when the processor has pages of this size.
     fn has_pages(&self, size: PageSize) -> bool;
     /// An empty address space.

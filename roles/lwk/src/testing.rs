@@ -1,5 +1,9 @@
 //! A machine for tests: frames in a map, page tables in a map, no ring 3.
 
+pub mod host;
+pub mod programs;
+
+use crate::mm::NodeMemory;
 use crate::system::System;
 use crate::timers::Timers;
 use core::cell::Cell;
@@ -77,19 +81,22 @@ impl FramePool for Pool {
 
     fn read(&self, address: u64, into: &mut [u8]) {
         let state = self.state.lock().unwrap();
-        for (index, byte) in into.iter_mut().enumerate() {
-            let at = address + index as u64;
-            let page = state.content.get(&(at / SMALL * SMALL));
-            *byte = page.map_or(0, |page| page[(at % SMALL) as usize]);
+        for (at, part) in parts(address, into.len()) {
+            let (offset, into) = ((at % SMALL) as usize, &mut into[part]);
+            match state.content.get(&(at / SMALL * SMALL)) {
+                Some(page) => into.copy_from_slice(&page[offset..][..into.len()]),
+                None => into.fill(0),
+            }
         }
     }
 
     fn write(&self, address: u64, from: &[u8]) {
         let mut state = self.state.lock().unwrap();
-        for (index, byte) in from.iter().enumerate() {
-            let at = address + index as u64;
+        for (at, part) in parts(address, from.len()) {
+            let (offset, from) = ((at % SMALL) as usize, &from[part]);
             let page = state.content.entry(at / SMALL * SMALL);
-            page.or_insert_with(|| vec![0; SMALL as usize].into())[(at % SMALL) as usize] = *byte;
+            page.or_insert_with(|| vec![0; SMALL as usize].into())[offset..][..from.len()]
+                .copy_from_slice(from);
         }
     }
 
@@ -98,6 +105,17 @@ impl FramePool for Pool {
     }
 
     fn split(&self, _address: u64, _size: PageSize) {}
+}
+
+/// The parts of `len` bytes at `address` that lie in one small page each: their addresses and where they are in the bytes.
+fn parts(address: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let at = address.wrapping_add(done as u64);
+        let start = done;
+        done = len.min(done + (SMALL - at % SMALL) as usize);
+        (start < done).then_some((at, start..done))
+    })
 }
 
 struct Entry {
@@ -198,24 +216,22 @@ impl AddressSpace for Space {
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<(), usize> {
-        for (index, byte) in into.iter_mut().enumerate() {
-            let here = at.wrapping_add(index as u64);
+        for (here, part) in parts(at, into.len()) {
+            let (done, into) = (part.start, &mut into[part]);
             let got = self.with(here, |start, entry| {
-                let mut one = [0];
-                entry.frame.read(here - start, &mut one);
-                entry.protection.read.then_some(one[0])
+                entry.protection.read.then(|| entry.frame.read(here - start, into))
             });
-            *byte = got.flatten().ok_or(index)?;
+            got.flatten().ok_or(done)?;
         }
         Ok(())
     }
 
     fn write(&self, at: u64, from: &[u8]) -> Result<(), usize> {
-        for (index, byte) in from.iter().enumerate() {
-            let here = at.wrapping_add(index as u64);
+        for (here, part) in parts(at, from.len()) {
+            let (index, from) = (part.start, &from[part]);
             let done = self.with(here, |start, entry| {
                 if entry.protection.write {
-                    entry.frame.write(here - start, &[*byte]);
+                    entry.frame.write(here - start, from);
                     entry.dirty = true;
                 }
                 entry.protection.write
@@ -370,6 +386,7 @@ pub fn system() -> (Arc<System>, Arc<Machine>, Arc<TestClock>) {
         clock: clock.clone(),
         entropy: Arc::new(TestEntropy::default()),
         timers: Timers::new(clock.clone()),
+        memory: Arc::new(NodeMemory::new(1 << 20)),
         run_on: |_, _| false,
     };
     (Arc::new(system), machine, clock)

@@ -1,28 +1,62 @@
-//! Open files of a process.
+//! Open files of a process: descriptors, what they refer to, and how threads wait for it.
+//!
+//! Principles:
+//!
+//! 1. **The node owns the numbers, the host owns its files** (section 5.9). A descriptor leads to a [`Description`], that to a
+//!    [`File`]: an object of the node, or a [`HostFile`] that stands for a handle of the proxy.
+//! 2. **Files are polled.** A call in progress lies with the thread that makes it ([`Operation`]), so that nothing is allocated
+//!    for a read or write that is served here.
+//! 3. **Readiness is pushed.** Whoever waits enters a [`WaitQueue`]; a poll with a timeout of 0 only looks (section 5.8).
+//!
+//! Locks: the position of a description, the lock of a pipe or socket and the tables of epoll come before the lock of a memory
+//! map, because bytes are copied to and from programs under them. What is mapped (tmpfs, memfd) is never locked while bytes are
+//! copied.
 
-use crate::Errno;
-use crate::delegate::{Delegate, Handle};
-use alloc::sync::Arc;
+mod buffer;
+mod description;
+mod devices;
+mod eventfd;
+mod events;
+mod file;
+pub mod flags;
+mod host;
+mod memory;
+mod pipe;
+mod stat;
+mod table;
+mod timerfd;
+pub mod unix;
+mod user;
+mod wait;
 
-/// The descriptors of a process.
-#[derive(Default)]
-pub struct FdTable {}
+pub use buffer::{BytesSource, BytesTarget, Source, Target, moved};
+pub use description::Description;
+pub use devices::{Device, DeviceKind};
+pub use eventfd::EventFd;
+pub use events::Events;
+pub use file::{File, Operation};
+pub use host::{HostFile, errno as errno_of};
+pub use memory::{Attributes, Content, MemoryFile, seal};
+pub use pipe::{Pipe, PipeEnd};
+pub use stat::{FileType, Stat};
+pub use table::{FdFlags, FdTable};
+pub use timerfd::TimerFd;
+pub use user::{Iovec, MAX_TRANSFER, UserBuffer, read_iovecs};
+pub use wait::{WaitQueue, Watcher};
 
-impl FdTable {
-    /// Another limit.
-    pub fn set_limit(&self, _limit: u32) {}
-    /// The handle of a host file.
-    pub fn handle(&self, _fd: u32) -> Result<Option<Handle>, Errno> {
-        Err(Errno::EBADF)
-    }
-    /// A table of its own.
-    pub fn copy(&self) -> FdTable {
-        FdTable {}
-    }
-    /// The table of a child.
-    pub fn fork(&self, _parent: &Arc<dyn Delegate>, _child: &Arc<dyn Delegate>) -> FdTable {
-        FdTable {}
-    }
-    /// exec.
-    pub fn close_on_exec(&self) {}
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// `st_dev` of files that belong to no file system of the node.
+const ANONYMOUS_DEVICE: u64 = 0xc;
+
+static NEXT_INODE: AtomicU64 = AtomicU64::new(1 << 16);
+
+/// A number for a file of the node.
+pub fn next_inode() -> u64 {
+    NEXT_INODE.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What stat(2) tells of a file without a place in a file system.
+fn anonymous(inode: u64) -> Stat {
+    Stat { device: ANONYMOUS_DEVICE, inode, block_size: 4096, ..Stat::default() }
 }

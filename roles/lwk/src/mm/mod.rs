@@ -1,60 +1,132 @@
 //! Memory of a process.
+//!
+//! Principles:
+//!
+//! 1. **Areas say what a program should see, page tables what it sees already.** Everything is under one lock that is held for
+//!    short times; copies from and to a program take it only when something has to be resolved.
+//! 2. **The largest page first.** 1 GiB, 2 MiB, 4 KiB; what cuts a large page later splits it at the edge only.
+//! 3. **A page that others may have too is not writable**, whatever the area says; the first write copies it unless the others
+//!    are gone.
+//! 4. **Nothing waits here.** What must come from the host is a [`PageRequest`] that the thread waits for without any lock.
+
+mod advice;
+mod area;
+mod brk;
+mod cache;
+mod change;
+mod copy;
+mod fault;
+mod fetch;
+pub mod flags;
+mod fork;
+pub mod layout;
+mod map;
+mod node;
+mod object;
+mod placement;
+mod policy;
+mod populate;
+mod remap;
+mod report;
+mod settings;
+mod shm;
+mod source;
+mod write_back;
+
+#[cfg(test)]
+mod tests;
+
+pub use advice::{Fill, madv};
+pub use area::{Area, Backing, Flags, Pages, Role};
+pub use copy::{FutexKey, IOVECS_MOST, Stop};
+pub use fault::Fault;
+pub use fetch::PageRequest;
+pub use flags::{PAGE, page_of, whole_pages};
+pub use map::Map;
+pub use node::NodeMemory;
+pub use object::{NoPage, Object, Page};
+pub use placement::{PolicyAnswer, mpol};
+pub use policy::{Choice, Mode, NODES_MOST, Policy, RELATIVE_NODES, STATIC_NODES};
+pub use report::{AreaUsage, Usage};
+pub use settings::{Duplicate, Limits, MmSettings, Prefault};
+pub use shm::{Attachment, SEGMENT_MOST, SEGMENTS_MOST, ShmInfo, ShmStat, ShmUser, ipc};
+pub use source::{Bytes, Fetch, FileId, FileMapping, FileVersion, PageSource, Written};
 
 use crate::Errno;
 use crate::system::System;
-use alloc::sync::Arc;
-use keelson_hal::user::{Access, AddressSpace, PageSize, Protection};
+use alloc::sync::{Arc, Weak};
+use area::Areas;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+use keelson_hal::user::{AddressSpace, Flush, Frame, MapFault, Mapped, Protection};
+use spin::{Mutex, MutexGuard};
 
-/// Settings of an address space.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct MmSettings {}
+/// The next number of an object or an address space.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
 
 /// The address space of a process.
 pub struct Mm {
-    space: Arc<dyn AddressSpace>,
+    id: u64,
+    this: Weak<Mm>,
     system: Arc<System>,
+    space: Arc<dyn AddressSpace>,
+    settings: MmSettings,
+    state: Mutex<State>,
+    /// Bytes that the page tables show, now and at most.
+    resident: AtomicU64,
+    resident_most: AtomicU64,
 }
 
-/// Why a fault was not resolved.
-#[derive(Debug)]
-pub enum Fault {
-    /// Nothing is there.
-    MapErr,
-    /// Not for this access.
-    AccErr,
-    /// Behind the end of a file.
-    Bus,
-    /// No memory.
-    OutOfMemory,
-    /// A page of a file is to be fetched.
-    Missing(PageRequest),
-}
-
-/// A page that must be fetched.
-#[derive(Debug)]
-pub struct PageRequest;
-
-impl PageRequest {
-    /// Waits for it.
-    pub async fn fetch(self) -> Result<(), Errno> {
-        Ok(())
-    }
-}
-
-/// What a futex word is known by.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct FutexKey {
-    /// Owner.
-    pub owner: u64,
-    /// Offset.
-    pub offset: u64,
+/// What the lock protects.
+pub(crate) struct State {
+    areas: Areas,
+    brk: brk::Brk,
+    limits: Limits,
+    /// Policy of the process (set_mempolicy(2)).
+    policy: Policy,
+    /// Large pages only where they are asked for (`PR_SET_THP_DISABLE`).
+    small_pages: bool,
+    /// mlockall(2) with `MCL_FUTURE`.
+    lock_future: bool,
+    /// Addresses whose translations other cores may still have: they forget them before anything else appears there.
+    stale: Range<u64>,
 }
 
 impl Mm {
     /// An empty address space.
-    pub fn new(system: &Arc<System>, _settings: MmSettings) -> Result<Arc<Mm>, Errno> {
+    pub fn new(system: &Arc<System>, settings: MmSettings) -> Result<Arc<Mm>, Errno> {
+        let state = State {
+            areas: Areas::default(),
+            brk: brk::Brk::default(),
+            limits: settings.limits,
+            policy: settings.policy,
+            small_pages: !settings.automatic,
+            lock_future: false,
+            stale: 0..0,
+        };
+        Mm::with_state(system, settings, state)
+    }
+
+    fn with_state(system: &Arc<System>, settings: MmSettings, state: State) -> Result<Arc<Mm>, Errno> {
         let space = system.machine.new_space().ok_or(Errno::ENOMEM)?;
-        Ok(Arc::new(Mm { space, system: system.clone() }))
+        Ok(Arc::new_cyclic(|this| Mm {
+            id: next_id(),
+            this: this.clone(),
+            system: system.clone(),
+            space,
+            settings,
+            state: Mutex::new(state),
+            resident: AtomicU64::new(0),
+            resident_most: AtomicU64::new(0),
+        }))
+    }
+
+    /// A number that no other address space or object of the node has.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The page tables.
@@ -62,107 +134,91 @@ impl Mm {
         &self.space
     }
 
-    /// Resolves a fault.
-    pub fn fault(&self, address: u64, _access: Access, node: usize) -> Result<(), Fault> {
-        if !(0x1_0000..0x8000_0000).contains(&address) {
-            return Err(Fault::MapErr);
-        }
-        if self.space.find(address).is_some() {
-            return Err(Fault::AccErr);
-        }
-        let frame = self.system.machine.allocate(PageSize::Small, node).ok_or(Fault::OutOfMemory)?;
-        let at = address & !4095;
-        self.space.map(at, frame, Protection::READ_WRITE).map_err(|_| Fault::OutOfMemory)
+    /// The machine that it is on.
+    pub fn system(&self) -> &Arc<System> {
+        &self.system
     }
 
-    fn touch(&self, at: u64, len: usize, access: Access) -> Result<(), Errno> {
-        let end = at.checked_add(len as u64).ok_or(Errno::EFAULT)?;
-        for page in (at & !4095..end).step_by(4096) {
-            if self.space.find(page).is_none() {
-                self.fault(page.max(at), access, 0).map_err(|_| Errno::EFAULT)?;
+    /// How it was set up.
+    pub fn settings(&self) -> &MmSettings {
+        &self.settings
+    }
+
+    /// The limits that hold now.
+    pub fn limits(&self) -> Limits {
+        self.state.lock().limits
+    }
+
+    /// Changes the limits (setrlimit(2)).
+    pub fn set_limits(&self, limits: Limits) {
+        self.state.lock().limits = limits;
+    }
+
+    /// Large pages only where they are asked for (`PR_SET_THP_DISABLE`).
+    pub fn set_small_pages(&self, small: bool) {
+        self.state.lock().small_pages = small;
+    }
+
+    /// The answer to `PR_GET_THP_DISABLE`.
+    pub fn small_pages(&self) -> bool {
+        self.state.lock().small_pages
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Enters a page; the frame comes back when that is not possible.
+    fn enter(&self, at: u64, frame: Frame, protection: Protection) -> Result<(), (MapFault, Frame)> {
+        let bytes = frame.size().bytes();
+        self.space.map(at, frame, flags::effective(protection))?;
+        let now = self.resident.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.resident_most.fetch_max(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes the page that contains `at`.
+    fn leave(&self, at: u64) -> Option<Frame> {
+        let frame = self.space.unmap(at)?;
+        self.resident.fetch_sub(frame.size().bytes(), Ordering::Relaxed);
+        Some(frame)
+    }
+
+    /// The first page of a range: it may begin before the range.
+    fn next_page(&self, from: u64, end: u64) -> Option<Mapped> {
+        if from < end { self.space.next(from, end) } else { None }
+    }
+
+    /// Splits the pages that reach over an edge of a range.
+    fn split_edges(&self, range: &Range<u64>) -> Result<(), Errno> {
+        for edge in [range.start, range.end] {
+            while self.space.find(edge).is_some_and(|page| page.at < edge) {
+                self.space.split(edge).map_err(|_| Errno::ENOMEM)?;
             }
         }
         Ok(())
     }
 
-    /// Copies user memory in; EFAULT when a part is not readable.
-    pub fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Errno> {
-        self.touch(at, into.len(), Access::Read)?;
-        self.space.read(at, into).map_err(|_| Errno::EFAULT)
-    }
-
-    /// Copies to user memory.
-    pub fn write(&self, at: u64, from: &[u8]) -> Result<(), Errno> {
-        self.touch(at, from.len(), Access::Write)?;
-        self.space.write(at, from).map_err(|_| Errno::EFAULT)
-    }
-
-    /// The same, fetching file pages.
-    pub async fn read_wait(&self, at: u64, into: &mut [u8]) -> Result<(), Errno> {
-        self.read(at, into)
-    }
-
-    /// The same, fetching file pages.
-    pub async fn write_wait(&self, at: u64, from: &[u8]) -> Result<(), Errno> {
-        self.write(at, from)
-    }
-
-    /// Reads a string.
-    pub fn read_string(&self, at: u64, max: usize) -> Result<alloc::vec::Vec<u8>, Errno> {
-        let mut bytes = alloc::vec::Vec::new();
-        for index in 0..max as u64 {
-            let mut one = [0];
-            self.read(at.checked_add(index).ok_or(Errno::EFAULT)?, &mut one)?;
-            if one[0] == 0 {
-                return Ok(bytes);
-            }
-            bytes.push(one[0]);
+    /// Notes that other cores may still have translations of a range.
+    fn mark_stale(&self, state: &mut State, range: &Range<u64>) {
+        if state.stale.is_empty() {
+            state.stale = range.clone();
+        } else {
+            state.stale = state.stale.start.min(range.start)..state.stale.end.max(range.end);
         }
-        Err(Errno::ENAMETOOLONG)
     }
 
-    /// The same, fetching file pages.
-    pub async fn read_string_wait(&self, at: u64, max: usize) -> Result<alloc::vec::Vec<u8>, Errno> {
-        self.read_string(at, max)
-    }
-
-    /// Reads a word.
-    pub fn read_u64(&self, at: u64) -> Result<u64, Errno> {
-        let mut bytes = [0; 8];
-        self.read(at, &mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    /// Reads a word atomically.
-    pub fn load_u32(&self, at: u64) -> Result<u32, Errno> {
-        self.touch(at, 4, Access::Read)?;
-        self.space.load_u32(at).ok_or(Errno::EFAULT)
-    }
-
-    /// Compares and exchanges.
-    pub fn compare_exchange_u32(&self, at: u64, old: u32, new: u32) -> Result<u32, Errno> {
-        self.touch(at, 4, Access::Write)?;
-        self.space.compare_exchange_u32(at, old, new).ok_or(Errno::EFAULT)
-    }
-
-    /// What a futex word is known by.
-    pub fn futex_key(&self, at: u64, _private: bool) -> Result<FutexKey, Errno> {
-        if !at.is_multiple_of(4) {
-            return Err(Errno::EINVAL);
+    /// Makes other cores forget what they may remember of a range before something else appears there.
+    fn forget_stale(&self, state: &mut State, range: &Range<u64>) {
+        if state.stale.start < range.end && range.start < state.stale.end {
+            self.space.flush(Flush::Now);
+            state.stale = 0..0;
         }
-        Ok(FutexKey { owner: core::ptr::from_ref(self).addr() as u64, offset: at })
     }
+}
 
-    /// A copy.
-    pub fn fork(&self) -> Result<Arc<Mm>, Errno> {
-        let copy = Mm::new(&self.system, MmSettings {})?;
-        let mut at = 0;
-        while let Some(page) = self.space.next(at, 1 << 47) {
-            let mut bytes = [0; 4096];
-            self.read(page.at, &mut bytes)?;
-            copy.write(page.at, &bytes)?;
-            at = page.at + page.size.bytes();
-        }
-        Ok(copy)
+impl Drop for Mm {
+    fn drop(&mut self) {
+        self.collect_all_dirty();
     }
 }

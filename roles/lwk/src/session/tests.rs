@@ -93,7 +93,7 @@ fn requests_are_bounded_and_streams_are_checked() {
     assert!(host.0.answered(2, Reply::default()));
     let _kept = host.call(asked);
     let id = MAX_REQUESTS as u64 + 2;
-    let slot = host.0.expected(id).unwrap();
+    let slot = host.0.slot(id).unwrap();
     assert!(slot.stream(0, b"abcd"));
     assert!(!slot.stream(5, b"x"), "a gap");
     assert!(!slot.stream(4, b"1234567"), "more than was asked for");

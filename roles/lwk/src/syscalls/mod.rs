@@ -7,15 +7,18 @@
 //!
 //! Calls that change registers (clone, exec, sigreturn, arch_prctl, ...) are in [`crate::run`].
 
+pub mod files;
 mod futex;
 mod identity;
 mod limits;
 mod misc;
 pub(crate) mod process;
 mod refused;
+pub mod request;
 mod sched;
 pub(crate) mod signals;
 mod time;
+pub mod transfer;
 mod wait;
 
 use crate::Errno;
@@ -60,7 +63,27 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         return Err(errno);
     }
     match number {
+        0 => files::sys_read(caller, args).await,
+        1 => files::sys_write(caller, args).await,
+        2 => files::sys_open(caller, args).await,
+        3 => files::sys_close(caller, args).await,
+        5 => files::sys_fstat(caller, args).await,
+        8 => files::sys_lseek(caller, args).await,
+        17 => files::sys_pread64(caller, args).await,
+        18 => files::sys_pwrite64(caller, args).await,
+        19 => files::sys_readv(caller, args).await,
+        20 => files::sys_writev(caller, args).await,
         24 => sched::sys_sched_yield(caller).await,
+        33 => files::sys_dup2(caller, args).await,
+        72 => files::sys_fcntl(caller, args).await,
+        85 => files::sys_creat(caller, args).await,
+        257 => files::sys_openat(caller, args).await,
+        292 => files::sys_dup3(caller, args).await,
+        295 => files::sys_preadv(caller, args).await,
+        296 => files::sys_pwritev(caller, args).await,
+        327 => files::sys_preadv2(caller, args).await,
+        328 => files::sys_pwritev2(caller, args).await,
+        436 => files::sys_close_range(caller, args).await,
         34 => signals::sys_pause(caller).await,
         35 => time::sys_nanosleep(caller, args).await,
         61 => wait::sys_wait4(caller, args).await,
@@ -85,6 +108,7 @@ fn plain(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64,
     Some(match number {
         13 => signals::sys_rt_sigaction(caller, args),
         14 => signals::sys_rt_sigprocmask(caller, args),
+        32 => files::sys_dup(caller, args),
         36 => time::sys_getitimer(caller, args),
         37 => time::sys_alarm(caller, args),
         38 => time::sys_setitimer(caller, args),

@@ -1,0 +1,181 @@
+//! Open file descriptions: what descriptors share after dup and fork (open(2)).
+
+use super::flags::{O_ACCMODE, O_APPEND, O_PATH, O_RDONLY, O_WRONLY, SEEK_CUR, SEEK_SET};
+use super::host::status;
+use super::{File, Operation, Source, Target};
+use crate::Errno;
+use crate::delegate::Delegate;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::task::{Context, Poll};
+use spin::Mutex;
+
+/// An open file with its mode, flags and position.
+pub struct Description {
+    file: Arc<dyn File>,
+    /// Access mode and O_PATH.
+    access: u32,
+    /// Status flags; a host file shares them with its copies in children.
+    flags: Arc<AtomicU32>,
+    /// Where the next read or write is done, in files of the node. The host keeps those of its files.
+    position: Mutex<u64>,
+    /// Absolute path under which it was opened.
+    path: Option<Vec<u8>>,
+}
+
+impl Description {
+    /// `file`, opened with `flags` of open(2).
+    pub fn new(file: Arc<dyn File>, flags: u32) -> Arc<Description> {
+        Description::with_path(file, flags, None)
+    }
+
+    /// The same, opened by a path.
+    pub fn with_path(file: Arc<dyn File>, flags: u32, path: Option<Vec<u8>>) -> Arc<Description> {
+        Arc::new(Description {
+            file,
+            access: flags & (O_ACCMODE | O_PATH),
+            flags: Arc::new(AtomicU32::new(status(flags))),
+            position: Mutex::new(0),
+            path,
+        })
+    }
+
+    /// What is open.
+    pub fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    /// Path under which it was opened, if it was by a path.
+    pub fn path(&self) -> Option<&[u8]> {
+        self.path.as_deref()
+    }
+
+    /// As F_GETFL tells: access mode and status flags.
+    pub fn flags(&self) -> u32 {
+        self.access & O_ACCMODE | self.flags.load(Ordering::Acquire) | self.access & O_PATH
+    }
+
+    /// Changes those status flags that are in `mask`.
+    pub fn set_flags(&self, flags: u32, mask: u32) {
+        // Every value is right for a caller that races with another one.
+        let _ = self
+            .flags
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some(old & !mask | flags & mask));
+    }
+
+    /// True when it may be read.
+    pub fn readable(&self) -> bool {
+        self.access & O_PATH == 0 && self.access & O_ACCMODE != O_WRONLY
+    }
+
+    /// True when it may be written.
+    pub fn writable(&self) -> bool {
+        self.access & O_PATH == 0 && self.access & O_ACCMODE != O_RDONLY
+    }
+
+    /// True for what was opened with O_PATH.
+    pub fn is_path(&self) -> bool {
+        self.access & O_PATH != 0
+    }
+
+    /// Reads at a position or at its own, which moves on.
+    pub fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        operation: &mut Operation,
+        at: Option<u64>,
+        into: &mut dyn Target,
+    ) -> Poll<Result<usize, Errno>> {
+        if !self.readable() {
+            return Poll::Ready(Err(Errno::EBADF));
+        }
+        self.at_position(at, |at| self.file.poll_read(cx, operation, at, into))
+    }
+
+    /// Writes at a position or at its own, which moves on.
+    pub fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        operation: &mut Operation,
+        at: Option<u64>,
+        from: &mut dyn Source,
+    ) -> Poll<Result<usize, Errno>> {
+        if !self.writable() {
+            return Poll::Ready(Err(Errno::EBADF));
+        }
+        if at.is_none() && self.file.positioned() && operation.flags & O_APPEND != 0 {
+            let mut position = self.position.lock();
+            let result = self.file.poll_write(cx, operation, None, from);
+            if let Poll::Ready(Ok(_)) = result {
+                *position = self.file.stat().size;
+            }
+            return result;
+        }
+        self.at_position(at, |at| self.file.poll_write(cx, operation, at, from))
+    }
+
+    fn at_position(
+        &self,
+        at: Option<u64>,
+        act: impl FnOnce(Option<u64>) -> Poll<Result<usize, Errno>>,
+    ) -> Poll<Result<usize, Errno>> {
+        if self.file.host().is_some() {
+            return act(at);
+        }
+        match (at, self.file.positioned()) {
+            (Some(_), false) => Poll::Ready(Err(Errno::ESPIPE)),
+            (None, false) => act(None),
+            (Some(at), true) => act(Some(at)),
+            (None, true) => {
+                let mut position = self.position.lock();
+                let result = act(Some(*position));
+                if let Poll::Ready(Ok(count)) = result {
+                    *position = position.saturating_add(count as u64);
+                }
+                result
+            }
+        }
+    }
+
+    /// Runs `act` with the position: reading directories.
+    pub fn with_position<T>(&self, act: impl FnOnce(&mut u64) -> T) -> T {
+        act(&mut self.position.lock())
+    }
+
+    /// lseek(2) for files of the node.
+    pub fn seek(&self, offset: i64, whence: u32) -> Result<u64, Errno> {
+        if !self.file.positioned() {
+            return Err(Errno::ESPIPE);
+        }
+        let mut position = self.position.lock();
+        let to = match whence {
+            SEEK_SET => u64::try_from(offset).map_err(|_| Errno::EINVAL)?,
+            SEEK_CUR => position.checked_add_signed(offset).ok_or(Errno::EINVAL)?,
+            _ => self.file.seek(offset, whence)?,
+        };
+        if to > i64::MAX as u64 {
+            return Err(Errno::EINVAL);
+        }
+        *position = to;
+        Ok(to)
+    }
+
+    /// The description in a child: the same one, or for a host file one of its own that leads to the child's proxy.
+    pub fn forked(
+        self: &Arc<Self>,
+        parent: &Arc<dyn Delegate>,
+        child: &Arc<dyn Delegate>,
+    ) -> Arc<Description> {
+        match self.file.forked(parent, child) {
+            None => self.clone(),
+            Some(file) => Arc::new(Description {
+                file,
+                access: self.access,
+                flags: self.flags.clone(),
+                position: Mutex::new(*self.position.lock()),
+                path: self.path.clone(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Who waits for something to happen to a file.
+
+use super::Events;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::task::{Context, Waker};
+use spin::Mutex;
+
+/// Is told each time that something happens to a file, until it goes: an entry of an epoll instance.
+pub trait Watcher: Send + Sync {
+    /// `events` may hold now. Called without locks of the file.
+    fn changed(&self, events: Events);
+}
+
+/// The tasks and watchers of a file.
+#[derive(Default)]
+pub struct WaitQueue {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    tasks: Vec<Waker>,
+    watchers: Vec<Weak<dyn Watcher>>,
+}
+
+impl WaitQueue {
+    /// Nobody waits.
+    pub const fn new() -> WaitQueue {
+        WaitQueue { waiting: Mutex::new(Waiting { tasks: Vec::new(), watchers: Vec::new() }) }
+    }
+
+    /// Wakes the task at the next event, once. Register first and look afterwards. A task that registers again without
+    /// having been woken takes no further place.
+    pub fn register(&self, cx: &Context<'_>) {
+        let mut waiting = self.waiting.lock();
+        if !waiting.tasks.iter().any(|task| task.will_wake(cx.waker())) {
+            waiting.tasks.push(cx.waker().clone());
+        }
+    }
+
+    /// Tells `watcher` of every event from now on.
+    pub fn watch(&self, watcher: Weak<dyn Watcher>) {
+        let mut waiting = self.waiting.lock();
+        waiting.watchers.retain(|other| other.strong_count() > 0);
+        waiting.watchers.push(watcher);
+    }
+
+    /// Forgets a watcher.
+    pub fn unwatch(&self, watcher: &Weak<dyn Watcher>) {
+        self.waiting.lock().watchers.retain(|other| !other.ptr_eq(watcher));
+    }
+
+    /// Something happened. Call without locks.
+    pub fn notify(&self, events: Events) {
+        let mut waiting = self.waiting.lock();
+        if waiting.tasks.is_empty() && waiting.watchers.is_empty() {
+            return;
+        }
+        let mut tasks = core::mem::take(&mut waiting.tasks);
+        let watchers: Vec<Arc<dyn Watcher>> = waiting.watchers.iter().filter_map(Weak::upgrade).collect();
+        drop(waiting);
+        tasks.drain(..).for_each(Waker::wake);
+        for watcher in watchers {
+            watcher.changed(events);
+        }
+        // The list is used again, so that waiting allocates nothing.
+        let mut waiting = self.waiting.lock();
+        if waiting.tasks.capacity() == 0 {
+            waiting.tasks = tasks;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Seen(AtomicU32);
+
+    impl Watcher for Seen {
+        fn changed(&self, events: Events) {
+            self.0.fetch_or(events.0, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_is_woken_once_and_a_watcher_each_time() {
+        let queue = WaitQueue::new();
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let cx = Context::from_waker(&waker);
+        queue.register(&cx);
+        queue.register(&cx);
+        let seen = Arc::new(Seen(AtomicU32::new(0)));
+        let weak: Weak<dyn Watcher> = Arc::downgrade(&(seen.clone() as Arc<dyn Watcher>));
+        queue.watch(weak.clone());
+        queue.notify(Events::IN);
+        queue.notify(Events::OUT);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(seen.0.load(Ordering::Relaxed), 5);
+        queue.unwatch(&weak);
+        queue.notify(Events::HUP);
+        assert_eq!(seen.0.load(Ordering::Relaxed), 5);
+    }
+}

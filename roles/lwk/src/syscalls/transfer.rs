@@ -1,0 +1,59 @@
+//! Reading and writing: between files and the memory of the caller, waiting as long as it takes.
+
+use super::Caller;
+use crate::Errno;
+use crate::files::{Description, Iovec, Operation, UserBuffer};
+use crate::mm::Mm;
+use crate::restart::RESTART;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+
+/// Repeats `step` until it is ready. A signal ends the wait: with what was moved so far, or with an error that restarts the
+/// call; what the host is doing is broken off, and its answer counts.
+pub async fn wait(
+    caller: &Caller<'_>,
+    flags: u32,
+    mut step: impl FnMut(&mut Context<'_>, &mut Operation) -> Poll<Result<usize, Errno>>,
+) -> Result<usize, Errno> {
+    let mut operation = Operation::new(caller.thread.tid, flags);
+    let waited = caller.thread.interruptible(poll_fn(|cx| step(cx, &mut operation))).await;
+    let result = match waited {
+        Ok(result) => result,
+        Err(_) if operation.leave() => poll_fn(|cx| step(cx, &mut operation)).await,
+        Err(_) if operation.done > 0 => Ok(operation.done),
+        Err(_) => Err(RESTART),
+    };
+    if result == Err(Errno::EINTR) { Err(RESTART) } else { result }
+}
+
+/// read(2) and its relatives.
+pub async fn read(
+    caller: &Caller<'_>,
+    mm: &Mm,
+    description: &Description,
+    at: Option<u64>,
+    pieces: &[Iovec],
+    more_flags: u32,
+) -> Result<u64, Errno> {
+    let mut buffer = UserBuffer::new(mm, pieces);
+    let flags = description.flags() | more_flags;
+    let done =
+        wait(caller, flags, |cx, operation| description.poll_read(cx, operation, at, &mut buffer)).await;
+    done.map(|done| done as u64)
+}
+
+/// write(2) and its relatives. EPIPE raises SIGPIPE.
+pub async fn write(
+    caller: &Caller<'_>,
+    mm: &Mm,
+    description: &Description,
+    at: Option<u64>,
+    pieces: &[Iovec],
+    more_flags: u32,
+) -> Result<u64, Errno> {
+    let mut buffer = UserBuffer::new(mm, pieces);
+    let flags = description.flags() | more_flags;
+    let done =
+        wait(caller, flags, |cx, operation| description.poll_write(cx, operation, at, &mut buffer)).await;
+    done.map(|done| done as u64)
+}
