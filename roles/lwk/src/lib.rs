@@ -52,5 +52,7 @@ pub mod wait;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use keelson_lwk_wire::Errno;
