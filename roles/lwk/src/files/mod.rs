@@ -15,6 +15,7 @@
 mod buffer;
 mod description;
 mod devices;
+pub mod epoll;
 mod eventfd;
 mod events;
 mod file;
@@ -32,6 +33,7 @@ mod wait;
 pub use buffer::{BytesSource, BytesTarget, Source, Target, moved};
 pub use description::Description;
 pub use devices::{Device, DeviceKind};
+pub use epoll::Epoll;
 pub use eventfd::EventFd;
 pub use events::Events;
 pub use file::{File, Operation};
