@@ -21,6 +21,7 @@ pub mod files;
 pub mod mm;
 pub mod options;
 pub mod process;
+pub mod pseudo;
 pub mod session;
 pub mod syscalls;
 pub mod system;
