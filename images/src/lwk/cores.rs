@@ -9,7 +9,7 @@ use keelson_hal::user::UserCore;
 use keelson_kernel::smp::{self, MAX_CORES};
 use keelson_kernel::sync::SpinLock;
 use keelson_kernel::time::KernelClock;
-use keelson_kernel::user::{ComputePark, KernelUserCore};
+use keelson_kernel::user::{ComputePark, ThisCore};
 use keelson_lwk::system::{Core, CoreWork};
 
 /// Work that a core has not taken yet, and its task that waits for some.
@@ -46,8 +46,8 @@ pub fn start(core: usize) -> bool {
 
 /// Lets the first core, whose executor `handle` belongs to, take work too.
 pub fn serve_first(handle: &Handle) {
-    if open(0) {
-        handle.spawn("lwk-inbox", serve(here(0, handle.clone())));
+    if let (Some(core), true) = (here(0, handle.clone()), open(0)) {
+        handle.spawn("lwk-inbox", serve(core));
     }
 }
 
@@ -55,15 +55,19 @@ fn open(core: usize) -> bool {
     INBOXES.get(core).map(|inbox| inbox.lock().open = true).is_some()
 }
 
-fn here(number: usize, executor: Handle) -> Core {
-    Core { number, executor, user: Rc::new(KernelUserCore) as Rc<dyn UserCore> }
+/// The core that asks; `None` when user mode is off.
+fn here(number: usize, executor: Handle) -> Option<Core> {
+    let user: Rc<dyn UserCore> = Rc::new(ThisCore::new()?);
+    Some(Core { number, executor, user })
 }
 
-fn run(core: usize) {
-    let executor = Executor::new(Rc::new(KernelClock), Some(smp::kicker(core)));
+fn run(number: usize) {
+    let executor = Executor::new(Rc::new(KernelClock), Some(smp::kicker(number)));
     let handle = executor.handle();
-    handle.spawn("lwk-inbox", serve(here(core, handle.clone())));
-    executor.run(&ComputePark)
+    if let Some(core) = here(number, handle.clone()) {
+        handle.spawn("lwk-inbox", serve(core));
+    }
+    executor.run(&ComputePark::default())
 }
 
 /// Does the work of a core as it comes.

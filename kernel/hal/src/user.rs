@@ -9,6 +9,7 @@
 //!    that a bad pointer is an error and not a fault.
 
 use alloc::sync::Arc;
+use core::any::Any;
 use core::fmt;
 
 /// Sizes of pages that x86-64 has.
@@ -93,6 +94,23 @@ impl Frame {
     /// True when there are other references: a copy-on-write page must be copied.
     pub fn is_shared(&self) -> bool {
         self.pool.references(self.address) > 1
+    }
+
+    /// References to the frame, this one included.
+    pub fn references(&self) -> usize {
+        self.pool.references(self.address)
+    }
+
+    /// The frame in 512 parts, each a reference of its own; the frame itself when it is small.
+    pub fn split(self) -> impl Iterator<Item = Frame> {
+        let (pool, part) = (self.pool, self.size.smaller());
+        let (address, size) = self.into_raw();
+        if part.is_some() {
+            pool.split(address, size);
+        }
+        let part = part.unwrap_or(size);
+        let parts = size.bytes() / part.bytes();
+        (0..parts).map(move |index| Frame::adopt(pool, address + index * part.bytes(), part))
     }
 
     /// Copies bytes at `offset` out.
@@ -207,7 +225,9 @@ pub enum Flush {
 /// The page tables of one process. All calls are short and may come from any core.
 ///
 /// The caller keeps the books of what is mapped why (the map of areas) and has a lock over changes; this only translates.
-pub trait AddressSpace: Send + Sync {
+///
+/// `Any`, so that the kernel knows its own again.
+pub trait AddressSpace: Any + Send + Sync {
     /// Enters a page. The tables keep the frame's reference.
     fn map(&self, at: u64, frame: Frame, protection: Protection) -> Result<(), (MapFault, Frame)>;
 
@@ -280,7 +300,9 @@ pub struct Registers {
 }
 
 /// The extended state of a thread: x87, SSE, AVX and what else XSAVE knows.
-pub trait ExtendedState: Send + Sync {
+///
+/// `Any`, so that the kernel knows its own again.
+pub trait ExtendedState: Any + Send + Sync {
     /// Bytes of [`ExtendedState::save`]: the XSAVE area of this processor in standard format (Intel SDM volume 1, 13.4).
     fn len(&self) -> usize;
     /// True for a processor without XSAVE or FXSAVE, of which there are none.
@@ -382,6 +404,11 @@ pub trait UserMachine: Send + Sync {
     fn memory(&self, node: usize) -> (u64, u64);
     /// NUMA nodes, at least 1.
     fn nodes(&self) -> usize;
+    /// NUMA node of the memory at a physical address; `None` when the machine cannot tell.
+    fn node_of_memory(&self, address: u64) -> Option<usize> {
+        let _ = address;
+        None
+    }
     /// True when the processor has pages of this size.
     fn has_pages(&self, size: PageSize) -> bool;
     /// An empty address space.

@@ -1,5 +1,6 @@
 //! What every part of the node needs of the machine and of the node itself.
 
+use crate::mm::NodeMemory;
 use crate::timers::Timers;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -32,6 +33,8 @@ pub struct System {
     pub entropy: Arc<dyn Entropy + Send + Sync>,
     /// Deadlines, served by the service core.
     pub timers: Timers,
+    /// Memory that processes share: pages of files, System V segments.
+    pub memory: Arc<NodeMemory>,
     /// Puts work on the executor of a core; false when there is no such core.
     pub run_on: fn(core: usize, work: CoreWork) -> bool,
 }

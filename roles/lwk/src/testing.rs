@@ -3,6 +3,7 @@
 pub mod host;
 pub mod programs;
 
+use crate::mm::NodeMemory;
 use crate::system::System;
 use crate::timers::Timers;
 use core::cell::Cell;
@@ -80,21 +81,22 @@ impl FramePool for Pool {
 
     fn read(&self, address: u64, into: &mut [u8]) {
         let state = self.state.lock().unwrap();
-        for (at, range) in pages(address, into.len()) {
-            let part = &mut into[range];
+        for (at, part) in parts(address, into.len()) {
+            let (offset, into) = ((at % SMALL) as usize, &mut into[part]);
             match state.content.get(&(at / SMALL * SMALL)) {
-                Some(page) => part.copy_from_slice(&page[(at % SMALL) as usize..][..part.len()]),
-                None => part.fill(0),
+                Some(page) => into.copy_from_slice(&page[offset..][..into.len()]),
+                None => into.fill(0),
             }
         }
     }
 
     fn write(&self, address: u64, from: &[u8]) {
         let mut state = self.state.lock().unwrap();
-        for (at, range) in pages(address, from.len()) {
+        for (at, part) in parts(address, from.len()) {
+            let (offset, from) = ((at % SMALL) as usize, &from[part]);
             let page = state.content.entry(at / SMALL * SMALL);
-            let page = page.or_insert_with(|| vec![0; SMALL as usize].into());
-            page[(at % SMALL) as usize..][..range.len()].copy_from_slice(&from[range]);
+            page.or_insert_with(|| vec![0; SMALL as usize].into())[offset..][..from.len()]
+                .copy_from_slice(from);
         }
     }
 
@@ -105,14 +107,14 @@ impl FramePool for Pool {
     fn split(&self, _address: u64, _size: PageSize) {}
 }
 
-/// The parts of a range that lie in one page each: address, and place in the range.
-fn pages(address: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+/// The parts of `len` bytes at `address` that lie in one small page each: their addresses and where they are in the bytes.
+fn parts(address: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
     let mut done = 0;
-    core::iter::from_fn(move || {
-        let at = address + done as u64;
-        let span = (len - done).min((SMALL - at % SMALL) as usize);
-        done += span;
-        (span > 0).then(|| (at, done - span..done))
+    std::iter::from_fn(move || {
+        let at = address.wrapping_add(done as u64);
+        let start = done;
+        done = len.min(done + (SMALL - at % SMALL) as usize);
+        (start < done).then_some((at, start..done))
     })
 }
 
@@ -214,32 +216,29 @@ impl AddressSpace for Space {
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<(), usize> {
-        let mut done = 0;
-        while done < into.len() {
-            let got = self.with(at.wrapping_add(done as u64), |start, entry| {
-                let offset = at + done as u64 - start;
-                let len = (entry.frame.size().bytes() - offset).min((into.len() - done) as u64) as usize;
-                entry.frame.read(offset, &mut into[done..done + len]);
-                entry.protection.read.then_some(len)
+        for (here, part) in parts(at, into.len()) {
+            let (done, into) = (part.start, &mut into[part]);
+            let got = self.with(here, |start, entry| {
+                entry.protection.read.then(|| entry.frame.read(here - start, into))
             });
-            done += got.flatten().ok_or(done)?;
+            got.flatten().ok_or(done)?;
         }
         Ok(())
     }
 
     fn write(&self, at: u64, from: &[u8]) -> Result<(), usize> {
-        let mut done = 0;
-        while done < from.len() {
-            let got = self.with(at.wrapping_add(done as u64), |start, entry| {
-                let offset = at + done as u64 - start;
-                let len = (entry.frame.size().bytes() - offset).min((from.len() - done) as u64) as usize;
+        for (here, part) in parts(at, from.len()) {
+            let (index, from) = (part.start, &from[part]);
+            let done = self.with(here, |start, entry| {
                 if entry.protection.write {
-                    entry.frame.write(offset, &from[done..done + len]);
+                    entry.frame.write(here - start, from);
                     entry.dirty = true;
                 }
-                entry.protection.write.then_some(len)
+                entry.protection.write
             });
-            done += got.flatten().ok_or(done)?;
+            if done != Some(true) {
+                return Err(index);
+            }
         }
         Ok(())
     }
@@ -387,6 +386,7 @@ pub fn system() -> (Arc<System>, Arc<Machine>, Arc<TestClock>) {
         clock: clock.clone(),
         entropy: Arc::new(TestEntropy::default()),
         timers: Timers::new(clock.clone()),
+        memory: Arc::new(NodeMemory::new(1 << 20)),
         run_on: |_, _| false,
     };
     (Arc::new(system), machine, clock)

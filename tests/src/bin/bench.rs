@@ -3,7 +3,7 @@
 use keelson_tests::bench::{self, Plan};
 use std::process::ExitCode;
 
-const USAGE: &str = "bench [--role nfs-server|lnet-router|qnet-node] [--only PART-OF-A-ROW'S-NAME]... [--rounds COUNT] \
+const USAGE: &str = "bench [--role nfs-server|lnet-router|qnet-node|lwk-compute] [--only PART-OF-A-ROW'S-NAME]... [--rounds COUNT] \
      [--against OTHER.img | --alone] [--profile]";
 
 fn main() -> ExitCode {
@@ -33,6 +33,7 @@ fn plan(mut words: impl Iterator<Item = String>) -> Option<(Run, Plan)> {
                     "nfs-server" => bench::run,
                     "lnet-router" => bench::lnet::run,
                     "qnet-node" => bench::qnet::run,
+                    "lwk-compute" => bench::lwk::run,
                     _ => return None,
                 }
             }

@@ -3,10 +3,13 @@
 use super::output;
 use crate::Appliance;
 use crate::world::SOON;
-use keelson_qemu::{Bench, Machine, MachineSpec, Namespace, Nic, NicModel, Tap};
-use std::fs;
+use keelson_qemu::{Bench, Error, Machine, MachineSpec, Namespace, Nic, NicModel, Result, Tap};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Instant;
+use std::{fs, thread};
 
 /// What a node is made of.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +108,17 @@ impl LwkNode {
         output(command, input)
     }
 
+    /// Seconds that so many bytes take over TCP, half of them to the node and half back: the least of some rounds. The node
+    /// must have been started with `lwk.echo`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such service.
+    pub fn round_trip(&self, bytes: usize) -> Result<f64> {
+        let timed = self.namespace.run(|| round_trip(bytes / 2))?;
+        timed.map_err(|source| Error::Io { doing: "exchange bytes with the node's port 7".into(), source })
+    }
+
     /// Runs a program here and there, and wants the same output and end.
     ///
     /// # Panics
@@ -125,4 +139,23 @@ impl LwkNode {
 fn restrict(file: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn round_trip(half: usize) -> io::Result<f64> {
+    const ROUNDS: usize = 50;
+    let stream = TcpStream::connect(("10.0.0.1", 7))?;
+    stream.set_nodelay(true)?;
+    let (sent, mut received) = (vec![1; half], vec![0; half]);
+    let mut least = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            // What comes back must be taken while the rest is sent.
+            let sending = scope.spawn(|| (&stream).write_all(&sent));
+            (&stream).read_exact(&mut received)?;
+            sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    Ok(least)
 }

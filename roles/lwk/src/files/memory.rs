@@ -3,7 +3,7 @@
 use super::flags::{F_ADD_SEALS, F_GET_SEALS, O_APPEND, SEEK_DATA, SEEK_END, SEEK_HOLE};
 use super::{File, FileType, Operation, Source, Stat, Target, moved};
 use crate::Errno;
-use crate::mm::object::Object;
+use crate::mm::Object;
 use crate::system::System;
 use alloc::string::String;
 use alloc::sync::Arc;

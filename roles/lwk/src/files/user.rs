@@ -141,7 +141,5 @@ impl Source for UserBuffer<'_> {
 /// True when the page of `at` can be written: tried by putting a word back in its place.
 fn writable(mm: &Mm, at: u64) -> bool {
     let at = at & !3;
-    let space = mm.space();
-    let word = space.load_u32(at);
-    word.is_some_and(|word| space.compare_exchange_u32(at, word, word).is_some())
+    mm.load_u32(at).is_ok_and(|word| mm.compare_exchange_u32(at, word, word).is_ok())
 }

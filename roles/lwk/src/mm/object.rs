@@ -1,112 +1,329 @@
-//! Memory objects: what several mappings can show.
+//! Memory objects: what several mappings can show, be it a file's pages or shared memory.
+//!
+//! An object has the frames; page tables hold further references to them. Pages of shared memory appear when they are touched
+//! first and may be large; pages of files are small and are fetched from the host.
 
+use super::fetch::Fetching;
+use super::policy::Policy;
+use super::source::PageSource;
+use super::{Mm, PAGE, next_id, page_of, whole_pages};
 use crate::Errno;
-use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use keelson_hal::user::{Frame, PageSize, UserMachine};
-use spin::Mutex;
+use spin::{Mutex, MutexGuard};
 
-const PAGE: u64 = 4096;
+/// Most bytes of an object: offsets and ends are computed without overflow (`loff_t`).
+const SIZE_MOST: u64 = 1 << 62;
 
-static NEXT: AtomicU64 = AtomicU64::new(1);
-
-/// Shared memory, which has the pages that were touched.
+/// A memory object.
 pub struct Object {
     id: u64,
     machine: Arc<dyn UserMachine>,
-    state: Mutex<(u64, BTreeMap<u64, Frame>)>,
+    /// A file of the host, not memory of this node.
+    is_file: bool,
+    /// The largest pages that its memory may have.
+    largest: PageSize,
+    state: Mutex<ObjectState>,
+}
+
+pub(super) struct ObjectState {
+    pub size: u64,
+    /// Policy of its pages (mbind(2) on shared memory).
+    pub policy: Option<Policy>,
+    /// By offset in bytes.
+    pub pages: BTreeMap<u64, Frame>,
+    /// Offsets of pages that must be written back.
+    pub dirty: BTreeSet<u64>,
+    pub fetching: Fetching,
+    /// The file as it was opened for reading, and for writing.
+    pub reader: Option<Arc<dyn PageSource>>,
+    pub writer: Option<Arc<dyn PageSource>>,
+    /// Address spaces that map it.
+    mms: Vec<Weak<Mm>>,
+}
+
+/// A page of an object: a reference to its frame, and where in the object the frame begins.
+pub struct Page {
+    /// The frame.
+    pub frame: Frame,
+    /// Offset of its first byte.
+    pub start: u64,
+}
+
+/// Why there is no page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoPage {
+    /// Beyond the end.
+    Beyond,
+    /// No memory.
+    OutOfMemory,
+    /// It must be fetched.
+    Missing,
 }
 
 impl Object {
     /// Shared memory of `size` bytes, with pages up to `largest`.
-    pub fn memory(machine: Arc<dyn UserMachine>, size: u64, _largest: PageSize) -> Arc<Object> {
-        let state = Mutex::new((size, BTreeMap::new()));
-        Arc::new(Object { id: NEXT.fetch_add(1, Ordering::Relaxed), machine, state })
+    pub fn memory(machine: Arc<dyn UserMachine>, size: u64, largest: PageSize) -> Arc<Object> {
+        Object::new(machine, size, largest, None)
     }
 
-    /// A number that no other object has.
+    /// The pages of a file.
+    pub(super) fn file(machine: Arc<dyn UserMachine>, source: Arc<dyn PageSource>) -> Arc<Object> {
+        Object::new(machine, source.version().size, PageSize::Small, Some(source))
+    }
+
+    fn new(
+        machine: Arc<dyn UserMachine>,
+        size: u64,
+        largest: PageSize,
+        reader: Option<Arc<dyn PageSource>>,
+    ) -> Arc<Object> {
+        let state = ObjectState {
+            size: size.min(SIZE_MOST),
+            policy: None,
+            pages: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            fetching: Fetching::default(),
+            reader: reader.clone(),
+            writer: None,
+            mms: Vec::new(),
+        };
+        let is_file = reader.is_some();
+        Arc::new(Object { id: next_id(), machine, is_file, largest, state: Mutex::new(state) })
+    }
+
+    /// A number that no other object or address space of the node has.
     pub fn id(&self) -> u64 {
         self.id
     }
 
+    /// True for a file of the host.
+    pub fn is_file(&self) -> bool {
+        self.is_file
+    }
+
     /// Bytes.
     pub fn size(&self) -> u64 {
-        self.state.lock().0
+        self.state.lock().size
     }
 
     /// Bytes of memory that it has.
     pub fn resident(&self) -> u64 {
-        self.state.lock().1.len() as u64 * PAGE
+        self.state.lock().pages.values().map(|frame| frame.size().bytes()).sum()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, ObjectState> {
+        self.state.lock()
+    }
+
+    pub(super) fn machine(&self) -> &Arc<dyn UserMachine> {
+        &self.machine
+    }
+
+    /// The page at `offset`, not larger than `most`. Shared memory gets one when it has none, on a node that the policy (the
+    /// object's own goes first) says for a thread on node `local`.
+    pub fn page(&self, offset: u64, most: PageSize, policy: &Policy, local: usize) -> Result<Page, NoPage> {
+        let mut state = self.state.lock();
+        if offset >= whole_pages(state.size).unwrap_or(u64::MAX) {
+            return Err(NoPage::Beyond);
+        }
+        if let Some(page) = state.find(offset, most) {
+            return Ok(page);
+        }
+        if self.is_file {
+            return Err(NoPage::Missing);
+        }
+        let policy = state.policy.unwrap_or(*policy);
+        let start = self.fill(&mut state, offset, most, &policy, local).ok_or(NoPage::OutOfMemory)?;
+        let frame = state.pages.get(&start).cloned().ok_or(NoPage::OutOfMemory)?;
+        Ok(Page { frame, start })
+    }
+
+    /// Adds a page of zeros around `offset`, the largest that fits: its first offset.
+    fn fill(
+        &self,
+        state: &mut ObjectState,
+        offset: u64,
+        most: PageSize,
+        policy: &Policy,
+        local: usize,
+    ) -> Option<u64> {
+        let end = whole_pages(state.size)?;
+        let mut size = Some(most.min(self.largest));
+        while let Some(this) = size {
+            let start = offset - offset % this.bytes();
+            let fits = start + this.bytes() <= end && self.machine.has_pages(this);
+            if fits && state.is_empty(start, start + this.bytes()) {
+                let frame = super::populate::allocate(&*self.machine, this, policy, start / PAGE, local);
+                if let Some(frame) = frame {
+                    state.pages.insert(start, frame);
+                    return Some(start);
+                }
+            }
+            size = this.smaller();
+        }
+        None
     }
 
     /// Copies bytes out; what was never written is zeros. Returns how many there are before the end.
+    /// For a file of the host only what is here is read: the rest is EAGAIN.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, Errno> {
         let state = self.state.lock();
-        let len = state.0.saturating_sub(offset).min(into.len() as u64) as usize;
+        let len = (state.size.saturating_sub(offset)).min(into.len() as u64) as usize;
         let mut done = 0;
         while done < len {
             let at = offset + done as u64;
-            let part = ((PAGE - at % PAGE) as usize).min(len - done);
-            match state.1.get(&(at - at % PAGE)) {
-                Some(frame) => frame.read(at % PAGE, &mut into[done..done + part]),
-                None => into[done..done + part].fill(0),
+            let rest = &mut into[done..len];
+            match state.containing(at) {
+                Some((start, frame)) => {
+                    let part = rest.len().min((start + frame.size().bytes() - at) as usize);
+                    frame.read(at - start, &mut rest[..part]);
+                    done += part;
+                }
+                None if self.is_file => return Err(Errno::EAGAIN),
+                None => {
+                    let part = rest.len().min((page_of(at) + PAGE - at) as usize);
+                    rest[..part].fill(0);
+                    done += part;
+                }
             }
-            done += part;
         }
         Ok(len)
     }
 
-    /// Copies bytes in. Does not change the size: EFBIG beyond it.
+    /// Copies bytes in; shared memory only. Does not change the size: EFBIG beyond it.
     pub fn write(&self, offset: u64, from: &[u8], local: usize) -> Result<(), Errno> {
-        let mut state = self.state.lock();
         let end = offset.checked_add(from.len() as u64).ok_or(Errno::EFBIG)?;
-        if end > state.0 {
+        if self.is_file || end > self.size() {
             return Err(Errno::EFBIG);
         }
         let mut done = 0;
         while done < from.len() {
             let at = offset + done as u64;
-            let part = ((PAGE - at % PAGE) as usize).min(from.len() - done);
-            let start = at - at % PAGE;
-            if !state.1.contains_key(&start) {
-                let frame = self.machine.allocate(PageSize::Small, local).ok_or(Errno::ENOSPC)?;
-                state.1.insert(start, frame);
-            }
-            if let Some(frame) = state.1.get(&start) {
-                frame.write(at % PAGE, &from[done..done + part]);
-            }
+            let page = self.page(at, PageSize::Huge, &Policy::default(), local).map_err(|_| Errno::ENOSPC)?;
+            let part = (from.len() - done).min((page.start + page.frame.size().bytes() - at) as usize);
+            page.frame.write(at - page.start, &from[done..done + part]);
             done += part;
         }
         Ok(())
     }
 
-    /// Changes the size (ftruncate(2)).
+    /// Changes the size (ftruncate(2)). Memory beyond the new end is gone, also from the address spaces that map it.
     pub fn set_size(&self, size: u64) {
-        let mut state = self.state.lock();
-        let _gone =
-            if size < state.0 { state.1.split_off(&size.next_multiple_of(PAGE)) } else { BTreeMap::new() };
-        if size < state.0
-            && let Some(frame) = state.1.get(&(size - size % PAGE))
-            && !size.is_multiple_of(PAGE)
-        {
-            frame.zero(size % PAGE, PAGE - size % PAGE);
-        }
-        state.0 = size;
-    }
-
-    /// Removes the pages that lie wholly in a range, and zeros the rest of it.
-    pub fn punch(&self, start: u64, end: u64) {
-        let mut state = self.state.lock();
-        let touched: alloc::vec::Vec<u64> =
-            state.1.range(start - start % PAGE..end).map(|(at, _)| *at).collect();
-        for at in touched {
-            let (from, to) = (at.max(start), (at + PAGE).min(end));
-            if to - from == PAGE {
-                state.1.remove(&at);
-            } else if let Some(frame) = state.1.get(&at) {
-                frame.zero(from - at, to - from);
+        let gone = {
+            let mut state = self.state.lock();
+            let shrinks = size < state.size;
+            state.size = size.min(SIZE_MOST);
+            if shrinks { state.drop_from(size) } else { Vec::new() }
+        };
+        if !gone.is_empty() {
+            for mm in self.mms() {
+                mm.forget(self, size);
             }
         }
+    }
+
+    /// Shared anonymous memory grows with the mapping that made it; files and segments have their own size.
+    pub(super) fn grow_for(&self, area: &super::Area, end: u64) {
+        let anonymous = area.path.is_none() && area.attachment.is_none();
+        let mut state = self.state.lock();
+        if anonymous && end > state.size {
+            state.size = end.min(SIZE_MOST);
+        }
+    }
+
+    /// Removes the pages that lie wholly in a range, and zeros the rest of it (`MADV_REMOVE`, fallocate(2)); shared memory only.
+    pub fn punch(&self, start: u64, end: u64) {
+        if self.is_file {
+            return;
+        }
+        let _gone: Vec<Frame> = {
+            let mut state = self.state.lock();
+            let end = end.min(whole_pages(state.size).unwrap_or(u64::MAX));
+            state.clear(start, end)
+        };
+        for mm in self.mms() {
+            mm.forget_range(self, start..end);
+        }
+    }
+
+    /// Frames in this object are told to whom: an address space that maps it.
+    pub(super) fn mapped_by(&self, mm: &Weak<Mm>) {
+        let mut state = self.state.lock();
+        state.mms.retain(|other| other.strong_count() > 0);
+        if !state.mms.iter().any(|other| other.ptr_eq(mm)) {
+            state.mms.push(mm.clone());
+        }
+    }
+
+    /// The address spaces that may map it.
+    pub(super) fn mms(&self) -> Vec<Arc<Mm>> {
+        self.state.lock().mms.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl ObjectState {
+    /// The page that contains `offset`.
+    pub fn containing(&self, offset: u64) -> Option<(u64, &Frame)> {
+        let (start, frame) = self.pages.range(..=offset).next_back()?;
+        (offset < start + frame.size().bytes()).then_some((*start, frame))
+    }
+
+    /// A reference to it, after it was split to be not larger than `most`.
+    fn find(&mut self, offset: u64, most: PageSize) -> Option<Page> {
+        loop {
+            let (start, frame) = self.containing(offset)?;
+            if frame.size() <= most {
+                return Some(Page { frame: frame.clone(), start });
+            }
+            self.split(start);
+        }
+    }
+
+    fn split(&mut self, start: u64) {
+        let Some(frame) = self.pages.remove(&start) else { return };
+        let mut at = start;
+        for part in frame.split() {
+            let bytes = part.size().bytes();
+            self.pages.insert(at, part);
+            at += bytes;
+        }
+    }
+
+    fn is_empty(&self, start: u64, end: u64) -> bool {
+        self.containing(start).is_none() && self.pages.range(start..end).next().is_none()
+    }
+
+    /// Drops all pages beyond an end, and zeros what is left of the last one.
+    fn drop_from(&mut self, end: u64) -> Vec<Frame> {
+        let limit = self.pages.last_key_value().map_or(end, |(start, frame)| start + frame.size().bytes());
+        self.dirty.retain(|offset| *offset < end);
+        self.clear(end, limit.max(end))
+    }
+
+    fn clear(&mut self, start: u64, end: u64) -> Vec<Frame> {
+        let mut gone = Vec::new();
+        let mut at = start;
+        while at < end {
+            let found = self.containing(at).map(|(start, frame)| (start, frame.size()));
+            let next =
+                found.map(|(start, _)| start).or(self.pages.range(at..end).next().map(|(start, _)| *start));
+            let Some(first) = next else { break };
+            let Some(size) = self.pages.get(&first).map(Frame::size) else { break };
+            let last = first + size.bytes();
+            if first >= start && last <= end {
+                gone.extend(self.pages.remove(&first));
+            } else if size != PageSize::Small {
+                self.split(first);
+                continue;
+            } else if let Some(frame) = self.pages.get(&first) {
+                let from = first.max(start);
+                frame.zero(from - first, last.min(end) - from);
+            }
+            at = last;
+        }
+        gone
     }
 }

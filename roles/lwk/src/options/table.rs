@@ -104,6 +104,13 @@ pub const OPTIONS: &[OptionSpec] = &[
     .default("24")
     .owner("lwk")
     .essential(),
+    OptionSpec::new(
+        "lwk.echo",
+        Kind::Flag,
+        "Whether TCP port 7 (RFC 862) returns what it is sent, for measurements.",
+    )
+    .default("off")
+    .owner("lwk"),
 ];
 
 fn cpus(text: &str) -> Result<(), String> {

@@ -8,23 +8,33 @@
 //!
 //! This part has neither frames nor sockets: [`Session`] is what threads on all cores and the two tasks of the service core share.
 
+mod codec;
+mod connection;
+mod host;
+mod server;
 mod slot;
 
+pub use host::{Host, Hub};
+pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
+
 use crate::Errno;
-use crate::delegate::{Bytes, Call, Delegate, Done, Handle, Pending, Readiness, Reply};
+use crate::delegate::{Call, Handle, Readiness, Reply};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::poll_fn;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
 
+use keelson_lwk_wire::messages;
 use slot::{Slot, Waiting};
 use spin::Mutex;
 
 /// Most requests under way in a session (section 5.2); further ones fail with EAGAIN.
 pub const MAX_REQUESTS: usize = 4096;
+/// Most handles in one message.
+const BATCH: usize = 4096;
 
 /// Something to be sent to the host, in the order of sending.
 #[derive(Debug)]
@@ -63,15 +73,39 @@ pub enum Outgoing {
     Message(Message),
 }
 
-/// Frames that need no answer.
+/// Frames that are not requests, or whose answers come another way.
 #[derive(Debug)]
 pub enum Message {
-    /// The process ended with this status, as wait(2) has it.
-    Exit(u32),
+    /// The process ended.
+    Exit(Box<messages::Exit>),
+    /// There is room for more bytes of a request.
+    Credit(u64, messages::Credit),
+    /// What became of LAUNCH.
+    Acknowledge(messages::LaunchAck),
+    /// An answer to PING.
+    Pong(u64, messages::Pong),
+    /// Is the host there?
+    Ping(messages::Ping),
+    /// Make a proxy for a child of this thread.
+    Fork {
+        /// Number of the request.
+        id: u64,
+        /// The thread that forks.
+        tid: u32,
+        /// With what the child's proxy connects.
+        fork: messages::Fork,
+    },
+    /// The answer to a tool.
+    Control(u64, messages::CtrlReply),
+    /// The end of the session, and why.
+    Bye(messages::Bye),
 }
 
 /// One proxy and one process.
 pub struct Session {
+    /// The process, once it is known; 0 before.
+    pid: AtomicU32,
+    host: AtomicU64,
     state: Mutex<State>,
     next: AtomicU64,
     alive: AtomicBool,
@@ -82,6 +116,9 @@ struct State {
     outgoing: VecDeque<Outgoing>,
     /// The task that sends.
     writer: Option<Waker>,
+    /// A host is connected, and who waits for that.
+    attached: bool,
+    attaching: Option<Waker>,
     /// What is under way: who waits, and for which thread.
     requests: BTreeMap<u64, Request>,
     subscriptions: BTreeMap<Handle, Arc<dyn Readiness>>,
@@ -95,7 +132,13 @@ struct Request {
 
 impl Default for Session {
     fn default() -> Session {
-        Session { state: Mutex::default(), next: AtomicU64::new(1), alive: AtomicBool::new(true) }
+        Session {
+            pid: AtomicU32::new(0),
+            host: AtomicU64::new(0),
+            state: Mutex::default(),
+            next: AtomicU64::new(1),
+            alive: AtomicBool::new(true),
+        }
     }
 }
 
@@ -121,6 +164,58 @@ impl Session {
         self.state.lock().outgoing.pop_front()
     }
 
+    /// The process that the session is for, once it is known.
+    pub fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid != 0)
+    }
+
+    /// Says which process the session is for; false when that has been said.
+    pub fn name(&self, pid: u32) -> bool {
+        self.pid.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A host is connected.
+    fn attach(&self) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.attached = true;
+            state.attaching.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits until a host is connected.
+    async fn attached(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if state.attached {
+                return Poll::Ready(());
+            }
+            state.attaching = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Asks the host for a proxy of a child of thread `tid`: its process id.
+    fn ask_fork(
+        self: &Arc<Self>,
+        tid: u32,
+        ticket: messages::Ticket,
+    ) -> Result<impl Future<Output = Result<u32, Errno>> + use<>, Errno> {
+        let fork = messages::Fork { ticket };
+        // Not by the thread's number: a signal does not break a fork off.
+        let waiting =
+            self.request(0, Vec::new(), 0, |id| Outgoing::Message(Message::Fork { id, tid, fork }))?;
+        Ok(async move {
+            let reply = waiting.await;
+            reply.failure()?;
+            u32::try_from(reply.result).map_err(|_| Errno::EIO)
+        })
+    }
+
     /// Sends a message that has no answer.
     pub fn send(&self, message: Message) {
         self.queue(Outgoing::Message(message));
@@ -134,8 +229,8 @@ impl Session {
         true
     }
 
-    /// The most bytes that the answer to a request may have for its written arguments; `None` for an unknown one.
-    pub fn expected(&self, id: u64) -> Option<Arc<Slot>> {
+    /// Where the answer to a request goes; `None` for an unknown one.
+    pub fn slot(&self, id: u64) -> Option<Arc<Slot>> {
         self.state.lock().requests.get(&id).map(|request| request.slot.clone())
     }
 
@@ -152,7 +247,8 @@ impl Session {
         self.alive.store(false, Ordering::Release);
         let (requests, watchers, writer) = {
             let mut state = self.state.lock();
-            state.outgoing.clear();
+            // The last word may still go out.
+            state.outgoing.retain(|message| matches!(message, Outgoing::Message(Message::Bye(_))));
             let watchers = core::mem::take(&mut state.subscriptions);
             (core::mem::take(&mut state.requests), watchers, state.writer.take())
         };
@@ -181,11 +277,12 @@ impl Session {
     fn request(
         self: &Arc<Self>,
         tid: u32,
+        descs: Vec<messages::Desc>,
         most: u64,
         message: impl FnOnce(u64) -> Outgoing,
     ) -> Result<Waiting, Errno> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let slot = Arc::new(Slot::new(most));
+        let slot = Arc::new(Slot::new(descs, most));
         {
             let mut state = self.state.lock();
             if !self.is_alive() {
@@ -212,52 +309,49 @@ impl Session {
     }
 }
 
+/// The end of a session, in words.
+fn bye(reason: messages::ByeReason, text: &str) -> messages::Bye {
+    messages::Bye { reason, text: text.chars().take(200).collect() }
+}
+
 /// Events of poll(2) that the session itself reports.
 mod poll {
     pub const ERR: u32 = 0x8;
     pub const HUP: u32 = 0x10;
 }
 
-/// The session as processes hold it.
-#[derive(Clone)]
-pub struct Host(pub Arc<Session>);
-
-impl Delegate for Host {
-    fn call(&self, call: Call) -> Pending {
-        let most = call.output.iter().map(|(_, len)| u64::from(*len)).sum();
-        let waiting = self.0.request(call.tid, most, |id| Outgoing::Call(id, call));
-        Box::pin(async move {
-            match waiting {
-                Ok(waiting) => waiting.await,
-                Err(errno) => Reply { result: -i64::from(errno.raw()), ..Reply::default() },
-            }
-        })
+impl Session {
+    fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
     }
 
-    fn cancel(&self, tid: u32) {
+    /// Asks the host to break off what a thread waits for.
+    fn cancel_of(&self, tid: u32) {
         let ids: Vec<u64> = {
-            let state = self.0.state.lock();
+            let state = self.state.lock();
             state.requests.iter().filter(|(_, request)| request.tid == tid).map(|(id, _)| *id).collect()
         };
-        ids.into_iter().for_each(|id| self.0.cancel_request(id));
+        ids.into_iter().for_each(|id| self.cancel_request(id));
     }
 
     fn close(&self, handles: &[Handle]) {
-        let mut state = self.0.state.lock();
+        let mut state = self.state.lock();
         handles.iter().for_each(|handle| drop(state.subscriptions.remove(handle)));
         // What is closed together travels together.
-        if let Some(Outgoing::Close(waiting)) = state.outgoing.back_mut() {
+        if let Some(Outgoing::Close(waiting)) = state.outgoing.back_mut()
+            && waiting.len() + handles.len() <= BATCH
+        {
             waiting.extend_from_slice(handles);
             return;
         }
         drop(state);
-        self.0.queue(Outgoing::Close(handles.to_vec()));
+        self.queue(Outgoing::Close(handles.to_vec()));
     }
 
     fn subscribe(&self, handle: Handle, events: u32, ready: Arc<dyn Readiness>) -> Result<(), Errno> {
         {
-            let mut state = self.0.state.lock();
-            if !self.0.is_alive() {
+            let mut state = self.state.lock();
+            if !self.is_alive() {
                 return Err(Errno::EIO);
             }
             match events {
@@ -265,34 +359,22 @@ impl Delegate for Host {
                 _ => drop(state.subscriptions.insert(handle, ready)),
             }
         }
-        self.0.queue(Outgoing::Subscribe(handle, events));
+        self.queue(Outgoing::Subscribe(handle, events));
         Ok(())
     }
 
-    fn page_in(&self, handle: Handle, offset: u64, len: u32) -> Bytes {
-        let waiting = self.0.request(0, len.into(), |id| Outgoing::PageIn { id, handle, offset, len });
-        Box::pin(async move {
-            let reply = waiting?.await;
-            reply.failure()?;
-            Ok(reply.output.into_iter().next().map(|(_, bytes)| bytes).unwrap_or_default())
-        })
+    /// Which host it is: the same number for all sessions of one host.
+    pub fn host(&self) -> u64 {
+        self.host.load(Ordering::Acquire)
     }
 
-    fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done {
-        let waiting = self.0.request(0, 0, |id| Outgoing::PageOut { id, handle, offset, bytes });
-        Box::pin(async move { waiting?.await.failure() })
-    }
-
-    fn is_alive(&self) -> bool {
-        self.0.is_alive()
+    /// Says which host it is.
+    pub fn set_host(&self, host: u64) {
+        self.host.store(host, Ordering::Release);
     }
 }
 
-impl Session {
-    fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
-    }
-}
-
+#[cfg(test)]
+mod server_tests;
 #[cfg(test)]
 mod tests;

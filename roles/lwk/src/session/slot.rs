@@ -7,10 +7,13 @@ use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
+use keelson_lwk_wire::messages::Desc;
 use spin::Mutex;
 
 /// The answer to one request.
 pub struct Slot {
+    /// What the call was sent with.
+    descs: Vec<Desc>,
     /// Most bytes that the answer may have for written arguments.
     most: u64,
     state: Mutex<State>,
@@ -25,8 +28,8 @@ struct State {
 }
 
 impl Slot {
-    pub(super) fn new(most: u64) -> Slot {
-        Slot { most, state: Mutex::default() }
+    pub(super) fn new(descs: Vec<Desc>, most: u64) -> Slot {
+        Slot { descs, most, state: Mutex::default() }
     }
 
     /// Bytes that come ahead of the answer; false when there are more than were asked for, or out of order.
@@ -45,9 +48,9 @@ impl Slot {
         core::mem::take(&mut self.state.lock().streamed)
     }
 
-    /// Most bytes that the answer may have for written arguments.
-    pub fn most(&self) -> u64 {
-        self.most
+    /// The descriptors of the call, in the order of the wire.
+    pub fn descs(&self) -> &[Desc] {
+        &self.descs
     }
 
     pub(super) fn fill(&self, reply: Reply) {

@@ -7,7 +7,7 @@ use super::host::Host;
 use super::{Machine, TestClock, system};
 use crate::Errno;
 use crate::files::FdTable;
-use crate::mm::Mm;
+use crate::mm::{Map, Mm, MmSettings};
 use crate::process::Process;
 use crate::syscalls::Caller;
 use crate::system::System;
@@ -15,7 +15,7 @@ use crate::thread::Thread;
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
-use keelson_hal::user::{PageSize, Protection};
+use keelson_hal::user::Protection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -91,12 +91,12 @@ impl Program {
 }
 
 fn memory(system: &Arc<System>) -> Arc<Mm> {
-    let space = system.machine.new_space().unwrap();
-    for at in (MEMORY..MEMORY + MEMORY_BYTES).step_by(4096) {
-        let frame = system.machine.allocate(PageSize::Small, 0).unwrap();
-        space.map(at, frame, Protection::READ_WRITE).unwrap();
-    }
-    Arc::new(Mm::of_space(space))
+    let mm = Mm::new(system, MmSettings::default()).unwrap();
+    // MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE
+    let (flags, protection) = (0x32, Protection::READ_WRITE);
+    let map = Map { at: MEMORY, len: MEMORY_BYTES, protection, flags, ..Map::default() };
+    assert_eq!(mm.mmap(&map), Ok(MEMORY));
+    mm
 }
 
 /// The result of a call that does not wait.

@@ -1,0 +1,65 @@
+//! Where the node's key comes from: never the command line, unless somebody says that this is no secret.
+
+use crate::Node;
+use alloc::string::String;
+use keelson_kernel::acpi::PhysicalMemory;
+use keelson_kernel::arch::port::Ports;
+use keelson_kernel::fw_cfg;
+use keelson_kernel::mm::DirectMap;
+use keelson_lwk::options::key;
+
+/// QEMU's file (section 2).
+const FW_CFG: &str = "opt/lwk/psk";
+/// 64 digits and an end of line.
+const LONGEST: usize = 80;
+
+/// Why there is no key.
+#[derive(Debug)]
+pub enum KeyError {
+    /// None was given anywhere.
+    Missing,
+    /// One stands on the command line, which everybody can read.
+    OnCommandLine,
+    /// What was given is none.
+    Malformed {
+        /// Where it came from.
+        from: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl core::fmt::Display for KeyError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            KeyError::Missing => f.write_str(
+                "no key: give the same 64 hexadecimal digits to the node (QEMU: -fw_cfg name=opt/lwk/psk,file=KEY; otherwise as \
+                 initial RAM disk) and to the hosts, or insecure=1 to let every host in",
+            ),
+            KeyError::OnCommandLine => {
+                f.write_str("psk= stands on the command line, which everybody can read; add insecure=1 if that does not matter")
+            }
+            KeyError::Malformed { from, why } => write!(f, "the key from {from}: {why}"),
+        }
+    }
+}
+
+/// The key; `None` when every host is let in.
+pub fn find(node: &Node) -> Result<Option<[u8; 32]>, KeyError> {
+    let insecure = node.config.flag("insecure");
+    let parse = |from, text: &str| key(text).map(Some).map_err(|why| KeyError::Malformed { from, why });
+    if let Some(text) = node.config.text("psk") {
+        return if insecure { parse("psk=", text) } else { Err(KeyError::OnCommandLine) };
+    }
+    if let Some(bytes) = fw_cfg::read(&Ports, FW_CFG, LONGEST) {
+        return parse("fw_cfg", &String::from_utf8_lossy(&bytes));
+    }
+    if let Some(blob) = &node.machine.boot.blob {
+        let len = usize::try_from(blob.end - blob.start).unwrap_or(usize::MAX).min(LONGEST);
+        let bytes = DirectMap.bytes(blob.start, len).unwrap_or_default();
+        // Loaders fill the last page with zeros.
+        let text = String::from_utf8_lossy(bytes);
+        return parse("the initial RAM disk", text.trim_end_matches('\0'));
+    }
+    if insecure { Ok(None) } else { Err(KeyError::Missing) }
+}

@@ -1,0 +1,5 @@
+//! The LWK node on this kernel: its cores, its machine, its key.
+
+pub mod cores;
+pub mod key;
+pub mod machine;

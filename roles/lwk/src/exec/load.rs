@@ -1,0 +1,210 @@
+//! Mapping a program and its interpreter.
+
+use super::elf::{HEADER, Header, Layout, Segment};
+use super::stack::{Addresses, build};
+use super::{Arguments, ExecError, Start};
+use crate::Errno;
+use crate::mm::{Area, Backing, FileMapping, Mm, Object, PAGE, Policy, layout, page_of, whole_pages};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use keelson_hal::user::{Access, Protection};
+
+/// Segments up to this size are here before the program starts; larger ones come when they are touched (section 3.2).
+const READ_AHEAD: u64 = 64 << 20;
+/// Bytes that are read at first: the program headers are among them as a rule.
+const FIRST: u32 = 4096;
+
+/// A file that can be run.
+pub struct Program {
+    file: FileMapping,
+    header: Header,
+    layout: Layout,
+    interpreter: Option<Vec<u8>>,
+}
+
+impl Program {
+    /// Reads what a file says about itself.
+    pub async fn read(file: &FileMapping) -> Result<Program, ExecError> {
+        let size = file.source.version().size;
+        let first = fetch(file, 0, FIRST).await?;
+        let header = Header::parse(&first, size)?;
+        let len = header.headers_len();
+        let start = usize::try_from(header.headers).map_err(|_| ExecError::NotExecutable)?;
+        let layout = match start.checked_add(len).and_then(|end| first.get(start..end)) {
+            Some(headers) => Layout::parse(&header, headers, size)?,
+            None => {
+                let headers = fetch(file, header.headers, len as u32).await?;
+                let headers = headers.get(..len).ok_or(ExecError::NotExecutable)?;
+                Layout::parse(&header, headers, size)?
+            }
+        };
+        let interpreter = match layout.interpreter {
+            Some((offset, len)) => Some(path(&fetch(file, offset, len as u32).await?)?),
+            None => None,
+        };
+        Ok(Program { file: file.clone(), header, layout, interpreter })
+    }
+
+    /// The path of the interpreter that it needs.
+    pub fn interpreter(&self) -> Option<&[u8]> {
+        self.interpreter.as_deref()
+    }
+}
+
+async fn fetch(file: &FileMapping, offset: u64, len: u32) -> Result<Vec<u8>, ExecError> {
+    debug_assert!(len as usize >= HEADER || len > 0);
+    file.source.fetch(offset, len).await.map_err(ExecError::Unreadable)
+}
+
+/// A path up to its zero.
+fn path(bytes: &[u8]) -> Result<Vec<u8>, ExecError> {
+    let end = bytes.iter().position(|byte| *byte == 0).filter(|end| *end > 0);
+    end.map(|end| bytes[..end].to_vec()).ok_or(ExecError::NotExecutable)
+}
+
+/// Puts a program, its interpreter, its stack and the vDSO into an empty address space.
+pub async fn load(
+    mm: &Mm,
+    program: &Program,
+    interpreter: Option<&Program>,
+    arguments: &Arguments<'_>,
+) -> Result<Start, ExecError> {
+    let node = arguments.node;
+    let base = if program.header.fixed { 0 } else { base_for(mm, &program.layout, layout::PROGRAM)? };
+    map_program(mm, program, base, node).await?;
+    let (first, last) = program.layout.span();
+    mm.set_brk(base.wrapping_add(last)).map_err(memory)?;
+    let entry = entry_of(program, base)?;
+    let (start, interpreter_base) = match interpreter {
+        Some(interpreter) if interpreter.header.fixed => return Err(ExecError::BadInterpreter),
+        Some(interpreter) => {
+            let at = base_for(mm, &interpreter.layout, layout::INTERPRETER)?;
+            map_program(mm, interpreter, at, node).await?;
+            (entry_of(interpreter, at)?, at)
+        }
+        None => (entry, 0),
+    };
+    let vdso = match arguments.vdso {
+        Some(vdso) => vdso.map(mm, node).map_err(memory)?,
+        None => 0,
+    };
+    let headers = program.layout.address_of(program.header.headers);
+    let addresses = Addresses {
+        entry,
+        headers: headers.map_or(0, |at| base.wrapping_add(at)),
+        header_count: program.header.count as u64,
+        interpreter: interpreter_base,
+        vdso,
+    };
+    let stack = build(mm, &addresses, arguments, program.layout.stack_executable)?;
+    Ok(Start {
+        entry: start,
+        stack: stack.pointer,
+        base,
+        auxv: stack.auxv,
+        arguments: stack.arguments,
+        environment: stack.environment,
+        code: base.wrapping_add(first)..base.wrapping_add(last),
+    })
+}
+
+/// What has to be added to the addresses of a program that lies anywhere.
+fn base_for(mm: &Mm, its: &Layout, floor: u64) -> Result<u64, ExecError> {
+    let (first, last) = its.span();
+    let at = mm.room(last - first, its.align.max(2 << 20), floor).map_err(memory)?;
+    // The first address keeps its distance to the alignment.
+    let ahead = first % its.align;
+    let at = if ahead == 0 {
+        at
+    } else {
+        mm.room(last - first + its.align, its.align, floor).map_err(memory)? + ahead
+    };
+    Ok(at.wrapping_sub(first))
+}
+
+fn entry_of(program: &Program, base: u64) -> Result<u64, ExecError> {
+    let entry = base.wrapping_add(program.header.entry);
+    if entry < layout::TOP { Ok(entry) } else { Err(ExecError::NotExecutable) }
+}
+
+async fn map_program(mm: &Mm, program: &Program, base: u64, node: usize) -> Result<(), ExecError> {
+    let system = mm.system();
+    let object = system.memory.object(&system.machine, &program.file.source);
+    for segment in &program.layout.segments {
+        let at = base.checked_add(segment.at).filter(|at| *at >= layout::LOWEST);
+        let moved = Segment { at: at.ok_or(ExecError::NotExecutable)?, ..*segment };
+        map_segment(mm, program, &object, &moved, node).await?;
+    }
+    Ok(())
+}
+
+async fn map_segment(
+    mm: &Mm,
+    program: &Program,
+    object: &Arc<Object>,
+    segment: &Segment,
+    node: usize,
+) -> Result<(), ExecError> {
+    let start = page_of(segment.at);
+    let file_end = segment.at + segment.file_len;
+    let file_pages =
+        if segment.file_len == 0 { start } else { whole_pages(file_end).ok_or(ExecError::NotExecutable)? };
+    let end = segment.at.checked_add(segment.len).and_then(whole_pages).ok_or(ExecError::NotExecutable)?;
+    if file_pages > start {
+        let mut area = Area::anonymous(start..file_pages, segment.protection);
+        area.backing = Backing::Object(object.clone());
+        area.offset = page_of(segment.offset);
+        area.copy_on_write = true;
+        area.path = program.file.path.clone();
+        place(mm, area, node)?;
+        if segment.file_len <= READ_AHEAD {
+            read_ahead(mm, object, segment, start..file_pages, node).await?;
+        }
+    }
+    if end > file_pages {
+        let mut area = Area::anonymous(file_pages..end, segment.protection);
+        if mm.settings().policy_not_bss {
+            area.policy = Some(Policy::default());
+        }
+        place(mm, area, node)?;
+    }
+    if segment.len > segment.file_len && file_pages > file_end && segment.protection.write {
+        let zeros = [0; PAGE as usize];
+        mm.write_wait(file_end, &zeros[..(file_pages - file_end) as usize]).await.map_err(content)?;
+    }
+    Ok(())
+}
+
+/// Fetches a segment and enters its pages: those that can be written as copies, so that the program has no faults.
+async fn read_ahead(
+    mm: &Mm,
+    object: &Object,
+    segment: &Segment,
+    pages: core::ops::Range<u64>,
+    node: usize,
+) -> Result<(), ExecError> {
+    let end = segment.offset + segment.file_len;
+    object.fetch_all(segment.offset, end, node).await.map_err(ExecError::Unreadable)?;
+    let Protection { read, write, execute } = segment.protection;
+    if read || write || execute {
+        let access = if write { Access::Write } else { Access::Read };
+        mm.touch_wait(pages.start, pages.end - pages.start, access, node).await.map_err(content)?;
+    }
+    Ok(())
+}
+
+fn place(mm: &Mm, area: Area, node: usize) -> Result<(), ExecError> {
+    mm.place_area(area, node).map_err(|errno| match errno {
+        Errno::ENOMEM => ExecError::OutOfMemory,
+        _ => ExecError::NotExecutable,
+    })
+}
+
+fn memory(_: Errno) -> ExecError {
+    ExecError::OutOfMemory
+}
+
+/// The file changed while it was loaded, or there is no memory.
+fn content(errno: Errno) -> ExecError {
+    if errno == Errno::ENOMEM { ExecError::OutOfMemory } else { ExecError::NotExecutable }
+}

@@ -1,0 +1,66 @@
+use super::*;
+use crate::mm::{Area, MmSettings};
+use crate::testing::{pool, system};
+use object::{Object as _, ObjectSymbol as _};
+use std::time::Duration;
+
+#[test]
+fn the_image_is_a_library_that_others_can_read() {
+    let bytes = image::build();
+    assert!(bytes.len() < 2 * PAGE as usize);
+    let file = object::File::parse(&*bytes).unwrap();
+    let names: Vec<String> = file.dynamic_symbols().map(|symbol| symbol.name().unwrap().into()).collect();
+    let clocks = ["clock_gettime", "gettimeofday", "time", "clock_getres", "getcpu"];
+    assert_eq!(names, clocks.map(|name| format!("__vdso_{name}")));
+    for symbol in file.dynamic_symbols() {
+        assert!(symbol.is_definition() && symbol.is_global() && symbol.size() > 0);
+        assert_eq!(symbol.address() % 16, 0);
+    }
+}
+
+/// What binutils think of it, where they are installed.
+#[test]
+fn binutils_do_not_complain() {
+    let path = std::env::temp_dir().join(format!("lwk-vdso-{}.so", std::process::id()));
+    std::fs::write(&path, image::build()).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).arg(&path).output().ok()?;
+        assert!(output.status.success());
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{program}");
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    if let Some(text) = run("readelf", &["--all", "--wide"]) {
+        assert!(text.contains("__vdso_clock_gettime@@LINUX_2.6"), "{text}");
+        assert!(text.contains("Library soname: [linux-vdso.so.1]"), "{text}");
+    }
+    if let Some(text) = run("objdump", &["-d"]) {
+        assert!(text.contains("rdtsc") && !text.contains("(bad)"), "{text}");
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn programs_see_the_times_change() {
+    let (system, _, clock) = system();
+    let vdso = Vdso::new(&system).unwrap();
+    let mm = Mm::new(&system, MmSettings::default()).unwrap();
+    let at = vdso.map(&mm, 0).unwrap();
+    let mut magic = [0; 4];
+    mm.read(at, &mut magic).unwrap();
+    assert_eq!(&magic, b"\x7fELF");
+    assert_eq!(mm.write(at, &magic), Err(Errno::EFAULT));
+    let rate = at - PAGE + u64::from(code::RATE);
+    assert_eq!(mm.read_u64(rate), Ok(0));
+    clock.advance(Duration::from_secs(3));
+    vdso.set(TimeBase::now(&system));
+    assert_eq!(mm.read_u64(rate), Ok(1 << 32));
+    assert_eq!(mm.read_u32(at - PAGE), Ok(2));
+    assert_eq!(mm.read_u64(at - PAGE + u64::from(code::NANOS)), Ok(3_000_000_000));
+    let offset = mm.read_u64(at - PAGE + u64::from(code::WALL_OFFSET)).unwrap();
+    assert_eq!(offset, 1_700_000_000_000_000_000);
+    assert_eq!(vdso.time_base().monotonic(500), 3_000_000_500);
+    let roles: Vec<Role> = mm.areas().iter().map(|area: &Area| area.role).collect();
+    assert_eq!(roles, [Role::Vvar, Role::Vdso]);
+    drop((mm, vdso));
+    assert_eq!(pool().used(), 0);
+}

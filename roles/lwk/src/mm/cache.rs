@@ -1,0 +1,96 @@
+//! The page cache: objects of files, also of those that nobody maps any more (section 3.2).
+
+use super::object::Object;
+use super::source::{FileId, FileVersion, PageSource};
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use keelson_hal::user::UserMachine;
+
+/// Files by name, with the state that they were in.
+#[derive(Default)]
+pub(super) struct Cache {
+    files: BTreeMap<FileId, Entry>,
+    /// Bytes that files may have which nobody maps.
+    cap: u64,
+    turn: u64,
+}
+
+struct Entry {
+    object: Arc<Object>,
+    version: FileVersion,
+    /// When it was mapped last: the lowest goes first.
+    used: u64,
+}
+
+/// Most files, however small.
+const FILES_MOST: usize = 16_384;
+
+impl Cache {
+    pub fn new(cap: u64) -> Cache {
+        Cache { cap, ..Cache::default() }
+    }
+
+    /// The object of a file. One that others map for shared writing stays the file's object, whatever became of the file; else
+    /// a changed file gets a new one.
+    pub fn object(&mut self, machine: &Arc<dyn UserMachine>, source: &Arc<dyn PageSource>) -> Arc<Object> {
+        let (id, version) = (source.id(), source.version());
+        self.turn += 1;
+        let turn = self.turn;
+        if let Some(entry) = self.files.get_mut(&id) {
+            let written = entry.object.lock().writer.is_some() && Arc::strong_count(&entry.object) > 1;
+            if entry.version == version || written {
+                entry.used = turn;
+                if entry.version != version {
+                    entry.version = version;
+                    entry.object.set_size(version.size);
+                }
+                // The old connection to the file may be gone.
+                entry.object.lock().reader = Some(source.clone());
+                return entry.object.clone();
+            }
+        }
+        let object = Object::file(machine.clone(), source.clone());
+        let entry = Entry { object: object.clone(), version, used: turn };
+        self.files.insert(id, entry);
+        self.shrink(self.cap);
+        object
+    }
+
+    /// The object of a file, when there is one.
+    pub fn find(&self, id: &FileId) -> Option<Arc<Object>> {
+        self.files.get(id).map(|entry| entry.object.clone())
+    }
+
+    /// Bytes of all pages.
+    pub fn resident(&self) -> u64 {
+        self.files.values().map(|entry| entry.object.resident()).sum()
+    }
+
+    /// Gives up what is too much.
+    pub fn shrink_to_cap(&mut self) {
+        self.shrink(self.cap);
+    }
+
+    /// Gives up what was used longest ago until at most `cap` bytes are left that nobody maps.
+    pub fn shrink(&mut self, cap: u64) {
+        let idle = self.files.iter().filter(|(_, entry)| entry.is_idle());
+        let mut idle: Vec<(u64, FileId, u64)> =
+            idle.map(|(id, entry)| (entry.used, *id, entry.object.resident())).collect();
+        let mut bytes: u64 = idle.iter().map(|(_, _, bytes)| bytes).sum();
+        idle.sort_unstable_by_key(|(used, ..)| *used);
+        for (_, id, resident) in idle {
+            if bytes <= cap && self.files.len() <= FILES_MOST {
+                return;
+            }
+            self.files.remove(&id);
+            bytes -= resident;
+        }
+    }
+}
+
+impl Entry {
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.object) == 1 && self.object.lock().dirty.is_empty()
+    }
+}

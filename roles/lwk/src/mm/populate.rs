@@ -1,0 +1,184 @@
+//! Filling areas with pages of zeros, the largest first.
+
+use super::area::{Area, Backing, Pages, Role};
+use super::policy::Policy;
+use super::{Mm, PAGE, Prefault, State};
+use crate::Errno;
+use core::ops::Range;
+use keelson_hal::user::{Frame, MapFault, PageSize, UserMachine};
+
+/// Pages that one fault brings where large ones do not fit: a window of 64 KiB.
+const AROUND: u64 = 16 * PAGE;
+
+/// A page where a policy says, for the page number `index` and a thread on node `local`.
+pub(super) fn allocate(
+    machine: &dyn UserMachine,
+    size: PageSize,
+    policy: &Policy,
+    index: u64,
+    local: usize,
+) -> Option<Frame> {
+    let choice = policy.choose(index, local);
+    if choice.strict == 0 {
+        return machine.allocate(size, choice.first);
+    }
+    let allowed = |node: usize| choice.strict & (1 << node) != 0;
+    let others = (0..machine.nodes().min(super::NODES_MOST)).filter(|node| *node != choice.first);
+    let mut nodes = core::iter::once(choice.first).chain(others).filter(|node| allowed(*node));
+    nodes.find_map(|node| {
+        // The machine would fall back to another node.
+        let frame = (machine.memory(node).0 >= size.bytes()).then(|| machine.allocate(size, node))??;
+        let home = machine.node_of_memory(frame.address());
+        home.is_none_or(allowed).then_some(frame)
+    })
+}
+
+impl Mm {
+    /// The policy for an area.
+    pub(super) fn policy_of(&self, state: &State, area: &Area) -> Policy {
+        let excepted = match area.role {
+            Role::Heap => self.settings.policy_not_heap,
+            Role::Stack => self.settings.policy_not_stack,
+            _ => false,
+        };
+        area.policy.unwrap_or(if excepted { Policy::default() } else { state.policy })
+    }
+
+    /// The largest pages that private memory of an area may have.
+    pub(super) fn largest(&self, state: &State, area: &Area) -> PageSize {
+        let automatic = match area.pages {
+            Pages::Only(size) => return size,
+            Pages::Small => PageSize::Small,
+            Pages::Any if state.small_pages => PageSize::Small,
+            Pages::Any | Pages::Large => PageSize::Huge,
+        };
+        let usable = |size: &PageSize| {
+            *size <= automatic && self.settings.allows(*size) && self.system.machine.has_pages(*size)
+        };
+        [PageSize::Huge, PageSize::Large].into_iter().find(usable).unwrap_or(PageSize::Small)
+    }
+
+    /// True when an anonymous mapping is filled at once (section 3.5).
+    pub(super) fn fills_at_once(&self, state: &State, area: &Area) -> bool {
+        let protection = area.protection;
+        let touchable = protection.read || protection.write || protection.execute;
+        let wanted = match self.settings.prefault {
+            Prefault::None => false,
+            Prefault::Anon => !area.shared,
+            Prefault::All => true,
+        };
+        if !touchable || !wanted || area.flags.no_reserve || area.flags.grows_down {
+            return false;
+        }
+        let machine = &self.system.machine;
+        let nodes = machine.nodes();
+        let free: u64 = (0..nodes).map(|node| machine.memory(node).0).fold(0, u64::saturating_add);
+        let placed = self.policy_of(state, area).is_placed() || area.len() < self.settings.policy_threshold;
+        area.len() <= free / 2 && (nodes == 1 || placed)
+    }
+
+    /// Fills a range of private anonymous memory, such as the stack before a program starts.
+    pub fn fill(&self, at: u64, len: u64, node: usize) -> Result<(), Errno> {
+        let end = at.checked_add(len).ok_or(Errno::ENOMEM)?;
+        let state = self.lock();
+        for area in state.areas.overlapping(at..end).filter(|area| area.is_private_anonymous()) {
+            self.populate(&state, area, area.within(&(at..end)), node)?;
+        }
+        Ok(())
+    }
+
+    /// Fills a range of an area without object. Stops with ENOMEM when there is no memory: what is there stays.
+    pub(super) fn populate(
+        &self,
+        state: &State,
+        area: &Area,
+        range: Range<u64>,
+        node: usize,
+    ) -> Result<(), Errno> {
+        let most = self.largest(state, area);
+        let policy = self.policy_of(state, area);
+        let mut at = range.start;
+        while at < range.end {
+            let present = self.next_page(at, range.end);
+            let gap = present.map_or(range.end, |page| page.at.max(at));
+            while at < gap {
+                at = self.populate_one(area, at, gap, most, &policy, node)?;
+            }
+            at = present.map_or(at, |page| page.at + page.size.bytes());
+        }
+        Ok(())
+    }
+
+    /// Fills the largest page that begins at `at` and ends by `end`: where it ends.
+    fn populate_one(
+        &self,
+        area: &Area,
+        at: u64,
+        end: u64,
+        most: PageSize,
+        policy: &Policy,
+        node: usize,
+    ) -> Result<u64, Errno> {
+        let mut size = Some(most);
+        while let Some(this) = size {
+            let bytes = this.bytes();
+            if at.is_multiple_of(bytes) && end - at >= bytes {
+                let index = (at - area.start) / PAGE;
+                if let Some(frame) =
+                    allocate(&*self.system.machine, this, policy, index / (bytes / PAGE), node)
+                {
+                    return match self.enter(at, frame, area.protection) {
+                        Ok(()) => Ok(at + bytes),
+                        Err((MapFault::OutOfMemory, _)) => Err(Errno::ENOMEM),
+                        // Somebody was faster, which cannot be under the lock; go on behind it.
+                        Err(_) => Ok(at + bytes),
+                    };
+                }
+                if matches!(area.pages, Pages::Only(_)) {
+                    break;
+                }
+            }
+            size = this.smaller();
+        }
+        self.system.memory.note_shortage();
+        Err(Errno::ENOMEM)
+    }
+
+    /// Resolves a fault in an area without object: a page of 2 MiB (of 1 GiB where that was demanded), else some small ones.
+    pub(super) fn populate_around(
+        &self,
+        state: &State,
+        area: &Area,
+        at: u64,
+        node: usize,
+    ) -> Result<(), Errno> {
+        debug_assert!(matches!(area.backing, Backing::Anonymous));
+        let most = match area.pages {
+            Pages::Only(size) => size,
+            _ => self.largest(state, area).min(PageSize::Large),
+        };
+        if most > PageSize::Small {
+            let bytes = most.bytes();
+            let start = at - at % bytes;
+            let inside = start >= area.start && start + bytes <= area.end;
+            if inside && self.next_page(start, start + bytes).is_none() {
+                let policy = self.policy_of(state, area);
+                let index = (start - area.start) / bytes;
+                let frame = allocate(&*self.system.machine, most, &policy, index, node);
+                if let Some(frame) = frame {
+                    return self.enter(start, frame, area.protection).map_err(|_| Errno::ENOMEM);
+                }
+                if matches!(area.pages, Pages::Only(_)) {
+                    return Err(Errno::ENOMEM);
+                }
+            }
+        }
+        let page = super::page_of(at);
+        let window = at - at % AROUND;
+        let small = Area { pages: Pages::Small, ..area.clone() };
+        self.populate(state, &small, page..page + PAGE, node)?;
+        // The neighbours are a favour: no memory for them is no error.
+        let _ = self.populate(state, &small, window.max(area.start)..(window + AROUND).min(area.end), node);
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! What shared mappings of files changed, on its way back to the host; memory that goes when a file gets shorter.
+
+use super::area::Area;
+use super::node::NodeMemory;
+use super::object::Object;
+use super::{Mm, PAGE, layout, whole_pages};
+use crate::Errno;
+use crate::timers::Timers;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::time::Duration;
+use keelson_hal::user::Flush;
+
+/// Most bytes of one write.
+const WRITE_MOST: u64 = 1 << 20;
+
+/// `MS_*` of msync(2).
+mod ms {
+    pub const ASYNC: u64 = 1;
+    pub const INVALIDATE: u64 = 2;
+    pub const SYNC: u64 = 4;
+}
+
+impl Mm {
+    /// msync(2), first part: the files of a range, which [`Object::write_back`] then writes. ENOMEM with a gap.
+    pub fn msync(&self, at: u64, len: u64, flags: u64) -> Result<Vec<Arc<Object>>, Errno> {
+        let unknown = flags & !(ms::ASYNC | ms::INVALIDATE | ms::SYNC) != 0;
+        let both = flags & ms::ASYNC != 0 && flags & ms::SYNC != 0;
+        if unknown || both || !at.is_multiple_of(PAGE) {
+            return Err(Errno::EINVAL);
+        }
+        let len = whole_pages(len).ok_or(Errno::ENOMEM)?;
+        let end = at.checked_add(len).filter(|end| *end <= layout::TOP).ok_or(Errno::ENOMEM)?;
+        let state = self.lock();
+        if flags & ms::INVALIDATE != 0 && state.areas.overlapping(at..end).any(|area| area.flags.locked) {
+            return Err(Errno::EBUSY);
+        }
+        if !state.areas.cover(at..end) {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(files_of(state.areas.overlapping(at..end)))
+    }
+
+    /// The files that are mapped for shared writing in a range: to be written back after munmap(2).
+    pub fn written_files(&self, at: u64, len: u64) -> Vec<Arc<Object>> {
+        let end = at.saturating_add(len);
+        if end <= at { Vec::new() } else { files_of(self.lock().areas.overlapping(at..end)) }
+    }
+
+    /// Writes back what shared mappings changed: before the address space goes at exit or exec.
+    pub async fn close(&self) {
+        for object in self.written_files(0, layout::TOP) {
+            if let Err(error) = object.write_back().await {
+                log::warn!("lwk: writing back a mapped file: {error}");
+            }
+        }
+    }
+
+    /// Remembers what a part of an area changed in a file.
+    pub(super) fn collect_dirty(&self, area: &Area, range: &Range<u64>) {
+        let Some(object) = written_file(area) else { return };
+        let mut at = range.start;
+        while let Some(page) = self.next_page(at, range.end) {
+            if self.space.take_dirty(page.at) {
+                object.lock().dirty.insert(area.offset_of(page.at));
+            }
+            at = page.at + page.size.bytes();
+        }
+    }
+
+    pub(super) fn collect_all_dirty(&self) {
+        for area in self.lock().areas.iter() {
+            self.collect_dirty(area, &(area.start..area.end));
+        }
+    }
+
+    /// Remembers what this address space changed in one file; what it writes from now on counts again.
+    fn collect_dirty_of(&self, object: &Arc<Object>) {
+        let state = self.lock();
+        let areas =
+            || state.areas.iter().filter(|area| area.object().is_some_and(|its| Arc::ptr_eq(its, object)));
+        for area in areas() {
+            self.collect_dirty(area, &(area.start..area.end));
+        }
+        if areas().next().is_some() {
+            self.space.flush(Flush::Now);
+        }
+    }
+
+    /// An object became shorter: its pages beyond `size` are no longer seen.
+    pub(super) fn forget(&self, object: &Object, size: u64) {
+        self.forget_pages(object, whole_pages(size).unwrap_or(u64::MAX)..u64::MAX, true);
+    }
+
+    /// An object has no memory any more in a range; private copies stay.
+    pub(super) fn forget_range(&self, object: &Object, range: Range<u64>) {
+        self.forget_pages(object, range, false);
+    }
+
+    fn forget_pages(&self, object: &Object, gone: Range<u64>, copies_too: bool) {
+        let state = self.lock();
+        let mut changed = false;
+        for area in state.areas.iter() {
+            if area.object().is_none_or(|its| its.id() != object.id()) {
+                continue;
+            }
+            // Where the range lies in the area.
+            let place =
+                |offset: u64| area.start.saturating_add(offset.saturating_sub(area.offset)).min(area.end);
+            let range = place(gone.start)..place(gone.end);
+            // Without memory for a table the page stays as it is, which the program cannot tell from being early.
+            if range.is_empty() || self.split_edges(&range).is_err() {
+                continue;
+            }
+            let mut at = range.start;
+            while let Some(page) = self.next_page(at, range.end) {
+                if copies_too || area.shared || !page.protection.write {
+                    self.leave(page.at);
+                    changed = true;
+                }
+                at = page.at + page.size.bytes();
+            }
+        }
+        if changed {
+            self.space.flush(Flush::Now);
+        }
+    }
+}
+
+fn written_file(area: &Area) -> Option<&Arc<Object>> {
+    area.object().filter(|object| area.shared && area.may_write && object.is_file())
+}
+
+fn files_of<'a>(areas: impl Iterator<Item = &'a Area>) -> Vec<Arc<Object>> {
+    let mut files: Vec<Arc<Object>> = Vec::new();
+    for object in areas.filter_map(written_file) {
+        if !files.iter().any(|known| Arc::ptr_eq(known, object)) {
+            files.push(object.clone());
+        }
+    }
+    files
+}
+
+impl Object {
+    /// Writes back whatever any process changed in the file.
+    pub async fn write_back(self: &Arc<Self>) -> Result<(), Errno> {
+        for mm in self.mms() {
+            mm.collect_dirty_of(self);
+        }
+        loop {
+            let Some((offset, bytes, writer)) = self.take_dirty_run()? else { return Ok(()) };
+            let len = bytes.len() as u64;
+            if let Err(error) = writer.write_back(offset, bytes).await {
+                let mut state = self.lock();
+                state.dirty.extend((offset..offset + len).step_by(PAGE as usize));
+                return Err(error);
+            }
+        }
+    }
+
+    /// The first changed pages that follow each other, as bytes; they count as unchanged from now on.
+    #[allow(clippy::type_complexity)]
+    fn take_dirty_run(&self) -> Result<Option<(u64, Vec<u8>, Arc<dyn super::PageSource>)>, Errno> {
+        let mut state = self.lock();
+        let size = state.size;
+        state.dirty.retain(|offset| *offset < size);
+        let Some(start) = state.dirty.first().copied() else { return Ok(None) };
+        let writer = state.writer.clone().ok_or(Errno::EBADF)?;
+        let mut end = start;
+        while end - start < WRITE_MOST && state.dirty.remove(&end) {
+            end += PAGE;
+        }
+        let mut bytes = alloc::vec![0; (end.min(size) - start) as usize];
+        for (index, part) in bytes.chunks_mut(PAGE as usize).enumerate() {
+            if let Some(frame) = state.pages.get(&(start + index as u64 * PAGE)) {
+                frame.read(0, part);
+            }
+        }
+        Ok(Some((start, bytes, writer)))
+    }
+}
+
+impl NodeMemory {
+    /// Writes back every `interval`, for ever: a task of the service core.
+    pub async fn serve(&self, timers: Timers, interval: Duration) {
+        loop {
+            timers.at(timers.now() + interval).await;
+            self.write_back_all().await;
+        }
+    }
+
+    /// Writes back all files, and forgets those that nobody maps any more.
+    pub async fn write_back_all(&self) {
+        let objects: Vec<Arc<Object>> = self.written.lock().values().cloned().collect();
+        for object in objects {
+            let written = object.write_back().await;
+            if let Err(error) = &written {
+                log::warn!("lwk: writing back a mapped file: {error}");
+            }
+            // A host that does not take it now never will once nobody maps the file: the loss was told.
+            let idle = object.mms().is_empty();
+            if idle {
+                object.lock().dirty.clear();
+                self.written.lock().remove(&object.id());
+            }
+        }
+        let mut cache = self.cache.lock();
+        cache.shrink_to_cap();
+    }
+
+    /// A process wrote to a file with write(2): the pages that are here are to show it.
+    pub fn file_written(&self, id: &super::FileId, offset: u64, bytes: &[u8]) {
+        let Some(object) = self.cache.lock().find(id) else { return };
+        let state = object.lock();
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = offset.saturating_add(done as u64);
+            let part = ((PAGE - at % PAGE) as usize).min(bytes.len() - done);
+            if let Some((start, frame)) = state.containing(at) {
+                frame.write(at - start, &bytes[done..done + part]);
+            }
+            done += part;
+        }
+    }
+
+    /// The object of a file that is mapped or was: for reads that are to show what mappings changed, and for truncation.
+    pub fn find(&self, id: &super::FileId) -> Option<Arc<Object>> {
+        self.cache.lock().find(id)
+    }
+}

@@ -1,0 +1,240 @@
+//! What waits to be sent, as frames; and answers, as what the node's threads wait for.
+
+use super::slot::Slot;
+use super::{Message, Outgoing};
+use crate::delegate::{Call, Opened, Reply};
+use alloc::vec::Vec;
+use keelson_lwk_wire::bytes::Malformed;
+use keelson_lwk_wire::calls::{self, Arg};
+use keelson_lwk_wire::channel::Sender;
+use keelson_lwk_wire::frame::{DATA_PIECE, Flags, FrameType, Header, MAX_INLINE, TooLarge};
+use keelson_lwk_wire::messages::{
+    Cancel, CloseBatch, Data, Desc, Direction, Message as Payload, PageIn, PageOut, Part, Subscribe, Syscall,
+    Sysret, Unsubscribe,
+};
+
+/// The argument that an entry of [`Call::input`] or [`Call::output`] is about: the low bits, as on the wire.
+const ARGUMENT: u8 = 7;
+/// Where a call has something that is not NULL but has no address on the wire.
+const SOMEWHERE: u64 = 1;
+
+/// The descriptors of a call, by argument.
+pub fn descriptors(call: &Call) -> Vec<Desc> {
+    let mut descs: Vec<Desc> = Vec::with_capacity(call.input.len() + call.output.len());
+    let inputs = call.input.iter().map(|(key, bytes)| (*key, bytes.len() as u32, Direction::In));
+    let outputs = call.output.iter().map(|(key, len)| (*key, *len, Direction::Out));
+    for (key, len, direction) in inputs.chain(outputs) {
+        let (arg, part) = (key & ARGUMENT, part(call.number, key));
+        match descs.iter_mut().find(|desc| desc.arg == arg && desc.part == part) {
+            Some(desc) => desc.direction = Direction::InOut,
+            None => {
+                let addr = call.arguments.get(usize::from(arg)).copied().unwrap_or(0).max(SOMEWHERE);
+                descs.push(Desc { addr, len, direction, arg, part });
+            }
+        }
+    }
+    // Stable: within an argument they keep the order they were named in.
+    descs.sort_by_key(|desc| desc.arg);
+    descs
+}
+
+/// The part that an entry is. Whoever names a plain argument need not know that its bytes may travel by themselves.
+fn part(number: u32, key: u8) -> Part {
+    match key >> 3 {
+        1 => Part::Data,
+        2 => Part::Name,
+        3 => Part::Control,
+        4 => Part::Lengths,
+        5 => Part::Nested,
+        _ => match calls::call(number).and_then(|call| call.args.get(usize::from(key & ARGUMENT))) {
+            Some(Arg::DataIn(_) | Arg::DataOut(_) | Arg::IovIn(_) | Arg::IovOut(_)) => Part::Data,
+            _ => Part::Whole,
+        },
+    }
+}
+
+/// Appends the frames of a message to `out`.
+pub fn send(sender: &mut Sender, pid: u32, message: &Outgoing, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    let header = |kind, id| Header { pid, ..Header::new(kind).id(id) };
+    match message {
+        Outgoing::Call(id, call) => send_call(sender, header(FrameType::Syscall, *id), call, out),
+        Outgoing::Cancel(id) => sender.send(&header(FrameType::Cancel, *id), &Cancel, out),
+        Outgoing::Close(handles) => {
+            let handles = handles.iter().map(|handle| handle.0).collect();
+            sender.send(&header(FrameType::CloseBatch, 0), &CloseBatch { handles }, out)
+        }
+        Outgoing::Subscribe(handle, 0) => {
+            sender.send(&header(FrameType::Unsubscribe, 0), &Unsubscribe { handle: handle.0 }, out)
+        }
+        Outgoing::Subscribe(handle, events) => {
+            let subscribe = Subscribe { handle: handle.0, events: *events, generation: 0 };
+            sender.send(&header(FrameType::Subscribe, 0), &subscribe, out)
+        }
+        Outgoing::PageIn { id, handle, offset, len } => {
+            let page = PageIn { handle: handle.0, offset: *offset, len: *len };
+            sender.send(&header(FrameType::PageIn, *id), &page, out)
+        }
+        Outgoing::PageOut { id, handle, offset, bytes } => {
+            let page = PageOut { handle: handle.0, offset: *offset, sync: false, bytes };
+            sender.send(&header(FrameType::PageOut, *id), &page, out)
+        }
+        Outgoing::Message(message) => send_message(sender, pid, message, out),
+    }
+}
+
+fn send_call(
+    sender: &mut Sender,
+    mut header: Header,
+    call: &Call,
+    out: &mut Vec<u8>,
+) -> Result<(), TooLarge> {
+    header.tid = call.tid;
+    header.code = call.number;
+    let descs = descriptors(call);
+    let mut args = call.arguments;
+    for desc in &descs {
+        if let Some(arg) = args.get_mut(usize::from(desc.arg)) {
+            *arg = (*arg).max(SOMEWHERE);
+        }
+    }
+    let data =
+        call.input.iter().find(|(key, _)| part(call.number, *key) == Part::Data).map(|(_, bytes)| bytes);
+    let streamed = data.filter(|bytes| bytes.len() > MAX_INLINE);
+    let mut inline = Vec::new();
+    for desc in descs.iter().filter(|desc| desc.direction.is_in()) {
+        if desc.part == Part::Data && streamed.is_some() {
+            continue;
+        }
+        let wanted = |key: u8| key & ARGUMENT == desc.arg && part(call.number, key) == desc.part;
+        if let Some((_, bytes)) = call.input.iter().find(|(key, _)| wanted(*key)) {
+            inline.extend_from_slice(bytes);
+        }
+    }
+    let request = Syscall { args, descs, inline: &inline };
+    match streamed {
+        None => sender.send(&header, &request, out),
+        Some(bytes) => {
+            sender.send(&header.with(Flags::MORE), &request, out)?;
+            stream(sender, &header, bytes, out)
+        }
+    }
+}
+
+/// The bytes of a call that do not fit into its frame.
+fn stream(sender: &mut Sender, header: &Header, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    let mut offset = 0;
+    for piece in bytes.chunks(DATA_PIECE) {
+        let end = offset + piece.len();
+        let flags = if end == bytes.len() { Flags::LAST } else { Flags::MORE };
+        let header = Header { kind: FrameType::Data, flags, ..*header };
+        sender.send(&header, &Data { offset: offset as u64, bytes: piece }, out)?;
+        offset = end;
+    }
+    Ok(())
+}
+
+fn send_message(sender: &mut Sender, pid: u32, message: &Message, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    let header = |kind| Header { pid, ..Header::new(kind) };
+    match message {
+        Message::Exit(exit) => sender.send(&header(FrameType::Exit), &**exit, out),
+        Message::Credit(id, credit) => sender.send(&header(FrameType::Credit).id(*id), credit, out),
+        Message::Acknowledge(ack) => sender.send(&header(FrameType::LaunchAck), ack, out),
+        Message::Pong(id, pong) => sender.send(&header(FrameType::Pong).id(*id), pong, out),
+        Message::Ping(ping) => sender.send(&header(FrameType::Ping), ping, out),
+        Message::Fork { id, tid, fork } => {
+            sender.send(&Header { tid: *tid, ..header(FrameType::Fork).id(*id) }, fork, out)
+        }
+        Message::Control(id, reply) => {
+            sender.send(&header(FrameType::CtrlReply).id(*id).with(Flags::REPLY), reply, out)
+        }
+        Message::Bye(bye) => sender.send(&header(FrameType::Bye), bye, out),
+    }
+}
+
+/// What a SYSRET says to the thread that waits, with what came ahead of it.
+pub fn reply(flags: Flags, payload: &[u8], slot: &Slot) -> Result<Reply, Malformed> {
+    let sysret = Sysret::decode(payload)?;
+    let mut output = Vec::with_capacity(sysret.outs.len() + 1);
+    if flags.contains(Flags::MORE) {
+        let data = slot.descs().iter().find(|desc| desc.part == Part::Data).ok_or(Malformed::Value)?;
+        output.push((key(data), slot.streamed()));
+    }
+    let mut bytes = sysret.bytes;
+    for out in &sysret.outs {
+        let desc = slot.descs().get(usize::from(out.desc)).ok_or(Malformed::Value)?;
+        if !desc.direction.is_out() || out.len > desc.len {
+            return Err(Malformed::Limit);
+        }
+        let (own, rest) = bytes.split_at_checked(out.len as usize).ok_or(Malformed::Short)?;
+        bytes = rest;
+        output.push((key(desc), own.to_vec()));
+    }
+    let opened = sysret.hint.map(|hint| Opened {
+        mode: hint.mode,
+        device: hint.dev,
+        inode: hint.ino,
+        size: hint.size,
+        seekable: hint.seekable,
+        terminal: hint.tty,
+    });
+    Ok(Reply { result: sysret.result, output, events: sysret.revents, opened })
+}
+
+/// As whoever made the call named it.
+fn key(desc: &Desc) -> u8 {
+    match desc.part {
+        Part::Data => desc.arg,
+        part => desc.arg | (part as u8) << 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keelson_lwk_wire::calls::check;
+
+    fn call(number: u32, arguments: [u64; 6], input: Vec<(u8, Vec<u8>)>, output: Vec<(u8, u32)>) -> Call {
+        Call { tid: 3, number, arguments, input, output }
+    }
+
+    /// The frame of a call, as the host's side of the table sees it.
+    fn accepted(call: &Call) -> Result<(), keelson_lwk_wire::calls::Violation> {
+        let descs = descriptors(call);
+        let mut args = call.arguments;
+        descs.iter().for_each(|desc| args[usize::from(desc.arg)] = args[usize::from(desc.arg)].max(1));
+        let inline: Vec<u8> = call.input.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+        check(call.number, &Syscall { args, descs, inline: &inline }, false, false).map(drop)
+    }
+
+    #[test]
+    fn calls_are_as_the_table_says() {
+        for one in [
+            call(0, [9, 0, 100, 0, 0, 0], vec![], vec![(1, 100)]),
+            call(1, [9, 0, 3, 0, 0, 0], vec![(1, b"abc".to_vec())], vec![]),
+            call(17, [9, 0, 100, 7, 0, 0], vec![], vec![(1, 100)]),
+            call(257, [u64::MAX - 99, 0, 0, 0, 0, 0], vec![(1, b"/etc/hosts\0".to_vec())], vec![]),
+            call(5, [9, 0, 0, 0, 0, 0], vec![], vec![(1, 144)]),
+            call(262, [u64::MAX - 99, 0, 0, 0, 0, 0], vec![(1, b"x\0".to_vec())], vec![(2, 144)]),
+            call(82, [0; 6], vec![(0, b"a\0".to_vec()), (1, b"b\0".to_vec())], vec![]),
+            call(79, [0, 50, 0, 0, 0, 0], vec![], vec![(0, 50)]),
+            call(40, [1, 2, 0, 10, 0, 0], vec![(2, vec![0; 8])], vec![(2, 8)]),
+        ] {
+            assert_eq!(accepted(&one), Ok(()), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn answers_find_their_arguments() {
+        let call = call(45, [9, 0, 5, 0, 0, 0], vec![(5, vec![16, 0, 0, 0])], vec![(1, 5), (4, 16), (5, 4)]);
+        assert_eq!(accepted(&call), Ok(()));
+        let slot = Slot::new(descriptors(&call), 25);
+        let mut payload = Vec::new();
+        let outs = [(0, 3), (1, 2), (2, 4)];
+        let outs = outs.map(|(desc, len)| keelson_lwk_wire::messages::OutPart { desc, len }).to_vec();
+        Sysret { outs, bytes: b"abcNN\x02\0\0\0", ..Sysret::plain(3) }
+            .write(&mut keelson_lwk_wire::bytes::Writer::new(&mut payload));
+        let reply = reply(Flags::REPLY, &payload, &slot).unwrap();
+        assert_eq!(reply.output, [(1, b"abc".to_vec()), (4, b"NN".to_vec()), (5, vec![2, 0, 0, 0])]);
+        assert!(super::reply(Flags::REPLY, &payload[..payload.len() - 1], &slot).is_err());
+    }
+}

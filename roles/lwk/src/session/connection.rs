@@ -1,0 +1,298 @@
+//! One connection: handshake, then two tasks until it ends.
+
+use super::server::{PATIENCE, Server};
+use super::{Message, Outgoing, Session, bye, codec};
+use crate::Errno;
+use crate::delegate::{Handle, Reply};
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use embedded_io_async::{Read, Write};
+use keelson_lwk_wire::bytes::Malformed;
+use keelson_lwk_wire::channel::{Channel, ChannelError, Received, Receiver, Sender};
+use keelson_lwk_wire::frame::{Frame, FrameType};
+use keelson_lwk_wire::handshake::{Grant, Purpose, Roles};
+use keelson_lwk_wire::messages::{
+    ByeReason, Credit, Ctrl, Data, ForkErr, ForkOk, Launch, LaunchAck, Message as Payload, PageInReply,
+    PageOutReply, Ping, Pong, Ready, Signal,
+};
+
+/// Bytes that are received at once.
+const RECEIVE: usize = 64 << 10;
+/// Messages are put together until so many bytes of frames are there: one segment of many small ones.
+const SEND: usize = 64 << 10;
+
+/// Why a connection ended before its host said so.
+pub enum Ended {
+    /// The host did not prove that it knows the key.
+    NotProven,
+    /// It broke the protocol.
+    Violation(String),
+    /// The network did.
+    Gone,
+}
+
+impl From<ChannelError> for Ended {
+    fn from(error: ChannelError) -> Ended {
+        match error {
+            ChannelError::Auth | ChannelError::Mode => Ended::NotProven,
+            ChannelError::Refused(_) | ChannelError::Closed => Ended::Gone,
+            other => Ended::Violation(other.to_string()),
+        }
+    }
+}
+
+impl From<Malformed> for Ended {
+    fn from(error: Malformed) -> Ended {
+        Ended::Violation(error.to_string())
+    }
+}
+
+/// Runs a connection to its end.
+pub async fn run<R, W>(server: &Rc<Server>, mut reader: R, mut writer: W) -> Result<(), Ended>
+where
+    R: Read + 'static,
+    W: Write + 'static,
+{
+    let mut out = Vec::new();
+    let identity = server.identity.clone();
+    let mut channel = Channel::node(identity, server.keys.clone(), &*server.entropy, &mut out);
+    let greeting = greet(&mut channel, &mut reader, &mut writer, &mut out);
+    let (purpose, rest) = match server.handle.timeout(PATIENCE, greeting).await {
+        Ok(result) => result?,
+        Err(_) => return Err(Ended::Violation("it said nothing".to_string())),
+    };
+    let session = match purpose {
+        Purpose::Launch => Arc::new(Session::default()),
+        Purpose::Fork(ticket) => match server.tickets.take(&ticket) {
+            Some(session) => session,
+            None => return refuse(channel, writer, out, ByeReason::Ticket, "nobody forked that").await,
+        },
+        Purpose::Bulk(_) => {
+            return refuse(channel, writer, out, ByeReason::Protocol, "everything goes over one stream")
+                .await;
+        }
+        Purpose::Control(_) => Arc::new(Session::default()),
+    };
+    let roles = match purpose {
+        Purpose::Control(roles) => roles,
+        _ => Roles::LAUNCH,
+    };
+    channel.admit(Grant { session: server.number(), roles, bulk: server.ticket() }, &mut out)?;
+    writer.write_all(&out).await.map_err(|_| Ended::Gone)?;
+    let Some((sender, receiver)) = channel.split() else { return Err(Ended::Gone) };
+    session.attach();
+    server.handle.spawn("lwk-session", send(session.clone(), sender, writer));
+    let mut incoming =
+        Incoming { server: server.clone(), session: session.clone(), purpose, roles, receiver };
+    let ended = incoming.receive(reader, rest).await;
+    if let Err(Ended::Violation(what)) = &ended {
+        session.send(Message::Bye(bye(ByeReason::Protocol, what)));
+    }
+    session.lost();
+    if let Some(pid) = session.pid() {
+        server.programs.lost(pid);
+    }
+    ended
+}
+
+/// The handshake: what the host wants, and what it sent behind it.
+async fn greet<R: Read, W: Write>(
+    channel: &mut Channel,
+    reader: &mut R,
+    writer: &mut W,
+    out: &mut Vec<u8>,
+) -> Result<(Purpose, Vec<u8>), Ended> {
+    let mut buffer = vec![0; 4096];
+    loop {
+        if !out.is_empty() {
+            writer.write_all(out).await.map_err(|_| Ended::Gone)?;
+            writer.flush().await.map_err(|_| Ended::Gone)?;
+            out.clear();
+        }
+        let len = match reader.read(&mut buffer).await {
+            Ok(len @ 1..) => len,
+            _ => return Err(Ended::Gone),
+        };
+        let mut input = buffer.get(..len).unwrap_or_default();
+        let received = channel.receive(&mut input, out);
+        if let Err(error) = received {
+            // Why it is refused is worth an attempt.
+            let _ = writer.write_all(out).await;
+            return Err(error.into());
+        }
+        if let Ok(Some(Received::Asked(purpose))) = received {
+            return Ok((purpose, input.to_vec()));
+        }
+    }
+}
+
+async fn refuse<W: Write>(
+    mut channel: Channel,
+    mut writer: W,
+    mut out: Vec<u8>,
+    reason: ByeReason,
+    text: &str,
+) -> Result<(), Ended> {
+    channel.refuse(reason, text, &mut out);
+    writer.write_all(&out).await.map_err(|_| Ended::Gone)?;
+    Err(Ended::Violation(text.to_string()))
+}
+
+/// Sends what threads have for the host, until the session has ended.
+async fn send<W: Write>(session: Arc<Session>, mut sender: Sender, mut writer: W) {
+    let mut out = Vec::new();
+    while let Some(first) = session.outgoing().await {
+        let mut next = Some(first);
+        let mut last = false;
+        while let Some(message) = next {
+            last |= matches!(message, Outgoing::Message(Message::Bye(_)));
+            if codec::send(&mut sender, session.pid().unwrap_or(0), &message, &mut out).is_err() {
+                // Larger than a frame can be: only a list of handles could, and it is cut where it is made.
+                log::error!(target: "lwk", "a message to the host is too large: {} bytes waiting", out.len());
+            }
+            next = if out.len() < SEND && !last { session.try_outgoing() } else { None };
+        }
+        if writer.write_all(&out).await.is_err() || writer.flush().await.is_err() || last {
+            session.lost();
+            return;
+        }
+        out.clear();
+        out.shrink_to(2 * SEND);
+    }
+}
+
+/// The receiving task.
+struct Incoming {
+    server: Rc<Server>,
+    session: Arc<Session>,
+    purpose: Purpose,
+    roles: Roles,
+    receiver: Receiver,
+}
+
+impl Incoming {
+    /// Until the host says goodbye, or worse. `rest` came with the handshake.
+    async fn receive<R: Read>(&mut self, mut reader: R, rest: Vec<u8>) -> Result<(), Ended> {
+        let mut buffer = rest;
+        let mut len = buffer.len();
+        loop {
+            let mut input = buffer.get(..len).unwrap_or_default();
+            while let Some(frame) = self.receiver.next(&mut input)? {
+                if frame.header.kind == FrameType::Bye {
+                    return Ok(());
+                }
+                self.frame(frame).await?;
+            }
+            buffer.resize(RECEIVE, 0);
+            len = match reader.read(&mut buffer).await {
+                Ok(len @ 1..) => len,
+                _ => return Err(Ended::Gone),
+            };
+        }
+    }
+
+    async fn frame(&mut self, frame: Frame) -> Result<(), Ended> {
+        let (header, payload) = (frame.header, &frame.payload[..]);
+        let unknown =
+            || Ended::Violation(format!("{:?} for request {}, which nobody made", header.kind, header.id));
+        match header.kind {
+            FrameType::Sysret => {
+                let slot = self.session.slot(header.id).ok_or_else(unknown)?;
+                let reply = codec::reply(header.flags, payload, &slot)?;
+                self.session.answered(header.id, reply);
+            }
+            FrameType::Data => {
+                let slot = self.session.slot(header.id).ok_or_else(unknown)?;
+                let data = Data::decode(payload)?;
+                if !slot.stream(data.offset, data.bytes) {
+                    return Err(Ended::Violation(format!("DATA that request {} did not ask for", header.id)));
+                }
+                let bytes = data.bytes.len() as u32;
+                self.session.send(Message::Credit(header.id, Credit { bytes }));
+            }
+            FrameType::PageInReply => {
+                let reply = match PageInReply::decode(payload)?.result {
+                    Ok(bytes) => Reply { output: vec![(0, bytes.to_vec())], ..Reply::default() },
+                    Err(errno) => failed(errno),
+                };
+                if !self.session.answered(header.id, reply) {
+                    return Err(unknown());
+                }
+            }
+            FrameType::PageOutReply => {
+                let reply = PageOutReply::decode(payload)?.result.map_or_else(failed, |()| Reply::default());
+                if !self.session.answered(header.id, reply) {
+                    return Err(unknown());
+                }
+            }
+            FrameType::ForkOk => {
+                let forked = ForkOk::decode(payload)?;
+                if !self.session.answered(header.id, Reply { result: forked.pid.into(), ..Reply::default() })
+                {
+                    return Err(unknown());
+                }
+            }
+            FrameType::ForkErr => {
+                if !self.session.answered(header.id, failed(ForkErr::decode(payload)?.error)) {
+                    return Err(unknown());
+                }
+            }
+            FrameType::Ready => {
+                let ready = Ready::decode(payload)?;
+                self.session.ready(Handle(ready.handle), ready.revents);
+            }
+            FrameType::Signal => {
+                let signal = Signal::decode(payload)?;
+                if let Some(pid) = self.session.pid() {
+                    self.server.programs.signal(pid, header.tid, signal.info);
+                }
+            }
+            FrameType::Ping => {
+                let ping = Ping::decode(payload)?;
+                let pong = Pong { echo: ping.monotonic, own: Ping::default() };
+                self.session.send(Message::Pong(header.id, pong));
+            }
+            // The host holds back for as long as it likes; requests are small enough to need no window.
+            FrameType::Credit | FrameType::Pong => {}
+            FrameType::Launch if self.purpose == Purpose::Launch => self.launch(Launch::decode(payload)?)?,
+            FrameType::Ctrl if matches!(self.purpose, Purpose::Control(_)) => {
+                self.control(header.id, Ctrl::decode(payload)?);
+            }
+            other => return Err(Ended::Violation(format!("{other:?} at the wrong time"))),
+        }
+        Ok(())
+    }
+
+    fn launch(&self, launch: Launch) -> Result<(), Ended> {
+        if !self.session.name(launch.pid) {
+            return Err(Ended::Violation("a second LAUNCH".to_string()));
+        }
+        let (session, server) = (self.session.clone(), self.server.clone());
+        // Starting a program asks the host for its file: this task must go on.
+        self.server.handle.spawn("lwk-launch", async move {
+            let ack = server.programs.launch(launch, session.clone()).await;
+            let refused = matches!(ack, LaunchAck::Refused { .. });
+            session.send(Message::Acknowledge(ack));
+            if refused {
+                session.send(Message::Bye(bye(ByeReason::Done, "not started")));
+            }
+        });
+        Ok(())
+    }
+
+    fn control(&self, id: u64, ctrl: Ctrl) {
+        let (session, server, roles) = (self.session.clone(), self.server.clone(), self.roles);
+        self.server.handle.spawn("lwk-control", async move {
+            let reply = server.programs.control(roles, ctrl).await;
+            session.send(Message::Control(id, reply));
+        });
+    }
+}
+
+fn failed(errno: Errno) -> Reply {
+    Reply { result: errno.as_result(), ..Reply::default() }
+}

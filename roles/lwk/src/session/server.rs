@@ -1,0 +1,183 @@
+//! The node's side of connections: who may come in, for what, and which task serves them (section 5.3).
+
+use super::connection;
+use super::{Message, Session};
+use crate::Errno;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::cell::Cell;
+use core::future::Future;
+use core::pin::Pin;
+use core::time::Duration;
+use embedded_io_async::{Read, Write};
+use keelson_exec::Handle;
+use keelson_hal::Entropy;
+use keelson_lwk_wire::channel::{Identity, KeyRing};
+use keelson_lwk_wire::frame::MAX_SESSIONS;
+use keelson_lwk_wire::handshake::Roles;
+use keelson_lwk_wire::layout::SigInfo;
+use keelson_lwk_wire::messages::{ByeReason, Ctrl, CtrlReply, Launch, LaunchAck, Ticket};
+use spin::Mutex;
+
+/// How long a ticket of FORK is good for.
+pub const TICKET_LIFE: Duration = Duration::from_secs(10);
+/// How long a stranger may take to prove itself.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Something that will be answered.
+pub type Answer<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// What the sessions need of the node that runs the programs.
+pub trait Programs {
+    /// Starts a program whose host is at the other end of `session`.
+    fn launch(&self, launch: Launch, session: Arc<Session>) -> Answer<LaunchAck>;
+
+    /// The proxy of process `pid` got a signal; `tid` 0 means the process.
+    fn signal(&self, pid: u32, tid: u32, info: SigInfo);
+
+    /// The host of `pid` is gone.
+    fn lost(&self, pid: u32);
+
+    /// A tool asks.
+    fn control(&self, roles: Roles, ctrl: Ctrl) -> Answer<CtrlReply>;
+}
+
+/// The sessions that were announced by FORK and have not connected yet. Shared by all sessions of the node.
+#[derive(Default)]
+pub struct Tickets(Mutex<BTreeMap<Ticket, Arc<Session>>>);
+
+impl Tickets {
+    /// Announces a session.
+    pub fn announce(&self, ticket: Ticket, session: Arc<Session>) {
+        self.0.lock().insert(ticket, session);
+    }
+
+    /// The ticket is good once.
+    pub fn take(&self, ticket: &Ticket) -> Option<Arc<Session>> {
+        self.0.lock().remove(ticket)
+    }
+}
+
+/// What connections were made for, counted since boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServerCounters {
+    /// Connections that came.
+    pub connections: u64,
+    /// Those refused because the key was not proven.
+    pub auth_refused: u64,
+    /// Those that were ended because they broke the protocol.
+    pub violations: u64,
+    /// Those refused for want of room.
+    pub busy: u64,
+}
+
+/// The node's end of all connections.
+pub struct Server {
+    pub(super) handle: Handle,
+    pub(super) entropy: Arc<dyn Entropy + Send + Sync>,
+    pub(super) identity: Identity,
+    pub(super) keys: Arc<dyn KeyRing>,
+    pub(super) programs: Rc<dyn Programs>,
+    pub(super) tickets: Arc<Tickets>,
+    pub(super) counters: Cell<ServerCounters>,
+    open: Cell<usize>,
+    next: Cell<u64>,
+}
+
+impl Server {
+    /// A server without connections.
+    pub fn new(
+        handle: Handle,
+        entropy: Arc<dyn Entropy + Send + Sync>,
+        identity: Identity,
+        keys: Arc<dyn KeyRing>,
+        programs: Rc<dyn Programs>,
+        tickets: Arc<Tickets>,
+    ) -> Rc<Server> {
+        let counters = Cell::default();
+        let (open, next) = (Cell::new(0), Cell::new(1));
+        Rc::new(Server { handle, entropy, identity, keys, programs, tickets, counters, open, next })
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> ServerCounters {
+        self.counters.get()
+    }
+
+    /// Serves a connection to its end. `peer` is for messages.
+    pub async fn serve<R, W>(self: Rc<Self>, reader: R, writer: W, peer: String)
+    where
+        R: Read + 'static,
+        W: Write + 'static,
+    {
+        self.count(|counters| counters.connections += 1);
+        if self.open.get() >= MAX_SESSIONS {
+            self.count(|counters| counters.busy += 1);
+            log::warn!(target: "lwk", "{peer} is one host too many: {MAX_SESSIONS} are connected");
+            return;
+        }
+        self.open.set(self.open.get() + 1);
+        let ended = connection::run(&self, reader, writer).await;
+        self.open.set(self.open.get() - 1);
+        match ended {
+            Ok(()) => {}
+            Err(connection::Ended::NotProven) => {
+                self.count(|counters| counters.auth_refused += 1);
+                log::warn!(target: "lwk", "{peer} was refused: it did not prove that it knows the key");
+            }
+            Err(connection::Ended::Violation(what)) => {
+                self.count(|counters| counters.violations += 1);
+                log::warn!(target: "lwk", "the connection from {peer} was ended: {what}");
+            }
+            Err(connection::Ended::Gone) => log::debug!(target: "lwk", "{peer} is gone"),
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.next.replace(self.next.get() + 1)
+    }
+
+    pub(super) fn count(&self, change: impl FnOnce(&mut ServerCounters)) {
+        let mut counters = self.counters.get();
+        change(&mut counters);
+        self.counters.set(counters);
+    }
+
+    /// A number that nobody can guess.
+    pub(super) fn ticket(&self) -> Ticket {
+        let mut ticket = Ticket::default();
+        self.entropy.fill(&mut ticket);
+        ticket
+    }
+}
+
+/// Has the host make a proxy for a child: its process id and its session, once both are there.
+pub async fn fork(
+    parent: &Arc<Session>,
+    tickets: &Arc<Tickets>,
+    ticket: Ticket,
+    tid: u32,
+    deadline: impl Future<Output = ()>,
+) -> Result<(u32, Arc<Session>), Errno> {
+    let child = Arc::new(Session::default());
+    tickets.announce(ticket, child.clone());
+    let forked = async {
+        let pid = parent.ask_fork(tid, ticket)?.await?;
+        child.attached().await;
+        Ok(pid)
+    };
+    let result = match keelson_exec::select(forked, deadline).await {
+        keelson_exec::Either::First(result) => result,
+        keelson_exec::Either::Second(()) => Err(Errno::EAGAIN),
+    };
+    if result.is_err() {
+        // Whoever comes with the ticket now comes too late.
+        tickets.take(&ticket);
+        child.send(Message::Bye(super::bye(ByeReason::Ticket, "the fork was given up")));
+        child.lost();
+    }
+    result.map(|pid| (pid, child))
+}

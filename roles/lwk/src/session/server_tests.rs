@@ -1,0 +1,325 @@
+//! The node's end of connections, and hosts that do it right and wrong.
+
+use super::*;
+use crate::delegate::Delegate;
+use crate::testing::system;
+use core::cell::RefCell;
+use core::convert::Infallible;
+use core::time::Duration;
+use embedded_io_async::{ErrorType, Read, Write};
+use keelson_exec::sync::Notify;
+use keelson_exec::{Executor, sim::SimClock};
+use keelson_hal::Entropy;
+use keelson_lwk_wire::channel::{Channel, Identity, Key, KeyRing, Received, Receiver, Sender};
+use keelson_lwk_wire::frame::{Flags, Frame, FrameType, Header};
+use keelson_lwk_wire::handshake::{Features, Modes, Purpose, Roles};
+use keelson_lwk_wire::layout::SigInfo;
+use keelson_lwk_wire::messages::{
+    Ctrl, CtrlAnswer, CtrlReply, Data, Fork, ForkOk, LaunchAck, Message as Payload, Syscall, Sysret,
+};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// One direction of a connection.
+#[derive(Clone, Default)]
+struct Pipe(Rc<Bytes>);
+
+#[derive(Default)]
+struct Bytes {
+    state: RefCell<(VecDeque<u8>, bool)>,
+    changed: Notify,
+}
+
+impl Pipe {
+    fn close(&self) {
+        self.0.state.borrow_mut().1 = true;
+        self.0.changed.notify();
+    }
+}
+
+impl ErrorType for Pipe {
+    type Error = Infallible;
+}
+
+impl Read for Pipe {
+    async fn read(&mut self, into: &mut [u8]) -> Result<usize, Infallible> {
+        loop {
+            let changed = self.0.changed.notified();
+            let (len, closed) = {
+                let mut state = self.0.state.borrow_mut();
+                let len = into.len().min(state.0.len());
+                into.iter_mut().zip(state.0.drain(..len)).for_each(|(to, from)| *to = from);
+                (len, state.1)
+            };
+            if len > 0 || closed {
+                return Ok(len);
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Write for Pipe {
+    async fn write(&mut self, from: &[u8]) -> Result<usize, Infallible> {
+        self.0.state.borrow_mut().0.extend(from);
+        self.0.changed.notify();
+        Ok(from.len())
+    }
+    async fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+struct Ring;
+
+impl KeyRing for Ring {
+    fn find(&self, id: &str) -> Option<[u8; 32]> {
+        (id == "default").then_some([7; 32])
+    }
+}
+
+/// A node that notes what it was asked.
+#[derive(Default)]
+struct Noting(Rc<RefCell<Vec<String>>>, Rc<RefCell<Option<Arc<Session>>>>);
+
+impl Programs for Noting {
+    fn launch(&self, launch: messages::Launch, session: Arc<Session>) -> Answer<LaunchAck> {
+        self.0.borrow_mut().push(format!("launch {}", launch.pid));
+        *self.1.borrow_mut() = Some(session);
+        Box::pin(async { LaunchAck::Started { cores: vec![0, 1], memory: 5 } })
+    }
+    fn signal(&self, pid: u32, tid: u32, _info: SigInfo) {
+        self.0.borrow_mut().push(format!("signal {pid} {tid}"));
+    }
+    fn lost(&self, pid: u32) {
+        self.0.borrow_mut().push(format!("lost {pid}"));
+    }
+    fn control(&self, roles: Roles, ctrl: Ctrl) -> Answer<CtrlReply> {
+        let text = format!("{} {:?} {roles:?}", ctrl.verb, ctrl.args);
+        Box::pin(async move { CtrlReply { answer: CtrlAnswer::Text(text) } })
+    }
+}
+
+fn identity(modes: Modes) -> Identity {
+    Identity { name: "n".into(), build: "b".into(), features: Features::AEAD, modes, boot_id: [1; 16] }
+}
+
+/// The host's end.
+struct Peer {
+    sender: Sender,
+    receiver: Receiver,
+    reader: Pipe,
+    writer: Pipe,
+    input: Vec<u8>,
+}
+
+impl Peer {
+    async fn connect(world: &World, secret: u8, purpose: Purpose) -> Result<Peer, String> {
+        let (mut reader, mut writer) = (Pipe::default(), Pipe::default());
+        let served = world.server.clone().serve(writer.clone(), reader.clone(), "host".into());
+        world.handle.spawn("served", served);
+        let key = Key { id: "default".into(), secret: [secret; 32] };
+        let mut out = Vec::new();
+        let mut channel = Channel::host(identity(Modes::AEAD), Some(key), purpose, &*world.entropy, &mut out);
+        let mut buffer = [0; 512];
+        loop {
+            writer.write_all(&out).await.unwrap();
+            out.clear();
+            let len = reader.read(&mut buffer).await.unwrap();
+            let mut input = &buffer[..len];
+            match channel.receive(&mut input, &mut out) {
+                Ok(Some(Received::Granted(_))) => {
+                    let (sender, receiver) = channel.split().unwrap();
+                    return Ok(Peer { sender, receiver, reader, writer, input: input.to_vec() });
+                }
+                Ok(_) if len > 0 => {}
+                Ok(_) => return Err("closed".into()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    async fn send<'a, M: Payload<'a>>(&mut self, header: Header, message: &M) {
+        let mut out = Vec::new();
+        self.sender.send(&header, message, &mut out).unwrap();
+        self.writer.write_all(&out).await.unwrap();
+    }
+
+    async fn frame(&mut self) -> Frame {
+        loop {
+            let mut input = &self.input[..];
+            let frame = self.receiver.next(&mut input).unwrap();
+            self.input = input.to_vec();
+            if let Some(frame) = frame {
+                return frame;
+            }
+            let mut buffer = [0; 4096];
+            let len = self.reader.read(&mut buffer).await.unwrap();
+            assert!(len > 0, "closed");
+            self.input.extend_from_slice(&buffer[..len]);
+        }
+    }
+}
+
+struct World {
+    server: Rc<Server>,
+    handle: keelson_exec::Handle,
+    entropy: Arc<dyn Entropy + Send + Sync>,
+    tickets: Arc<Tickets>,
+    asked: Rc<RefCell<Vec<String>>>,
+    session: Rc<RefCell<Option<Arc<Session>>>>,
+}
+
+fn run<T: 'static, F: Future<Output = T> + 'static>(test: impl FnOnce(World) -> F) -> T {
+    let clock = SimClock::new();
+    let executor = Executor::new(clock.clone(), None);
+    let entropy = system().0.entropy.clone();
+    let (noting, tickets) = (Noting::default(), Arc::new(Tickets::default()));
+    let (asked, session) = (noting.0.clone(), noting.1.clone());
+    let (handle, node) = (executor.handle(), identity(Modes::AEAD));
+    let server =
+        Server::new(handle.clone(), entropy.clone(), node, Arc::new(Ring), Rc::new(noting), tickets.clone());
+    let world = World { server, handle, entropy, tickets, asked, session };
+    executor.block_on(&*clock, test(world))
+}
+
+/// As processes hold it.
+fn host(session: &Arc<Session>) -> Host {
+    let hub = Hub { system: system().0, tickets: Arc::default() };
+    Host::new(session.clone(), Arc::new(hub))
+}
+
+async fn launched(world: &World) -> Peer {
+    let mut peer = Peer::connect(world, 7, Purpose::Launch).await.unwrap();
+    peer.send(Header::new(FrameType::Launch), &launch()).await;
+    let ack = peer.frame().await;
+    assert!(matches!(LaunchAck::decode(&ack.payload), Ok(LaunchAck::Started { memory: 5, .. })));
+    peer
+}
+
+fn launch() -> messages::Launch {
+    messages::Launch {
+        executable: 1,
+        path: b"/bin/true".to_vec(),
+        argv: vec![b"true".to_vec()],
+        envp: vec![],
+        cwd: b"/".to_vec(),
+        pid: 42,
+        ppid: 1,
+        pgid: 42,
+        sid: 1,
+        uids: [0; 3],
+        gids: [0; 3],
+        groups: vec![],
+        rlimits: Default::default(),
+        umask: 0o22,
+        blocked: 0,
+        ignored: 0,
+        rank: Default::default(),
+        helpers: None,
+        wall: 0,
+        entropy: [0; 32],
+        fds: vec![],
+        options: Default::default(),
+    }
+}
+
+#[test]
+fn a_program_is_launched_and_its_calls_are_answered() {
+    run(|world| async move {
+        let mut peer = launched(&world).await;
+        let session = world.session.borrow().clone().unwrap();
+        let read = Call { tid: 42, number: 0, arguments: [9, 0, 1 << 20, 0, 0, 0], ..Call::default() };
+        let read = Call { output: vec![(1, 1 << 20)], ..read };
+        let waiting = host(&session).call(read);
+        let frame = peer.frame().await;
+        assert_eq!((frame.header.kind, frame.header.code, frame.header.pid), (FrameType::Syscall, 0, 42));
+        assert_eq!(Syscall::decode(&frame.payload).unwrap().args[..3], [9, 1, 1 << 20]);
+        let answer = frame.header.reply(FrameType::Sysret).with(Flags::MORE);
+        for part in 0..4u64 {
+            let data = Data { offset: part * 1000, bytes: &[part as u8; 1000] };
+            peer.send(frame.header.reply(FrameType::Data), &data).await;
+        }
+        peer.send(answer, &Sysret::plain(4000)).await;
+        let reply = waiting.await;
+        assert_eq!((reply.result, reply.output[0].1.len(), reply.output[0].1[3999]), (4000, 4000, 3));
+        for _ in 0..4 {
+            assert_eq!(peer.frame().await.header.kind, FrameType::Credit);
+        }
+        // A large write goes in pieces of its own.
+        let write = Call { tid: 42, number: 1, arguments: [9, 0, 300_000, 0, 0, 0], ..Call::default() };
+        let waiting = host(&session).call(Call { input: vec![(1, vec![5; 300_000])], ..write });
+        let frame = peer.frame().await;
+        assert!(frame.header.flags.contains(Flags::MORE));
+        let mut got = 0;
+        loop {
+            let data = peer.frame().await;
+            let piece = Data::decode(&data.payload).unwrap();
+            assert_eq!(piece.offset, got);
+            got += piece.bytes.len() as u64;
+            if data.header.flags.contains(Flags::LAST) {
+                break;
+            }
+        }
+        peer.send(frame.header.reply(FrameType::Sysret), &Sysret::plain(got as i64)).await;
+        assert_eq!(waiting.await.result, 300_000);
+        peer.writer.close();
+        world.handle.sleep(Duration::from_millis(1)).await;
+        assert_eq!(*world.asked.borrow(), ["launch 42", "lost 42"]);
+    });
+}
+
+#[test]
+fn a_child_comes_with_its_ticket_and_only_once() {
+    run(|world| async move {
+        let mut peer = launched(&world).await;
+        let parent = world.session.borrow().clone().unwrap();
+        let (tickets, handle) = (world.tickets.clone(), world.handle.clone());
+        let forked = async move { fork(&parent, &tickets, [3; 16], 42, handle.sleep(TICKET_LIFE)).await };
+        let host = async {
+            let frame = peer.frame().await;
+            let ticket = Fork::decode(&frame.payload).unwrap().ticket;
+            let child = Peer::connect(&world, 7, Purpose::Fork(ticket)).await.unwrap();
+            peer.send(frame.header.reply(FrameType::ForkOk), &ForkOk { pid: 77 }).await;
+            let again = Peer::connect(&world, 7, Purpose::Fork(ticket)).await;
+            assert!(again.is_err());
+            child
+        };
+        let (forked, _child) = keelson_exec::join(forked, host).await;
+        assert_eq!(forked.map(|(pid, _)| pid), Ok(77));
+    });
+}
+
+#[test]
+fn a_fork_that_no_host_follows_is_given_up() {
+    run(|world| async move {
+        let _peer = launched(&world).await;
+        let parent = world.session.borrow().clone().unwrap();
+        let forked = fork(&parent, &world.tickets, [3; 16], 42, world.handle.sleep(TICKET_LIFE)).await;
+        assert_eq!(forked.map(|(pid, _)| pid), Err(Errno::EAGAIN));
+        assert!(Peer::connect(&world, 7, Purpose::Fork([3; 16])).await.is_err());
+    });
+}
+
+#[test]
+fn strangers_tools_and_nonsense() {
+    run(|world| async move {
+        assert!(Peer::connect(&world, 8, Purpose::Launch).await.is_err(), "another key");
+        let mut tool = Peer::connect(&world, 7, Purpose::Control(Roles::MONITOR)).await.unwrap();
+        let ctrl = Ctrl { verb: "get".into(), args: vec!["status".into()] };
+        tool.send(Header::new(FrameType::Ctrl).id(5), &ctrl).await;
+        let answer = tool.frame().await;
+        assert_eq!(answer.header.id, 5);
+        let CtrlAnswer::Text(text) = CtrlReply::decode(&answer.payload).unwrap().answer else { panic!() };
+        assert_eq!(text, "get [\"status\"] Roles(MONITOR)");
+        // A tool is no program's host.
+        tool.send(Header::new(FrameType::Launch), &launch()).await;
+        assert_eq!(tool.frame().await.header.kind, FrameType::Bye);
+        // An answer that nobody waits for.
+        let mut peer = launched(&world).await;
+        peer.send(Header::new(FrameType::Sysret).id(99), &Sysret::plain(0)).await;
+        assert_eq!(peer.frame().await.header.kind, FrameType::Bye);
+        let counters = world.server.counters();
+        assert_eq!((counters.connections, counters.auth_refused, counters.violations), (3, 1, 2));
+    });
+}

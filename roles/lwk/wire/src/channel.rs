@@ -1,0 +1,563 @@
+//! A connection without its I/O: bytes in, frames out; frames in, bytes out; whatever the protection.
+//!
+//! A [`Channel`] does the handshake. Afterwards it serves both directions itself, or [splits](Channel::split) into a
+//! [`Sender`] and a [`Receiver`] for two threads.
+//!
+//! With `aead` the stream is a row of records: 16-bit length, then so many bytes sealed by ChaCha20-Poly1305 with a counter
+//! as nonce. Records have nothing to do with the borders of frames; what they hold is the stream of frames.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use keelson_hal::Entropy;
+
+use crate::bytes::{Malformed, Writer};
+use crate::frame::{Decoder, Frame, FrameError, FrameType, Header, MAX_FRAME, Sums, TooLarge, begin, finish};
+use crate::handshake::{Features, Grant, Hello, KEY_LEN, Modes, NotProven, Proof, Purpose, VERSION};
+use crate::messages::{Bye, ByeReason, Message};
+
+/// Largest frame during the handshake.
+const HANDSHAKE_FRAME: usize = 4096;
+/// Largest record on the wire, without its length (Noise).
+const MAX_RECORD: usize = 65_535;
+/// Bytes that sealing adds.
+const TAG: usize = 16;
+
+/// What a side says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Name of the node or the host.
+    pub name: String,
+    /// Build.
+    pub build: String,
+    /// Features.
+    pub features: Features,
+    /// Protections accepted. [`Modes::NONE`] only where the link itself is trusted.
+    pub modes: Modes,
+    /// Changes at every boot of a node; zero for a host.
+    pub boot_id: [u8; 16],
+}
+
+/// A key and its name.
+#[derive(Clone)]
+pub struct Key {
+    /// Name.
+    pub id: String,
+    /// The secret.
+    pub secret: [u8; KEY_LEN],
+}
+
+impl core::fmt::Debug for Key {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Key({})", self.id)
+    }
+}
+
+/// A node's keys.
+pub trait KeyRing: Send + Sync {
+    /// The secret of the key with this name.
+    fn find(&self, id: &str) -> Option<[u8; KEY_LEN]>;
+}
+
+/// What comes out of a channel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// Node only: a host has proven its key (or need not) and wants this. [`Channel::admit`] or [`Channel::refuse`] it.
+    Asked(Purpose),
+    /// Host only: the node agreed.
+    Granted(Grant),
+    /// A frame, after the handshake.
+    Frame(Frame),
+}
+
+/// Why a connection is of no use any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChannelError {
+    /// Bytes that are not frames.
+    Frame(FrameError),
+    /// A handshake frame that is not one.
+    Malformed(Malformed),
+    /// No version in common.
+    Version,
+    /// No protection in common.
+    Mode,
+    /// The other side has not proven the key.
+    Auth,
+    /// The other side said so.
+    Refused(Bye),
+    /// A frame that has no place here.
+    Unexpected(FrameType),
+    /// A record was changed on its way.
+    Broken,
+    /// After an error.
+    Closed,
+}
+
+impl core::fmt::Display for ChannelError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            ChannelError::Frame(error) => write!(f, "{error}"),
+            ChannelError::Malformed(error) => write!(f, "{error}"),
+            ChannelError::Version => f.write_str("no common protocol version"),
+            ChannelError::Mode => f.write_str("no common protection"),
+            ChannelError::Auth => f.write_str("key not proven"),
+            ChannelError::Refused(bye) => write!(f, "refused: {} ({:?})", bye.text, bye.reason),
+            ChannelError::Unexpected(kind) => write!(f, "unexpected {kind:?}"),
+            ChannelError::Broken => f.write_str("record was changed on its way"),
+            ChannelError::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+impl core::error::Error for ChannelError {}
+
+impl ChannelError {
+    /// What to tell the other side, if it is to be told.
+    fn bye(&self) -> Option<Bye> {
+        let reason = match self {
+            ChannelError::Version => ByeReason::Version,
+            ChannelError::Mode | ChannelError::Auth => ByeReason::Auth,
+            ChannelError::Refused(_) | ChannelError::Closed => return None,
+            _ => ByeReason::Protocol,
+        };
+        Some(Bye { reason, text: alloc::format!("{self}") })
+    }
+}
+
+impl From<FrameError> for ChannelError {
+    fn from(error: FrameError) -> ChannelError {
+        ChannelError::Frame(error)
+    }
+}
+
+impl From<Malformed> for ChannelError {
+    fn from(error: Malformed) -> ChannelError {
+        ChannelError::Malformed(error)
+    }
+}
+
+impl From<NotProven> for ChannelError {
+    fn from(_: NotProven) -> ChannelError {
+        ChannelError::Auth
+    }
+}
+
+/// Turns frames into bytes.
+pub struct Sender {
+    seal: Option<(Arc<snow::StatelessTransportState>, u64)>,
+    sums: Sums,
+    /// A frame before it is sealed.
+    scratch: Vec<u8>,
+}
+
+impl Sender {
+    const fn plain() -> Sender {
+        Sender { seal: None, sums: Sums::Off, scratch: Vec::new() }
+    }
+
+    /// Appends a frame to `out`.
+    pub fn send<'a, M: Message<'a>>(
+        &mut self,
+        header: &Header,
+        message: &M,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        self.send_with(header, out, |writer| {
+            message.write(writer);
+            Ok::<(), TooLarge>(())
+        })
+    }
+
+    /// Appends a frame whose payload `fill` writes. When it fails, or the frame is too large, nothing is appended.
+    pub fn send_with<E: From<TooLarge>>(
+        &mut self,
+        header: &Header,
+        out: &mut Vec<u8>,
+        fill: impl FnOnce(&mut Writer<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some((state, nonce)) = &mut self.seal else { return frame(header, self.sums, out, fill) };
+        self.scratch.clear();
+        frame(header, self.sums, &mut self.scratch, fill)?;
+        for piece in self.scratch.chunks(MAX_RECORD - TAG) {
+            let at = out.len();
+            let len = piece.len() + TAG;
+            out.extend_from_slice(&(len as u16).to_le_bytes());
+            out.resize(at + 2 + len, 0);
+            // It fails for lengths that are not possible here only.
+            let sealed =
+                out.get_mut(at + 2..).is_some_and(|room| state.write_message(*nonce, piece, room).is_ok());
+            debug_assert!(sealed);
+            *nonce += 1;
+        }
+        if self.scratch.capacity() > 2 * MAX_RECORD {
+            self.scratch = Vec::new();
+        }
+        Ok(())
+    }
+}
+
+fn frame<E: From<TooLarge>>(
+    header: &Header,
+    sums: Sums,
+    out: &mut Vec<u8>,
+    fill: impl FnOnce(&mut Writer<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let at = begin(out, header);
+    if let Err(error) = fill(&mut Writer::new(out)) {
+        out.truncate(at);
+        return Err(error);
+    }
+    Ok(finish(out, at, sums)?)
+}
+
+/// Turns bytes into frames.
+pub struct Receiver {
+    open: Option<Opener>,
+    decoder: Decoder,
+}
+
+struct Opener {
+    state: Arc<snow::StatelessTransportState>,
+    nonce: u64,
+    /// Length and bytes of a record that has not arrived whole.
+    record: Vec<u8>,
+    /// The last record, opened, and how much of it the decoder has had.
+    plain: Vec<u8>,
+    used: usize,
+}
+
+impl Receiver {
+    fn plain() -> Receiver {
+        let mut decoder = Decoder::new(Sums::Off);
+        decoder.limit(HANDSHAKE_FRAME);
+        Receiver { open: None, decoder }
+    }
+
+    /// Takes bytes from the front of `input` until a frame is complete; `None` when they are used up.
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, ChannelError> {
+        let Some(opener) = &mut self.open else { return Ok(self.decoder.next(input)?) };
+        loop {
+            let mut plain = opener.plain.get(opener.used..).unwrap_or_default();
+            let before = plain.len();
+            let frame = self.decoder.next(&mut plain)?;
+            opener.used += before - plain.len();
+            if frame.is_some() {
+                return Ok(frame);
+            }
+            if !opener.refill(input)? {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Opener {
+    /// Opens the next record; false when it is not whole yet.
+    fn refill(&mut self, input: &mut &[u8]) -> Result<bool, ChannelError> {
+        let length = |bytes: &[u8]| bytes.first_chunk().map(|len| usize::from(u16::from_le_bytes(*len)) + 2);
+        // A record that lies in the input as a whole is opened from there.
+        if self.record.is_empty()
+            && let Some(len) = length(input)
+            && let Some((record, rest)) = input.split_at_checked(len)
+        {
+            *input = rest;
+            self.open(record.get(2..).unwrap_or_default())?;
+            return Ok(true);
+        }
+        loop {
+            let wanted = length(&self.record).unwrap_or(2);
+            if self.record.len() == wanted && wanted > 2 {
+                let record = core::mem::take(&mut self.record);
+                self.open(record.get(2..).unwrap_or_default())?;
+                self.record = record;
+                self.record.clear();
+                return Ok(true);
+            }
+            if self.record.len() == wanted && length(&self.record).is_some() {
+                return Err(ChannelError::Broken);
+            }
+            if input.is_empty() {
+                return Ok(false);
+            }
+            let take = wanted.saturating_sub(self.record.len()).min(input.len());
+            let (taken, rest) = input.split_at(take);
+            self.record.extend_from_slice(taken);
+            *input = rest;
+        }
+    }
+
+    fn open(&mut self, sealed: &[u8]) -> Result<(), ChannelError> {
+        self.plain.resize(sealed.len(), 0);
+        let len =
+            self.state.read_message(self.nonce, sealed, &mut self.plain).map_err(|_| ChannelError::Broken)?;
+        self.plain.truncate(len);
+        self.used = 0;
+        self.nonce += 1;
+        Ok(())
+    }
+}
+
+enum Phase {
+    Hello,
+    /// Host: AUTH was sent. Node: AUTH is to come.
+    Auth(Proof),
+    /// Node: the caller is to say.
+    Admission(Proof),
+    Ready,
+    Closed,
+}
+
+enum Side {
+    Host { key: Option<Key>, purpose: Purpose },
+    Node { keys: Arc<dyn KeyRing> },
+}
+
+/// A connection.
+pub struct Channel {
+    side: Side,
+    hello: Hello,
+    /// The payload of `hello`, as it was sent.
+    said: Vec<u8>,
+    ephemeral: [u8; 32],
+    peer: Option<Hello>,
+    mode: Modes,
+    phase: Phase,
+    sender: Sender,
+    receiver: Receiver,
+}
+
+impl Channel {
+    /// The host's end. Its HELLO is put into `out`. `modes` of `own` should be `NONE` alone when there is no key, and `AEAD` alone
+    /// otherwise: then nobody between can talk the two out of protection.
+    pub fn host(
+        own: Identity,
+        key: Option<Key>,
+        purpose: Purpose,
+        entropy: &dyn Entropy,
+        out: &mut Vec<u8>,
+    ) -> Channel {
+        let key_id = key.as_ref().map_or_else(String::new, |key| key.id.clone());
+        Channel::new(Side::Host { key, purpose }, own, key_id, entropy, out)
+    }
+
+    /// The node's end. Its HELLO is put into `out`.
+    pub fn node(own: Identity, keys: Arc<dyn KeyRing>, entropy: &dyn Entropy, out: &mut Vec<u8>) -> Channel {
+        Channel::new(Side::Node { keys }, own, String::new(), entropy, out)
+    }
+
+    fn new(side: Side, own: Identity, key_id: String, entropy: &dyn Entropy, out: &mut Vec<u8>) -> Channel {
+        let (mut nonce, mut ephemeral) = ([0; 32], [0; 32]);
+        entropy.fill(&mut nonce);
+        entropy.fill(&mut ephemeral);
+        let hello = Hello {
+            min_version: VERSION,
+            max_version: VERSION,
+            features: own.features,
+            modes: own.modes,
+            name: own.name,
+            build: own.build,
+            key_id,
+            max_frame: MAX_FRAME as u32,
+            boot_id: own.boot_id,
+            nonce,
+        };
+        let mut said = Vec::new();
+        hello.write(&mut Writer::new(&mut said));
+        let mut channel = Channel {
+            side,
+            hello,
+            said,
+            ephemeral,
+            peer: None,
+            mode: Modes::empty(),
+            phase: Phase::Hello,
+            sender: Sender::plain(),
+            receiver: Receiver::plain(),
+        };
+        channel.say(FrameType::Hello, &channel.said.clone(), out);
+        channel
+    }
+
+    /// Who is at the other end, once its HELLO was here.
+    pub fn peer(&self) -> Option<&Hello> {
+        self.peer.as_ref()
+    }
+
+    /// The protection that was chosen.
+    pub fn mode(&self) -> Modes {
+        self.mode
+    }
+
+    /// Frames may be sent.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready)
+    }
+
+    /// Takes bytes from the front of `input`; what is to be sent for them goes to `out`, also when they are an error. Call again
+    /// until it gives `None`.
+    pub fn receive(
+        &mut self,
+        input: &mut &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Received>, ChannelError> {
+        let result = self.advance(input, out);
+        if let Err(error) = &result {
+            if let Some(bye) = error.bye() {
+                self.bye(&bye, out);
+            }
+            self.phase = Phase::Closed;
+        }
+        result
+    }
+
+    fn advance(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<Option<Received>, ChannelError> {
+        loop {
+            match self.phase {
+                Phase::Closed => return Err(ChannelError::Closed),
+                // The host has nothing to say before it is admitted.
+                Phase::Admission(_) if input.is_empty() => return Ok(None),
+                Phase::Admission(_) => return Err(ChannelError::Unexpected(FrameType::Auth)),
+                _ => {}
+            }
+            let Some(frame) = self.receiver.next(input)? else { return Ok(None) };
+            if let Some(received) = self.frame(frame, out)? {
+                return Ok(Some(received));
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Frame, out: &mut Vec<u8>) -> Result<Option<Received>, ChannelError> {
+        let kind = frame.header.kind;
+        if matches!(self.phase, Phase::Ready) {
+            return match kind {
+                FrameType::Hello | FrameType::Auth => Err(ChannelError::Unexpected(kind)),
+                _ => Ok(Some(Received::Frame(frame))),
+            };
+        }
+        if kind == FrameType::Bye {
+            return Err(ChannelError::Refused(Bye::decode(&frame.payload)?));
+        }
+        match core::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Hello if kind == FrameType::Hello => self.hello(&frame.payload, out).map(|()| None),
+            Phase::Auth(proof) if kind == FrameType::Auth => self.auth(proof, &frame.payload).map(Some),
+            _ => Err(ChannelError::Unexpected(kind)),
+        }
+    }
+
+    fn hello(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), ChannelError> {
+        let peer = Hello::decode(payload)?;
+        let version = peer.max_version.min(self.hello.max_version);
+        if version < peer.min_version.max(self.hello.min_version) {
+            return Err(ChannelError::Version);
+        }
+        let common = peer.modes & self.hello.modes;
+        self.mode = if common.contains(Modes::AEAD) { Modes::AEAD } else { common };
+        let encrypted = match self.mode {
+            Modes::AEAD => true,
+            Modes::NONE => false,
+            _ => return Err(ChannelError::Mode),
+        };
+        let proof = match (&self.side, encrypted) {
+            (_, false) => Proof::None,
+            (Side::Host { key, .. }, true) => {
+                let key = key.as_ref().ok_or(ChannelError::Auth)?;
+                Proof::noise(&key.secret, [&self.said, payload], self.ephemeral, true)?
+            }
+            (Side::Node { keys }, true) => {
+                let key = keys.find(&peer.key_id).ok_or(ChannelError::Auth)?;
+                Proof::noise(&key, [payload, &self.said], self.ephemeral, false)?
+            }
+        };
+        self.ephemeral = [0; 32];
+        self.peer = Some(peer);
+        let mut proof = proof;
+        if let Side::Host { purpose, .. } = &self.side {
+            let message = proof.write_purpose(*purpose)?;
+            self.say(FrameType::Auth, &message, out);
+        }
+        self.phase = Phase::Auth(proof);
+        Ok(())
+    }
+
+    fn auth(&mut self, mut proof: Proof, payload: &[u8]) -> Result<Received, ChannelError> {
+        match &self.side {
+            Side::Host { .. } => {
+                let grant = proof.read_grant(payload)?;
+                self.ready(proof)?;
+                Ok(Received::Granted(grant))
+            }
+            Side::Node { .. } => {
+                let purpose = proof.read_purpose(payload)?;
+                self.phase = Phase::Admission(proof);
+                Ok(Received::Asked(purpose))
+            }
+        }
+    }
+
+    /// Node: the host may do what it [asked](Received::Asked) for.
+    pub fn admit(&mut self, grant: Grant, out: &mut Vec<u8>) -> Result<(), ChannelError> {
+        let Phase::Admission(mut proof) = core::mem::replace(&mut self.phase, Phase::Closed) else {
+            return Err(ChannelError::Closed);
+        };
+        let message = proof.write_grant(grant)?;
+        self.say(FrameType::Auth, &message, out);
+        self.ready(proof)
+    }
+
+    /// Ends the connection for a reason.
+    pub fn refuse(&mut self, reason: ByeReason, text: &str, out: &mut Vec<u8>) {
+        self.bye(&Bye { reason, text: String::from(text) }, out);
+        self.phase = Phase::Closed;
+    }
+
+    fn ready(&mut self, proof: Proof) -> Result<(), ChannelError> {
+        let state = proof.finish()?.map(Arc::new);
+        let sums = if state.is_some() { Sums::Off } else { Sums::On };
+        self.sender.seal = state.clone().map(|state| (state, 0));
+        self.sender.sums = sums;
+        self.receiver.open =
+            state.map(|state| Opener { state, nonce: 0, record: Vec::new(), plain: Vec::new(), used: 0 });
+        self.receiver.decoder = Decoder::new(sums);
+        self.phase = Phase::Ready;
+        Ok(())
+    }
+
+    /// A frame of the handshake.
+    fn say(&mut self, kind: FrameType, payload: &[u8], out: &mut Vec<u8>) {
+        let written = frame(&Header::new(kind), Sums::Off, out, |writer| {
+            writer.bytes(payload);
+            Ok::<(), TooLarge>(())
+        });
+        debug_assert!(written.is_ok(), "handshake frames are small");
+    }
+
+    fn bye(&mut self, bye: &Bye, out: &mut Vec<u8>) {
+        let sent = self.sender.send(&Header::new(FrameType::Bye), bye, out);
+        debug_assert!(sent.is_ok(), "BYE is small");
+    }
+
+    /// Appends a frame to `out`. Before the handshake is over, nothing can be sent.
+    pub fn send<'a, M: Message<'a>>(
+        &mut self,
+        header: &Header,
+        message: &M,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        debug_assert!(self.is_ready(), "frame before the end of the handshake");
+        self.sender.send(header, message, out)
+    }
+
+    /// The two directions, for two threads; only after the handshake.
+    pub fn split(self) -> Option<(Sender, Receiver)> {
+        self.is_ready().then_some((self.sender, self.receiver))
+    }
+
+    /// As [`Channel::split`], but borrowed: for what [`Sender::send_with`] can do.
+    pub fn sender(&mut self) -> &mut Sender {
+        &mut self.sender
+    }
+}
+
+#[cfg(test)]
+mod tests;
