@@ -36,6 +36,7 @@ pub mod mm;
 pub mod node;
 pub mod options;
 pub mod process;
+pub mod pseudo;
 mod ptimers;
 pub mod restart;
 mod run;
