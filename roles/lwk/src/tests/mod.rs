@@ -84,6 +84,10 @@ struct Proxy {
 }
 
 impl Delegate for Proxy {
+    fn host(&self) -> u64 {
+        1
+    }
+
     fn call(&self, call: Call) -> Pending {
         self.host.calls.lock().unwrap().push(call);
         Box::pin(ready(Reply::default()))
@@ -145,7 +149,11 @@ impl Loader for Images {
 impl World {
     /// A node with `cores` compute cores beside the service core.
     pub fn new(cores: usize) -> World {
-        World::with(NodeSettings { compute: (1..=cores).collect(), service: vec![0], ..NodeSettings::default() })
+        World::with(NodeSettings {
+            compute: (1..=cores).collect(),
+            service: vec![0],
+            ..NodeSettings::default()
+        })
     }
 
     /// A node with these settings.
@@ -156,6 +164,7 @@ impl World {
             clock: system.clock.clone(),
             entropy: system.entropy.clone(),
             timers: system.timers.clone(),
+            memory: Default::default(),
             run_on: |core, work| {
                 WORK.with_borrow_mut(|queue| queue.push_back((core, work)));
                 true
