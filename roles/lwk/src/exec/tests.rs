@@ -79,7 +79,7 @@ fn words(mm: &Mm, at: u64, count: usize) -> Vec<u64> {
 fn walk(mm: &Mm, start: &Start) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<(u64, u64)>) {
     let mut at = start.stack;
     let argc = mm.read_u64(at).unwrap();
-    let mut list = |at: &mut u64| {
+    let list = |at: &mut u64| {
         let mut strings = Vec::new();
         loop {
             *at += 8;

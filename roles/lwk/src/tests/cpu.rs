@@ -219,12 +219,7 @@ impl Cpu {
     }
 
     /// A call that makes a thread or process, which runs `child`.
-    pub fn spawn(
-        &mut self,
-        number: u64,
-        args: &[u64],
-        child: impl FnOnce(&mut Cpu) + Send + 'static,
-    ) -> i64 {
+    pub fn spawn(&mut self, number: u64, args: &[u64], child: impl FnOnce(&mut Cpu) + Send + 'static) -> i64 {
         let token = self.code.number();
         self.code.births.lock().unwrap().insert(token, Box::new(child));
         self.registers.r14 = token;
