@@ -48,6 +48,12 @@ impl Task {
         let seat = self.seat_of_exec()?;
         self.end_others().await?;
         self.release_futexes().await;
+        if process.borrowed.lock().is_none() {
+            self.mm.close().await;
+        }
+        process.peak.store(process.peak_memory(), Ordering::Relaxed);
+        mm.set_limits(process.memory_limits());
+        mm.set_small_pages(process.facts.small_pages.load(Ordering::Relaxed));
         drop(process.replace_mm(mm.clone()));
         self.mm = mm;
         process.return_loan();

@@ -6,9 +6,9 @@ use crate::delegate::Delegate;
 use crate::event::Event;
 use crate::files::FdTable;
 use crate::identity::Ids;
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::load::Loader;
-use crate::mm::{Mm, MmSettings};
+use crate::mm::{self, Mm, MmSettings};
 use crate::node::Node;
 use crate::sched::{CpuSet, HelperRules, Slice};
 use crate::signals::ProcessSignals;
@@ -302,11 +302,17 @@ impl Process {
     pub(crate) fn limits_changed(&self, limits: &Limits) {
         let files = limits.soft(crate::limits::NOFILE);
         self.files().set_limit(u32::try_from(files).unwrap_or(u32::MAX));
+        self.mm().set_limits(memory_limits(limits));
+    }
+
+    /// What of the limits concerns memory.
+    pub(crate) fn memory_limits(&self) -> mm::Limits {
+        memory_limits(&self.limits.lock())
     }
 
     /// Most memory that was resident so far, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
-        self.peak.load(Ordering::Relaxed)
+        self.peak.load(Ordering::Relaxed).max(self.mm().usage().resident_most)
     }
 
     /// Gives memory and files back, whoever may still hold the process; lets the parent of a vfork go on.
@@ -428,5 +434,14 @@ impl Process {
             self.changed.notify();
             self.node.child_continued(self);
         }
+    }
+}
+
+fn memory_limits(limits: &Limits) -> mm::Limits {
+    mm::Limits {
+        address_space: limits.soft(limits::AS),
+        data: limits.soft(limits::DATA),
+        stack: limits.soft(limits::STACK),
+        locked: limits.soft(limits::MEMLOCK),
     }
 }

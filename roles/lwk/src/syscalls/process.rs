@@ -91,7 +91,10 @@ pub fn sys_prctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         38 if value == 1 && rest_is_zero => facts.no_new_privileges.store(true, Ordering::Relaxed),
         39 if value == 0 && rest_is_zero => return Ok(flag(&facts.no_new_privileges)),
         // PR_SET_THP_DISABLE, PR_GET_THP_DISABLE.
-        41 if rest_is_zero => facts.small_pages.store(value != 0, Ordering::Relaxed),
+        41 if rest_is_zero => {
+            facts.small_pages.store(value != 0, Ordering::Relaxed);
+            mm.set_small_pages(value != 0);
+        }
         42 if value == 0 && rest_is_zero => return Ok(flag(&facts.small_pages)),
         // PR_SET_VMA: names of areas are not kept.
         0x5356_4d41 if value == 0 => {}

@@ -51,6 +51,7 @@ thread_local! {
 pub struct World {
     pub node: Arc<Node>,
     pub clock: Arc<TestClock>,
+    pub machine: Arc<testing::Machine>,
     pub host: Arc<Host>,
     code: Arc<Code>,
     loader: Arc<Images>,
@@ -158,13 +159,13 @@ impl World {
 
     /// A node with these settings.
     pub fn with(settings: NodeSettings) -> World {
-        let (system, _, clock) = testing::system();
+        let (system, machine, clock) = testing::system();
         let system = Arc::new(System {
             machine: system.machine.clone(),
             clock: system.clock.clone(),
             entropy: system.entropy.clone(),
             timers: system.timers.clone(),
-            memory: Default::default(),
+            memory: system.memory.clone(),
             run_on: |core, work| {
                 WORK.with_borrow_mut(|queue| queue.push_back((core, work)));
                 true
@@ -182,7 +183,7 @@ impl World {
         let (first, core) = &cores[0];
         first.handle().spawn("timers", system.timers.clone().serve(core.executor.clone()));
         let node = Node::new(system, settings);
-        World { node, clock, host: Arc::default(), code, loader: Arc::default(), cores }
+        World { node, clock, machine, host: Arc::default(), code, loader: Arc::default(), cores }
     }
 
     /// Adds a program.
