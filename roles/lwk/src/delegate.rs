@@ -99,6 +99,12 @@ pub trait Delegate: Send + Sync {
 
     /// False once the host is lost.
     fn is_alive(&self) -> bool;
+
+    /// A number for the machine that it is: files of different machines are different, whatever their numbers are. 0 as long as
+    /// there is only one.
+    fn host(&self) -> u64 {
+        0
+    }
 }
 
 /// Who is told what holds for a subscribed handle.
