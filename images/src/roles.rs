@@ -1,6 +1,7 @@
 //! The roles: what each image is called, reads and defaults to. Their binaries are in `src/bin`.
 
 use crate::{Role, shell, storage};
+use keelson_config::{Kind, OptionSpec};
 
 /// The NFS server.
 pub const NFS_SERVER: Role = Role {
@@ -27,8 +28,24 @@ pub const QNET_NODE: Role = Role {
     prefixes: &["qnet", "fs"],
 };
 
+/// Options of the LWK compute node.
+const LWK_OPTIONS: &[OptionSpec] = &[OptionSpec::new(
+    "lwk.selftest",
+    Kind::Choice(&["user"]),
+    "Tests a part of the kernel on this machine and switches off: user runs programs in ring 3.",
+)
+.owner("lwk")];
+
+/// The LWK compute node.
+pub const LWK_COMPUTE: Role = Role {
+    name: "lwk-compute",
+    default_line: "",
+    options: &[shell::OPTIONS, LWK_OPTIONS],
+    prefixes: &["lwk"],
+};
+
 /// All of them.
-pub const ALL: &[&Role] = &[&NFS_SERVER, &LNET_ROUTER, &QNET_NODE];
+pub const ALL: &[&Role] = &[&NFS_SERVER, &LNET_ROUTER, &QNET_NODE, &LWK_COMPUTE];
 
 #[cfg(test)]
 mod tests {

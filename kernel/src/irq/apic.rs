@@ -114,6 +114,18 @@ pub fn send_wake(target: u32) {
     command(target, FIXED | u32::from(vector::WAKE));
 }
 
+/// Brings the core with APIC number `target` back from ring 3, to look at its page tables.
+pub fn send_shootdown(target: u32) {
+    command(target, FIXED | u32::from(vector::SHOOTDOWN));
+}
+
+/// Masks this core's timer and the wires of the legacy interrupt controller: nothing but other cores, and NMI, can
+/// interrupt it.
+pub fn mask_local() {
+    write(LVT_TIMER, LVT_MASKED | u32::from(vector::TIMER));
+    write(LVT_LINT0, LVT_MASKED);
+}
+
 /// Stops the core with APIC number `target` wherever it is.
 pub fn send_nmi(target: u32) {
     command(target, NMI);

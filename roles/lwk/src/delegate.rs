@@ -1,6 +1,7 @@
 //! The host's part of a process: calls that are done there.
 
 use crate::Errno;
+use crate::exit::Exit;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -97,14 +98,33 @@ pub trait Delegate: Send + Sync {
     /// Writes back to a file.
     fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done;
 
+    /// Which host: the same number for all processes that it launched, and for no other host's.
+    fn host(&self) -> u64;
+
     /// False once the host is lost.
     fn is_alive(&self) -> bool;
 
-    /// A number for the machine that it is: files of different machines are different, whatever their numbers are. 0 as long as
-    /// there is only one.
-    fn host(&self) -> u64 {
-        0
+    /// A process ended: EXIT goes to its proxy.
+    fn exited(&self, _exit: &Exit) {}
+
+    /// Duplicates the proxy for a fork by thread `tid` (section 3.8): ready once the new proxy has said hello. EAGAIN when the
+    /// host cannot fork.
+    fn fork(&self, _tid: u32) -> Pin<Box<dyn Future<Output = Result<Forked, Errno>>>> {
+        Box::pin(async { Err(Errno::ENOSYS) })
     }
+
+    /// The next part of the core file of a process that crashed; false when the host takes no more. An empty part is the end.
+    fn core_file(&self, _part: Vec<u8>) -> Pin<Box<dyn Future<Output = bool>>> {
+        Box::pin(async { false })
+    }
+}
+
+/// The proxy of a child.
+pub struct Forked {
+    /// Its process id, which is that of the child.
+    pub pid: u32,
+    /// The way to it.
+    pub delegate: Arc<dyn Delegate>,
 }
 
 /// Who is told what holds for a subscribed handle.

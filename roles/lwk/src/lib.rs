@@ -16,17 +16,38 @@
 
 extern crate alloc;
 
+pub mod account;
+mod clocks;
+mod clone;
+pub mod cores;
 pub mod delegate;
+pub mod event;
 pub mod exec;
+mod execve;
+pub mod exit;
+mod faults;
 pub mod files;
+mod futex;
+pub mod identity;
+pub mod limits;
+pub mod load;
+pub mod loading;
 pub mod mm;
+pub mod node;
 pub mod options;
 pub mod process;
+mod ptimers;
+pub mod restart;
+mod run;
+pub mod sched;
 pub mod session;
+pub mod signals;
 pub mod syscalls;
 pub mod system;
+pub mod table;
 pub mod thread;
 pub mod timers;
+pub mod wait;
 
 #[cfg(test)]
 mod testing;

@@ -407,6 +407,7 @@ mod tests {
 
     #[test]
     fn a_signal_breaks_off_what_the_host_waits_for() {
+        use crate::thread::Attention;
         let program = Program::new();
         let caller = program.caller();
         let (handle, opened) = program.host.stream();
@@ -416,14 +417,14 @@ mod tests {
         let into = program.room(16);
         let mut read = pin!(sys_read(&caller, [5, into, 16, 0, 0, 0]));
         assert_eq!(once(read.as_mut()), Poll::Pending);
-        program.thread.notify();
-        assert_eq!(once(read.as_mut()), Poll::Ready(Err(super::super::request::RESTART)));
-        program.thread.attend();
+        program.thread.demand(Attention::END);
+        assert_eq!(once(read.as_mut()), Poll::Ready(Err(crate::restart::RESTART)));
+        program.thread.settled(Attention::END);
         // What arrives before the host hears of the signal is not lost.
         let mut read = pin!(sys_read(&caller, [5, into, 16, 0, 0, 0]));
         assert_eq!(once(read.as_mut()), Poll::Pending);
         program.host.feed(handle, b"data");
-        program.thread.notify();
+        program.thread.demand(Attention::END);
         assert_eq!(once(read.as_mut()), Poll::Ready(Ok(4)));
         assert_eq!(program.bytes(into, 4), b"data");
     }

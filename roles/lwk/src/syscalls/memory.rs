@@ -6,7 +6,7 @@ use crate::mm::flags::{map, prot, protection};
 use crate::mm::{Fill, Map, Mm, PAGE, Stop, madv, mapping_of, whole_pages};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use keelson_hal::user::{Access, Protection};
+use keelson_hal::user::Access;
 
 mod numa;
 mod shm;
@@ -48,35 +48,28 @@ pub async fn sys_mmap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
     }
     let description = caller.thread.process.files().get(fd as u32)?;
     let memory = &caller.thread.process.system.memory;
-    let mut file = mapping_of(&description, offset, |id, file| memory.known(id, file)).await?;
+    let file = mapping_of(&description, offset, |id, file| memory.known(id, file)).await?;
     drop(description);
-    let executable = protection.execute;
-    let whole = whole_pages(len).ok_or(Errno::ENOMEM)?;
-    let size = file.source.version().size;
-    if file.source.local().is_none() {
-        // Files are here before they are mapped, as far as that is sensible: libraries cause no faults, and need their
-        // host no more.
-        file.path = file.path.or(Some(Arc::from(&b"(host file)"[..])));
-    }
-    let is_local = file.source.local().is_some();
+    let (local, size) = (file.source.local().is_some(), file.source.version().size);
     let result = mm.mmap(&Map { at, len, protection, flags, file: Some(file), node })?;
-    let populate = flags & map::POPULATE != 0 && flags & map::NONBLOCK == 0;
-    let reads_ahead = !is_local && (executable || whole <= READ_AHEAD);
-    if populate || reads_ahead {
-        let access = if flags & map::TYPE == map::PRIVATE || !protection.write { Access::Read } else { Access::Write };
-        let inside = whole.min(whole_pages(size.saturating_sub(offset)).unwrap_or(whole));
-        let touchable = protection.read || protection.write || protection.execute;
-        if touchable && inside > 0 {
-            let access = if populate { access } else { Access::Read };
-            // What cannot be filled now is fetched when it is touched, and then fails where the program can see it.
-            let _ = mm.populate_wait(result, inside, access, node).await;
-        }
+    let whole = whole_pages(len).ok_or(Errno::ENOMEM)?;
+    let there = whole_pages(size.saturating_sub(offset)).unwrap_or(whole).min(whole);
+    let populate = flags & (map::POPULATE | map::NONBLOCK) == map::POPULATE;
+    // Libraries and small files are here at once: no faults, and no need of the host later.
+    let ahead = !local && there <= if protection.execute { READ_AHEAD_TEXT } else { READ_AHEAD };
+    let touchable = protection.read || protection.write || protection.execute;
+    if touchable && there > 0 && (populate || ahead) {
+        let access = if populate && protection.write { Access::Write } else { Access::Read };
+        // What cannot be filled now is fetched when it is touched, and then fails where the program can see it.
+        let _ = mm.populate_wait(result, there, access, node).await;
     }
     Ok(result)
 }
 
 /// Mappings of files of the host up to this size are fetched at once.
-const READ_AHEAD: u64 = 16 << 20;
+const READ_AHEAD: u64 = 4 << 20;
+/// The same for code (section 3.2).
+const READ_AHEAD_TEXT: u64 = 64 << 20;
 
 /// mprotect(at, len, prot).
 pub fn sys_mprotect(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
@@ -189,8 +182,8 @@ pub fn sys_munlockall(caller: &Caller<'_>, _args: [u64; 6]) -> Result<u64, Errno
 
 /// remap_file_pages(at, size, prot, page, flags).
 pub fn sys_remap_file_pages(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    let [at, size, prot, page, flags, _] = args;
-    nothing(mm(caller).remap_file_pages(at, size, prot, page, flags & map::NONBLOCK, node(caller)))
+    let [at, size, prot, page, ..] = args;
+    nothing(mm(caller).remap_file_pages(at, size, prot, page, node(caller)))
 }
 
 /// pkey_mprotect(at, len, prot, key): mprotect(2) with the key -1; there are no others.
@@ -220,7 +213,3 @@ async fn wait_for(stop: Stop) -> Result<(), Errno> {
 fn words(mm: &Mm, at: u64, count: u64) -> Result<Vec<u64>, Errno> {
     mm.read_words(at, usize::try_from(count).map_err(|_| Errno::EINVAL)?)
 }
-
-/// What mprotect(2) and mmap(2) agree on, for the tests.
-#[cfg(test)]
-const READ_WRITE: Protection = Protection::READ_WRITE;

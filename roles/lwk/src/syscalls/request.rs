@@ -6,21 +6,9 @@ use crate::delegate::{Call, Delegate, Reply};
 use crate::files::{HostFile, UserBuffer};
 use crate::files::{Iovec, Target};
 use crate::mm::Mm;
+use crate::restart::RESTART;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-
-/// ERESTARTSYS of the kernel's own numbers: the call was interrupted before it did anything, and is made again when the action
-/// of the signal has SA_RESTART. Never reaches a program.
-pub const RESTART: Errno = internal(512);
-/// ERESTARTNOHAND: it is made again unless a handler ran.
-pub const RESTART_NO_HANDLER: Errno = internal(514);
-
-const fn internal(number: i32) -> Errno {
-    match Errno::from_raw(number) {
-        Some(error) => error,
-        None => Errno::EINTR,
-    }
-}
 
 /// Longest path, with the zero at its end (PATH_MAX).
 const PATH_MAX: usize = 4096;

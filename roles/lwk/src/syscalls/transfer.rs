@@ -1,10 +1,10 @@
 //! Reading and writing: between files and the memory of the caller, waiting as long as it takes.
 
 use super::Caller;
-use super::request::RESTART;
 use crate::Errno;
 use crate::files::{Description, Iovec, Operation, UserBuffer};
 use crate::mm::Mm;
+use crate::restart::RESTART;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 

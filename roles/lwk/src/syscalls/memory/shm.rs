@@ -25,7 +25,8 @@ const STAT_BYTES: usize = 112;
 
 fn user(caller: &Caller<'_>) -> ShmUser {
     let process = &caller.thread.process;
-    let (uid, gid) = process.effective_ids();
+    let ids = process.ids.lock();
+    let (uid, gid) = (ids.user.effective, ids.group.effective);
     ShmUser { pid: process.pid, uid, gid, now: process.system.clock.wall().as_secs() as i64 }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Caller, mm, wait_for};
 use crate::Errno;
+use crate::identity::Id;
 use crate::mm::Mm;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -45,7 +46,15 @@ async fn transfer(caller: &Caller<'_>, args: [u64; 6], direction: Direction) -> 
 /// The memory of a process that the caller may look into.
 fn memory_of(caller: &Caller<'_>, pid: u32) -> Result<Arc<Mm>, Errno> {
     let process = &caller.thread.process;
-    if pid == process.pid { Ok(mm(caller)) } else { process.memory_of(pid) }
+    if pid == process.pid {
+        return Ok(mm(caller));
+    }
+    let other = process.node.process(pid).filter(|other| other.end().is_none()).ok_or(Errno::ESRCH)?;
+    // As ptrace(2) has it: all ids of the other are the caller's.
+    let (mine, its) = (process.ids.lock().clone(), other.ids.lock().clone());
+    let same = |mine: Id, its: Id| [its.real, its.effective, its.saved].iter().all(|id| *id == mine.real);
+    let may = mine.user.effective == 0 || (same(mine.user, its.user) && same(mine.group, its.group));
+    if may { Ok(other.mm()) } else { Err(Errno::EPERM) }
 }
 
 /// Pieces of one address space, from the front.
@@ -107,7 +116,9 @@ async fn copy_part(
 ) -> Result<(), (usize, Errno)> {
     let mut readable = 0;
     let mut failed = None;
-    while let Err((more, stop)) = from.mm.read_some(source.wrapping_add(readable as u64), &mut buffer[readable..]) {
+    while let Err((more, stop)) =
+        from.mm.read_some(source.wrapping_add(readable as u64), &mut buffer[readable..])
+    {
         readable += more;
         if let Err(error) = wait_for(stop).await {
             failed = Some(error);
@@ -116,7 +127,8 @@ async fn copy_part(
     }
     let len = if failed.is_some() { readable } else { buffer.len() };
     let mut written = 0;
-    while let Err((more, stop)) = to.mm.write_some(target.wrapping_add(written as u64), &buffer[written..len]) {
+    while let Err((more, stop)) = to.mm.write_some(target.wrapping_add(written as u64), &buffer[written..len])
+    {
         written += more;
         if let Err(error) = wait_for(stop).await {
             return Err((written, error));

@@ -1,0 +1,243 @@
+//! The node: its cores, its processes, and how a program gets onto it.
+
+use crate::Errno;
+use crate::cores::{Core, Start};
+use crate::delegate::{Delegate, Handle};
+use crate::files::FdTable;
+use crate::futex::Futexes;
+use crate::identity::Ids;
+use crate::limits::Limits;
+use crate::load::{Executable, Load, Loader};
+use crate::mm::{Mm, MmSettings};
+use crate::process::{Parts, Process, Program};
+use crate::sched::{HelperRules, Seat};
+use crate::signals::{Action, Actions, ProcessSignals, SIG_IGN, SIGCHLD, SigSet};
+use crate::system::System;
+use crate::table::{INIT, Member, Table};
+use crate::thread::Thread;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+use keelson_hal::user::{Registers, UserContext};
+use spin::Mutex;
+
+/// What the command line says of the node (section 2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeSettings {
+    /// `uname -n`.
+    pub name: String,
+    /// Compute cores; logical CPU i is the i-th.
+    pub compute: Vec<usize>,
+    /// Service cores, where helper threads run.
+    pub service: Vec<usize>,
+    /// Most threads for each compute core: 1, or `allow_oversubscribe`.
+    pub oversubscribe: usize,
+    /// Helper threads that a process may have when its launcher says nothing.
+    pub helpers: usize,
+    /// How long a futex is polled before its waiter gives way.
+    pub futex_spin: Duration,
+}
+
+impl Default for NodeSettings {
+    fn default() -> NodeSettings {
+        NodeSettings {
+            name: String::from("lwk"),
+            compute: alloc::vec![0],
+            service: Vec::new(),
+            oversubscribe: 1,
+            helpers: 4,
+            futex_spin: Duration::ZERO,
+        }
+    }
+}
+
+/// The node.
+pub struct Node {
+    /// The machine.
+    pub system: Arc<System>,
+    /// What the command line says.
+    pub settings: NodeSettings,
+    pub(crate) futexes: Futexes,
+    pub(crate) table: Mutex<Table>,
+    /// By number of the machine; `None` for cores that run no threads.
+    cores: Vec<Option<Arc<Core>>>,
+}
+
+/// A program to start: what LAUNCH carries (section 3.1).
+pub struct LaunchRequest {
+    /// Process id of the proxy.
+    pub pid: u32,
+    /// Parent, process group and session of the proxy on its host.
+    pub parent: u32,
+    /// Process group.
+    pub group: u32,
+    /// Session.
+    pub session: u32,
+    /// The program.
+    pub executable: Handle,
+    /// Its path, for `/proc/self/exe` and AT_EXECFN.
+    pub path: Vec<u8>,
+    /// Arguments.
+    pub arguments: Vec<Vec<u8>>,
+    /// Environment.
+    pub environment: Vec<Vec<u8>>,
+    /// User and groups.
+    pub ids: Ids,
+    /// Resource limits.
+    pub limits: Limits,
+    /// `umask`.
+    pub umask: u32,
+    /// Blocked signals.
+    pub blocked: SigSet,
+    /// Ignored signals.
+    pub ignored: SigSet,
+    /// `-n`: equal slices that the partition is cut into; 0 for one.
+    pub slices: usize,
+    /// Which of them this program gets.
+    pub slice: usize,
+    /// Helper threads.
+    pub helpers: HelperRules,
+    /// Memory options.
+    pub memory: MmSettings,
+    /// Descriptors that it inherits.
+    pub files: Arc<FdTable>,
+    /// The way to its host.
+    pub delegate: Arc<dyn Delegate>,
+    /// Opens executables.
+    pub loader: Arc<dyn Loader>,
+}
+
+/// A program that was started.
+pub struct Launched {
+    /// The process.
+    pub process: Arc<Process>,
+    /// Its logical CPUs.
+    pub cpus: Vec<usize>,
+}
+
+impl Node {
+    /// A node without processes.
+    pub fn new(system: Arc<System>, settings: NodeSettings) -> Arc<Node> {
+        let runs = |number: &usize| settings.compute.contains(number) || settings.service.contains(number);
+        let count = settings.compute.iter().chain(&settings.service).max().map_or(0, |last| last + 1);
+        let cores = (0..count).map(|number| runs(&number).then(|| Arc::new(Core::new(number)))).collect();
+        Arc::new(Node { system, futexes: Futexes::default(), table: Mutex::default(), cores, settings })
+    }
+
+    /// A core of the node.
+    pub fn core(&self, number: usize) -> Option<&Arc<Core>> {
+        self.cores.get(number)?.as_ref()
+    }
+
+    /// The cores of the node.
+    pub fn cores(&self) -> impl Iterator<Item = &Arc<Core>> {
+        self.cores.iter().flatten()
+    }
+
+    /// A process that lives.
+    pub fn process(&self, pid: u32) -> Option<Arc<Process>> {
+        self.table.lock().member(pid)?.process.clone()
+    }
+
+    /// A thread.
+    pub fn thread(&self, tid: u32) -> Option<Arc<Thread>> {
+        self.table.lock().thread(tid).cloned()
+    }
+
+    /// Processes that live, lowest number first.
+    pub fn processes(&self) -> Vec<Arc<Process>> {
+        let mut processes = self.table.lock().processes();
+        processes.sort_by_key(|process| process.pid);
+        processes
+    }
+
+    /// Process group and session of a process.
+    pub fn group_and_session(&self, pid: u32) -> Option<(u32, u32)> {
+        self.table.lock().member(pid).map(|member| (member.group, member.session))
+    }
+
+    /// Loads a program and starts its first thread. EAGAIN when the process id is taken, EINVAL when the slice does not exist or
+    /// has no free core, or what kept the program from being loaded.
+    pub async fn launch(self: &Arc<Node>, request: LaunchRequest) -> Result<Launched, Errno> {
+        if request.pid <= INIT || self.table.lock().has(request.pid) {
+            return Err(Errno::EAGAIN);
+        }
+        let slice = self.slice(request.slices, request.slice)?;
+        let seat = self.seat(&slice, slice.cpus)?;
+        let mm = Mm::new(&self.system, request.memory)?;
+        let load = Load {
+            executable: Executable::Handle(request.executable),
+            program: Program {
+                path: request.path,
+                arguments: request.arguments,
+                environment: request.environment,
+                auxiliary: Vec::new(),
+            },
+            ids: request.ids.clone(),
+            delegate: request.delegate.clone(),
+        };
+        let loaded = request.loader.load(&mm, load).await?;
+        let process = Process::of(Parts {
+            pid: request.pid,
+            node: self.clone(),
+            mm,
+            memory: request.memory,
+            files: request.files,
+            delegate: request.delegate,
+            signals: ProcessSignals::new(ignoring(request.ignored)),
+            limits: request.limits,
+            ids: request.ids,
+            umask: request.umask,
+            parent: request.parent,
+            program: Arc::new(loaded.program),
+            slice: slice.clone(),
+            helper_rules: request.helpers,
+            loader: request.loader,
+        });
+        let process = Arc::new(process);
+        let thread = Arc::new(Thread::new(request.pid, process.clone(), seat.core().number));
+        thread.set_mask(request.blocked);
+        thread.set_comm(process.program.lock().name());
+        let registers = Registers { rip: loaded.entry, rsp: loaded.stack, ..Registers::default() };
+        let extended = self.system.machine.new_extended().ok_or(Errno::ENOMEM)?;
+        let member = Member {
+            process: Some(process.clone()),
+            parent: INIT,
+            children: Vec::new(),
+            group: request.group,
+            session: request.session,
+            exit_signal: SIGCHLD,
+            uid: process.ids.lock().user.real,
+            exit: None,
+            report: None,
+        };
+        {
+            let mut table = self.table.lock();
+            // The load took its time: the number may be gone.
+            if table.has(request.pid) {
+                return Err(Errno::EAGAIN);
+            }
+            table.insert(request.pid, member, thread.clone());
+        }
+        process.add_thread(thread.clone());
+        self.begin(thread, seat, UserContext { registers, extended });
+        let cpus = (0..self.settings.compute.len()).filter(|cpu| slice.cpus.has(*cpu)).collect();
+        Ok(Launched { process, cpus })
+    }
+
+    /// Lets a thread run on the core of its seat.
+    pub(crate) fn begin(&self, thread: Arc<Thread>, seat: Seat, context: UserContext) {
+        let core = seat.core().clone();
+        thread.placement.lock().seat = Some(seat);
+        core.start(Start { thread, context });
+    }
+}
+
+fn ignoring(set: SigSet) -> Actions {
+    let mut actions = Actions::default();
+    for signal in (1..=64).filter(|signal| set.has(*signal)) {
+        actions.set(signal, Action { handler: SIG_IGN, ..Action::default() });
+    }
+    actions
+}

@@ -1,0 +1,291 @@
+//! Where threads run (section 3.7): slices of the partition, seats on cores, helper threads.
+
+use crate::Errno;
+use crate::cores::Core;
+use crate::node::Node;
+use crate::thread::{Attention, Thread};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// Words of a [`CpuSet`].
+const WORDS: usize = 4;
+
+/// A set of logical CPUs, in the numbers of the partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CpuSet([u64; WORDS]);
+
+impl CpuSet {
+    /// CPUs that a set can hold.
+    pub const CAPACITY: usize = WORDS * 64;
+
+    /// Every CPU.
+    pub const ALL: CpuSet = CpuSet([u64::MAX; WORDS]);
+
+    /// From the bytes of a program's mask; what is too long is cut off, as in Linux.
+    pub fn from_bytes(bytes: &[u8]) -> CpuSet {
+        let mut set = CpuSet::default();
+        for (index, byte) in bytes.iter().take(WORDS * 8).enumerate() {
+            set.0[index / 8] |= u64::from(*byte) << (index % 8 * 8);
+        }
+        set
+    }
+
+    /// The mask in memory.
+    pub fn to_bytes(self) -> [u8; WORDS * 8] {
+        let mut bytes = [0; WORDS * 8];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(self.0) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// True when the CPU is in the set.
+    pub fn has(&self, cpu: usize) -> bool {
+        self.0.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 != 0)
+    }
+
+    /// Adds a CPU.
+    pub fn insert(&mut self, cpu: usize) {
+        if let Some(word) = self.0.get_mut(cpu / 64) {
+            *word |= 1 << (cpu % 64);
+        }
+    }
+
+    /// CPUs in both sets.
+    pub fn and(mut self, other: CpuSet) -> CpuSet {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word &= other);
+        self
+    }
+
+    /// True when no CPU is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+}
+
+impl FromIterator<usize> for CpuSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(cpus: I) -> CpuSet {
+        let mut set = CpuSet::default();
+        cpus.into_iter().for_each(|cpu| set.insert(cpu));
+        set
+    }
+}
+
+/// The part of the partition that a launched process and all its descendants share.
+pub struct Slice {
+    /// Logical CPUs.
+    pub cpus: CpuSet,
+    /// Most compute threads at once.
+    limit: usize,
+    threads: AtomicUsize,
+}
+
+impl Slice {
+    /// The CPUs `cpus` with room for `limit` threads.
+    pub fn new(cpus: CpuSet, limit: usize) -> Slice {
+        Slice { cpus, limit, threads: AtomicUsize::new(0) }
+    }
+
+    /// Compute threads that it has.
+    pub fn threads(&self) -> usize {
+        self.threads.load(Ordering::Acquire)
+    }
+
+    fn admit(&self) -> bool {
+        let one_more = |threads| (threads < self.limit).then_some(threads + 1);
+        self.threads.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
+}
+
+/// A thread's place on a core, given back when dropped.
+pub struct Seat {
+    core: Arc<Core>,
+    /// The slice it counts in; not for helpers and guests.
+    slice: Option<Arc<Slice>>,
+    /// The allowance it counts in, for helpers.
+    helpers: Option<Arc<AtomicUsize>>,
+}
+
+impl Seat {
+    /// The core.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// True on a service core, for a helper thread.
+    pub fn is_helper(&self) -> bool {
+        self.helpers.is_some()
+    }
+
+    /// True for the child of a vfork, which is not counted.
+    pub fn is_guest(&self) -> bool {
+        self.slice.is_none() && self.helpers.is_none()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.core.leave();
+        if let Some(slice) = &self.slice {
+            slice.threads.fetch_sub(1, Ordering::AcqRel);
+        }
+        if let Some(helpers) = &self.helpers {
+            helpers.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Where a thread may run, and where it does.
+pub struct Placement {
+    /// What sched_setaffinity(2) said.
+    pub affinity: CpuSet,
+    /// Its place; `None` before it starts and after its end.
+    pub seat: Option<Seat>,
+}
+
+impl Default for Placement {
+    fn default() -> Placement {
+        Placement { affinity: CpuSet::ALL, seat: None }
+    }
+}
+
+/// Which of a process' threads become helpers, on service cores.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HelperRules {
+    /// Most helpers at once.
+    pub allowance: usize,
+    /// The n-th clone (from 1) makes a helper: `--uti-thread-rank`.
+    pub rank: Option<u32>,
+    /// The first n clones do: `--helper-first`.
+    pub first: u32,
+    /// A thread that takes this name becomes one.
+    pub name: Option<Vec<u8>>,
+    /// Threads for which there is no core become helpers: `--helper-auto`.
+    pub overflow: bool,
+}
+
+impl HelperRules {
+    /// True when the n-th clone (from 1) makes a helper.
+    pub fn wants(&self, clone: u32) -> bool {
+        clone <= self.first || self.rank == Some(clone)
+    }
+}
+
+/// Policy and priority as sched_setscheduler(2) stored them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Policy {
+    /// `SCHED_OTHER` and so on.
+    pub policy: u32,
+    /// Static priority.
+    pub priority: u32,
+    /// `SCHED_RESET_ON_FORK`.
+    pub reset_on_fork: bool,
+}
+
+impl Policy {
+    /// What a child has of it.
+    pub fn inherited(self) -> Policy {
+        if self.reset_on_fork { Policy::default() } else { self }
+    }
+}
+
+impl Thread {
+    /// True when no other thread has its place on this core.
+    pub fn is_alone(&self) -> bool {
+        self.process.node.core(self.core.load(Ordering::Relaxed)).is_some_and(|core| core.threads() <= 1)
+    }
+
+    /// Moves to a service core when its name is that of a helper.
+    pub(crate) fn become_helper_by_name(&self) {
+        let process = &self.process;
+        if process.helper_rules.name.as_ref().is_none_or(|name| *name != self.comm()) {
+            return;
+        }
+        let mut placement = self.placement.lock();
+        if placement.seat.as_ref().is_some_and(Seat::is_helper) {
+            return;
+        }
+        if let Some(seat) = process.helper_seat() {
+            let old = placement.seat.replace(seat);
+            drop(placement);
+            drop(old);
+            self.demand_self(Attention::MOVE);
+        }
+    }
+}
+
+impl Node {
+    /// The core of a logical CPU.
+    pub fn core_of_cpu(&self, cpu: usize) -> Option<&Arc<Core>> {
+        self.core(*self.settings.compute.get(cpu)?)
+    }
+
+    /// The logical CPU of a core; 0 for service cores, which programs do not know.
+    pub fn cpu_of_core(&self, number: usize) -> usize {
+        self.settings.compute.iter().position(|core| *core == number).unwrap_or(0)
+    }
+
+    /// The `index`-th of `parts` equal slices; the whole partition for 0 parts. EINVAL when there are not as many cores.
+    pub fn slice(&self, parts: usize, index: usize) -> Result<Arc<Slice>, Errno> {
+        let all = self.settings.compute.len();
+        let parts = parts.max(1);
+        let each = all / parts;
+        if each == 0 || index >= parts {
+            return Err(Errno::EINVAL);
+        }
+        let cpus = (index * each..(index + 1) * each).collect();
+        Ok(Arc::new(Slice::new(cpus, each * self.settings.oversubscribe.max(1))))
+    }
+
+    /// A counted place for a compute thread: the allowed core with the fewest threads, lowest number first. EINVAL when the slice
+    /// is full.
+    pub fn seat(&self, slice: &Arc<Slice>, affinity: CpuSet) -> Result<Seat, Errno> {
+        if !slice.admit() {
+            return Err(Errno::EINVAL);
+        }
+        match self.emptiest(slice.cpus.and(affinity)).or_else(|| self.emptiest(slice.cpus)) {
+            Some(core) => {
+                core.seat();
+                Ok(Seat { core, slice: Some(slice.clone()), helpers: None })
+            }
+            None => {
+                slice.threads.fetch_sub(1, Ordering::AcqRel);
+                Err(Errno::EINVAL)
+            }
+        }
+    }
+
+    /// A place of the same kind on another core, for a thread that may not stay where it is.
+    pub(crate) fn move_seat(&self, seat: &Seat, cpus: CpuSet) -> Option<Seat> {
+        let core = self.emptiest(cpus)?;
+        let slice = seat.slice.clone();
+        if let Some(slice) = &slice {
+            slice.threads.fetch_add(1, Ordering::AcqRel);
+        }
+        core.seat();
+        Some(Seat { core, slice, helpers: None })
+    }
+
+    /// A place on a core without being counted: a child of vfork on the core of its parent, which is suspended.
+    pub(crate) fn guest_seat(&self, core: usize) -> Option<Seat> {
+        let core = self.core(core)?.clone();
+        core.seat();
+        Some(Seat { core, slice: None, helpers: None })
+    }
+
+    /// A place on a service core, when fewer than `most` of those counted by `helpers` have one.
+    pub fn helper_seat(&self, helpers: &Arc<AtomicUsize>, most: usize) -> Option<Seat> {
+        let one_more = |count| (count < most).then_some(count + 1);
+        let numbers = self.settings.service.iter();
+        let core = numbers.filter_map(|n| self.core(*n)).min_by_key(|core| core.threads())?.clone();
+        helpers.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        core.seat();
+        Some(Seat { core, slice: None, helpers: Some(helpers.clone()) })
+    }
+
+    fn emptiest(&self, cpus: CpuSet) -> Option<Arc<Core>> {
+        let allowed = (0..self.settings.compute.len()).filter(|cpu| cpus.has(*cpu));
+        allowed.filter_map(|cpu| self.core_of_cpu(cpu)).min_by_key(|core| core.threads()).cloned()
+    }
+}

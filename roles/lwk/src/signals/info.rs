@@ -1,0 +1,142 @@
+//! What is told with a signal: `siginfo_t`.
+
+use super::set::*;
+
+/// Bytes of `siginfo_t`.
+pub const SIGINFO_SIZE: usize = 128;
+
+/// `si_code`: sent by kill(2).
+pub const SI_USER: i32 = 0;
+/// `si_code`: sent by the kernel.
+pub const SI_KERNEL: i32 = 0x80;
+/// `si_code`: sent by sigqueue(3).
+pub const SI_QUEUE: i32 = -1;
+/// `si_code`: a POSIX timer expired.
+pub const SI_TIMER: i32 = -2;
+/// `si_code`: sent by tkill(2) or tgkill(2).
+pub const SI_TKILL: i32 = -6;
+/// `si_code` of SIGSEGV: nothing is mapped there.
+pub const SEGV_MAPERR: i32 = 1;
+/// `si_code` of SIGSEGV: mapped, but not for this access.
+pub const SEGV_ACCERR: i32 = 2;
+/// `si_code` of SIGBUS: unaligned.
+pub const BUS_ADRALN: i32 = 1;
+/// `si_code` of SIGBUS: behind the end of the file.
+pub const BUS_ADRERR: i32 = 2;
+/// `si_code` of SIGCHLD: exited.
+pub const CLD_EXITED: i32 = 1;
+/// `si_code` of SIGCHLD: killed by a signal.
+pub const CLD_KILLED: i32 = 2;
+/// `si_code` of SIGCHLD: killed by a signal, with a core file.
+pub const CLD_DUMPED: i32 = 3;
+/// `si_code` of SIGCHLD: stopped.
+pub const CLD_STOPPED: i32 = 5;
+/// `si_code` of SIGCHLD: continued.
+pub const CLD_CONTINUED: i32 = 6;
+
+/// A signal and what is told with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SigInfo {
+    /// The signal.
+    pub signal: u32,
+    /// `si_errno`.
+    pub errno: i32,
+    /// `si_code`: why.
+    pub code: i32,
+    /// The rest, which depends on the code.
+    pub details: Details,
+}
+
+/// The part of `siginfo_t` that depends on the cause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Details {
+    /// Nothing.
+    None,
+    /// Who sent it.
+    Sender { pid: u32, uid: u32 },
+    /// Who sent it, and a value of his.
+    Value { pid: u32, uid: u32, value: u64 },
+    /// Which timer, how many expirations were missed, and its value.
+    Timer { id: i32, overrun: i32, value: u64 },
+    /// Which child, its user, exit status or signal, its times in clock ticks.
+    Child { pid: u32, uid: u32, status: i32, user: i64, system: i64 },
+    /// The address of the fault; vector, error code and address go into the signal frame.
+    Fault { address: u64, trap: u64, error: u64 },
+    /// Whatever the program gave to rt_sigqueueinfo(2).
+    Raw([u8; SIGINFO_SIZE - 16]),
+}
+
+impl SigInfo {
+    /// A signal from the kernel about which there is nothing to tell.
+    pub fn kernel(signal: u32) -> SigInfo {
+        SigInfo { signal, errno: 0, code: SI_KERNEL, details: Details::None }
+    }
+
+    /// A signal of process `pid` of user `uid`.
+    pub fn sent(signal: u32, code: i32, pid: u32, uid: u32) -> SigInfo {
+        SigInfo { signal, errno: 0, code, details: Details::Sender { pid, uid } }
+    }
+
+    /// A fault at `address`.
+    pub fn fault(signal: u32, code: i32, address: u64, trap: u64, error: u64) -> SigInfo {
+        SigInfo { signal, errno: 0, code, details: Details::Fault { address, trap, error } }
+    }
+
+    /// True for what comes from the kernel and not from a program.
+    pub fn is_from_kernel(&self) -> bool {
+        self.code > 0
+    }
+
+    /// As `siginfo_t` lies in memory (asm-generic/siginfo.h: three words, padding, then the union at 16).
+    pub fn encode(&self) -> [u8; SIGINFO_SIZE] {
+        let mut bytes = [0; SIGINFO_SIZE];
+        put(&mut bytes, 0, &(self.signal as i32).to_le_bytes());
+        put(&mut bytes, 4, &self.errno.to_le_bytes());
+        put(&mut bytes, 8, &self.code.to_le_bytes());
+        match self.details {
+            Details::None => {}
+            Details::Sender { pid, uid } => {
+                put(&mut bytes, 16, &pid.to_le_bytes());
+                put(&mut bytes, 20, &uid.to_le_bytes());
+            }
+            Details::Value { pid, uid, value } => {
+                put(&mut bytes, 16, &pid.to_le_bytes());
+                put(&mut bytes, 20, &uid.to_le_bytes());
+                put(&mut bytes, 24, &value.to_le_bytes());
+            }
+            Details::Timer { id, overrun, value } => {
+                put(&mut bytes, 16, &id.to_le_bytes());
+                put(&mut bytes, 20, &overrun.to_le_bytes());
+                put(&mut bytes, 24, &value.to_le_bytes());
+            }
+            Details::Child { pid, uid, status, user, system } => {
+                put(&mut bytes, 16, &pid.to_le_bytes());
+                put(&mut bytes, 20, &uid.to_le_bytes());
+                put(&mut bytes, 24, &status.to_le_bytes());
+                put(&mut bytes, 32, &user.to_le_bytes());
+                put(&mut bytes, 40, &system.to_le_bytes());
+            }
+            Details::Fault { address, .. } => put(&mut bytes, 16, &address.to_le_bytes()),
+            Details::Raw(raw) => put(&mut bytes, 16, &raw),
+        }
+        bytes
+    }
+
+    /// A signal as a program (or the host) describes it; the number is what the call says and not what the bytes say.
+    pub fn decode(signal: u32, bytes: &[u8; SIGINFO_SIZE]) -> SigInfo {
+        let word = |at: usize| i32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let mut raw = [0; SIGINFO_SIZE - 16];
+        raw.copy_from_slice(&bytes[16..]);
+        SigInfo { signal, errno: word(4), code: word(8), details: Details::Raw(raw) }
+    }
+}
+
+fn put(bytes: &mut [u8; SIGINFO_SIZE], at: usize, field: &[u8]) {
+    bytes[at..at + field.len()].copy_from_slice(field);
+}
+
+/// True for signals about which a fault reports an address.
+pub fn is_fault(signal: u32) -> bool {
+    matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP)
+}
