@@ -42,7 +42,7 @@ impl Task {
         }
         let load = self.load_request(directory as i32, path, argv, envp, flags).await?;
         let process = self.thread.process.clone();
-        let mm = Mm::new(&process.system, process.memory)?;
+        let mm = Mm::new(&process.system, process.settings_after_exec())?;
         let loaded = process.loader.load(&mm, load).await?;
         // Everything that can fail is behind us, but for a place and for another thread that was faster.
         let seat = self.seat_of_exec()?;
