@@ -27,8 +27,16 @@ pub const QNET_NODE: Role = Role {
     prefixes: &["qnet", "fs"],
 };
 
+/// The LWK compute node.
+pub const LWK_COMPUTE: Role = Role {
+    name: "lwk-compute",
+    default_line: "ip=dhcp",
+    options: &[keelson_net::OPTIONS, shell::OPTIONS, keelson_lwk::options::OPTIONS],
+    prefixes: &["lwk"],
+};
+
 /// All of them.
-pub const ALL: &[&Role] = &[&NFS_SERVER, &LNET_ROUTER, &QNET_NODE];
+pub const ALL: &[&Role] = &[&NFS_SERVER, &LNET_ROUTER, &QNET_NODE, &LWK_COMPUTE];
 
 #[cfg(test)]
 mod tests {
@@ -48,6 +56,7 @@ mod tests {
         let mut tables = NFS_SERVER.tables();
         tables.push(keelson_lnet::options::OPTIONS);
         tables.push(keelson_qnet::options::OPTIONS);
+        tables.push(keelson_lwk::options::OPTIONS);
         let wanted = keelson_config::markdown(&tables);
         let wanted = wanted.replace("\n### ", "\n#### ").replacen("### ", "#### ", 1);
         assert!(readme.contains(wanted.trim_end()), "README.md, \"All options\", should read:\n\n{wanted}");

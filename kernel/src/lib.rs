@@ -39,5 +39,6 @@ pub mod start;
 pub mod symbols;
 pub mod sync;
 pub mod time;
+pub mod user;
 
 pub use start::Machine;

@@ -9,6 +9,7 @@
 //!    that a bad pointer is an error and not a fault.
 
 use alloc::sync::Arc;
+use core::any::Any;
 use core::fmt;
 
 /// Sizes of pages that x86-64 has.
@@ -224,7 +225,9 @@ pub enum Flush {
 /// The page tables of one process. All calls are short and may come from any core.
 ///
 /// The caller keeps the books of what is mapped why (the map of areas) and has a lock over changes; this only translates.
-pub trait AddressSpace: Send + Sync {
+///
+/// `Any`, so that the kernel knows its own again.
+pub trait AddressSpace: Any + Send + Sync {
     /// Enters a page. The tables keep the frame's reference.
     fn map(&self, at: u64, frame: Frame, protection: Protection) -> Result<(), (MapFault, Frame)>;
 
@@ -297,7 +300,9 @@ pub struct Registers {
 }
 
 /// The extended state of a thread: x87, SSE, AVX and what else XSAVE knows.
-pub trait ExtendedState: Send + Sync {
+///
+/// `Any`, so that the kernel knows its own again.
+pub trait ExtendedState: Any + Send + Sync {
     /// Bytes of [`ExtendedState::save`]: the XSAVE area of this processor in standard format (Intel SDM volume 1, 13.4).
     fn len(&self) -> usize;
     /// True for a processor without XSAVE or FXSAVE, of which there are none.

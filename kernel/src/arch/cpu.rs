@@ -14,6 +14,19 @@ pub const MSR_TSC_DEADLINE: u32 = 0x6e0;
 /// IA32_GS_BASE.
 pub const MSR_GS_BASE: u32 = 0xc000_0101;
 
+/// IA32_EFER.
+pub const MSR_EFER: u32 = 0xc000_0080;
+/// IA32_STAR: selectors of `syscall` and `sysret`.
+pub const MSR_STAR: u32 = 0xc000_0081;
+/// IA32_LSTAR: where `syscall` goes.
+pub const MSR_LSTAR: u32 = 0xc000_0082;
+/// IA32_FMASK: flags that `syscall` clears.
+pub const MSR_FMASK: u32 = 0xc000_0084;
+/// IA32_FS_BASE.
+pub const MSR_FS_BASE: u32 = 0xc000_0100;
+/// IA32_KERNEL_GS_BASE: what `swapgs` exchanges with the GS base.
+pub const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
+
 /// CPUID leaf `leaf`, sub-leaf `sub`; zeros for a leaf the processor does not have.
 pub fn cpuid(leaf: u32, sub: u32) -> CpuidResult {
     let max = __cpuid_count(leaf & 0xc000_0000, 0).eax;

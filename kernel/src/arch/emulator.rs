@@ -24,6 +24,11 @@ pub fn init() {
     EMULATED.store(hypervisor && cpu::cpuid(0x4000_0000, 0).ebx == TCG, Ordering::Relaxed);
 }
 
+/// True under TCG.
+pub fn is_emulated() -> bool {
+    EMULATED.load(Ordering::Relaxed)
+}
+
 /// Flushes the emulator's table when it is time to; nothing on other processors. `last` is the calling core's
 /// note of when it did so.
 pub fn refresh(last: &AtomicU64, now: Instant) {

@@ -1,5 +1,8 @@
-//! Processor exceptions. None returns: each ends in a report and the `panic=` behaviour.
+//! Processor exceptions. Those of ring 3 bring the program back ([`UserCore::run`](keelson_hal::user::UserCore));
+//! of the others none returns: each ends in a report and the `panic=` behaviour.
 
+use super::{cpu, gdt};
+use crate::user::entries::count;
 use crate::{mm, panic, smp};
 use core::arch::global_asm;
 use core::fmt;
@@ -97,7 +100,15 @@ global_asm!(
         .set exception_vector, exception_vector + 1
     .endr
     exception_common:
-        pushq %rax
+        testb $3, 24(%rsp)
+        jz 1f
+        cmpq $2, (%rsp)
+        je 1f
+        cmpq $8, (%rsp)
+        je 1f
+        cmpq $18, (%rsp)
+        jne keelson_user_trap
+    1:  pushq %rax
         pushq %rbx
         pushq %rcx
         pushq %rdx
@@ -113,6 +124,19 @@ global_asm!(
         pushq %r14
         pushq %r15
         cld
+        # GS may be a program's: an NMI comes between any two instructions, `swapgs` included. The core's own
+        # descriptor table says where its block is.
+        subq $16, %rsp
+        sgdt (%rsp)
+        cmpw ${LIMIT}, (%rsp)
+        jne 2f
+        movq 2(%rsp), %rax
+        movq {PER_CPU}(%rax), %rax
+        movq %rax, %rdx
+        shrq $32, %rdx
+        movl ${GS_BASE}, %ecx
+        wrmsr
+    2:  addq $16, %rsp
         movq %rsp, %rdi
         xorl %ebp, %ebp
         andq $-16, %rsp
@@ -121,6 +145,9 @@ global_asm!(
     .text
     "#,
     report = sym report,
+    LIMIT = const gdt::LIMIT,
+    PER_CPU = const gdt::PER_CPU,
+    GS_BASE = const cpu::MSR_GS_BASE,
     options(att_syntax)
 );
 
@@ -184,10 +211,13 @@ impl fmt::Display for Frame {
 /// Called by the entry code, on an interrupt stack, with everything else as the exception left it.
 extern "C" fn report(frame: &Frame) -> ! {
     let number = frame.vector as usize;
+    if number == NMI {
+        count(&smp::this_cpu().entries.nmi);
+    }
     if number == NMI && smp::stop_requested() {
         smp::stop_here();
     }
-    let address = crate::arch::cpu::cr2();
+    let address = cpu::cr2();
     // A double fault is a page fault whose handler could not run; CR2 still says where.
     let guard_of =
         matches!(number, PAGE_FAULT | DOUBLE_FAULT).then(|| mm::stack::guard_of(address as usize)).flatten();

@@ -4,8 +4,8 @@ use super::exception;
 use super::gdt;
 use crate::irq::vector;
 use spin::Once;
-use x86_64::VirtAddr;
 use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
+use x86_64::{PrivilegeLevel, VirtAddr};
 
 static IDT: Once<InterruptDescriptorTable> = Once::new();
 /// Until the first core has its interrupt stacks.
@@ -38,8 +38,8 @@ fn exceptions(idt: &mut InterruptDescriptorTable, own_stacks: bool) {
     set(&mut idt.divide_error, exception::entry(0), common);
     set(&mut idt.debug, exception::entry(1), common);
     set(&mut idt.non_maskable_interrupt, exception::entry(exception::NMI), nmi);
-    set(&mut idt.breakpoint, exception::entry(3), common);
-    set(&mut idt.overflow, exception::entry(4), common);
+    set_for_programs(&mut idt.breakpoint, exception::entry(3), common);
+    set_for_programs(&mut idt.overflow, exception::entry(4), common);
     set(&mut idt.bound_range_exceeded, exception::entry(5), common);
     set(&mut idt.invalid_opcode, exception::entry(6), common);
     set(&mut idt.device_not_available, exception::entry(7), common);
@@ -62,12 +62,21 @@ fn exceptions(idt: &mut InterruptDescriptorTable, own_stacks: bool) {
 
 /// An interrupt gate (interrupts stay off) to `handler`, on an interrupt stack or the current one.
 fn set<F>(gate: &mut Entry<F>, handler: usize, stack: Option<u16>) {
+    set_at(PrivilegeLevel::Ring0, gate, handler, stack);
+}
+
+/// The same for a gate that programs may go through with an instruction.
+fn set_for_programs<F>(gate: &mut Entry<F>, handler: usize, stack: Option<u16>) {
+    set_at(PrivilegeLevel::Ring3, gate, handler, stack);
+}
+
+fn set_at<F>(level: PrivilegeLevel, gate: &mut Entry<F>, handler: usize, stack: Option<u16>) {
     // SAFETY: 1. `handler` is assembler that ends in `iretq` and takes the frame this vector pushes, with or
     // without an error code; 2. the stack exists on every core that loads the table with stacks.
     unsafe {
         let options = gate.set_handler_addr(VirtAddr::new(handler as u64));
         // The current selector may still be a loader's.
-        options.set_code_selector(gdt::CODE);
+        options.set_code_selector(gdt::CODE).set_privilege_level(level);
         if let Some(index) = stack {
             options.set_stack_index(index);
         }

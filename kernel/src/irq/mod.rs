@@ -11,6 +11,7 @@ pub mod vector;
 
 pub use ioapic::Wire;
 pub use park::{KernelPark, rest};
+pub(crate) use park::{halt, open_window, take_pending};
 
 use crate::pci::Message;
 use crate::smp;

@@ -4,6 +4,7 @@ use super::vector;
 use crate::arch::emulator;
 use crate::smp::{self, PerCpu};
 use crate::time;
+use crate::user;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -22,6 +23,7 @@ impl Park for KernelPark {
         let first = cpu.core() == 0;
         let now = time::now();
         emulator::refresh(&cpu.refreshed, now);
+        user::cpu::serve_requests(cpu);
         let deadline = deadline.min(now + REST_MAX);
         let deadline = if first { deadline.min(super::next_polled()) } else { deadline };
         if deadline <= now || cpu.any_pending() {
@@ -41,21 +43,32 @@ impl Park for KernelPark {
 }
 
 /// Lets pending interrupts in, without rest.
-fn open_window() {
+pub(crate) fn open_window() {
     // SAFETY: the handlers save what they use; they touch only the pending bits. No `nomem`: they write.
     unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
 }
 
 /// Rests until the next interrupt.
-fn halt() {
+pub(crate) fn halt() {
     // SAFETY: as `open_window`.
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }
 
 /// Rests until any interrupt, without timer and without dispatching: for a core that has no tasks.
 pub fn rest() {
+    let cpu = smp::this_cpu();
+    user::cpu::serve_requests(cpu);
     halt();
-    smp::this_cpu().pending.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    take_pending(cpu);
+}
+
+/// Forgets what fired, without dispatching; true if anything did.
+pub(crate) fn take_pending(cpu: &PerCpu) -> bool {
+    let any = cpu.any_pending();
+    if any {
+        cpu.pending.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+    any
 }
 
 /// Dispatches what the handlers noted.

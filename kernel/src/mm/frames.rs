@@ -44,6 +44,16 @@ pub fn allocate(order: usize) -> Option<u64> {
     FRAMES.lock().as_mut()?.allocate(order)
 }
 
+/// The same, if more than `reserve` frames stay free.
+pub fn allocate_above(order: usize, reserve: u64) -> Option<u64> {
+    let mut frames = FRAMES.lock();
+    let frames = frames.as_mut()?;
+    if frames.statistics().free < reserve + (1 << order) {
+        return None;
+    }
+    frames.allocate(order)
+}
+
 /// Gives a block back.
 ///
 /// # Safety

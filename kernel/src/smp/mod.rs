@@ -9,13 +9,15 @@ pub(crate) use start::start_all;
 use crate::arch::cpu::{self, MSR_GS_BASE};
 use crate::irq::apic;
 use crate::sync::SpinLock;
+use crate::user::cpu::UserCpu;
+use crate::user::entries::Counters;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Most cores that are used.
 pub const MAX_CORES: usize = 64;
 
-/// What belongs to one core. GS points at it; the interrupt handlers know the first two fields' offsets.
+/// What belongs to one core. GS points at it; the entry code knows offsets.
 #[repr(C, align(64))]
 pub struct PerCpu {
     /// Vectors that fired since the core looked last, one bit each.
@@ -26,9 +28,16 @@ pub struct PerCpu {
     apic_id: AtomicU32,
     /// When the core last served the emulator's address cache, in nanoseconds since boot.
     pub refreshed: AtomicU64,
+    /// What interrupted the core so far.
+    pub entries: Counters,
+    /// The core's program in ring 3.
+    pub user: UserCpu,
     /// What the core shall do next, for cores but the first.
     work: SpinLock<Option<Work>>,
 }
+
+/// Offset of [`PerCpu::entries`] for the interrupt handlers.
+pub(crate) const ENTRIES: usize = core::mem::offset_of!(PerCpu, entries);
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -40,6 +49,8 @@ impl PerCpu {
             core: AtomicU32::new(0),
             apic_id: AtomicU32::new(0),
             refreshed: AtomicU64::new(0),
+            entries: Counters::new(),
+            user: UserCpu::new(),
             work: SpinLock::new(None),
         }
     }
@@ -88,6 +99,16 @@ pub fn this_cpu() -> &'static PerCpu {
         core::arch::asm!("mov {:e}, gs:[40]", out(reg) core, options(nostack, preserves_flags, readonly))
     };
     &CPUS[core as usize]
+}
+
+/// The block of `core`.
+pub fn cpu(core: usize) -> &'static PerCpu {
+    &CPUS[core]
+}
+
+/// The block of the core that asks; on a host, where there is one, the first.
+pub(crate) fn here() -> &'static PerCpu {
+    if cfg!(keelson_image) { this_cpu() } else { &CPUS[0] }
 }
 
 /// APIC number of `core`.

@@ -98,6 +98,9 @@ pub trait Delegate: Send + Sync {
     /// Writes back to a file.
     fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done;
 
+    /// Which host: the same number for all processes that it launched, and for no other host's.
+    fn host(&self) -> u64;
+
     /// False once the host is lost.
     fn is_alive(&self) -> bool;
 

@@ -1,5 +1,6 @@
 //! A process.
 
+use crate::Errno;
 use crate::account::Usage;
 use crate::delegate::Delegate;
 use crate::event::Event;
@@ -262,6 +263,19 @@ impl Process {
             first_exit: AtomicU32::new(0),
             peak: AtomicU64::new(0),
         }
+    }
+
+    /// Effective user and group.
+    pub fn effective_ids(&self) -> (u32, u32) {
+        let ids = self.ids.lock();
+        (ids.user.effective, ids.group.effective)
+    }
+
+    /// The memory of another process, for process_vm_readv(2): ESRCH when there is none, EPERM when it is another user's.
+    pub fn memory_of(&self, pid: u32) -> Result<Arc<Mm>, Errno> {
+        let other = self.node.process(pid).ok_or(Errno::ESRCH)?;
+        let (mine, its) = (self.ids.lock().clone(), other.ids.lock().clone());
+        if mine.may_signal(&its) { Ok(other.mm()) } else { Err(Errno::EPERM) }
     }
 
     /// The address space.

@@ -17,7 +17,7 @@ mod vdso;
 mod tests;
 
 pub use load::{Program, load};
-pub use script::{Script, shebang};
+pub use script::{LINE_MOST, Script, shebang};
 pub use vdso::{TimeBase, Vdso};
 
 use crate::Errno;

@@ -67,6 +67,11 @@ impl Cache {
         self.files.values().map(|entry| entry.object.resident()).sum()
     }
 
+    /// The open files of objects that nobody maps: whoever maps one again brings its own.
+    pub fn rest(&self) -> Vec<Arc<dyn PageSource>> {
+        self.files.values().filter(|entry| entry.is_idle()).flat_map(|entry| entry.object.rest()).collect()
+    }
+
     /// Gives up what is too much.
     pub fn shrink_to_cap(&mut self) {
         self.shrink(self.cap);

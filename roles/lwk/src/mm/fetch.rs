@@ -12,8 +12,8 @@ use keelson_hal::user::{Frame, PageSize};
 
 /// Bytes that are asked for around a single fault (section 5.7).
 const WINDOW: u64 = 64 << 10;
-/// Bytes when one fault follows the other, and for programs.
-const WIDE: u64 = 2 << 20;
+/// Bytes when one fault follows the other, and for programs: half of what one message holds.
+const WIDE: u64 = 512 << 10;
 
 /// Requests under way.
 #[derive(Default)]
@@ -129,7 +129,7 @@ impl Object {
         .await;
         let Turn::Fetch(low, high) = turn else { return Ok(()) };
         let done = Done { object: self, start: low };
-        let Some(source) = self.lock().reader.clone() else { return Err(Errno::EIO) };
+        let Some(source) = self.lock().way() else { return Err(Errno::EIO) };
         let bytes = source.fetch(low, (high - low) as u32).await?;
         self.store(low, high, &bytes, node)?;
         drop(done);

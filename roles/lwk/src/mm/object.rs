@@ -39,6 +39,8 @@ pub(super) struct ObjectState {
     pub fetching: Fetching,
     /// The file as it was opened for reading, and for writing.
     pub reader: Option<Arc<dyn PageSource>>,
+    /// Other ways to the file, for the time when the process whose way `reader` is has ended.
+    pub spare: Vec<Arc<dyn PageSource>>,
     pub writer: Option<Arc<dyn PageSource>>,
     /// Address spaces that map it.
     mms: Vec<Weak<Mm>>,
@@ -87,6 +89,7 @@ impl Object {
             dirty: BTreeSet::new(),
             fetching: Fetching::default(),
             reader: reader.clone(),
+            spare: Vec::new(),
             writer: None,
             mms: Vec::new(),
         };
@@ -225,6 +228,25 @@ impl Object {
         }
     }
 
+    /// A further way to the file.
+    pub(super) fn add_way(&self, source: Arc<dyn PageSource>) {
+        const SPARE_MOST: usize = 16;
+        let mut state = self.state.lock();
+        state.spare.retain(|source| source.is_alive());
+        if state.spare.len() < SPARE_MOST {
+            state.spare.push(source);
+        }
+    }
+
+    /// Gives up the open files: nobody maps it any more.
+    pub(super) fn rest(&self) -> Vec<Arc<dyn PageSource>> {
+        let mut state = self.state.lock();
+        let mut open = core::mem::take(&mut state.spare);
+        open.extend(state.reader.take());
+        open.extend(state.writer.take());
+        open
+    }
+
     /// Shared anonymous memory grows with the mapping that made it; files and segments have their own size.
     pub(super) fn grow_for(&self, area: &super::Area, end: u64) {
         let anonymous = area.path.is_none() && area.attachment.is_none();
@@ -265,6 +287,25 @@ impl Object {
 }
 
 impl ObjectState {
+    /// A way to the file that works.
+    pub fn way(&mut self) -> Option<Arc<dyn PageSource>> {
+        if self.reader.as_ref().is_none_or(|reader| !reader.is_alive()) {
+            self.spare.retain(|source| source.is_alive());
+            self.reader = self.spare.pop().or(self.reader.take());
+        }
+        self.reader.clone()
+    }
+
+    /// The way back.
+    pub fn way_back(&mut self) -> Option<Arc<dyn PageSource>> {
+        if self.writer.as_ref().is_some_and(|writer| !writer.is_alive()) {
+            // A child's descriptors allow what its parent's did.
+            self.spare.retain(|source| source.is_alive());
+            self.writer = self.spare.last().cloned().or(self.writer.take());
+        }
+        self.writer.clone()
+    }
+
     /// The page that contains `offset`.
     pub fn containing(&self, offset: u64) -> Option<(u64, &Frame)> {
         let (start, frame) = self.pages.range(..=offset).next_back()?;

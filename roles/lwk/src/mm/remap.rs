@@ -78,6 +78,29 @@ impl Mm {
         self.relocate(&mut state, &area, old..end, new_len, to, has(remap::DONTUNMAP), node)
     }
 
+    /// remap_file_pages(2): shows another part of the shared object that a range is mapped to.
+    pub fn remap_file_pages(
+        &self,
+        at: u64,
+        len: u64,
+        protection: u64,
+        page: u64,
+        node: usize,
+    ) -> Result<(), Errno> {
+        let at = super::page_of(at);
+        let len = super::page_of(len);
+        let offset = page.checked_mul(PAGE).filter(|offset| offset.checked_add(len).is_some());
+        let end = at.checked_add(len).filter(|end| *end > at);
+        let (Some(offset), Some(end), 0) = (offset, end, protection) else { return Err(Errno::EINVAL) };
+        let mut state = self.lock();
+        state.areas.has_room()?;
+        let area = state.areas.find(at).cloned().filter(|area| area.shared && area.end >= end);
+        let mut area = area.ok_or(Errno::EINVAL)?;
+        self.unmap_range(&mut state, &(at..end), Flush::Now)?;
+        area.offset = offset;
+        self.place(&mut state, area, at..end, node, false)
+    }
+
     /// Lets an area go on behind its end, when there is room.
     fn grow_in_place(
         &self,

@@ -2,6 +2,8 @@
 
 use super::object::Object;
 use crate::Errno;
+use crate::delegate::Delegate;
+use crate::files::File;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -47,6 +49,22 @@ pub trait PageSource: Send + Sync {
 
     /// Writes what a shared mapping changed.
     fn write_back(&self, offset: u64, bytes: Vec<u8>) -> Written;
+
+    /// False once nothing can be fetched any more.
+    fn is_alive(&self) -> bool {
+        true
+    }
+
+    /// The open file that it belongs to.
+    fn file(&self) -> Option<&Arc<dyn File>> {
+        None
+    }
+
+    /// The same file through the descriptors that a child's proxy inherited.
+    fn forked(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) -> Option<Arc<dyn PageSource>> {
+        let _ = (parent, child);
+        None
+    }
 
     /// The memory that the file consists of, when it is on this node (`/dev/shm`, memfd_create(2)): then nothing is fetched.
     fn local(&self) -> Option<Arc<Object>> {

@@ -5,6 +5,7 @@ use super::node::NodeMemory;
 use super::object::Object;
 use super::{Mm, PAGE, layout, whole_pages};
 use crate::Errno;
+use crate::delegate::Delegate;
 use crate::timers::Timers;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,7 +14,7 @@ use core::time::Duration;
 use keelson_hal::user::Flush;
 
 /// Most bytes of one write.
-const WRITE_MOST: u64 = 1 << 20;
+const WRITE_MOST: u64 = 512 << 10;
 
 /// `MS_*` of msync(2).
 mod ms {
@@ -53,6 +54,28 @@ impl Mm {
         for object in self.written_files(0, layout::TOP) {
             if let Err(error) = object.write_back().await {
                 log::warn!("lwk: writing back a mapped file: {error}");
+            }
+        }
+        self.system.memory.rest();
+    }
+
+    /// After fork(2): the files that are mapped can be reached through the child's proxy as well, should the parent's end.
+    pub fn follow(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) {
+        let mut files: Vec<Arc<Object>> = Vec::new();
+        for object in self.lock().areas.iter().filter_map(Area::object).filter(|object| object.is_file()) {
+            if !files.iter().any(|known| Arc::ptr_eq(known, object)) {
+                files.push(object.clone());
+            }
+        }
+        for object in files {
+            let (reader, writer) = {
+                let state = object.lock();
+                (state.reader.clone(), state.writer.clone())
+            };
+            // One that can be written through can be read through as well.
+            let source = writer.or(reader).and_then(|source| source.forked(parent, child));
+            if let Some(source) = source {
+                object.add_way(source);
             }
         }
     }
@@ -166,7 +189,7 @@ impl Object {
         let size = state.size;
         state.dirty.retain(|offset| *offset < size);
         let Some(start) = state.dirty.first().copied() else { return Ok(None) };
-        let writer = state.writer.clone().ok_or(Errno::EBADF)?;
+        let writer = state.way_back().ok_or(Errno::EBADF)?;
         let mut end = start;
         while end - start < WRITE_MOST && state.dirty.remove(&end) {
             end += PAGE;
@@ -205,8 +228,26 @@ impl NodeMemory {
                 self.written.lock().remove(&object.id());
             }
         }
-        let mut cache = self.cache.lock();
-        cache.shrink_to_cap();
+        self.cache.lock().shrink_to_cap();
+        self.rest();
+    }
+
+    /// Lets go of the open files behind pages that nobody maps.
+    pub fn rest(&self) {
+        let open = self.cache.lock().rest();
+        // Closing them is not done under the lock.
+        drop(open);
+    }
+
+    /// The way to a host file that is mapped already through the same open file.
+    pub fn known(
+        &self,
+        id: &super::FileId,
+        file: &Arc<dyn crate::files::File>,
+    ) -> Option<Arc<dyn super::PageSource>> {
+        let object = self.cache.lock().find(id)?;
+        let reader = object.lock().reader.clone()?;
+        reader.file().is_some_and(|its| Arc::ptr_eq(its, file)).then_some(reader)
     }
 
     /// A process wrote to a file with write(2): the pages that are here are to show it.

@@ -10,13 +10,15 @@
 
 mod codec;
 mod connection;
+mod host;
 mod server;
 mod slot;
 
+pub use host::{Host, Hub};
 pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
 
 use crate::Errno;
-use crate::delegate::{Bytes, Call, Delegate, Done, Handle, Pending, Readiness, Reply};
+use crate::delegate::{Call, Handle, Readiness, Reply};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -31,6 +33,8 @@ use spin::Mutex;
 
 /// Most requests under way in a session (section 5.2); further ones fail with EAGAIN.
 pub const MAX_REQUESTS: usize = 4096;
+/// Most handles in one message.
+const BATCH: usize = 4096;
 
 /// Something to be sent to the host, in the order of sending.
 #[derive(Debug)]
@@ -101,6 +105,7 @@ pub enum Message {
 pub struct Session {
     /// The process, once it is known; 0 before.
     pid: AtomicU32,
+    host: AtomicU64,
     state: Mutex<State>,
     next: AtomicU64,
     alive: AtomicBool,
@@ -129,6 +134,7 @@ impl Default for Session {
     fn default() -> Session {
         Session {
             pid: AtomicU32::new(0),
+            host: AtomicU64::new(0),
             state: Mutex::default(),
             next: AtomicU64::new(1),
             alive: AtomicBool::new(true),
@@ -314,47 +320,38 @@ mod poll {
     pub const HUP: u32 = 0x10;
 }
 
-/// The session as processes hold it.
-#[derive(Clone)]
-pub struct Host(pub Arc<Session>);
-
-impl Delegate for Host {
-    fn call(&self, call: Call) -> Pending {
-        let most = call.output.iter().map(|(_, len)| u64::from(*len)).sum();
-        let waiting =
-            self.0.request(call.tid, codec::descriptors(&call), most, |id| Outgoing::Call(id, call));
-        Box::pin(async move {
-            match waiting {
-                Ok(waiting) => waiting.await,
-                Err(errno) => Reply { result: -i64::from(errno.raw()), ..Reply::default() },
-            }
-        })
+impl Session {
+    fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
     }
 
-    fn cancel(&self, tid: u32) {
+    /// Asks the host to break off what a thread waits for.
+    fn cancel_of(&self, tid: u32) {
         let ids: Vec<u64> = {
-            let state = self.0.state.lock();
+            let state = self.state.lock();
             state.requests.iter().filter(|(_, request)| request.tid == tid).map(|(id, _)| *id).collect()
         };
-        ids.into_iter().for_each(|id| self.0.cancel_request(id));
+        ids.into_iter().for_each(|id| self.cancel_request(id));
     }
 
     fn close(&self, handles: &[Handle]) {
-        let mut state = self.0.state.lock();
+        let mut state = self.state.lock();
         handles.iter().for_each(|handle| drop(state.subscriptions.remove(handle)));
         // What is closed together travels together.
-        if let Some(Outgoing::Close(waiting)) = state.outgoing.back_mut() {
+        if let Some(Outgoing::Close(waiting)) = state.outgoing.back_mut()
+            && waiting.len() + handles.len() <= BATCH
+        {
             waiting.extend_from_slice(handles);
             return;
         }
         drop(state);
-        self.0.queue(Outgoing::Close(handles.to_vec()));
+        self.queue(Outgoing::Close(handles.to_vec()));
     }
 
     fn subscribe(&self, handle: Handle, events: u32, ready: Arc<dyn Readiness>) -> Result<(), Errno> {
         {
-            let mut state = self.0.state.lock();
-            if !self.0.is_alive() {
+            let mut state = self.state.lock();
+            if !self.is_alive() {
                 return Err(Errno::EIO);
             }
             match events {
@@ -362,33 +359,18 @@ impl Delegate for Host {
                 _ => drop(state.subscriptions.insert(handle, ready)),
             }
         }
-        self.0.queue(Outgoing::Subscribe(handle, events));
+        self.queue(Outgoing::Subscribe(handle, events));
         Ok(())
     }
 
-    fn page_in(&self, handle: Handle, offset: u64, len: u32) -> Bytes {
-        let waiting =
-            self.0.request(0, Vec::new(), len.into(), |id| Outgoing::PageIn { id, handle, offset, len });
-        Box::pin(async move {
-            let reply = waiting?.await;
-            reply.failure()?;
-            Ok(reply.output.into_iter().next().map(|(_, bytes)| bytes).unwrap_or_default())
-        })
+    /// Which host it is: the same number for all sessions of one host.
+    pub fn host(&self) -> u64 {
+        self.host.load(Ordering::Acquire)
     }
 
-    fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done {
-        let waiting = self.0.request(0, Vec::new(), 0, |id| Outgoing::PageOut { id, handle, offset, bytes });
-        Box::pin(async move { waiting?.await.failure() })
-    }
-
-    fn is_alive(&self) -> bool {
-        self.0.is_alive()
-    }
-}
-
-impl Session {
-    fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
+    /// Says which host it is.
+    pub fn set_host(&self, host: u64) {
+        self.host.store(host, Ordering::Release);
     }
 }
 

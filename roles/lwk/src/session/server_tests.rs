@@ -1,6 +1,7 @@
 //! The node's end of connections, and hosts that do it right and wrong.
 
 use super::*;
+use crate::delegate::Delegate;
 use crate::testing::system;
 use core::cell::RefCell;
 use core::convert::Infallible;
@@ -182,6 +183,12 @@ fn run<T: 'static, F: Future<Output = T> + 'static>(test: impl FnOnce(World) -> 
     executor.block_on(&*clock, test(world))
 }
 
+/// As processes hold it.
+fn host(session: &Arc<Session>) -> Host {
+    let hub = Hub { system: system().0, tickets: Arc::default() };
+    Host::new(session.clone(), Arc::new(hub))
+}
+
 async fn launched(world: &World) -> Peer {
     let mut peer = Peer::connect(world, 7, Purpose::Launch).await.unwrap();
     peer.send(Header::new(FrameType::Launch), &launch()).await;
@@ -224,7 +231,7 @@ fn a_program_is_launched_and_its_calls_are_answered() {
         let session = world.session.borrow().clone().unwrap();
         let read = Call { tid: 42, number: 0, arguments: [9, 0, 1 << 20, 0, 0, 0], ..Call::default() };
         let read = Call { output: vec![(1, 1 << 20)], ..read };
-        let waiting = Host(session.clone()).call(read);
+        let waiting = host(&session).call(read);
         let frame = peer.frame().await;
         assert_eq!((frame.header.kind, frame.header.code, frame.header.pid), (FrameType::Syscall, 0, 42));
         assert_eq!(Syscall::decode(&frame.payload).unwrap().args[..3], [9, 1, 1 << 20]);
@@ -241,7 +248,7 @@ fn a_program_is_launched_and_its_calls_are_answered() {
         }
         // A large write goes in pieces of its own.
         let write = Call { tid: 42, number: 1, arguments: [9, 0, 300_000, 0, 0, 0], ..Call::default() };
-        let waiting = Host(session).call(Call { input: vec![(1, vec![5; 300_000])], ..write });
+        let waiting = host(&session).call(Call { input: vec![(1, vec![5; 300_000])], ..write });
         let frame = peer.frame().await;
         assert!(frame.header.flags.contains(Flags::MORE));
         let mut got = 0;

@@ -11,6 +11,7 @@ pub mod files;
 mod futex;
 mod identity;
 mod limits;
+pub mod memory;
 mod misc;
 pub(crate) mod process;
 mod refused;
@@ -69,11 +70,15 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         3 => files::sys_close(caller, args).await,
         5 => files::sys_fstat(caller, args).await,
         8 => files::sys_lseek(caller, args).await,
+        9 => memory::sys_mmap(caller, args).await,
+        11 => memory::sys_munmap(caller, args).await,
         17 => files::sys_pread64(caller, args).await,
         18 => files::sys_pwrite64(caller, args).await,
         19 => files::sys_readv(caller, args).await,
         20 => files::sys_writev(caller, args).await,
         24 => sched::sys_sched_yield(caller).await,
+        26 => memory::sys_msync(caller, args).await,
+        28 => memory::sys_madvise(caller, args).await,
         33 => files::sys_dup2(caller, args).await,
         72 => files::sys_fcntl(caller, args).await,
         85 => files::sys_creat(caller, args).await,
@@ -99,6 +104,8 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         202 => futex::sys_futex(caller, args).await,
         230 => time::sys_clock_nanosleep(caller, args).await,
         247 => wait::sys_waitid(caller, args).await,
+        310 => memory::sys_process_vm_readv(caller, args).await,
+        311 => memory::sys_process_vm_writev(caller, args).await,
         _ => Err(Errno::ENOSYS),
     }
 }
@@ -106,6 +113,29 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
 /// The calls that never wait.
 fn plain(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64, Errno>> {
     Some(match number {
+        10 => memory::sys_mprotect(caller, args),
+        12 => memory::sys_brk(caller, args),
+        25 => memory::sys_mremap(caller, args),
+        27 => memory::sys_mincore(caller, args),
+        29 => memory::sys_shmget(caller, args),
+        30 => memory::sys_shmat(caller, args),
+        31 => memory::sys_shmctl(caller, args),
+        67 => memory::sys_shmdt(caller, args),
+        149 => memory::sys_mlock(caller, args),
+        150 => memory::sys_munlock(caller, args),
+        151 => memory::sys_mlockall(caller, args),
+        152 => memory::sys_munlockall(caller, args),
+        216 => memory::sys_remap_file_pages(caller, args),
+        237 => memory::sys_mbind(caller, args),
+        238 => memory::sys_set_mempolicy(caller, args),
+        239 => memory::sys_get_mempolicy(caller, args),
+        256 => memory::sys_migrate_pages(caller, args),
+        279 => memory::sys_move_pages(caller, args),
+        325 => memory::sys_mlock2(caller, args),
+        329 => memory::sys_pkey_mprotect(caller, args),
+        330 => memory::sys_pkey_alloc(caller, args),
+        331 => memory::sys_pkey_free(caller, args),
+        450 => memory::sys_set_mempolicy_home_node(caller, args),
         13 => signals::sys_rt_sigaction(caller, args),
         14 => signals::sys_rt_sigprocmask(caller, args),
         32 => files::sys_dup(caller, args),

@@ -354,6 +354,10 @@ impl State {
 }
 
 impl Delegate for Host {
+    fn host(&self) -> u64 {
+        1
+    }
+
     fn call(&self, call: Call) -> Pending {
         let state = self.0.clone();
         let mut logged = false;

@@ -85,6 +85,10 @@ struct Proxy {
 }
 
 impl Delegate for Proxy {
+    fn host(&self) -> u64 {
+        1
+    }
+
     fn call(&self, call: Call) -> Pending {
         self.host.calls.lock().unwrap().push(call);
         Box::pin(ready(Reply::default()))

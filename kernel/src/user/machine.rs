@@ -1,0 +1,57 @@
+//! User mode as one object, for roles.
+
+use super::{extended, pool, space};
+use crate::arch::cpu;
+use crate::{smp, time};
+use alloc::sync::Arc;
+use keelson_hal::user::{AddressSpace, CoreEntries, ExtendedState, Frame, PageSize, UserMachine};
+
+/// The machine, able to run programs: exists once [`super::init`] went well.
+#[derive(Clone, Copy, Debug)]
+pub struct UserMode(());
+
+impl UserMode {
+    pub(super) fn new() -> UserMode {
+        UserMode(())
+    }
+}
+
+impl UserMachine for UserMode {
+    fn allocate(&self, size: PageSize, _node: usize) -> Option<Frame> {
+        pool::allocate(size)
+    }
+    fn memory(&self, node: usize) -> (u64, u64) {
+        if node == 0 { pool::memory() } else { (0, 0) }
+    }
+    fn nodes(&self) -> usize {
+        1
+    }
+    fn has_pages(&self, size: PageSize) -> bool {
+        space::has_pages(size)
+    }
+    fn new_space(&self) -> Option<Arc<dyn AddressSpace>> {
+        space::new()
+    }
+    fn new_extended(&self) -> Option<Arc<dyn ExtendedState>> {
+        extended::new()
+    }
+    fn cores(&self) -> usize {
+        smp::online()
+    }
+    fn node_of(&self, _core: usize) -> usize {
+        0
+    }
+    fn kick(&self, core: usize) {
+        smp::kick(core);
+    }
+    fn entries(&self, core: usize) -> CoreEntries {
+        if core < smp::online() { smp::cpu(core).entries.read() } else { CoreEntries::default() }
+    }
+    fn tsc(&self) -> (u64, u64) {
+        (cpu::rdtsc(), time::tsc_hz())
+    }
+    fn cpuid(&self, leaf: u32, sub: u32) -> [u32; 4] {
+        let result = cpu::cpuid(leaf, sub);
+        [result.eax, result.ebx, result.ecx, result.edx]
+    }
+}

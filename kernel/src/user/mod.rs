@@ -1,0 +1,103 @@
+//! User mode: programs in ring 3, for the roles that have them. Behind the traits of [`keelson_hal::user`].
+//!
+//! Off until an image calls [`init`]; then every core can run programs.
+//!
+//! ```text
+//!   cpu       running a program: what is loaded on the core, what brought the program back
+//!   entry     the assembly of it              features   processor features and registers
+//!   extended  x87, SSE, AVX of a thread       tables     page tables (host-tested)
+//!   space     address spaces, generations     counts     references to frames (host-tested)
+//!   pool      frames                          stock      frames zeroed in advance
+//!   visibility  who can still see what was taken out (host-tested)
+//!   park      rest of a core without timer    machine    all of it as one trait
+//!   selftest  programs that try all of it on the machine
+//! ```
+//!
+//! Interrupts are on in ring 3 and off in the kernel, as everywhere: Rust code is never interrupted. Whatever ends a
+//! program's run, a system call, an exception, an interrupt, ends as a return of [`ThisCore::run`].
+//!
+//! Not here: what system calls mean, ELF, processes, signals; NUMA: all memory counts as node 0.
+//!
+//! [`ThisCore::run`]: keelson_hal::user::UserCore::run
+
+mod counts;
+pub mod cpu;
+pub mod entries;
+mod entry;
+mod extended;
+mod features;
+mod machine;
+mod park;
+mod pool;
+pub mod selftest;
+mod space;
+mod stock;
+mod tables;
+mod visibility;
+
+pub use crate::irq::apic::{Audit, audit};
+pub use cpu::ThisCore;
+pub use machine::UserMode;
+pub use park::{ComputePark, mark};
+pub use pool::refill_zeroed;
+
+use crate::boot::{BootInfo, RegionKind};
+use crate::{smp, time};
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+/// How long a core may take to prepare itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+static DONE: AtomicBool = AtomicBool::new(false);
+
+/// Why there is no user mode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InitError {
+    /// It was turned on before.
+    Again,
+    /// No memory to count frames.
+    OutOfMemory,
+    /// A core has other work, or does not answer.
+    NoAnswer {
+        /// Its number.
+        core: usize,
+    },
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InitError::Again => f.write_str("user mode is on already"),
+            InitError::OutOfMemory => f.write_str("no memory to count the frames of programs"),
+            InitError::NoAnswer { core } => write!(f, "core {core} does not answer"),
+        }
+    }
+}
+
+/// Turns user mode on, on all cores. Once, on the first core, before the others are given work for ever.
+pub fn init(boot: &BootInfo) -> Result<UserMode, InitError> {
+    if DONE.swap(true, Ordering::AcqRel) {
+        return Err(InitError::Again);
+    }
+    let ram = boot.memory.iter().filter(|region| region.kind == RegionKind::Ram);
+    let top = ram.map(|region| region.end).max().unwrap_or(0);
+    if !pool::init(top) {
+        return Err(InitError::OutOfMemory);
+    }
+    space::init();
+    cpu::init_core();
+    for core in 1..smp::online() {
+        let ready = || smp::cpu(core).user.ready.load(Ordering::Acquire);
+        smp::run_on(core, cpu::init_core).map_err(|_| InitError::NoAnswer { core })?;
+        let end = time::now() + PATIENCE;
+        while !ready() && time::now() < end {
+            core::hint::spin_loop();
+        }
+        if !ready() {
+            return Err(InitError::NoAnswer { core });
+        }
+    }
+    Ok(UserMode::new())
+}

@@ -1,0 +1,140 @@
+//! Files of the host as memory maps them.
+
+use super::object::Object;
+use super::source::{Fetch, FileId, FileMapping, FileVersion, PageSource, Written};
+use crate::Errno;
+use crate::delegate::{Call, Delegate};
+use crate::files::{Description, File, FileType, HostFile, MemoryFile};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use keelson_lwk_wire::layout::Stat;
+
+/// fstat(2).
+const FSTAT: u32 = 5;
+
+/// A host file that stays open as long as it is mapped.
+pub struct HostPages {
+    file: Arc<dyn File>,
+    id: FileId,
+    version: FileVersion,
+}
+
+impl HostPages {
+    /// A file of the host, which is asked for its size and age: `None` for another kind of file.
+    pub async fn open(file: &Arc<dyn File>) -> Result<Option<HostPages>, Errno> {
+        let Some(host) = file.host() else { return Ok(None) };
+        let arguments = [host.handle().0, 0, 0, 0, 0, 0];
+        let call =
+            Call { number: FSTAT, arguments, output: alloc::vec![(1, Stat::LEN as u32)], ..Call::default() };
+        let reply = host.delegate().call(call).await;
+        reply.failure()?;
+        let stat = reply.output.first().and_then(|(_, bytes)| Stat::read(bytes)).ok_or(Errno::EIO)?;
+        let size = u64::try_from(stat.size).map_err(|_| Errno::EIO)?;
+        let modified = i128::from(stat.mtime) * 1_000_000_000 + i128::from(stat.mtime_nsec);
+        let id = FileId { host: host.delegate().host(), device: stat.dev, inode: stat.ino };
+        Ok(Some(HostPages { file: file.clone(), id, version: FileVersion { size, modified } }))
+    }
+
+    fn host(&self) -> Result<&HostFile, Errno> {
+        self.file.host().ok_or(Errno::EIO)
+    }
+}
+
+impl PageSource for HostPages {
+    fn id(&self) -> FileId {
+        self.id
+    }
+
+    fn version(&self) -> FileVersion {
+        self.version
+    }
+
+    fn fetch(&self, offset: u64, len: u32) -> Fetch {
+        match self.host() {
+            Ok(host) => host.delegate().page_in(host.handle(), offset, len),
+            Err(error) => alloc::boxed::Box::pin(async move { Err(error) }),
+        }
+    }
+
+    fn write_back(&self, offset: u64, bytes: Vec<u8>) -> Written {
+        match self.host() {
+            Ok(host) => host.delegate().page_out(host.handle(), offset, bytes),
+            Err(error) => alloc::boxed::Box::pin(async move { Err(error) }),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.host().is_ok_and(|host| host.delegate().is_alive())
+    }
+
+    fn file(&self) -> Option<&Arc<dyn File>> {
+        Some(&self.file)
+    }
+
+    fn forked(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) -> Option<Arc<dyn PageSource>> {
+        let file = self.file.forked(parent, child)?;
+        Some(Arc::new(HostPages { file, ..*self }))
+    }
+}
+
+/// A file in the memory of the node.
+struct LocalPages {
+    id: FileId,
+    object: Arc<Object>,
+}
+
+impl PageSource for LocalPages {
+    fn id(&self) -> FileId {
+        self.id
+    }
+
+    fn version(&self) -> FileVersion {
+        FileVersion { size: self.object.size(), modified: 0 }
+    }
+
+    fn fetch(&self, _offset: u64, _len: u32) -> Fetch {
+        alloc::boxed::Box::pin(async { Err(Errno::EIO) })
+    }
+
+    fn write_back(&self, _offset: u64, _bytes: Vec<u8>) -> Written {
+        alloc::boxed::Box::pin(async { Ok(()) })
+    }
+
+    fn local(&self) -> Option<Arc<Object>> {
+        Some(self.object.clone())
+    }
+}
+
+/// What mmap(2) maps for a descriptor. `known` finds a file of the host that was looked at before through the same open file.
+pub async fn mapping_of(
+    description: &Description,
+    offset: u64,
+    known: impl FnOnce(&FileId, &Arc<dyn File>) -> Option<Arc<dyn PageSource>>,
+) -> Result<FileMapping, Errno> {
+    if description.is_path() {
+        return Err(Errno::EBADF);
+    }
+    let file = description.file();
+    let stat = file.stat();
+    let source: Arc<dyn PageSource> = if let Some(memory) = file.as_any().downcast_ref::<MemoryFile>() {
+        let id = FileId { host: u64::MAX, device: stat.device, inode: stat.inode };
+        Arc::new(LocalPages { id, object: memory.content.object().clone() })
+    } else if let Some(host) = file.host() {
+        if host.file_type() != Some(FileType::Regular) {
+            // Devices and pipes of the host cannot be shown here (section 5.7).
+            return Err(Errno::ENODEV);
+        }
+        let id = FileId { host: host.delegate().host(), device: stat.device, inode: stat.inode };
+        // What may grow through this descriptor is looked at each time.
+        let known = if description.writable() { None } else { known(&id, file) };
+        match known {
+            Some(source) => source,
+            None => Arc::new(HostPages::open(file).await?.ok_or(Errno::ENODEV)?),
+        }
+    } else {
+        return Err(Errno::ENODEV);
+    };
+    let (readable, writable) = (description.readable(), description.writable());
+    let path = description.path().map(Arc::from);
+    Ok(FileMapping { source, readable, writable, offset, path })
+}

@@ -1,0 +1,166 @@
+//! A session as processes hold it.
+
+use super::server::{TICKET_LIFE, Tickets, fork};
+use super::{Message, Outgoing, Session, codec, messages};
+use crate::Errno;
+use crate::account::Usage;
+use crate::delegate::{Bytes, Call, Delegate, Done, Forked, Handle, Pending, Readiness, Reply};
+use crate::exit::Exit;
+use crate::system::System;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::Pin;
+use core::time::Duration;
+use keelson_hal::user::CoreEntries;
+use keelson_lwk_wire::layout::Rusage;
+use spin::Mutex;
+
+/// What all sessions of the node share.
+pub struct Hub {
+    /// The machine.
+    pub system: Arc<System>,
+    /// Sessions of children that have not connected yet.
+    pub tickets: Arc<Tickets>,
+}
+
+/// The way to the proxy of one process.
+#[derive(Clone)]
+pub struct Host {
+    session: Arc<Session>,
+    hub: Arc<Hub>,
+    /// What had interrupted the cores of the program when it began (section 8.4).
+    audit: Arc<Mutex<Vec<(usize, usize, CoreEntries)>>>,
+}
+
+impl Host {
+    /// The host at the other end of a session.
+    pub fn new(session: Arc<Session>, hub: Arc<Hub>) -> Host {
+        Host { session, hub, audit: Arc::default() }
+    }
+
+    /// Counts from now on what interrupts these cores: number for programs, and of the machine.
+    pub fn audit(&self, cores: impl Iterator<Item = (usize, usize)>) {
+        let machine = &self.hub.system.machine;
+        *self.audit.lock() = cores.map(|(cpu, core)| (cpu, core, machine.entries(core))).collect();
+    }
+
+    fn audited(&self) -> Vec<messages::CoreAudit> {
+        let machine = &self.hub.system.machine;
+        let begun = self.audit.lock();
+        begun
+            .iter()
+            .map(|(cpu, core, before)| difference(*cpu as u32, before, &machine.entries(*core)))
+            .collect()
+    }
+}
+
+fn difference(core: u32, before: &CoreEntries, after: &CoreEntries) -> messages::CoreAudit {
+    messages::CoreAudit {
+        core,
+        timer: after.timer - before.timer,
+        device: after.device - before.device,
+        doorbell: after.doorbell - before.doorbell,
+        kick: after.kick - before.kick,
+        shootdown: after.shootdown - before.shootdown,
+        nmi: after.nmi - before.nmi,
+        spurious: after.spurious - before.spurious,
+        page_faults: after.page_faults - before.page_faults,
+        exceptions: after.exceptions - before.exceptions,
+        syscalls: after.syscalls - before.syscalls,
+    }
+}
+
+/// `struct rusage` of what a process used.
+fn rusage(usage: &Usage) -> Rusage {
+    let (seconds, micros) =
+        (|time: Duration| time.as_secs() as i64, |time: Duration| time.subsec_micros().into());
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    Rusage {
+        utime: seconds(usage.user),
+        utime_usec: micros(usage.user),
+        stime: seconds(usage.system),
+        stime_usec: micros(usage.system),
+        maxrss: count(usage.peak >> 10),
+        minflt: count(usage.minor_faults),
+        majflt: count(usage.major_faults),
+        nvcsw: count(usage.voluntary),
+        nivcsw: count(usage.involuntary),
+        ..Rusage::default()
+    }
+}
+
+impl Delegate for Host {
+    fn call(&self, call: Call) -> Pending {
+        let most = call.output.iter().map(|(_, len)| u64::from(*len)).sum();
+        let descs = codec::descriptors(&call);
+        let waiting = self.session.request(call.tid, descs, most, |id| Outgoing::Call(id, call));
+        Box::pin(async move {
+            match waiting {
+                Ok(waiting) => waiting.await,
+                Err(errno) => Reply { result: errno.as_result(), ..Reply::default() },
+            }
+        })
+    }
+
+    fn cancel(&self, tid: u32) {
+        self.session.cancel_of(tid);
+    }
+
+    fn close(&self, handles: &[Handle]) {
+        self.session.close(handles);
+    }
+
+    fn subscribe(&self, handle: Handle, events: u32, ready: Arc<dyn Readiness>) -> Result<(), Errno> {
+        self.session.subscribe(handle, events, ready)
+    }
+
+    fn page_in(&self, handle: Handle, offset: u64, len: u32) -> Bytes {
+        let page = |id| Outgoing::PageIn { id, handle, offset, len };
+        let waiting = self.session.request(0, Vec::new(), len.into(), page);
+        Box::pin(async move {
+            let reply = waiting?.await;
+            reply.failure()?;
+            Ok(reply.output.into_iter().next().map(|(_, bytes)| bytes).unwrap_or_default())
+        })
+    }
+
+    fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done {
+        let page = |id| Outgoing::PageOut { id, handle, offset, bytes };
+        let waiting = self.session.request(0, Vec::new(), 0, page);
+        Box::pin(async move { waiting?.await.failure() })
+    }
+
+    fn host(&self) -> u64 {
+        self.session.host()
+    }
+
+    fn is_alive(&self) -> bool {
+        self.session.is_alive()
+    }
+
+    fn exited(&self, exit: &Exit) {
+        self.session.send(Message::Exit(Box::new(messages::Exit {
+            status: exit.status,
+            rusage: rusage(&exit.usage),
+            audit: self.audited(),
+            core: None,
+            profile: Vec::new(),
+        })));
+    }
+
+    fn fork(&self, tid: u32) -> Pin<Box<dyn Future<Output = Result<Forked, Errno>>>> {
+        let (session, hub) = (self.session.clone(), self.hub.clone());
+        Box::pin(async move {
+            let mut ticket = messages::Ticket::default();
+            hub.system.entropy.fill(&mut ticket);
+            let timers = &hub.system.timers;
+            let deadline = timers.at(timers.now() + TICKET_LIFE);
+            let (pid, child) = fork(&session, &hub.tickets, ticket, tid, deadline).await?;
+            child.name(pid);
+            child.set_host(session.host());
+            Ok(Forked { pid, delegate: Arc::new(Host::new(child, hub)) })
+        })
+    }
+}
