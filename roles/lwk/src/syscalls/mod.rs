@@ -8,16 +8,24 @@
 //! Calls that change registers (clone, exec, sigreturn, arch_prctl, ...) are in [`crate::run`].
 
 pub mod files;
+pub mod forward;
 mod futex;
 mod identity;
 mod limits;
+mod local;
 mod memory;
 mod misc;
+mod objects;
+mod paths;
+pub mod place;
+mod poll;
 pub(crate) mod process;
 mod refused;
 pub mod request;
 mod sched;
+mod serve;
 pub(crate) mod signals;
+mod sockets;
 mod time;
 pub mod transfer;
 mod wait;
@@ -66,7 +74,6 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
     match number {
         0 => files::sys_read(caller, args).await,
         1 => files::sys_write(caller, args).await,
-        2 => files::sys_open(caller, args).await,
         3 => files::sys_close(caller, args).await,
         5 => files::sys_fstat(caller, args).await,
         8 => files::sys_lseek(caller, args).await,
@@ -81,8 +88,6 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         28 => memory::sys_madvise(caller, args).await,
         33 => files::sys_dup2(caller, args).await,
         72 => files::sys_fcntl(caller, args).await,
-        85 => files::sys_creat(caller, args).await,
-        257 => files::sys_openat(caller, args).await,
         292 => files::sys_dup3(caller, args).await,
         295 => files::sys_preadv(caller, args).await,
         296 => files::sys_pwritev(caller, args).await,
@@ -106,7 +111,7 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         202 => futex::sys_futex(caller, args).await,
         230 => time::sys_clock_nanosleep(caller, args).await,
         247 => wait::sys_waitid(caller, args).await,
-        _ => Err(Errno::ENOSYS),
+        _ => serve::files(caller, number, args).await.unwrap_or(Err(Errno::ENOSYS)),
     }
 }
 
