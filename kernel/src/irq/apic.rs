@@ -194,6 +194,8 @@ pub fn send_startup(target: u32, page: u8) {
 
 fn command(target: u32, low: u32) {
     if x2apic() {
+        // This write does not wait for stores before it, which the other core shall see (SDM 11.12.3).
+        core::sync::atomic::fence(Ordering::SeqCst);
         // SAFETY: the interrupt command register; the command is one of those above.
         unsafe { wrmsr(0x800 + (COMMAND_LOW >> 4), u64::from(target) << 32 | u64::from(low)) };
         return;

@@ -24,6 +24,7 @@ impl Park for KernelPark {
         let now = time::now();
         emulator::refresh(&cpu.refreshed, now);
         user::cpu::serve_requests(cpu);
+        user::cpu::leave_dead_space(cpu);
         let deadline = deadline.min(now + REST_MAX);
         let deadline = if first { deadline.min(super::next_polled()) } else { deadline };
         if deadline <= now || cpu.any_pending() {
@@ -58,6 +59,7 @@ pub(crate) fn halt() {
 pub fn rest() {
     let cpu = smp::this_cpu();
     user::cpu::serve_requests(cpu);
+    user::cpu::leave_dead_space(cpu);
     halt();
     take_pending(cpu);
 }

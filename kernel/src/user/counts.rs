@@ -120,7 +120,7 @@ impl<'a> Counts<'a> {
         if large + huge > 0 && small == 0 {
             inside = usize::from(self.parts(address).load(Ordering::Relaxed));
         }
-        if huge > 0 && large + inside == 0 {
+        if huge > 0 && small + large + inside == 0 {
             let start = address & !(PageSize::Huge.bytes() - 1);
             inside = (0..512).filter(|n| self.in_use(start + n * PageSize::Large.bytes())).count();
         }

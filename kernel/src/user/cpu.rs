@@ -281,6 +281,10 @@ fn load_state(cpu: &PerCpu, extended: &Arc<dyn ExtendedState>) {
     user.state_key.store(key_of(&**extended), Ordering::Relaxed);
     user.loaded.lock().state = Some(state);
     reset_selectors(cpu);
+    if user.has_bases.load(Ordering::Relaxed) == 0 {
+        // Nobody noticed if the program before loaded a null selector, and with it a base of zero.
+        user.fs_loaded.store(NOT_LOADED, Ordering::Relaxed);
+    }
 }
 
 /// The program before may have loaded its selectors, and with them the bases.
@@ -365,6 +369,9 @@ pub fn leave_space(cpu: &PerCpu) {
 
 /// Leaves the space if its process is gone: for cores at rest.
 pub fn leave_dead_space(cpu: &PerCpu) {
+    if cpu.user.space.load(Ordering::Relaxed) == 0 {
+        return;
+    }
     let dead = cpu.user.loaded.lock().space.as_ref().is_some_and(|inner| inner.is_dead());
     if dead {
         leave_space(cpu);

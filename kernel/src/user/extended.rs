@@ -21,7 +21,7 @@ const MEMORY: u32 = u32::MAX;
 /// The area is being read or changed by a core.
 const BUSY: u32 = u32::MAX - 1;
 /// How long another core may take to give up a state. It looks for requests whenever it waits or rests.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Offsets in the area (Intel SDM volume 1, tables 10-2 and 13-1).
 const CONTROL_WORD: usize = 0;

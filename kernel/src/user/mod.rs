@@ -3,14 +3,13 @@
 //! Off until an image calls [`init`]; then every core can run programs.
 //!
 //! ```text
-//!   cpu       running a program: what is loaded on the core, what brought the program back
-//!   entry     the assembly of it              features   processor features and registers
-//!   extended  x87, SSE, AVX of a thread       tables     page tables (host-tested)
-//!   space     address spaces, generations     counts     references to frames (host-tested)
-//!   pool      frames                          stock      frames zeroed in advance
-//!   visibility  who can still see what was taken out (host-tested)
-//!   park      rest of a core without timer    machine    all of it as one trait
-//!   selftest  programs that try all of it on the machine
+//!   cpu         running a program: what is loaded on the core, what brought the program back
+//!   entry       the assembly of it              features    processor features and registers
+//!   extended    x87, SSE, AVX of a thread       tables      page tables (host-tested)
+//!   space       address spaces, generations     visibility  when what was taken out is free (host-tested)
+//!   pool        frames                          counts      references to them (host-tested)
+//!   park        rest of a core without timer    stock       frames zeroed in advance
+//!   machine     all of it as one trait          selftest    programs that try it on the machine
 //! ```
 //!
 //! Interrupts are on in ring 3 and off in the kernel, as everywhere: Rust code is never interrupted. Whatever ends a

@@ -27,7 +27,7 @@ const COPY_STEP: u64 = 256 * 1024;
 /// Entries in limbo that are looked through now and then.
 const LIMBO_FEW: usize = 64;
 /// How long a core may take to leave ring 3 when it is interrupted. A virtual one may not be running.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The kernel's half of every root.
 static KERNEL_HALF: Once<(u64, [u64; 256])> = Once::new();
