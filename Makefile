@@ -1,6 +1,6 @@
 # Keelson. `make help` lists the targets; README.md tells the story.
 
-ROLES   := nfs-server lnet-router qnet-node
+ROLES   := nfs-server lnet-router qnet-node lwk-compute
 ROLE    ?= nfs-server
 OUT     := images/out
 # What `make soak` does without end: for an hour, or for so many seconds.

@@ -13,6 +13,7 @@ extern crate alloc;
 
 pub mod devices;
 pub mod echo;
+pub mod lwk;
 pub mod network;
 pub mod qnet;
 pub mod roles;

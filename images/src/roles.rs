@@ -1,7 +1,6 @@
 //! The roles: what each image is called, reads and defaults to. Their binaries are in `src/bin`.
 
 use crate::{Role, shell, storage};
-use keelson_config::{Kind, OptionSpec};
 
 /// The NFS server.
 pub const NFS_SERVER: Role = Role {
@@ -28,19 +27,11 @@ pub const QNET_NODE: Role = Role {
     prefixes: &["qnet", "fs"],
 };
 
-/// Options of the LWK compute node.
-const LWK_OPTIONS: &[OptionSpec] = &[OptionSpec::new(
-    "lwk.selftest",
-    Kind::Choice(&["user"]),
-    "Tests a part of the kernel on this machine and switches off: user runs programs in ring 3.",
-)
-.owner("lwk")];
-
 /// The LWK compute node.
 pub const LWK_COMPUTE: Role = Role {
     name: "lwk-compute",
-    default_line: "",
-    options: &[shell::OPTIONS, LWK_OPTIONS],
+    default_line: "ip=dhcp",
+    options: &[keelson_net::OPTIONS, shell::OPTIONS, keelson_lwk::options::OPTIONS],
     prefixes: &["lwk"],
 };
 
@@ -65,6 +56,7 @@ mod tests {
         let mut tables = NFS_SERVER.tables();
         tables.push(keelson_lnet::options::OPTIONS);
         tables.push(keelson_qnet::options::OPTIONS);
+        tables.push(keelson_lwk::options::OPTIONS);
         let wanted = keelson_config::markdown(&tables);
         let wanted = wanted.replace("\n### ", "\n#### ").replacen("### ", "#### ", 1);
         assert!(readme.contains(wanted.trim_end()), "README.md, \"All options\", should read:\n\n{wanted}");

@@ -4,36 +4,85 @@
 
 extern crate alloc;
 
-use keelson_images::shutdown::Then;
-use keelson_images::{Node, roles};
-use keelson_kernel::{Machine, power, user};
+use alloc::rc::Rc;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::time::Duration;
+use keelson_images::devices::Devices;
+use keelson_images::lwk::node::Lwk;
+use keelson_images::lwk::{key, selftest};
+use keelson_images::shell::{self, Command};
+use keelson_images::{Node, echo, network, roles};
+use keelson_kernel::power_button::PowerButton;
+use keelson_kernel::{Machine, smp, user};
+use keelson_lwk::options::Settings;
+use keelson_net::Stack;
 
 keelson_kernel::entry!(image);
 
+/// Time that programs have to end when the node is switched off.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn image(machine: Machine) -> ! {
     let node = Node::start(machine, &roles::LWK_COMPUTE);
-    match user::init(node.machine.boot) {
-        Ok(machine) if node.config.text("lwk.selftest") == Some("user") => selftest(&machine),
-        Ok(_) => {}
-        Err(error) => log::error!(target: "lwk", "no programs: {error}"),
+    if node.config.text("lwk.selftest").is_some() {
+        selftest::run(node);
     }
-    let shutdown = node.shutdown.clone();
-    node.handle.spawn("shutdown", shutdown.serve(node.handle.clone(), async {}));
-    node.shutdown.request(Then::PowerOff);
+    let mut devices = Devices::find(&node);
+    let stack = network::start(&node, core::mem::take(&mut devices.nics));
+    let lwk = serve(&node, &stack);
+    if node.config.flag("lwk.echo") {
+        echo::start(&node.handle, &stack);
+    }
+    let finish = {
+        let lwk = lwk.clone();
+        async move {
+            if let Some(lwk) = lwk {
+                lwk.end_programs().await;
+            }
+        }
+    };
+    node.handle.spawn("shutdown", node.shutdown.clone().serve_within(node.handle.clone(), PATIENCE, finish));
+    if let Some(button) = PowerButton::find(node.machine.platform) {
+        node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
+    }
+    let commands = shell::spawn(&node, &devices.consoles, commands(&stack, lwk));
+    shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
 }
 
-fn selftest(machine: &user::UserMode) {
-    let report = user::selftest::run(machine);
-    log::info!(
-        target: "lwk",
-        "self-test of user mode: {} passed, {} failed; {} ns for a system call, {} us for 64 MiB",
-        report.passed,
-        report.failed.len(),
-        report.call_ns,
-        report.map_us
-    );
-    if !report.failed.is_empty() {
-        power::exit_emulator(power::EXIT_FAILURE);
+/// Starts the role, unless the command line or the machine forbids it.
+fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
+    if node.config.must_refuse() {
+        log::error!(target: "lwk", "no programs because of the command line; correct it and boot again");
+        return None;
     }
+    let started = Settings::from_options(&node.config, smp::online()).map_err(|error| error.to_string());
+    let started = started.and_then(|settings| {
+        let key = key::find(node).map_err(|error| error.to_string())?;
+        let machine = user::init(node.machine.boot).map_err(|error| error.to_string())?;
+        Lwk::start(node, stack, machine, settings, key)
+    });
+    started.map(Rc::new).inspect_err(|error| log::error!(target: "lwk", "no programs: {error}")).ok()
+}
+
+fn commands(stack: &Stack, lwk: Option<Rc<Lwk>>) -> Vec<Command> {
+    let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
+    let mut commands = Vec::from([
+        Command::new(
+            "ip",
+            "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
+            move |words| network::ip(&addresses, words),
+        ),
+        Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
+        Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
+    ]);
+    if let Some(lwk) = lwk {
+        let interrupts = lwk.clone();
+        commands.push(Command::new("mcps", "processes and threads", move |_| lwk.processes()));
+        commands.push(Command::new("interrupts", "what interrupted each processor", move |_| {
+            interrupts.interrupts()
+        }));
+    }
+    commands
 }

@@ -8,6 +8,7 @@ use keelson_kernel::drbg::Drbg;
 use keelson_kernel::sync::SpinLock;
 use keelson_kernel::time::KernelClock;
 use keelson_kernel::user::UserMode;
+use keelson_lwk::mm::NodeMemory;
 use keelson_lwk::system::System;
 use keelson_lwk::timers::Timers;
 
@@ -28,6 +29,7 @@ pub fn system(machine: UserMode, entropy: &Rc<Drbg>) -> Arc<System> {
         timers: Timers::new(clock.clone()),
         clock,
         entropy: Arc::new(SharedEntropy(SpinLock::new(entropy.fork()))),
+        memory: Arc::new(NodeMemory::default()),
         run_on: cores::run_on,
     })
 }

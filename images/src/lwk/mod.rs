@@ -3,3 +3,5 @@
 pub mod cores;
 pub mod key;
 pub mod machine;
+pub mod node;
+pub mod selftest;

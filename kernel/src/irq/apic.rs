@@ -9,9 +9,15 @@ const ID: u32 = 0x20;
 const TASK_PRIORITY: u32 = 0x80;
 const EOI: u32 = 0xb0;
 const SPURIOUS: u32 = 0xf0;
+const VERSION: u32 = 0x30;
+/// In-service and requested vectors: eight registers of 32 bits each, 10h apart.
+const IN_SERVICE: u32 = 0x100;
+const REQUESTED: u32 = 0x200;
 const COMMAND_LOW: u32 = 0x300;
 const COMMAND_HIGH: u32 = 0x310;
 const LVT_TIMER: u32 = 0x320;
+const LVT_THERMAL: u32 = 0x330;
+const LVT_PERFORMANCE: u32 = 0x340;
 const LVT_LINT0: u32 = 0x350;
 const LVT_LINT1: u32 = 0x360;
 const INITIAL_COUNT: u32 = 0x380;
@@ -24,6 +30,9 @@ const SPURIOUS_ENABLE: u32 = 1 << 8;
 const LVT_MASKED: u32 = 1 << 16;
 const LVT_TSC_DEADLINE: u32 = 2 << 17;
 const LVT_NMI: u32 = 4 << 8;
+const LVT_MODE: u32 = 7 << 8;
+/// Delivery to a vector: the mode that the kernel would have to serve.
+const LVT_FIXED: u32 = 0;
 const DIVIDE_BY_1: u32 = 0xb;
 const COMMAND_PENDING: u32 = 1 << 12;
 
@@ -119,11 +128,53 @@ pub fn send_shootdown(target: u32) {
     command(target, FIXED | u32::from(vector::SHOOTDOWN));
 }
 
-/// Masks this core's timer and the wires of the legacy interrupt controller: nothing but other cores, and NMI, can
-/// interrupt it.
+/// Local interrupts besides LINT1, which is the NMI: timer, LINT0, and those that this APIC has of the thermal
+/// sensor and the performance counters.
+fn local_interrupts() -> impl Iterator<Item = u32> {
+    let last = read(VERSION) >> 16 & 0xff;
+    let optional = [(LVT_PERFORMANCE, 4), (LVT_THERMAL, 5)];
+    let present =
+        optional.into_iter().filter(move |(_, number)| last >= *number).map(|(register, _)| register);
+    [LVT_TIMER, LVT_LINT0].into_iter().chain(present)
+}
+
+/// Masks what could interrupt this core by itself. What is left are other cores, devices aimed at it, and NMI. The
+/// firmware's own (SMI) stays as it is.
 pub fn mask_local() {
-    write(LVT_TIMER, LVT_MASKED | u32::from(vector::TIMER));
-    write(LVT_LINT0, LVT_MASKED);
+    for register in local_interrupts() {
+        let now = read(register);
+        if now & LVT_MODE == LVT_FIXED || register == LVT_LINT0 {
+            write(register, now | LVT_MASKED);
+        }
+    }
+}
+
+/// What could interrupt this core, or is about to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Audit {
+    /// Local interrupts that are not masked.
+    pub unmasked: usize,
+    /// Vectors that wait for ring 3 or the halt.
+    pub requested: u32,
+    /// Vectors that are not acknowledged.
+    pub in_service: u32,
+    /// Lowest priority class that is let through.
+    pub priority: u32,
+}
+
+/// Looks at this core's APIC. All zero: nothing interrupts the core unless another one wants it.
+pub fn audit() -> Audit {
+    let ours = |register: &u32| {
+        let now = read(*register);
+        now & LVT_MASKED == 0 && now & LVT_MODE == LVT_FIXED
+    };
+    let vectors = |first: u32| (0..8).map(|n| read(first + 0x10 * n).count_ones()).sum();
+    Audit {
+        unmasked: local_interrupts().filter(ours).count(),
+        requested: vectors(REQUESTED),
+        in_service: vectors(IN_SERVICE),
+        priority: read(TASK_PRIORITY),
+    }
 }
 
 /// Stops the core with APIC number `target` wherever it is.

@@ -139,9 +139,7 @@ impl UserCore for ThisCore {
             return Trap::Exception { vector: GENERAL_PROTECTION, error: 0 };
         }
         loop {
-            if user.evict.load(Ordering::Relaxed) {
-                serve_requests(cpu);
-            }
+            serve_requests(cpu);
             if user.state_key.load(Ordering::Relaxed) != key_of(&*context.extended) {
                 load_state(cpu, &context.extended);
             }
@@ -193,6 +191,7 @@ fn space_key_of(space: &dyn AddressSpace) -> usize {
 }
 
 /// Says what brought the program back; `None` when it was only to look at the page tables.
+#[inline(never)]
 fn trapped(cpu: &PerCpu) -> Option<Trap> {
     let (user, entries) = (&cpu.user, &cpu.entries);
     let (number, error) = (user.vector.load(Ordering::Relaxed), user.error.load(Ordering::Relaxed));
@@ -253,12 +252,14 @@ fn clear_debug_status() {
 /// Does for others what only this core can do. Called by every core now and then: before ring 3, in its rest,
 /// while it waits for another.
 pub fn serve_requests(cpu: &PerCpu) {
-    if cpu.user.evict.swap(false, Ordering::AcqRel) {
+    if cpu.user.evict.load(Ordering::Relaxed) && cpu.user.evict.swap(false, Ordering::AcqRel) {
         evict(cpu);
     }
 }
 
 /// Puts the loaded extended state into memory.
+#[cold]
+#[inline(never)]
 pub fn evict(cpu: &PerCpu) {
     let state = cpu.user.loaded.lock().state.take();
     cpu.user.state_key.store(0, Ordering::Relaxed);
@@ -268,6 +269,8 @@ pub fn evict(cpu: &PerCpu) {
 }
 
 /// Loads the state of another thread.
+#[cold]
+#[inline(never)]
 fn load_state(cpu: &PerCpu, extended: &Arc<dyn ExtendedState>) {
     evict(cpu);
     let any: Arc<dyn Any + Send + Sync> = extended.clone();
@@ -318,6 +321,8 @@ fn load_bases(user: &UserCpu, registers: &Registers) -> bool {
 }
 
 /// Switches to another space.
+#[cold]
+#[inline(never)]
 fn load_space(cpu: &PerCpu, space: &dyn AddressSpace) {
     let any: &dyn Any = space;
     let Some(concrete) = any.downcast_ref::<Space>() else {
@@ -333,6 +338,8 @@ fn load_space(cpu: &PerCpu, space: &dyn AddressSpace) {
 }
 
 /// Loads CR3 anew, and so forgets what changed.
+#[cold]
+#[inline(never)]
 fn reload(cpu: &PerCpu, inner: &Inner) {
     // What changes from here on is seen as a change.
     let generation = inner.generation();

@@ -28,18 +28,17 @@ pub fn count(counter: &AtomicU64) {
 impl Counters {
     /// All zero.
     pub const fn new() -> Counters {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
         Counters {
-            timer: ZERO,
-            device: ZERO,
-            doorbell: ZERO,
-            kick: ZERO,
-            shootdown: ZERO,
-            nmi: ZERO,
-            spurious: ZERO,
-            page_faults: ZERO,
-            exceptions: ZERO,
-            syscalls: ZERO,
+            timer: AtomicU64::new(0),
+            device: AtomicU64::new(0),
+            doorbell: AtomicU64::new(0),
+            kick: AtomicU64::new(0),
+            shootdown: AtomicU64::new(0),
+            nmi: AtomicU64::new(0),
+            spurious: AtomicU64::new(0),
+            page_faults: AtomicU64::new(0),
+            exceptions: AtomicU64::new(0),
+            syscalls: AtomicU64::new(0),
         }
     }
 

@@ -313,7 +313,7 @@ mod tests {
         let mut bytes = vec![0; one.len()];
         one.save(&mut bytes);
         bytes[XMM].fill(5);
-        assert!(one.load(&bytes));
+        assert!(ExtendedState::load(&one, &bytes));
         two.copy_from(&one);
         two.copy_from(&two);
         let mut copied = vec![0; two.len()];

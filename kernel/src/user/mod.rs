@@ -8,7 +8,9 @@
 //!   extended  x87, SSE, AVX of a thread       tables     page tables (host-tested)
 //!   space     address spaces, generations     counts     references to frames (host-tested)
 //!   pool      frames                          stock      frames zeroed in advance
+//!   visibility  who can still see what was taken out (host-tested)
 //!   park      rest of a core without timer    machine    all of it as one trait
+//!   selftest  programs that try all of it on the machine
 //! ```
 //!
 //! Interrupts are on in ring 3 and off in the kernel, as everywhere: Rust code is never interrupted. Whatever ends a
@@ -31,7 +33,9 @@ pub mod selftest;
 mod space;
 mod stock;
 mod tables;
+mod visibility;
 
+pub use crate::irq::apic::{Audit, audit};
 pub use cpu::ThisCore;
 pub use machine::UserMode;
 pub use park::{ComputePark, mark};

@@ -78,10 +78,11 @@ pub(super) fn give_back(address: u64, size: PageSize) {
     unsafe { frames::free(address, order_of(size)) };
 }
 
-/// Free and total bytes. What is zeroed already is free.
+/// Free and total bytes for programs. What is zeroed already is free.
 pub fn memory() -> (u64, u64) {
     let statistics = frames::statistics();
-    (statistics.free * PAGE_SIZE + STOCK.bytes(), statistics.total * PAGE_SIZE)
+    let free = (statistics.free * PAGE_SIZE).saturating_sub(KERNEL_RESERVE);
+    (free + STOCK.bytes(), (statistics.total * PAGE_SIZE).saturating_sub(KERNEL_RESERVE))
 }
 
 /// Prepares zeroed frames, in steps of at most 64 KiB; false when there is nothing to do. For cores that rest or

@@ -9,6 +9,7 @@
 use super::cpu;
 use super::pool::POOL;
 use super::tables::{Intent, Retired, Table, TableMemory, Tables};
+use super::visibility::View;
 use crate::arch;
 use crate::irq::apic;
 use crate::mm::{self, PAGE_SIZE, frames};
@@ -167,24 +168,31 @@ impl Inner {
         })
     }
 
+    /// What `core` does with the space. `inside` is read before `seen`.
+    fn view(&self, core: usize, loaded: bool) -> View {
+        let user = &smp::cpu(core).user;
+        let inside = user.inside.load(Ordering::Acquire) == self.key();
+        let walking = user.walking.load(Ordering::Acquire) == self.key();
+        View { loaded, inside, walking, seen: user.seen.load(Ordering::Acquire) }
+    }
+
     /// True when `core` runs the program with translations older than `generation`.
     fn runs_old(&self, core: usize, generation: u64) -> bool {
-        let user = &smp::cpu(core).user;
-        user.inside.load(Ordering::Acquire) == self.key() && user.seen.load(Ordering::Acquire) < generation
+        View { walking: false, ..self.view(core, true) }.may_use_page(generation)
     }
 
-    /// True when somebody may use a page that was taken out before `generation`.
+    /// All cores' views. Any core may walk the tables; programs run on those that have them loaded.
+    fn views(&self) -> impl Iterator<Item = View> {
+        let loaded = self.cores.load(Ordering::SeqCst);
+        (0..smp::online()).map(move |core| self.view(core, loaded >> core & 1 != 0))
+    }
+
     fn page_in_use(&self, generation: u64) -> bool {
-        let walking =
-            (0..smp::online()).any(|core| smp::cpu(core).user.walking.load(Ordering::Acquire) == self.key());
-        walking || self.loaded_on().any(|core| self.runs_old(core, generation))
+        self.views().any(|view| view.may_use_page(generation))
     }
 
-    /// True when somebody may follow a table that was taken out before `generation`.
     fn table_in_use(&self, generation: u64) -> bool {
-        let walking =
-            (0..smp::online()).any(|core| smp::cpu(core).user.walking.load(Ordering::Acquire) == self.key());
-        walking || self.loaded_on().any(|core| smp::cpu(core).user.seen.load(Ordering::Acquire) < generation)
+        self.views().any(|view| view.may_follow_table(generation))
     }
 
     /// Lets go of what nobody can see any more.

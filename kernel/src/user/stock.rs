@@ -11,9 +11,9 @@ use keelson_hal::user::PageSize;
 
 /// Most frames kept, of 4 KiB and of 2 MiB.
 const SMALL: usize = 512;
-const LARGE: usize = 64;
+const LARGE: usize = 32;
 /// Part of the free memory that 2 MiB frames of the stock may take.
-const SHARE: u64 = 8;
+const SHARE: u64 = 16;
 /// Zeroed between two looks at the world.
 const STEP: u64 = 64 * 1024;
 /// Small frames zeroed in one step.

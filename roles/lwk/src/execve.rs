@@ -2,7 +2,7 @@
 
 use crate::Errno;
 use crate::load::{Executable, Load};
-use crate::mm::Mm;
+use crate::mm::{Mm, MmSettings};
 use crate::process::Program;
 use crate::run::{Outcome, Task};
 use crate::sched::Seat;
@@ -42,13 +42,22 @@ impl Task {
         }
         let load = self.load_request(directory as i32, path, argv, envp, flags).await?;
         let process = self.thread.process.clone();
-        let mm = Mm::new(&process.system, process.settings_after_exec())?;
+        // The memory policy outlives exec; the limit of the stack is one for the arguments too.
+        let settings =
+            MmSettings { policy: self.mm.policy(), limits: process.memory_limits(), ..process.memory };
+        let mm = Mm::new(&process.system, settings)?;
         let loaded = process.loader.load(&mm, load).await?;
         // Everything that can fail is behind us, but for a place and for another thread that was faster.
         let seat = self.seat_of_exec()?;
         self.end_others().await?;
         self.release_futexes().await;
-        process.replace_mm(mm.clone()).close().await;
+        if process.borrowed.lock().is_none() {
+            self.mm.close().await;
+        }
+        process.peak.store(process.peak_memory(), Ordering::Relaxed);
+        mm.set_limits(process.memory_limits());
+        mm.set_small_pages(process.facts.small_pages.load(Ordering::Relaxed));
+        drop(process.replace_mm(mm.clone()));
         self.mm = mm;
         process.return_loan();
         process.own_files().close_on_exec();

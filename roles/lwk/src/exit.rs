@@ -37,8 +37,11 @@ pub(crate) async fn end_thread(task: &mut Task, code: Option<u32>) {
         process.first_exit.store(code, Ordering::Relaxed);
     }
     if process.remove_thread(&thread, now) == 0 {
-        // While there is still a proxy to write through.
-        process.mm().close().await;
+        // The child of a vfork leaves its parent's memory as it is.
+        if process.borrowed.lock().is_none() {
+            task.mm.close().await;
+        }
+        process.peak.store(process.peak_memory(), Ordering::Relaxed);
         end_process(process);
     } else {
         process.offer_again(&thread);

@@ -36,10 +36,12 @@ pub mod mm;
 pub mod node;
 pub mod options;
 pub mod process;
+pub mod pseudo;
 mod ptimers;
 pub mod restart;
 mod run;
 pub mod sched;
+pub mod service;
 pub mod session;
 pub mod signals;
 pub mod syscalls;
@@ -51,5 +53,7 @@ pub mod wait;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use keelson_lwk_wire::Errno;

@@ -1,13 +1,14 @@
 //! A process.
 
+use crate::Errno;
 use crate::account::Usage;
 use crate::delegate::Delegate;
 use crate::event::Event;
 use crate::files::FdTable;
 use crate::identity::Ids;
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::load::Loader;
-use crate::mm::{Mm, MmSettings};
+use crate::mm::{self, Mm, MmSettings};
 use crate::node::Node;
 use crate::sched::{CpuSet, HelperRules, Slice};
 use crate::signals::ProcessSignals;
@@ -264,6 +265,19 @@ impl Process {
         }
     }
 
+    /// Effective user and group.
+    pub fn effective_ids(&self) -> (u32, u32) {
+        let ids = self.ids.lock();
+        (ids.user.effective, ids.group.effective)
+    }
+
+    /// The memory of another process, for process_vm_readv(2): ESRCH when there is none, EPERM when it is another user's.
+    pub fn memory_of(&self, pid: u32) -> Result<Arc<Mm>, Errno> {
+        let other = self.node.process(pid).ok_or(Errno::ESRCH)?;
+        let (mine, its) = (self.ids.lock().clone(), other.ids.lock().clone());
+        if mine.may_signal(&its) { Ok(other.mm()) } else { Err(Errno::EPERM) }
+    }
+
     /// The address space.
     pub fn mm(&self) -> Arc<Mm> {
         self.mm.lock().clone()
@@ -291,23 +305,19 @@ impl Process {
         self.mm().set_limits(memory_limits(limits));
     }
 
-    /// Settings of the address space that exec makes: the limits and the memory policy that hold now.
-    pub(crate) fn settings_after_exec(&self) -> MmSettings {
-        let limits = memory_limits(&self.limits.lock());
-        let automatic = self.memory.automatic && !self.facts.small_pages.load(Ordering::Relaxed);
-        MmSettings { limits, automatic, policy: self.mm().policy(), ..self.memory }
+    /// What of the limits concerns memory.
+    pub(crate) fn memory_limits(&self) -> mm::Limits {
+        memory_limits(&self.limits.lock())
     }
 
     /// Most memory that was resident so far, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let most = self.mm().resident_most();
-        self.peak.fetch_max(most, Ordering::Relaxed).max(most)
+        self.peak.load(Ordering::Relaxed).max(self.mm().usage().resident_most)
     }
 
     /// Gives memory and files back, whoever may still hold the process; lets the parent of a vfork go on.
     pub(crate) fn release_memory(&self) {
         self.timers.clear();
-        self.peak_memory();
         drop(self.replace_files(Arc::default()));
         if let Ok(empty) = Mm::new(&self.system, MmSettings::default()) {
             drop(self.replace_mm(empty));
@@ -427,13 +437,11 @@ impl Process {
     }
 }
 
-/// The limits that address spaces keep.
-fn memory_limits(limits: &Limits) -> crate::mm::Limits {
-    use crate::limits::{AS, DATA, MEMLOCK, STACK};
-    crate::mm::Limits {
-        address_space: limits.soft(AS),
-        data: limits.soft(DATA),
-        stack: limits.soft(STACK),
-        locked: limits.soft(MEMLOCK),
+fn memory_limits(limits: &Limits) -> mm::Limits {
+    mm::Limits {
+        address_space: limits.soft(limits::AS),
+        data: limits.soft(limits::DATA),
+        stack: limits.soft(limits::STACK),
+        locked: limits.soft(limits::MEMLOCK),
     }
 }

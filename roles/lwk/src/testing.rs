@@ -411,3 +411,11 @@ fn frames_are_counted_and_split() {
     drop(copy);
     assert_eq!(pool().used(), 0);
 }
+
+/// Anonymous memory for a program, to be had by touching it.
+pub fn map_anonymous(mm: &crate::mm::Mm, at: u64, len: u64) {
+    // MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE.
+    let flags = 0x2 | 0x10 | 0x20 | 0x4000;
+    let request = crate::mm::Map { at, len, protection: Protection::READ_WRITE, flags, ..Default::default() };
+    mm.mmap(&request).expect("memory for a program");
+}

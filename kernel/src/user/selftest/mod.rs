@@ -1,14 +1,19 @@
 //! User mode proves itself on the machine it runs on: programs in ring 3 do what programs may and may not do.
 
-use super::{ThisCore, UserMode, features};
+use super::{ComputePark, ThisCore, UserMode, features};
+use crate::time::KernelClock;
 use crate::{smp, time};
-use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::arch::global_asm;
+use core::cell::Cell;
+use core::future::poll_fn;
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::task::{Poll, Waker};
 use core::time::Duration;
+use keelson_exec::Executor;
 use keelson_hal::user::{
     Access, AddressSpace, ExtendedState, Flush, PageSize, Protection, Registers, Trap, UserContext, UserCore,
     UserMachine,
@@ -229,6 +234,8 @@ fn alone(machine: &UserMode, core: &ThisCore, report: &mut Report) -> Option<()>
     registers(machine, core, &space, report)?;
     memory(machine, &space, report)?;
     report.call_ns = speed(core, make(Program::Calls, 1_000_000)?);
+    // The first time, a virtual machine's memory comes from its host.
+    mapping(machine, &space)?;
     report.map_us = mapping(machine, &space)?;
     Some(())
 }
@@ -256,7 +263,7 @@ fn registers(
     for turn in 0..1000 {
         let thread = threads[turn % 2].as_mut()?;
         // Something of the kernel's own that uses the registers.
-        core::hint::black_box(vec![turn as u8; 100].iter().map(|byte| f64::from(*byte)).sum::<f64>());
+        core::hint::black_box([turn as u8; 100].iter().map(|byte| f64::from(*byte)).sum::<f64>());
         match thread.run(core) {
             Trap::Syscall if thread.context.registers.rax == 39 => thread.context.registers.rax = ANSWER,
             Trap::Interrupt => {}
@@ -373,9 +380,8 @@ fn start_on(core: usize, mut thread: Thread, stubborn: bool) -> Arc<Other> {
         drop(thread);
         shared.state.store(2, Ordering::Release);
     };
-    // The core may not have begun its last work yet.
-    let mut work: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(work));
-    wait(|| work.take().is_none_or(|w| smp::run_on(core, w).is_ok()));
+    // It has begun its last work, so that it takes this one.
+    let _ = smp::run_on(core, work);
     wait(|| other.state.load(Ordering::Acquire) != 0);
     other
 }
@@ -446,6 +452,7 @@ fn together(machine: &UserMode, core: &ThisCore, report: &mut Report) -> Option<
     space.protect(DATA, Protection::READ_WRITE);
 
     migrate(machine, core, &space, report)?;
+    rest(machine, report);
     if smp::online() > 2 {
         mutual(machine, &space, report)?;
     }
@@ -462,7 +469,12 @@ fn migrate(
     let mut mine = thread(machine, space, Program::Registers, 3)?;
     mine.context.registers.rbp = 0x7777_0000_1111_2222;
     mine.context.registers.rsi = features::components().is_some_and(|components| components & 4 != 0).into();
-    let first = mine.run(core);
+    let first = loop {
+        match mine.run(core) {
+            Trap::Interrupt => {}
+            other => break other,
+        }
+    };
     mine.context.registers.rax = ANSWER;
     let shared = start_on(1, mine, true);
     // This core has the state: it is asked for it.
@@ -486,15 +498,11 @@ fn mutual(machine: &UserMode, space: &Arc<dyn AddressSpace>, report: &mut Report
     let theirs = space.clone();
     let done = Arc::new(AtomicU64::new(0));
     let count = done.clone();
-    wait(|| {
-        let (theirs, count) = (theirs.clone(), count.clone());
-        smp::run_on(2, move || {
-            for _ in 0..ROUNDS {
-                theirs.flush(Flush::Now);
-                count.fetch_add(1, Ordering::Release);
-            }
-        })
-        .is_ok()
+    let _ = smp::run_on(2, move || {
+        for _ in 0..ROUNDS {
+            theirs.flush(Flush::Now);
+            count.fetch_add(1, Ordering::Release);
+        }
     });
     for _ in 0..ROUNDS {
         space.flush(Flush::Now);
@@ -505,4 +513,59 @@ fn mutual(machine: &UserMode, space: &Arc<dyn AddressSpace>, report: &mut Report
     report.check("the third goes on until it may not", spinning.ended());
     space.protect(DATA, Protection::READ_WRITE);
     Some(())
+}
+
+/// A core with an executor rests without a timer, and wakes when it is wanted.
+fn rest(machine: &UserMode, report: &mut Report) {
+    const ROUNDS: u64 = 100;
+    #[derive(Default)]
+    struct Shared {
+        wanted: AtomicU64,
+        answered: AtomicU64,
+        waker: spin::Mutex<Option<Waker>>,
+        audit: spin::Mutex<Option<super::Audit>>,
+    }
+    let shared = Arc::new(Shared::default());
+    let theirs = shared.clone();
+    let serve = move || {
+        let executor = Executor::new(Rc::new(KernelClock), Some(smp::kicker(1)));
+        let done = Rc::new(Cell::new(false));
+        let end = done.clone();
+        executor.handle().spawn("self-test", async move {
+            while theirs.answered.load(Ordering::Relaxed) < ROUNDS {
+                poll_fn(|context| {
+                    *theirs.waker.lock() = Some(context.waker().clone());
+                    let news =
+                        theirs.wanted.load(Ordering::Acquire) != theirs.answered.load(Ordering::Relaxed);
+                    if news { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                theirs.answered.fetch_add(1, Ordering::Release);
+            }
+            *theirs.audit.lock() = Some(super::audit());
+            end.set(true);
+        });
+        executor.run_until(&ComputePark::default(), || done.get());
+    };
+    let _ = smp::run_on(1, serve);
+    let before = machine.entries(1);
+    let mut answered = true;
+    for round in 1..=ROUNDS {
+        // Now and then it has time to fall asleep.
+        crate::time::spin(Duration::from_micros(if round % 10 == 0 { 5000 } else { 20 }));
+        shared.wanted.store(round, Ordering::Release);
+        let waker = shared.waker.lock().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        answered &= wait(|| shared.answered.load(Ordering::Acquire) == round);
+    }
+    report.check("a resting core answers", answered);
+    let after = machine.entries(1);
+    report.check("it was woken by doorbells", after.doorbell > before.doorbell && after.kick == before.kick);
+    report.check("and by nothing else", (after.timer, after.device) == (before.timer, before.device));
+    wait(|| shared.audit.lock().is_some());
+    let audit = shared.audit.lock().unwrap_or_default();
+    report.check("its APIC is silent", audit.unmasked == 0 && audit.in_service == 0 && audit.priority == 0);
+    super::mark();
 }

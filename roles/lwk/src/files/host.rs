@@ -43,7 +43,7 @@ struct Cache {
     queue: WaitQueue,
 }
 
-/// The host has not said anything yet. Not a bit of poll(2).
+/// The host has not answered the last subscription yet. Not a bit of poll(2).
 const UNKNOWN: u32 = 1 << 31;
 
 impl Readiness for Cache {
@@ -98,7 +98,7 @@ impl HostFile {
             return;
         }
         let before = self.readiness.events.swap(events & !UNKNOWN, Ordering::AcqRel);
-        let new = if before & UNKNOWN != 0 { events } else { events & !before };
+        let new = events & !before;
         if new != 0 {
             self.readiness.queue.notify(Events(new));
         }
@@ -214,8 +214,7 @@ impl File for HostFile {
         if self.never_waits() {
             return Events::READY;
         }
-        let events = self.readiness.events.load(Ordering::Acquire);
-        if events & UNKNOWN != 0 { Events::NONE } else { Events(events) }
+        Events(self.readiness.events.load(Ordering::Acquire) & !UNKNOWN)
     }
 
     fn queue(&self) -> Option<&WaitQueue> {
@@ -232,6 +231,8 @@ impl File for HostFile {
             return;
         }
         let all = before | events;
+        // The host answers with what holds now; what is known stays in use until then.
+        self.readiness.events.fetch_or(UNKNOWN, Ordering::AcqRel);
         if self.delegate.subscribe(self.handle, all, self.readiness.clone()).is_err() {
             // Linux cannot wait for it, or the host is lost: then nobody shall wait.
             self.readiness.ready((Events::READY | Events::ERR.when(!self.delegate.is_alive())).0);

@@ -1,6 +1,6 @@
 //! Descriptors: the numbers of a process.
 
-use super::{Description, HostFile};
+use super::{Description, FsContext, HostFile, Vfs};
 use crate::Errno;
 use crate::delegate::{Delegate, Handle, Opened};
 use alloc::sync::Arc;
@@ -39,6 +39,8 @@ struct Entry {
 /// The descriptors of a process.
 pub struct FdTable {
     state: Mutex<State>,
+    vfs: Arc<Vfs>,
+    fs: FsContext,
 }
 
 struct State {
@@ -55,10 +57,25 @@ impl Default for FdTable {
 }
 
 impl FdTable {
-    /// Nothing is open; numbers stay below `limit`.
+    /// Nothing is open; numbers stay below `limit`. Shares nothing with the files of other processes.
     pub fn new(limit: u32) -> FdTable {
-        let limit = limit.min(NR_OPEN);
-        FdTable { state: Mutex::new(State { entries: Vec::new(), first_free: 0, limit }) }
+        FdTable::of(Arc::default(), limit)
+    }
+
+    /// Nothing is open; numbers stay below `limit`. Shares names and trees with other processes.
+    pub fn of(vfs: Arc<Vfs>, limit: u32) -> FdTable {
+        let state = State { entries: Vec::new(), first_free: 0, limit: limit.min(NR_OPEN) };
+        FdTable { state: Mutex::new(state), vfs, fs: FsContext::default() }
+    }
+
+    /// What the files of all processes share.
+    pub fn vfs(&self) -> &Arc<Vfs> {
+        &self.vfs
+    }
+
+    /// Working directory and umask.
+    pub fn fs(&self) -> &FsContext {
+        &self.fs
     }
 
     /// Another RLIMIT_NOFILE. What is open stays open.
@@ -181,7 +198,8 @@ impl FdTable {
     pub fn copy(&self) -> FdTable {
         let state = self.state.lock();
         let (entries, first_free, limit) = (state.entries.clone(), state.first_free, state.limit);
-        FdTable { state: Mutex::new(State { entries, first_free, limit }) }
+        let copied = State { entries, first_free, limit };
+        FdTable { state: Mutex::new(copied), vfs: self.vfs.clone(), fs: self.fs.copy() }
     }
 
     /// The table of a child process. Host files lead to the child's proxy, which has inherited the parent's handles;

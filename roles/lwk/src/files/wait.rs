@@ -51,6 +51,16 @@ impl WaitQueue {
         self.waiting.lock().watchers.retain(|other| !other.ptr_eq(watcher));
     }
 
+    /// Wakes the tasks, for something that concerns none of those who watch the file. Call without locks.
+    pub fn wake(&self) {
+        let mut tasks = core::mem::take(&mut self.waiting.lock().tasks);
+        tasks.drain(..).for_each(Waker::wake);
+        let mut waiting = self.waiting.lock();
+        if waiting.tasks.capacity() == 0 {
+            waiting.tasks = tasks;
+        }
+    }
+
     /// Something happened. Call without locks.
     pub fn notify(&self, events: Events) {
         let mut waiting = self.waiting.lock();

@@ -6,6 +6,7 @@ mod table;
 
 pub use table::{OPTIONS, key};
 
+use crate::mm::Prefault;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -34,8 +35,8 @@ pub struct Settings {
     pub page_sizes: Vec<PageSize>,
     /// Large pages without being asked for.
     pub thp: bool,
-    /// Whether private anonymous memory is there as soon as it is mapped.
-    pub prefault: bool,
+    /// Which memory is there as soon as it is mapped.
+    pub prefault: Prefault,
     /// Whether fork copies a page when it is written, instead of at once.
     pub fork_cow: bool,
     /// What a dump leaves out: 0 nothing, 24 what belongs to programs and what is free.
@@ -79,7 +80,11 @@ impl Settings {
             page_sizes: page_sizes(config.text("hugepages").unwrap_or_default())
                 .map_err(|reason| error("hugepages", reason))?,
             thp: config.flag("thp"),
-            prefault: config.choice("prefault") != Some("none"),
+            prefault: match config.choice("prefault") {
+                Some("none") => Prefault::None,
+                Some("all") => Prefault::All,
+                _ => Prefault::Anon,
+            },
             fork_cow: config.choice("fork") == Some("cow"),
             dump_level: config.text("dump_level").and_then(|level| level.parse().ok()).unwrap_or(24),
             insecure: config.flag("insecure"),
@@ -167,17 +172,19 @@ mod tests {
         assert_eq!((plain.service, plain.compute), (vec![0], vec![1, 2, 3, 4]));
         assert_eq!((plain.oversubscribe, plain.helpers, plain.dump_level, plain.port), (1, 4, 24, 8810));
         assert_eq!(plain.page_sizes, [PageSize::Huge, PageSize::Large, PageSize::Small]);
-        assert!(plain.delegation && plain.thp && plain.prefault && !plain.fork_cow && !plain.insecure);
+        assert!(plain.delegation && plain.thp && !plain.fork_cow && !plain.insecure);
     }
 
     #[test]
     fn the_partition_is_what_the_line_says() {
+        let plain = settings("", 2).unwrap();
         let chosen =
             settings("svc=0,4 cpus=3,1-2 allow_oversubscribe hugepages=2m fork=cow prefault=none", 8)
                 .unwrap();
         assert_eq!((chosen.service, chosen.compute), (vec![0, 4], vec![3, 1, 2]));
         assert_eq!((chosen.oversubscribe, chosen.page_sizes.len()), (2, 2));
-        assert!(chosen.fork_cow && !chosen.prefault);
+        assert!(chosen.fork_cow);
+        assert_eq!((plain.prefault, chosen.prefault), (Prefault::Anon, Prefault::None));
         assert_eq!(settings("allow_oversubscribe=16", 2).unwrap().oversubscribe, 16);
     }
 

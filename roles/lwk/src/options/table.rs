@@ -105,6 +105,12 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "lwk.selftest",
+        Kind::Choice(&["user"]),
+        "Tests a part of the kernel on this machine and switches off: user runs programs in ring 3.",
+    )
+    .owner("lwk"),
+    OptionSpec::new(
         "lwk.echo",
         Kind::Flag,
         "Whether TCP port 7 (RFC 862) returns what it is sent, for measurements.",

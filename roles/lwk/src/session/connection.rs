@@ -17,7 +17,7 @@ use keelson_lwk_wire::frame::{Frame, FrameType};
 use keelson_lwk_wire::handshake::{Grant, Purpose, Roles};
 use keelson_lwk_wire::messages::{
     ByeReason, Credit, Ctrl, Data, ForkErr, ForkOk, Launch, LaunchAck, Message as Payload, PageInReply,
-    PageOutReply, Ping, Pong, Ready, Signal,
+    PageOutReply, Ping, Pong, Ready, Signal, Ticket,
 };
 
 /// Bytes that are received at once.
@@ -71,24 +71,35 @@ where
             Some(session) => session,
             None => return refuse(channel, writer, out, ByeReason::Ticket, "nobody forked that").await,
         },
-        Purpose::Bulk(_) => {
-            return refuse(channel, writer, out, ByeReason::Protocol, "everything goes over one stream")
-                .await;
-        }
+        Purpose::Bulk(ticket) => match take_bulk(server, &ticket) {
+            Some(session) => session,
+            None => {
+                return refuse(channel, writer, out, ByeReason::Ticket, "no session has that ticket").await;
+            }
+        },
         Purpose::Control(_) => Arc::new(Session::default()),
     };
     let roles = match purpose {
         Purpose::Control(roles) => roles,
         _ => Roles::LAUNCH,
     };
-    channel.admit(Grant { session: server.number(), roles, bulk: server.ticket() }, &mut out)?;
+    let bulk = server.ticket();
+    channel.admit(Grant { session: server.number(), roles, bulk }, &mut out)?;
     writer.write_all(&out).await.map_err(|_| Ended::Gone)?;
     let Some((sender, receiver)) = channel.split() else { return Err(Ended::Gone) };
-    session.attach();
-    server.handle.spawn("lwk-session", send(session.clone(), sender, writer));
     let mut incoming =
         Incoming { server: server.clone(), session: session.clone(), purpose, roles, receiver };
+    if matches!(purpose, Purpose::Bulk(_)) {
+        // Answers come this way when they are long; everything from here goes the other. The writer stays open as long.
+        let ended = incoming.receive(reader, rest).await;
+        drop(writer);
+        return ended;
+    }
+    server.bulk.borrow_mut().insert(bulk, session.clone());
+    session.attach();
+    server.handle.spawn("lwk-session", send(session.clone(), sender, writer));
     let ended = incoming.receive(reader, rest).await;
+    server.bulk.borrow_mut().remove(&bulk);
     if let Err(Ended::Violation(what)) = &ended {
         session.send(Message::Bye(bye(ByeReason::Protocol, what)));
     }
@@ -128,6 +139,11 @@ async fn greet<R: Read, W: Write>(
             return Ok((purpose, input.to_vec()));
         }
     }
+}
+
+/// The session whose second stream this is; the ticket is good once.
+fn take_bulk(server: &Server, ticket: &Ticket) -> Option<Arc<Session>> {
+    server.bulk.borrow_mut().remove(ticket)
 }
 
 async fn refuse<W: Write>(

@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::future::Future;
 use core::pin::Pin;
 use core::time::Duration;
@@ -83,6 +83,8 @@ pub struct Server {
     pub(super) programs: Rc<dyn Programs>,
     pub(super) tickets: Arc<Tickets>,
     pub(super) counters: Cell<ServerCounters>,
+    /// Sessions whose second stream may come.
+    pub(super) bulk: RefCell<BTreeMap<Ticket, Arc<Session>>>,
     open: Cell<usize>,
     next: Cell<u64>,
 }
@@ -98,8 +100,8 @@ impl Server {
         tickets: Arc<Tickets>,
     ) -> Rc<Server> {
         let counters = Cell::default();
-        let (open, next) = (Cell::new(0), Cell::new(1));
-        Rc::new(Server { handle, entropy, identity, keys, programs, tickets, counters, open, next })
+        let (open, next, bulk) = (Cell::new(0), Cell::new(1), RefCell::default());
+        Rc::new(Server { handle, entropy, identity, keys, programs, tickets, counters, bulk, open, next })
     }
 
     /// What happened so far.
@@ -114,7 +116,8 @@ impl Server {
         W: Write + 'static,
     {
         self.count(|counters| counters.connections += 1);
-        if self.open.get() >= MAX_SESSIONS {
+        // Each session has two streams.
+        if self.open.get() >= 2 * MAX_SESSIONS {
             self.count(|counters| counters.busy += 1);
             log::warn!(target: "lwk", "{peer} is one host too many: {MAX_SESSIONS} are connected");
             return;

@@ -93,7 +93,7 @@ pub fn sys_prctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         // PR_SET_THP_DISABLE, PR_GET_THP_DISABLE.
         41 if rest_is_zero => {
             facts.small_pages.store(value != 0, Ordering::Relaxed);
-            caller.mm().set_small_pages(value != 0);
+            mm.set_small_pages(value != 0);
         }
         42 if value == 0 && rest_is_zero => return Ok(flag(&facts.small_pages)),
         // PR_SET_VMA: names of areas are not kept.

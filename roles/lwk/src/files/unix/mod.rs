@@ -387,7 +387,8 @@ impl UnixSocket {
         let no_more = state.ended || state.no_receiving;
         drop(state);
         if !flags.peek {
-            self.queue.notify(Events::WRITABLE);
+            // Senders of datagrams wait here.
+            self.queue.wake();
             if let Some(peer) = peer {
                 peer.queue.notify(Events::WRITABLE);
             }

@@ -194,6 +194,9 @@ fn argument(
 ) -> Result<(), Violation> {
     let value = |index: u8| checked.args.get(usize::from(index)).copied().unwrap_or(0);
     let inline_max = MAX_INLINE as u64;
+    if value(index) == 0 && !matches!(arg, Arg::Ioctl | Arg::Fcntl | Arg::Series(_)) {
+        return descs.first().map_or(Ok(()), |_| Err(Violation::Descriptor(index)));
+    }
     let wanted: Vec<Wanted> = match arg {
         Arg::Scalar | Arg::Handle | Arg::Dir => Vec::new(),
         Arg::Ioctl => ioctl_argument(value(1) as u32, index, checked, flat_ioctl)?,

@@ -1,0 +1,198 @@
+//! The node itself: cores, sessions of hosts, programs.
+
+use super::{cores, machine};
+use crate::Node;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::fmt::Write;
+use core::time::Duration;
+use keelson_exec::Handle;
+use keelson_kernel::user::UserMode;
+use keelson_lwk::exec::Vdso;
+use keelson_lwk::loading::HostLoader;
+use keelson_lwk::node::{Node as Programs, NodeSettings};
+use keelson_lwk::options::{Settings, cpulist};
+use keelson_lwk::service::Service;
+use keelson_lwk::session::{Hub, Server};
+use keelson_lwk::signals::{SIGKILL, SIGTERM, SigInfo};
+use keelson_lwk_wire::channel::{Identity, KeyRing};
+use keelson_lwk_wire::handshake::{Features, Modes};
+use keelson_net::{Stack, TcpListener, TcpOptions};
+
+/// Connections of hosts: a silent one is noticed within seconds, so that its programs do not hold processors.
+const CONNECTION: TcpOptions = TcpOptions {
+    receive_buffer: 512 << 10,
+    send_buffer: 512 << 10,
+    backlog: 128,
+    keep_alive: Some(Duration::from_secs(2)),
+    timeout: Some(Duration::from_secs(6)),
+    ack_delay: Some(Duration::from_millis(10)),
+    nagle: false,
+    linger: Duration::from_secs(5),
+};
+
+/// How long programs have between the request to end and the end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// CPUID.7.0:EBX bit 0, and bit 1 of AT_HWCAP2: programs may use RDFSBASE and its relatives.
+const FSGSBASE: u32 = 1;
+const HWCAP2_FSGSBASE: u64 = 2;
+
+/// The one key of the node, whatever a host calls it.
+struct OneKey(Option<[u8; 32]>);
+
+impl KeyRing for OneKey {
+    fn find(&self, _id: &str) -> Option<[u8; 32]> {
+        self.0
+    }
+}
+
+/// A node that runs programs.
+pub struct Lwk {
+    programs: Arc<Programs>,
+    handle: Handle,
+}
+
+impl Lwk {
+    /// Starts the cores and lets hosts connect. Fails in words.
+    pub fn start(
+        node: &Node,
+        stack: &Stack,
+        machine: UserMode,
+        settings: Settings,
+        key: Option<[u8; 32]>,
+    ) -> Result<Lwk, String> {
+        let system = machine::system(machine, &node.machine.entropy);
+        cores::serve_first(&node.handle);
+        for core in settings.compute.iter().chain(&settings.service).copied().filter(|core| *core != 0) {
+            if !cores::start(core) {
+                return Err(format!("processor {core} does not take work"));
+            }
+        }
+        node.handle.spawn("lwk-timers", system.timers.clone().serve(node.handle.clone()));
+        let name = node.config.text("hostname").unwrap_or("lwk").to_string();
+        let programs = Programs::new(
+            system.clone(),
+            NodeSettings {
+                name: name.clone(),
+                compute: settings.compute.clone(),
+                service: settings.service.clone(),
+                oversubscribe: settings.oversubscribe,
+                helpers: settings.helpers,
+                ..NodeSettings::default()
+            },
+        );
+        log::info!(
+            target: "lwk",
+            "processors for programs: {}, for services: {}; {} thread{} on each",
+            cpulist::format(&settings.compute),
+            cpulist::format(&settings.service),
+            settings.oversubscribe,
+            if settings.oversubscribe == 1 { "" } else { "s" }
+        );
+        let lwk = Lwk { programs: programs.clone(), handle: node.handle.clone() };
+        if !settings.delegation {
+            log::warn!(target: "lwk", "no host may connect (hidos=0): nothing starts programs");
+            return Ok(lwk);
+        }
+        let vdso = Vdso::new(&system).map_err(|error| format!("no vDSO: {error}"))?;
+        let extended = system.machine.new_extended().map_or(0, |state| state.len() as u64);
+        let fsgsbase = system.machine.cpuid(7, 0)[1] & FSGSBASE != 0;
+        let loader = HostLoader::new(Some(vdso), if fsgsbase { HWCAP2_FSGSBASE } else { 0 }, extended);
+        let hub = Arc::new(Hub { system: system.clone(), tickets: Arc::default() });
+        let port = settings.port;
+        let service = Service::new(programs, hub.clone(), loader, settings);
+        let mut boot_id = [0; 16];
+        system.entropy.fill(&mut boot_id);
+        let identity = Identity {
+            name,
+            build: env!("KEELSON_BUILT").to_string(),
+            features: Features::AEAD,
+            modes: if key.is_some() { Modes::AEAD } else { Modes::NONE },
+            boot_id,
+        };
+        let keys = Arc::new(OneKey(key));
+        let server = Server::new(
+            node.handle.clone(),
+            system.entropy.clone(),
+            identity,
+            keys,
+            Rc::new(service),
+            hub.tickets.clone(),
+        );
+        let listener = stack.listen(port, CONNECTION).map_err(|error| format!("listen={port}: {error}"))?;
+        node.handle.spawn("lwk-accept", accept(node.handle.clone(), listener, server));
+        match key {
+            Some(_) => log::info!(target: "lwk", "hosts may connect to TCP port {port} with the key"),
+            None => {
+                log::warn!(target: "lwk", "hosts may connect to TCP port {port}, all of them (insecure=1)")
+            }
+        }
+        Ok(lwk)
+    }
+
+    /// Asks programs to end, and ends those that do not.
+    pub async fn end_programs(&self) {
+        for signal in [SIGTERM, SIGKILL] {
+            for process in self.programs.processes() {
+                // What ended in between needs no signal.
+                let _ = process.signal(SigInfo::kernel(signal));
+            }
+            for _ in 0..20 {
+                if self.programs.processes().is_empty() {
+                    return;
+                }
+                self.handle.sleep(GRACE / 20).await;
+            }
+        }
+    }
+
+    /// A line for each thread.
+    pub fn processes(&self) -> String {
+        let mut text = String::from("    PID     TID  CPU  COMMAND\n");
+        for process in self.programs.processes() {
+            for thread in process.threads() {
+                let core = thread.core.load(core::sync::atomic::Ordering::Relaxed);
+                let name = String::from_utf8_lossy(&thread.comm()).into_owned();
+                let _ = writeln!(text, "{:>7} {:>7} {core:>4}  {name}", process.pid, thread.tid);
+            }
+        }
+        text
+    }
+
+    /// What interrupted each core since boot.
+    pub fn interrupts(&self) -> String {
+        let mut text = String::from(
+            "cpu      timer   device doorbell     kick      tlb      nmi spurious   faults   syscalls\n",
+        );
+        let machine = &self.programs.system.machine;
+        for core in 0..machine.cores() {
+            let e = machine.entries(core);
+            let _ = writeln!(
+                text,
+                "{core:<4} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10}",
+                e.timer,
+                e.device,
+                e.doorbell,
+                e.kick,
+                e.shootdown,
+                e.nmi,
+                e.spurious,
+                e.page_faults,
+                e.syscalls
+            );
+        }
+        text
+    }
+}
+
+async fn accept(handle: Handle, listener: TcpListener, server: Rc<Server>) {
+    loop {
+        let stream = listener.accept().await;
+        let peer = stream.peer().to_string();
+        let (reader, writer) = stream.into_split();
+        handle.spawn("lwk-host", server.clone().serve(reader, writer, peer));
+    }
+}

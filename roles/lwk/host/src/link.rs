@@ -1,0 +1,266 @@
+//! Connections to a node: `hi` for control and small calls, `bulk` for DATA (section 5.2).
+//!
+//! All frames of a request that streams travel on one connection: `bulk`, if there is one. So a SYSRET that follows DATA, or
+//! DATA that follows a SYSCALL, cannot overtake it.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use keelson_hal::Entropy;
+use keelson_lwk_wire::bytes::Writer;
+use keelson_lwk_wire::channel::{Channel, ChannelError, Identity, Key, Received, Receiver, Sender};
+use keelson_lwk_wire::frame::{Frame, Header, TooLarge};
+use keelson_lwk_wire::handshake::{Features, Grant, Hello, Modes, Purpose};
+use keelson_lwk_wire::messages::{ByeReason, Message};
+
+use crate::nodes::Address;
+
+/// Time for a connection and its handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn connect(address: &Address) -> io::Result<Stream> {
+        match address {
+            Address::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+            Address::Tcp(address) => {
+                let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
+                for address in address.to_socket_addrs()? {
+                    match TcpStream::connect_timeout(&address, HANDSHAKE_TIME) {
+                        Ok(stream) => {
+                            stream.set_nodelay(true)?;
+                            return Ok(Stream::Tcp(stream));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+        }
+    }
+
+    fn limit_reads(&self, time: Option<Duration>) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.set_read_timeout(time),
+            Stream::Unix(stream) => stream.set_read_timeout(time),
+        }
+    }
+
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).read(into),
+            Stream::Unix(stream) => (&*stream).read(into),
+        }
+    }
+
+    fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write_all(bytes),
+            Stream::Unix(stream) => (&*stream).write_all(bytes),
+        }
+    }
+
+    /// Ends both directions; readers and writers return.
+    pub fn shutdown(&self) {
+        let both = std::net::Shutdown::Both;
+        // It fails when the other side was first.
+        let _ = match self {
+            Stream::Tcp(stream) => stream.shutdown(both),
+            Stream::Unix(stream) => stream.shutdown(both),
+        };
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum LinkError {
+    /// The node cannot be reached, or went away.
+    Lost(io::Error),
+    /// It does not accept the key.
+    Auth(String),
+    /// It speaks another version, or nonsense.
+    Protocol(String),
+}
+
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> LinkError {
+        LinkError::Lost(error)
+    }
+}
+
+impl From<ChannelError> for LinkError {
+    fn from(error: ChannelError) -> LinkError {
+        let text = error.to_string();
+        match error {
+            ChannelError::Auth | ChannelError::Mode => LinkError::Auth(text),
+            ChannelError::Refused(bye) if matches!(bye.reason, ByeReason::Auth | ByeReason::Ticket) => {
+                LinkError::Auth(text)
+            }
+            ChannelError::Refused(bye) if matches!(bye.reason, ByeReason::Shutdown | ByeReason::Busy) => {
+                LinkError::Lost(io::Error::other(text))
+            }
+            _ => LinkError::Protocol(text),
+        }
+    }
+}
+
+impl std::fmt::Display for LinkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LinkError::Lost(error) => write!(f, "{error}"),
+            LinkError::Auth(text) => write!(f, "authentication: {text}"),
+            LinkError::Protocol(text) => write!(f, "protocol: {text}"),
+        }
+    }
+}
+
+/// The kernel's random numbers.
+pub struct HostEntropy;
+
+impl Entropy for HostEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match rustix::rand::getrandom(&mut *rest, rustix::rand::GetRandomFlags::empty()) {
+                Ok(got) => rest = rest.get_mut(got..).unwrap_or_default(),
+                Err(rustix::io::Errno::INTR) => {}
+                // Without randomness there are no keys; no system that runs this lacks it.
+                Err(error) => panic!("getrandom: {error}"),
+            }
+        }
+    }
+}
+
+/// One connection after its handshake.
+pub struct Lane {
+    stream: Stream,
+    sending: Mutex<(Sender, Vec<u8>)>,
+    receiving: Mutex<Receiving>,
+}
+
+/// Bytes that have arrived and not been looked at: `buffer[start..end]`.
+struct Receiving {
+    receiver: Receiver,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// A connection, and what the node said.
+pub struct Connected {
+    /// The connection.
+    pub lane: Lane,
+    /// What it may do.
+    pub grant: Grant,
+    /// Who the node is.
+    pub node: Hello,
+}
+
+impl Lane {
+    /// Connects and proves the key. Without a key the link has no protection.
+    pub fn connect(address: &Address, key: Option<&Key>, purpose: Purpose) -> Result<Connected, LinkError> {
+        let stream = Stream::connect(address)?;
+        stream.limit_reads(Some(HANDSHAKE_TIME))?;
+        Lane::open(stream, key, purpose)
+    }
+
+    /// The handshake on a connected socket.
+    pub fn open(stream: Stream, key: Option<&Key>, purpose: Purpose) -> Result<Connected, LinkError> {
+        let identity = Identity {
+            name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            build: format!("keelson {}", env!("CARGO_PKG_VERSION")),
+            features: Features::AEAD,
+            modes: if key.is_some() { Modes::AEAD } else { Modes::NONE },
+            boot_id: [0; 16],
+        };
+        let mut out = Vec::new();
+        let mut channel = Channel::host(identity, key.cloned(), purpose, &HostEntropy, &mut out);
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            stream.write_all(&out)?;
+            out.clear();
+            let got = stream.read(&mut buffer)?;
+            if got == 0 {
+                return Err(LinkError::Lost(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let mut input = buffer.get(..got).unwrap_or_default();
+            let received = channel.receive(&mut input, &mut out);
+            if received.is_err() {
+                // The node is told why, if it still listens.
+                let _ = stream.write_all(&out);
+            }
+            if let Some(Received::Granted(grant)) = received? {
+                let node = channel.peer().cloned().ok_or_else(|| LinkError::Protocol("no HELLO".into()))?;
+                let (end, start) = (got, got - input.len());
+                let (sender, receiver) =
+                    channel.split().ok_or_else(|| LinkError::Protocol("handshake is not over".into()))?;
+                stream.limit_reads(None)?;
+                let lane = Lane {
+                    stream,
+                    sending: Mutex::new((sender, Vec::new())),
+                    receiving: Mutex::new(Receiving { receiver, buffer, start, end }),
+                };
+                return Ok(Connected { lane, grant, node });
+            }
+        }
+    }
+
+    /// Sends a frame.
+    pub fn send<'a>(&self, header: &Header, message: &impl Message<'a>) -> io::Result<()> {
+        self.send_with(header, |writer| message.write(writer))
+    }
+
+    /// Sends a frame whose payload `fill` writes.
+    pub fn send_with(&self, header: &Header, fill: impl FnOnce(&mut Writer<'_>)) -> io::Result<()> {
+        let mut sending = self.sending.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (sender, out) = &mut *sending;
+        out.clear();
+        sender
+            .send_with(header, out, |writer| {
+                fill(writer);
+                Ok::<(), TooLarge>(())
+            })
+            .map_err(|_| io::Error::other("frame too large"))?;
+        self.stream.write_all(out)
+    }
+
+    /// Waits for the next frame. For one thread.
+    pub fn receive(&self) -> Result<Frame, LinkError> {
+        let mut receiving = self.receiving.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let Receiving { receiver, buffer, start, end } = &mut *receiving;
+        loop {
+            let mut input = buffer.get(*start..*end).unwrap_or_default();
+            let frame = receiver.next(&mut input)?;
+            *start = *end - input.len();
+            if let Some(frame) = frame {
+                return Ok(frame);
+            }
+            let got = loop {
+                match self.stream.read(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    other => break other?,
+                }
+            };
+            (*start, *end) = (0, got);
+            if got == 0 {
+                return Err(LinkError::Lost(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Ends it.
+    pub fn shutdown(&self) {
+        self.stream.shutdown();
+    }
+}

@@ -1,0 +1,314 @@
+//! `mcexec`: runs a program on an LWK node, and is its proxy here (section 6.1).
+
+pub mod inherit;
+pub mod launch;
+pub mod options;
+pub mod search;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use keelson_lwk_wire::Errno;
+use keelson_lwk_wire::frame::{FrameType, Header};
+use keelson_lwk_wire::handshake::Purpose;
+use keelson_lwk_wire::messages::{Exit, LaunchAck, Message};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+use crate::link::{Connected, Lane, LinkError};
+use crate::nodes::{self, Node};
+use crate::proxy::confine::{Root, Rules};
+use crate::proxy::fork::STATE;
+use crate::proxy::handles::{Handle, Handles};
+use crate::proxy::signals::{Relay, end_as, inherited_masks};
+use crate::proxy::{Events, Family, ForkState, Outcome, Proxy, Settings};
+use options::{Options, Usage};
+
+/// Exit codes of mcexec itself.
+pub mod code {
+    /// The node is lost, or cannot be reached.
+    pub const LOST: i32 = 120;
+    /// The node does not accept the key.
+    pub const AUTH: i32 = 121;
+    /// No free cores or memory, or a bad `-n`.
+    pub const RESOURCES: i32 = 122;
+    /// Protocol or version.
+    pub const PROTOCOL: i32 = 123;
+    /// The node did not answer LAUNCH in time.
+    pub const TIMEOUT: i32 = 124;
+    /// Usage, or a problem here.
+    pub const USAGE: i32 = 125;
+    /// Not executable, or not an ELF file that the node supports.
+    pub const NOT_EXECUTABLE: i32 = 126;
+    /// Not found.
+    pub const NOT_FOUND: i32 = 127;
+}
+
+/// Attempts when the process id is taken on the node (section 5.10).
+const PID_ATTEMPTS: u32 = 16;
+/// In the environment of such an attempt: how many there were.
+const ATTEMPT: &str = "LWK_MCEXEC_ATTEMPT";
+
+/// Why it ends before or instead of the program.
+pub struct Stop {
+    code: i32,
+    text: String,
+}
+
+impl Stop {
+    fn new(code: i32, text: impl std::fmt::Display) -> Stop {
+        Stop { code, text: text.to_string() }
+    }
+
+    fn here(error: impl std::fmt::Display) -> Stop {
+        Stop::new(code::USAGE, error)
+    }
+
+    fn link(node: &str, error: &LinkError) -> Stop {
+        let code = match error {
+            LinkError::Lost(_) => code::LOST,
+            LinkError::Auth(_) => code::AUTH,
+            LinkError::Protocol(_) => code::PROTOCOL,
+        };
+        Stop::new(code, format!("node {node}: {error}"))
+    }
+}
+
+/// Runs with these arguments. Returns the exit status, or dies by the program's signal.
+pub fn run(args: Vec<OsString>) -> i32 {
+    let masks = inherited_masks();
+    // First of all, before anything else is opened.
+    let fds = inherit::numbers();
+    let result = match std::env::var(STATE) {
+        Ok(number) => run_further(&number),
+        Err(_) => match Options::parse(args) {
+            Ok(options) => run_first(options, masks, fds),
+            Err(Usage::Help) => {
+                println!("{}", options::HELP);
+                return 0;
+            }
+            Err(Usage::Version) => {
+                println!("mcexec {}", env!("CARGO_PKG_VERSION"));
+                return 0;
+            }
+            Err(Usage::Wrong(text)) => Err(Stop::new(code::USAGE, format!("{text}\n{}", options::USAGE))),
+            Err(Usage::Processes) => Err(Stop::new(code::RESOURCES, "-n: invalid number of processes")),
+        },
+    };
+    match result {
+        Ok(status) => status,
+        Err(stop) => {
+            // Standard error may be closed; where it is the program's, this goes nowhere and has been said already.
+            let _ = writeln!(std::io::stderr(), "mcexec: {}", stop.text);
+            stop.code
+        }
+    }
+}
+
+/// Finds the node that is meant.
+fn find_node(options: &Options) -> Result<Node, Stop> {
+    let conf = options.conf.clone().or_else(|| std::env::var_os("LWK_CONF").map(PathBuf::from));
+    let table = nodes::load(&conf.unwrap_or_else(|| nodes::DEFAULT_CONF.into())).map_err(Stop::here)?;
+    let wanted =
+        options.node.clone().or_else(|| std::env::var("LWK_NODE").ok()).unwrap_or_else(|| "0".into());
+    let index: Option<u32> = wanted.parse().ok();
+    let found = table.into_iter().find(|node| Some(node.index) == index || node.name == wanted);
+    found.ok_or_else(|| Stop::here(format!("{wanted}: no such node")))
+}
+
+fn run_first(options: Options, masks: (u64, u64), fds: Vec<i32>) -> Result<i32, Stop> {
+    if rustix::process::geteuid().is_root() && !options.allow_root {
+        return Err(Stop::here("not as root (but see --allow-root)"));
+    }
+    let node = find_node(&options)?;
+    let key_file = options.key.clone().or_else(|| node.key_file.clone());
+    let key = key_file.as_deref().map(nodes::load_key).transpose().map_err(Stop::here)?;
+    // Keys are in this process's memory.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stop::here)?;
+    let root = options.root.as_deref().map(Root::open).transpose();
+    let root = root.map_err(|error| Stop::here(format!("--root: {error}")))?;
+    let rules = Rules {
+        root,
+        read_only: options.read_only,
+        deny_net: options.deny_net,
+        flat_ioctl: options.flat_ioctl(),
+    };
+    let program = search::find(&rules, &options.program, &options.args)?;
+
+    let connected = match Lane::connect(&node.address, key.as_ref(), Purpose::Launch) {
+        Err(LinkError::Lost(_)) if options.linux_fallback => {
+            // It only returns when it failed.
+            return Err(Stop::here(Command::new(&options.program).args(&options.args).exec()));
+        }
+        Err(error) => return Err(Stop::link(&node.name, &error)),
+        Ok(connected) => connected,
+    };
+    let relay = Relay::block().map_err(|fail| Stop::here(fail.0))?;
+    let rlimits = launch::rlimits();
+    raise_descriptor_limit();
+    let handles = Handles::new();
+    let exported = inherit::export(&handles, &fds).map_err(|fail| Stop::here(fail.0))?;
+    let executable = handles.add(Handle::new(program.file.as_fd().try_clone_to_owned().map_err(Stop::here)?));
+    let executable = executable.map_err(|fail| Stop::here(fail.0))?;
+    let launch = launch::build(&options, &program, executable, exported, masks, rlimits);
+    let family = Family {
+        address: node.address.clone(),
+        node: node.name.clone(),
+        key,
+        workers: options.workers(),
+        core_pattern: options.core_pattern(),
+    };
+    let (proxy, events) = start(connected, handles, rules, family)?;
+    proxy.send(&Header { pid: launch.pid, ..Header::new(FrameType::Launch) }.id(1), &launch);
+    await_launch(&events, &options, &node)?;
+    for number in fds {
+        inherit::release(number).map_err(|fail| Stop::here(fail.0))?;
+    }
+    finish(&proxy, &events, &node.name, relay, options.noise_audit)
+}
+
+/// A proxy for a forked child.
+fn run_further(number: &str) -> Result<i32, Stop> {
+    let state = ForkState::take(number).map_err(Stop::here)?;
+    let handles = state.handles().map_err(|fail| Stop::here(fail.0))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stop::here)?;
+    let relay = Relay::block().map_err(|fail| Stop::here(fail.0))?;
+    let ForkState { family, ticket, rules, .. } = state;
+    let node = family.node.clone();
+    let connected = Lane::connect(&family.address, family.key.as_ref(), Purpose::Fork(ticket));
+    let connected = connected.map_err(|error| Stop::link(&node, &error))?;
+    let (proxy, events) = start(connected, handles, rules, family)?;
+    finish(&proxy, &events, &node, relay, false)
+}
+
+/// Opens the second connection, and starts the engine.
+fn start(
+    connected: Connected,
+    handles: Handles,
+    rules: Rules,
+    family: Family,
+) -> Result<(Arc<Proxy>, Events), Stop> {
+    let bulk = Lane::connect(&family.address, family.key.as_ref(), Purpose::Bulk(connected.grant.bulk));
+    let bulk = bulk.map_err(|error| Stop::link(&family.node, &error))?.lane;
+    let settings = Settings {
+        rules,
+        workers: family.workers as usize,
+        core_pattern: family.core_pattern.clone(),
+        family: Some(family),
+    };
+    Proxy::start(connected.lane, Some(bulk), handles, settings).map_err(|fail| Stop::here(fail.0))
+}
+
+/// As many descriptors as are allowed: those of the program are here, and ours too.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // It works, or there are fewer.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Tells where the program's errors go, since that is where ours belong: standard error itself may be the program's alone now.
+fn say(proxy: &Proxy, stop: Stop) -> Stop {
+    proxy.handles.complain(&format!("mcexec: {}", stop.text));
+    stop
+}
+
+fn await_launch(events: &Events, options: &Options, node: &Node) -> Result<(), Stop> {
+    let deadline = Instant::now() + Duration::from_secs(options.timeout);
+    let frame = loop {
+        if let Ok(frame) = events.launch_acks.recv_timeout(Duration::from_millis(20)) {
+            break frame;
+        }
+        if let Ok(outcome) = events.outcomes.try_recv() {
+            return Err(lost(&node.name, outcome));
+        }
+        if Instant::now() >= deadline {
+            return Err(Stop::new(code::TIMEOUT, format!("node {}: no answer to LAUNCH", node.name)));
+        }
+    };
+    match LaunchAck::decode(&frame.payload) {
+        Ok(LaunchAck::Started { .. }) => Ok(()),
+        Ok(LaunchAck::Refused { error: Errno::EAGAIN, .. }) => Err(again()),
+        Ok(LaunchAck::Refused { error, text }) => {
+            let code = match error {
+                Errno::ENOEXEC => code::NOT_EXECUTABLE,
+                Errno::EACCES | Errno::EPERM => code::AUTH,
+                Errno::EBUSY | Errno::ENOMEM | Errno::EINVAL => code::RESOURCES,
+                Errno::ENOENT => code::NOT_FOUND,
+                _ => code::PROTOCOL,
+            };
+            Err(Stop::new(code, format!("node {}: {text} ({error})", node.name)))
+        }
+        Err(error) => Err(Stop::new(code::PROTOCOL, format!("LAUNCH_ACK: {error}"))),
+    }
+}
+
+/// Another process has this process id on the node: once more as a child, which has another one.
+fn again() -> Stop {
+    let attempt: u32 = std::env::var(ATTEMPT).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    if attempt >= PID_ATTEMPTS {
+        return Stop::new(code::RESOURCES, "process id is taken on the node");
+    }
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("mcexec").args(std::env::args_os().skip(if called_as_lwkctl() { 2 } else { 1 }));
+    match command.env(ATTEMPT, (attempt + 1).to_string()).status() {
+        Ok(status) => {
+            std::process::exit(end_as(std::os::unix::process::ExitStatusExt::into_raw(status) as u32))
+        }
+        Err(error) => Stop::here(error),
+    }
+}
+
+fn called_as_lwkctl() -> bool {
+    let own = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&own).file_name() != Some("mcexec".as_ref())
+}
+
+fn lost(node: &str, outcome: Outcome) -> Stop {
+    match outcome {
+        Outcome::Lost(text) => Stop::new(code::LOST, format!("node {node} lost ({text})")),
+        Outcome::Protocol(text) => Stop::new(code::PROTOCOL, format!("node {node}: {text}")),
+        Outcome::Exited(_) => Stop::new(code::PROTOCOL, format!("node {node}: EXIT before LAUNCH_ACK")),
+    }
+}
+
+/// Serves until the program is over.
+fn finish(proxy: &Arc<Proxy>, events: &Events, node: &str, relay: Relay, audit: bool) -> Result<i32, Stop> {
+    relay.start(proxy.clone()).map_err(|fail| Stop::here(fail.0))?;
+    match events.outcomes.recv() {
+        Ok(Outcome::Exited(exit)) => {
+            if audit {
+                print_audit(proxy, &exit);
+            }
+            if !exit.profile.is_empty() {
+                proxy.handles.complain(String::from_utf8_lossy(&exit.profile).trim_end());
+            }
+            Ok(end_as(exit.status))
+        }
+        Ok(outcome) => Err(say(proxy, lost(node, outcome))),
+        Err(_) => Err(say(proxy, Stop::new(code::LOST, format!("node {node} lost")))),
+    }
+}
+
+fn print_audit(proxy: &Proxy, exit: &Exit) {
+    for core in &exit.audit {
+        proxy.handles.complain(&format!(
+            "core {}: timer {} device {} doorbell {} kick {} tlb {} nmi {} spurious {} faults {} exceptions {} syscalls {}",
+            core.core,
+            core.timer,
+            core.device,
+            core.doorbell,
+            core.kick,
+            core.shootdown,
+            core.nmi,
+            core.spurious,
+            core.page_faults,
+            core.exceptions,
+            core.syscalls
+        ));
+    }
+}

@@ -1,0 +1,255 @@
+//! epoll(7): sets of files whose events are collected while nobody looks.
+//!
+//! Each entry watches its file. When something happens the entry goes on the list of those that may be ready; a wait looks at
+//! the list only. Locks, in this order: the table of entries, the queue of a file, an entry, the list.
+
+use super::{Description, Events, File, Stat, WaitQueue, Watcher};
+use crate::Errno;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::sync::{Arc, Weak};
+use core::any::Any;
+use core::task::Context;
+use spin::Mutex;
+
+/// EPOLLET: report an event when it happens, not as long as it lasts.
+pub const EDGE: u32 = 1 << 31;
+/// EPOLLONESHOT: report one event, then nothing until the entry is changed.
+pub const ONCE: u32 = 1 << 30;
+
+/// How deep sets may contain sets (epoll_ctl(2), ELOOP).
+const MAX_DEPTH: usize = 5;
+
+/// A set.
+pub struct Epoll {
+    /// By number and description: a number can be used again while the description that had it lives on.
+    entries: Mutex<BTreeMap<(u32, usize), Arc<Entry>>>,
+    ready: Arc<Ready>,
+    inode: u64,
+}
+
+struct Ready {
+    list: Mutex<VecDeque<Arc<Entry>>>,
+    queue: WaitQueue,
+}
+
+struct Entry {
+    /// Itself, for the list.
+    this: Weak<Entry>,
+    description: Weak<Description>,
+    ready: Weak<Ready>,
+    state: Mutex<EntryState>,
+}
+
+struct EntryState {
+    /// What to report, with [`EDGE`] and [`ONCE`].
+    interest: u32,
+    data: u64,
+    /// It is on the list.
+    listed: bool,
+    /// It is no longer in the set, or ONCE has happened.
+    disarmed: bool,
+}
+
+impl EntryState {
+    fn wanted(&self, events: Events) -> Events {
+        if self.disarmed { Events::NONE } else { events & (Events(self.interest) | Events::ALWAYS) }
+    }
+}
+
+impl Watcher for Entry {
+    fn changed(&self, events: Events) {
+        let (Some(ready), Some(this)) = (self.ready.upgrade(), self.this.upgrade()) else { return };
+        let mut state = self.state.lock();
+        if state.wanted(events).is_empty() {
+            return;
+        }
+        if !core::mem::replace(&mut state.listed, true) {
+            ready.list.lock().push_back(this);
+        }
+        drop(state);
+        ready.queue.notify(Events::READABLE);
+    }
+}
+
+impl Entry {
+    /// What of the interest holds now.
+    fn current(&self) -> Events {
+        let Some(description) = self.description.upgrade() else { return Events::NONE };
+        let events = description.file().events();
+        self.state.lock().wanted(events)
+    }
+
+    fn as_watcher(self: &Arc<Self>) -> Weak<dyn Watcher> {
+        Arc::downgrade(self) as Weak<dyn Watcher>
+    }
+}
+
+impl Default for Epoll {
+    fn default() -> Epoll {
+        let ready = Ready { list: Mutex::default(), queue: WaitQueue::new() };
+        Epoll { entries: Mutex::default(), ready: Arc::new(ready), inode: super::next_inode() }
+    }
+}
+
+fn key(fd: u32, description: &Arc<Description>) -> (u32, usize) {
+    (fd, Arc::as_ptr(description).addr())
+}
+
+impl Epoll {
+    /// EPOLL_CTL_ADD.
+    pub fn add(
+        &self,
+        fd: u32,
+        description: &Arc<Description>,
+        interest: u32,
+        data: u64,
+    ) -> Result<(), Errno> {
+        let file = description.file();
+        let queue = file.queue().ok_or(Errno::EPERM)?;
+        if let Some(inner) = file.as_any().downcast_ref::<Epoll>() {
+            if core::ptr::eq(inner, self) {
+                return Err(Errno::EINVAL);
+            }
+            if inner.reaches(self, MAX_DEPTH - 1)? {
+                return Err(Errno::ELOOP);
+            }
+        }
+        let state = EntryState { interest, data, listed: false, disarmed: false };
+        let entry = Arc::new_cyclic(|this| Entry {
+            this: this.clone(),
+            description: Arc::downgrade(description),
+            ready: Arc::downgrade(&self.ready),
+            state: Mutex::new(state),
+        });
+        {
+            let mut entries = self.entries.lock();
+            entries.retain(|_, entry| entry.description.strong_count() > 0);
+            if entries.contains_key(&key(fd, description)) {
+                return Err(Errno::EEXIST);
+            }
+            entries.insert(key(fd, description), entry.clone());
+        }
+        queue.watch(entry.as_watcher());
+        file.expect(Events(interest) & Events::ALL);
+        entry.changed(file.events());
+        Ok(())
+    }
+
+    /// EPOLL_CTL_MOD.
+    pub fn modify(
+        &self,
+        fd: u32,
+        description: &Arc<Description>,
+        interest: u32,
+        data: u64,
+    ) -> Result<(), Errno> {
+        let entry = self.entries.lock().get(&key(fd, description)).cloned().ok_or(Errno::ENOENT)?;
+        {
+            let mut state = entry.state.lock();
+            (state.interest, state.data, state.disarmed) = (interest, data, false);
+        }
+        description.file().expect(Events(interest) & Events::ALL);
+        entry.changed(description.file().events());
+        Ok(())
+    }
+
+    /// EPOLL_CTL_DEL.
+    pub fn remove(&self, fd: u32, description: &Arc<Description>) -> Result<(), Errno> {
+        let entry = self.entries.lock().remove(&key(fd, description)).ok_or(Errno::ENOENT)?;
+        entry.state.lock().disarmed = true;
+        if let Some(queue) = description.file().queue() {
+            queue.unwatch(&entry.as_watcher());
+        }
+        Ok(())
+    }
+
+    /// True when `other` is in this set or in one that is; ELOOP when they are too deep.
+    fn reaches(&self, other: &Epoll, depth: usize) -> Result<bool, Errno> {
+        if depth == 0 {
+            return Err(Errno::ELOOP);
+        }
+        let inner: alloc::vec::Vec<Arc<Description>> =
+            self.entries.lock().values().filter_map(|entry| entry.description.upgrade()).collect();
+        for description in inner {
+            let Some(set) = description.file().as_any().downcast_ref::<Epoll>() else { continue };
+            if core::ptr::eq(set, other) || set.reaches(other, depth - 1)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Wakes the task when there may be something to collect.
+    pub fn register(&self, cx: &Context<'_>) {
+        self.ready.queue.register(cx);
+    }
+
+    /// Reports at most `most` events with the data of their entries; how many.
+    pub fn collect(
+        &self,
+        most: usize,
+        mut report: impl FnMut(Events, u64) -> Result<(), Errno>,
+    ) -> Result<usize, Errno> {
+        let mut count = 0;
+        // Each entry at most once, although what lasts goes back to the end of the list.
+        let candidates = self.ready.list.lock().len();
+        for _ in 0..candidates {
+            if count == most {
+                break;
+            }
+            let Some(entry) = self.ready.list.lock().pop_front() else { break };
+            // From here on a change puts it on the list again.
+            entry.state.lock().listed = false;
+            let events = entry.current();
+            if events.is_empty() {
+                continue;
+            }
+            let mut state = entry.state.lock();
+            if state.disarmed {
+                continue;
+            }
+            let data = state.data;
+            let lasts = state.interest & (EDGE | ONCE) == 0;
+            state.disarmed = state.interest & ONCE != 0;
+            if lasts && !core::mem::replace(&mut state.listed, true) {
+                self.ready.list.lock().push_back(entry.clone());
+            }
+            drop(state);
+            if let Err(error) = report(events, data) {
+                entry.state.lock().disarmed = false;
+                entry.changed(events);
+                return if count > 0 { Ok(count) } else { Err(error) };
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+impl File for Epoll {
+    fn stat(&self) -> Stat {
+        Stat { mode: 0o600, links: 1, ..super::anonymous(self.inode) }
+    }
+
+    fn name(&self) -> String {
+        String::from("anon_inode:[eventpoll]")
+    }
+
+    fn events(&self) -> Events {
+        // A copy, because files are asked: that takes locks which come before the list's.
+        let list: alloc::vec::Vec<Arc<Entry>> = self.ready.list.lock().iter().cloned().collect();
+        Events::READABLE.when(list.iter().any(|entry| !entry.current().is_empty()))
+    }
+
+    fn queue(&self) -> Option<&WaitQueue> {
+        Some(&self.ready.queue)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! /proc and /sys as the node serves them (section 3.12).
+//!
+//! Formats: proc(5) and the kernel's documentation of sysfs (ABI/stable/sysfs-devices-system-cpu, -node). Content is made when a
+//! file is opened. What it tells comes from a [`NodeView`].
+
+mod file;
+mod memory_maps;
+mod proc;
+mod process;
+mod status;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use file::{DirectoryFile, PseudoFile};
+pub use sys::SysTree;
+pub use view::{
+    AreaView, CacheView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView, ProcessView, ThreadView,
+};
+
+use crate::Errno;
+use crate::files::FileType;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Who looks: /proc/self and /proc/thread-self are about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Looker {
+    /// Its process.
+    pub pid: u32,
+    /// Its thread.
+    pub tid: u32,
+}
+
+/// Something below /proc or /sys.
+pub enum Entry {
+    /// A directory with its entries.
+    Directory(Vec<(String, FileType)>),
+    /// A file: its permissions and how its content is made.
+    File(u32, Content),
+    /// A link to a path.
+    Link(Vec<u8>),
+    /// A link of /proc/[pid]/fd: process and number.
+    Descriptor(u32, u32),
+}
+
+/// How the content of a file is made.
+pub enum Content {
+    /// It does not change.
+    Bytes(Vec<u8>),
+    /// Of the node.
+    Node(fn(&dyn NodeView, Looker) -> Vec<u8>),
+    /// Of a process and one of its threads.
+    Process(fn(&dyn NodeView, &ProcessView, u32) -> Vec<u8>, u32, u32),
+    /// meminfo of a NUMA node.
+    Numa(usize),
+    /// /proc/[pid]/mem.
+    Memory(u32),
+    /// /proc/[pid]/pagemap.
+    PageMap(u32),
+}
+
+impl Content {
+    /// Makes it. ENOENT when the process is gone.
+    pub fn make(&self, view: &dyn NodeView, looker: Looker) -> Result<Vec<u8>, Errno> {
+        match self {
+            Content::Bytes(bytes) => Ok(bytes.clone()),
+            Content::Node(make) => Ok(make(view, looker)),
+            Content::Process(make, pid, tid) => {
+                Ok(make(view, &view.process(*pid).ok_or(Errno::ESRCH)?, *tid))
+            }
+            Content::Numa(number) => Ok(sys::memory(view, *number)),
+            Content::Memory(_) | Content::PageMap(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// What lies at a path below /proc, given as its components; ENOENT.
+pub fn find_proc(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Result<Entry, Errno> {
+    proc::find(view, looker, parts).ok_or(Errno::ENOENT)
+}
+
+/// Where a link below /proc leads to, without looking at anything else; `None` for what is no link to a path.
+pub fn proc_link(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Option<Vec<u8>> {
+    match parts {
+        [b"self" | b"thread-self"] | [_, b"exe" | b"cwd" | b"root"] | [_, b"ns", _] => {
+            match proc::find(view, looker, parts)? {
+                Entry::Link(target) => Some(target),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,299 @@
+//! /proc/[pid].
+
+use super::memory_maps::{maps, numa_maps, smaps, smaps_rollup};
+use super::proc::{line, number};
+use super::status::{list, mask, ticks};
+use super::{Content, Entry, NodeView, ProcessView, ThreadView};
+use crate::files::FileType;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+type Make = fn(&dyn NodeView, &ProcessView, u32) -> Vec<u8>;
+
+/// Files of a process: name, permissions, content.
+const FILES: &[(&str, u32, Make)] = &[
+    ("auxv", 0o400, |_, process, _| process.auxiliary.clone()),
+    ("cgroup", 0o444, |_, _, _| line("0::/")),
+    ("cmdline", 0o444, |_, process, _| process.arguments.clone()),
+    ("comm", 0o644, comm),
+    ("cpuset", 0o444, |_, _, _| line("/")),
+    ("environ", 0o400, |_, process, _| process.environment.clone()),
+    ("io", 0o400, io),
+    ("limits", 0o444, limits),
+    ("maps", 0o444, |view, process, _| maps(&view.areas(process.pid))),
+    ("numa_maps", 0o444, |view, process, _| numa_maps(&view.areas(process.pid))),
+    ("oom_score", 0o444, |_, _, _| line("0")),
+    ("oom_score_adj", 0o644, |_, process, _| line(process.oom_adjust)),
+    ("smaps", 0o444, |view, process, _| smaps(&view.areas(process.pid))),
+    ("smaps_rollup", 0o444, |view, process, _| smaps_rollup(&view.areas(process.pid))),
+    ("stat", 0o444, stat),
+    ("statm", 0o444, statm),
+    ("status", 0o444, status),
+];
+
+/// Files of a thread.
+const THREAD_FILES: [&str; 3] = ["comm", "stat", "status"];
+
+/// Namespaces, with the number that follows that of the node.
+const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+
+/// Names of RLIMIT_* with their units, as /proc/[pid]/limits has them.
+const LIMITS: [(&str, &str); 16] = [
+    ("Max cpu time", "seconds"),
+    ("Max file size", "bytes"),
+    ("Max data size", "bytes"),
+    ("Max stack size", "bytes"),
+    ("Max core file size", "bytes"),
+    ("Max resident set", "bytes"),
+    ("Max processes", "processes"),
+    ("Max open files", "files"),
+    ("Max locked memory", "bytes"),
+    ("Max address space", "bytes"),
+    ("Max file locks", "locks"),
+    ("Max pending signals", "signals"),
+    ("Max msgqueue size", "bytes"),
+    ("Max nice priority", ""),
+    ("Max realtime priority", ""),
+    ("Max realtime timeout", "us"),
+];
+
+/// What lies below the directory of a process.
+pub fn find(view: &dyn NodeView, pid: u32, parts: &[&[u8]]) -> Option<Entry> {
+    let process = view.process(pid)?;
+    let file = |name: &[u8], tid: u32| {
+        let (_, permissions, make) = FILES.iter().find(|(file, ..)| file.as_bytes() == name)?;
+        Some(Entry::File(*permissions, Content::Process(*make, pid, tid)))
+    };
+    match parts {
+        [] => Some(Entry::Directory(directory())),
+        [b"exe"] => Some(Entry::Link(process.executable)),
+        [b"cwd"] => Some(Entry::Link(process.cwd)),
+        [b"root"] => Some(Entry::Link(b"/".to_vec())),
+        [b"mem"] => Some(Entry::File(0o600, Content::Memory(pid))),
+        [b"pagemap"] => Some(Entry::File(0o400, Content::PageMap(pid))),
+        [b"ns"] => Some(Entry::Directory(NAMESPACES.map(|name| (name.to_string(), FileType::Link)).to_vec())),
+        [b"ns", name] => {
+            let index = NAMESPACES.iter().position(|namespace| namespace.as_bytes() == *name)?;
+            let number = view.facts().namespace.wrapping_add(index as u32);
+            Some(Entry::Link(format!("{}:[{number}]", NAMESPACES[index]).into_bytes()))
+        }
+        [b"fd" | b"fdinfo", rest @ ..] => descriptors(&process, parts[0], rest),
+        [b"task"] => {
+            let threads = process.threads.iter().map(|tid| (tid.to_string(), FileType::Directory));
+            Some(Entry::Directory(threads.collect()))
+        }
+        [b"task", tid, rest @ ..] => {
+            let tid = number(tid).filter(|tid| process.threads.contains(tid))?;
+            match rest {
+                [] => {
+                    let mut list: Vec<_> =
+                        THREAD_FILES.map(|name| (name.to_string(), FileType::Regular)).to_vec();
+                    list.push(("mem".to_string(), FileType::Regular));
+                    Some(Entry::Directory(list))
+                }
+                [b"mem"] => Some(Entry::File(0o600, Content::Memory(pid))),
+                [name] if THREAD_FILES.iter().any(|file| file.as_bytes() == *name) => file(name, tid),
+                _ => None,
+            }
+        }
+        [name] => file(name, pid),
+        _ => None,
+    }
+}
+
+fn directory() -> Vec<(String, FileType)> {
+    let mut list: Vec<_> = FILES.iter().map(|(name, ..)| (name.to_string(), FileType::Regular)).collect();
+    list.extend(["mem", "pagemap"].map(|name| (name.to_string(), FileType::Regular)));
+    list.extend(["fd", "fdinfo", "ns", "task"].map(|name| (name.to_string(), FileType::Directory)));
+    list.extend(["cwd", "exe", "root"].map(|name| (name.to_string(), FileType::Link)));
+    list.sort_by(|(one, _), (other, _)| one.cmp(other));
+    list
+}
+
+fn descriptors(process: &ProcessView, which: &[u8], parts: &[&[u8]]) -> Option<Entry> {
+    let files = process.files.as_ref()?;
+    let links = which == b"fd";
+    match parts {
+        [] => {
+            let kind = if links { FileType::Link } else { FileType::Regular };
+            Some(Entry::Directory(files.numbers().iter().map(|fd| (fd.to_string(), kind)).collect()))
+        }
+        [name] => {
+            let fd = number(name)?;
+            let description = files.get(fd).ok()?;
+            if links {
+                return Some(Entry::Descriptor(process.pid, fd));
+            }
+            let position = description.with_position(|position| *position);
+            let cloexec = if files.flags(fd).ok()?.close_on_exec { 0o2000000 } else { 0 };
+            let flags = description.flags() | cloexec;
+            let inode = description.file().stat().inode;
+            let text = format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t1\nino:\t{inode}\n");
+            Some(Entry::File(0o400, Content::Bytes(text.into_bytes())))
+        }
+        _ => None,
+    }
+}
+
+fn thread(view: &dyn NodeView, process: &ProcessView, tid: u32) -> ThreadView {
+    view.thread(process.pid, tid).unwrap_or(ThreadView { state: 'Z', ..ThreadView::default() })
+}
+
+fn comm(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
+    let mut name = thread(view, process, tid).name;
+    name.push(b'\n');
+    name
+}
+
+fn io(_: &dyn NodeView, process: &ProcessView, _: u32) -> Vec<u8> {
+    let [read, written, reads, writes] = process.io;
+    format!(
+        "rchar: {read}\nwchar: {written}\nsyscr: {reads}\nsyscw: {writes}\nread_bytes: 0\nwrite_bytes: 0\n\
+         cancelled_write_bytes: 0\n"
+    )
+    .into_bytes()
+}
+
+fn limits(_: &dyn NodeView, process: &ProcessView, _: u32) -> Vec<u8> {
+    let value = |limit: u64| if limit == u64::MAX { "unlimited".to_string() } else { limit.to_string() };
+    let mut out = format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    for ((name, unit), (soft, hard)) in LIMITS.iter().zip(process.limits) {
+        let _ = writeln!(out, "{name:<25} {:<20} {:<20} {unit:<10}", value(soft), value(hard));
+    }
+    out.into_bytes()
+}
+
+fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
+    let own = thread(view, process, tid);
+    let whole = tid == process.pid;
+    let times = match whole {
+        true => process
+            .threads
+            .iter()
+            .filter_map(|tid| view.thread(process.pid, *tid))
+            .fold((core::time::Duration::ZERO, core::time::Duration::ZERO), |(user, system), thread| {
+                (user + thread.times.0, system + thread.times.1)
+            }),
+        false => own.times,
+    };
+    let mut out = format!("{tid} (").into_bytes();
+    out.extend_from_slice(&own.name);
+    let (children_user, children_system) = process.children_times;
+    let rest = format!(
+        ") {} {} {} {} 0 -1 0 {} 0 {} 0 {} {} {} {} 20 0 {} 0 {} {} {} {} 0 0 0 0 0 {} {} {} {} 0 0 0 17 {} 0 0 0 \
+         0 0 0 0 0 0 0 0 0 0\n",
+        own.state,
+        process.parent,
+        process.group,
+        process.session,
+        process.faults.0,
+        process.faults.1,
+        ticks(times.0),
+        ticks(times.1),
+        ticks(children_user),
+        ticks(children_system),
+        process.threads.len(),
+        ticks(process.started),
+        process.memory.size,
+        process.memory.resident / 4096,
+        process.limits[5].0,
+        process.pending as u32 & 0x7fff_ffff,
+        own.blocked as u32 & 0x7fff_ffff,
+        process.ignored as u32 & 0x7fff_ffff,
+        process.caught as u32 & 0x7fff_ffff,
+        own.cpu,
+    );
+    out.extend_from_slice(rest.as_bytes());
+    out
+}
+
+fn statm(_: &dyn NodeView, process: &ProcessView, _: u32) -> Vec<u8> {
+    let pages = |bytes: u64| bytes / 4096;
+    let memory = &process.memory;
+    line(format!(
+        "{} {} {} {} 0 {} 0",
+        pages(memory.size),
+        pages(memory.resident),
+        pages(memory.file),
+        pages(memory.text),
+        pages(memory.data + memory.stack),
+    ))
+}
+
+fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
+    let own = thread(view, process, tid);
+    let state = match own.state {
+        'R' => "R (running)",
+        'D' => "D (disk sleep)",
+        'T' => "T (stopped)",
+        'Z' => "Z (zombie)",
+        _ => "S (sleeping)",
+    };
+    let row = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join("\t");
+    let groups: String = process.groups.iter().map(|group| format!("{group} ")).collect();
+    let slots = process
+        .files
+        .as_ref()
+        .map_or(64, |files| files.numbers().last().map_or(64, |last| (last + 1).next_multiple_of(64)));
+    let mut out = b"Name:\t".to_vec();
+    out.extend_from_slice(&own.name);
+    let mut text = format!(
+        "\nUmask:\t{:04o}\nState:\t{state}\nTgid:\t{}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t0\n\
+         Uid:\t{}\nGid:\t{}\nFDSize:\t{slots}\nGroups:\t{groups}\n",
+        process.umask,
+        process.pid,
+        process.parent,
+        row(&process.uids),
+        row(&process.gids),
+    );
+    let memory = &process.memory;
+    let amounts = [
+        ("VmPeak", memory.peak_size),
+        ("VmSize", memory.size),
+        ("VmLck", 0),
+        ("VmPin", 0),
+        ("VmHWM", memory.peak_resident),
+        ("VmRSS", memory.resident),
+        ("RssAnon", memory.resident - memory.file.min(memory.resident)),
+        ("RssFile", memory.file - memory.shared.min(memory.file)),
+        ("RssShmem", memory.shared),
+        ("VmData", memory.data),
+        ("VmStk", memory.stack),
+        ("VmExe", memory.text),
+        ("VmLib", 0),
+        ("VmPTE", memory.tables),
+        ("VmSwap", 0),
+        ("HugetlbPages", 0),
+    ];
+    for (name, bytes) in amounts {
+        let _ = writeln!(text, "{name}:\t{:>8} kB", bytes >> 10);
+    }
+    let (cpus, nodes) = (view.cpus().len(), view.memory().len());
+    let _ = write!(
+        text,
+        "CoreDumping:\t0\nTHP_enabled:\t1\nThreads:\t{}\nSigQ:\t0/{}\nSigPnd:\t{:016x}\nShdPnd:\t{:016x}\n\
+         SigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\nCapInh:\t{z}\nCapPrm:\t{z}\nCapEff:\t{z}\n\
+         CapBnd:\t{z}\nCapAmb:\t{z}\nNoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n\
+         Cpus_allowed:\t{}\nCpus_allowed_list:\t{}\nMems_allowed:\t{}\nMems_allowed_list:\t{}\n\
+         voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
+        process.threads.len(),
+        process.limits[11].0.min(i64::MAX as u64),
+        own.pending,
+        process.pending,
+        own.blocked,
+        process.ignored,
+        process.caught,
+        u8::from(process.no_new_privileges),
+        mask(&own.cpus, cpus),
+        list(&own.cpus),
+        mask(&own.memory_nodes, nodes),
+        list(&own.memory_nodes),
+        own.switches.0,
+        own.switches.1,
+        z = "0000000000000000",
+    );
+    out.extend_from_slice(text.as_bytes());
+    out
+}

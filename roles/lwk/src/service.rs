@@ -1,0 +1,209 @@
+//! The node as hosts see it: LAUNCH becomes a process, signals reach it, tools get answers.
+
+use crate::Errno;
+use crate::delegate::{Delegate, Handle, Opened};
+use crate::files::FdTable;
+use crate::identity::{Id, Ids};
+use crate::limits::{self, Limit, Limits};
+use crate::loading::HostLoader;
+use crate::mm::{Duplicate, MmSettings};
+use crate::node::{LaunchRequest, Node};
+use crate::options::Settings;
+use crate::sched::HelperRules;
+use crate::session::{Answer, Host, Hub, Programs, Session};
+use crate::signals::{SIGKILL, SigInfo, SigSet};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use keelson_hal::user::PageSize;
+use keelson_lwk_wire::handshake::Roles;
+use keelson_lwk_wire::layout;
+use keelson_lwk_wire::messages::{
+    Ctrl, CtrlAnswer, CtrlReply, ExportedFd, FdKind, Launch, LaunchAck, LaunchFlags, LaunchOptions,
+};
+
+/// File types (`S_IFMT`).
+mod mode {
+    pub const FIFO: u32 = 0o010_000;
+    pub const CHARACTER: u32 = 0o020_000;
+    pub const DIRECTORY: u32 = 0o040_000;
+    pub const BLOCK: u32 = 0o060_000;
+    pub const REGULAR: u32 = 0o100_000;
+    pub const LINK: u32 = 0o120_000;
+    pub const SOCKET: u32 = 0o140_000;
+}
+
+/// What the sessions ask.
+pub struct Service {
+    node: Arc<Node>,
+    hub: Arc<Hub>,
+    loader: Arc<HostLoader>,
+    settings: Settings,
+}
+
+impl Service {
+    /// For a node with these settings.
+    pub fn new(node: Arc<Node>, hub: Arc<Hub>, loader: HostLoader, settings: Settings) -> Service {
+        Service { node, hub, loader: Arc::new(loader), settings }
+    }
+}
+
+impl Programs for Service {
+    fn launch(&self, launch: Launch, session: Arc<Session>) -> Answer<LaunchAck> {
+        let host = Host::new(session, self.hub.clone());
+        let (node, memory) = (self.node.clone(), memory(&self.settings, &launch.options));
+        let helpers = helpers(&self.settings, &launch);
+        let loader = self.loader.clone();
+        let path = String::from_utf8_lossy(&launch.path).into_owned();
+        Box::pin(async move {
+            let request = match request(launch, &host, memory, helpers, loader) {
+                Ok(request) => request,
+                Err(error) => return refused(&node, &path, error),
+            };
+            let pid = request.pid;
+            match node.launch(request).await {
+                Ok(launched) => {
+                    host.audit(
+                        launched
+                            .cpus
+                            .iter()
+                            .filter_map(|cpu| Some((*cpu, *node.settings.compute.get(*cpu)?))),
+                    );
+                    log::debug!(target: "lwk", "process {pid} is {path}");
+                    let machine = &node.system.machine;
+                    let memory = (0..machine.nodes()).map(|node| machine.memory(node).1).sum();
+                    LaunchAck::Started {
+                        cores: launched.cpus.iter().map(|cpu| *cpu as u32).collect(),
+                        memory,
+                    }
+                }
+                Err(error) => refused(&node, &path, error),
+            }
+        })
+    }
+
+    fn signal(&self, pid: u32, tid: u32, info: layout::SigInfo) {
+        let Ok(signal @ 1..=64) = u32::try_from(info.signo) else { return };
+        let info = SigInfo::decode(signal, &info.to_bytes());
+        // A signal for what has just ended is usual.
+        let _ = match tid {
+            0 => self.node.process(pid).map(|process| process.signal(info)),
+            _ => self.node.thread(tid).filter(|t| t.process.pid == pid).map(|thread| thread.signal(info)),
+        };
+    }
+
+    fn lost(&self, pid: u32) {
+        if let Some(process) = self.node.process(pid) {
+            log::warn!(target: "lwk", "process {pid} is ended: its host is gone");
+            let _ = process.signal(SigInfo::kernel(SIGKILL));
+        }
+    }
+
+    fn control(&self, _roles: Roles, ctrl: Ctrl) -> Answer<CtrlReply> {
+        let answer = match (ctrl.verb.as_str(), ctrl.args.first().map(String::as_str)) {
+            ("get", Some("status")) => CtrlAnswer::Text("RUNNING\n".to_string()),
+            _ => CtrlAnswer::Failed { error: Errno::ENOSYS, text: format!("{}: unknown", ctrl.verb) },
+        };
+        Box::pin(async move { CtrlReply { answer } })
+    }
+}
+
+/// Why a program was not started, for a person.
+fn refused(node: &Node, path: &str, error: Errno) -> LaunchAck {
+    let text = match error {
+        Errno::EAGAIN => "its process id is in use on the node".to_string(),
+        Errno::EINVAL => {
+            let cores = node.settings.compute.len();
+            format!(
+                "no free processor: the node has {cores} for programs, and none is left; wait, or allow_oversubscribe"
+            )
+        }
+        Errno::ENOEXEC => format!("{path}: not an x86-64 program"),
+        Errno::ENOMEM => "not enough memory on the node".to_string(),
+        error => format!("{path}: {error}"),
+    };
+    LaunchAck::Refused { error, text }
+}
+
+fn request(
+    launch: Launch,
+    host: &Host,
+    memory: MmSettings,
+    helpers: HelperRules,
+    loader: Arc<HostLoader>,
+) -> Result<LaunchRequest, Errno> {
+    let delegate: Arc<dyn Delegate> = Arc::new(host.clone());
+    let limits = Limits(launch.rlimits.map(|(soft, hard)| Limit { soft, hard }));
+    let files = FdTable::new(u32::try_from(limits.soft(limits::NOFILE)).unwrap_or(u32::MAX));
+    for fd in &launch.fds {
+        files.install_host(fd.number, &delegate, Handle(fd.handle), opened(fd), fd.flags)?;
+    }
+    let id = |ids: [u32; 3]| Id { real: ids[0], effective: ids[1], saved: ids[2], file: ids[1] };
+    Ok(LaunchRequest {
+        pid: launch.pid,
+        parent: launch.ppid,
+        group: launch.pgid,
+        session: launch.sid,
+        executable: Handle(launch.executable),
+        path: launch.path,
+        arguments: launch.argv,
+        environment: launch.envp,
+        ids: Ids { user: id(launch.uids), group: id(launch.gids), groups: Arc::new(launch.groups) },
+        limits,
+        umask: launch.umask,
+        blocked: SigSet(launch.blocked),
+        ignored: SigSet(launch.ignored),
+        slices: launch.rank.processes as usize,
+        slice: if launch.rank.index == u32::MAX { 0 } else { launch.rank.index as usize },
+        helpers,
+        memory,
+        files: Arc::new(files),
+        delegate,
+        loader,
+    })
+}
+
+fn opened(fd: &ExportedFd) -> Opened {
+    let mode = match fd.kind {
+        FdKind::Regular | FdKind::Other => mode::REGULAR,
+        FdKind::Directory => mode::DIRECTORY,
+        FdKind::Terminal | FdKind::Character => mode::CHARACTER,
+        FdKind::Block => mode::BLOCK,
+        FdKind::Pipe | FdKind::Inotify | FdKind::MessageQueue => mode::FIFO,
+        FdKind::Socket => mode::SOCKET,
+        FdKind::Link => mode::LINK,
+    };
+    let seekable = matches!(fd.kind, FdKind::Regular | FdKind::Block | FdKind::Directory);
+    Opened { mode, device: 0, inode: 0, size: 0, seekable, terminal: fd.kind == FdKind::Terminal }
+}
+
+fn memory(settings: &Settings, options: &LaunchOptions) -> MmSettings {
+    let has = |flag| options.flags.contains(flag);
+    MmSettings {
+        huge: settings.page_sizes.contains(&PageSize::Huge),
+        large: settings.page_sizes.contains(&PageSize::Large),
+        automatic: settings.thp,
+        prefault: settings.prefault,
+        duplicate: if settings.fork_cow { Duplicate::CopyOnWrite } else { Duplicate::Copy },
+        extend_heap_by: options.heap_step,
+        stack_premap: options.stack.premap,
+        policy_threshold: options.mpol_threshold,
+        policy_not_heap: has(LaunchFlags::MPOL_NO_HEAP),
+        policy_not_stack: has(LaunchFlags::MPOL_NO_STACK),
+        policy_not_bss: has(LaunchFlags::MPOL_NO_BSS),
+        ..MmSettings::default()
+    }
+}
+
+fn helpers(settings: &Settings, launch: &Launch) -> HelperRules {
+    let options = &launch.options;
+    HelperRules {
+        allowance: launch.helpers.map_or(settings.helpers, |helpers| helpers as usize),
+        rank: Some(options.uti_thread_rank).filter(|rank| *rank != 0),
+        first: options.helper_first,
+        name: None,
+        // With ranks of an MPI job, threads beyond the slice are its library's.
+        overflow: options.flags.contains(LaunchFlags::HELPER_AUTO) || launch.rank.processes > 0,
+    }
+}
