@@ -2,7 +2,7 @@
 
 use crate::Errno;
 use crate::load::{Executable, Load};
-use crate::mm::Mm;
+use crate::mm::{Mm, MmSettings};
 use crate::process::Program;
 use crate::run::{Outcome, Task};
 use crate::sched::Seat;
@@ -42,7 +42,10 @@ impl Task {
         }
         let load = self.load_request(directory as i32, path, argv, envp, flags).await?;
         let process = self.thread.process.clone();
-        let mm = Mm::new(&process.system, process.settings_after_exec())?;
+        // The memory policy outlives exec; the limit of the stack is one for the arguments too.
+        let settings =
+            MmSettings { policy: self.mm.policy(), limits: process.memory_limits(), ..process.memory };
+        let mm = Mm::new(&process.system, settings)?;
         let loaded = process.loader.load(&mm, load).await?;
         // Everything that can fail is behind us, but for a place and for another thread that was faster.
         let seat = self.seat_of_exec()?;

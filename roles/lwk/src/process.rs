@@ -310,11 +310,6 @@ impl Process {
         memory_limits(&self.limits.lock())
     }
 
-    /// Settings of the address space that exec makes: the memory policy that holds now.
-    pub(crate) fn settings_after_exec(&self) -> MmSettings {
-        MmSettings { limits: self.memory_limits(), policy: self.mm().policy(), ..self.memory }
-    }
-
     /// Most memory that was resident so far, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.peak.load(Ordering::Relaxed).max(self.mm().usage().resident_most)
@@ -323,7 +318,6 @@ impl Process {
     /// Gives memory and files back, whoever may still hold the process; lets the parent of a vfork go on.
     pub(crate) fn release_memory(&self) {
         self.timers.clear();
-        self.peak_memory();
         drop(self.replace_files(Arc::default()));
         if let Ok(empty) = Mm::new(&self.system, MmSettings::default()) {
             drop(self.replace_mm(empty));

@@ -12,8 +12,8 @@ use keelson_hal::user::{Frame, PageSize};
 
 /// Bytes that are asked for around a single fault (section 5.7).
 const WINDOW: u64 = 64 << 10;
-/// Bytes when one fault follows the other, and for programs: half of what one message holds.
-const WIDE: u64 = 512 << 10;
+/// Bytes when one fault follows the other, and for programs.
+const WIDE: u64 = 2 << 20;
 
 /// Requests under way.
 #[derive(Default)]
