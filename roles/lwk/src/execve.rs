@@ -2,7 +2,7 @@
 
 use crate::Errno;
 use crate::load::{Executable, Load};
-use crate::mm::Mm;
+use crate::mm::{Mm, MmSettings};
 use crate::process::Program;
 use crate::run::{Outcome, Task};
 use crate::sched::Seat;
@@ -42,7 +42,8 @@ impl Task {
         }
         let load = self.load_request(directory as i32, path, argv, envp, flags).await?;
         let process = self.thread.process.clone();
-        let mm = Mm::new(&process.system, process.memory)?;
+        let settings = MmSettings { limits: process.memory_limits(), ..process.memory };
+        let mm = Mm::new(&process.system, settings)?;
         let loaded = process.loader.load(&mm, load).await?;
         // Everything that can fail is behind us, but for a place and for another thread that was faster.
         let seat = self.seat_of_exec()?;
@@ -52,7 +53,6 @@ impl Task {
             self.mm.close().await;
         }
         process.peak.store(process.peak_memory(), Ordering::Relaxed);
-        mm.set_limits(process.memory_limits());
         mm.set_small_pages(process.facts.small_pages.load(Ordering::Relaxed));
         drop(process.replace_mm(mm.clone()));
         self.mm = mm;

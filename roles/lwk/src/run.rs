@@ -303,10 +303,14 @@ impl Task {
     /// Ends the process by a signal.
     async fn die(&mut self, info: SigInfo, core: bool) {
         let process = self.thread.process.clone();
+        let dump = core && process.prepare_dump();
         if core {
             self.report_crash(&info);
         }
-        process.begin_end(info.signal);
+        // The first one decides: when the process ends already, others wait for this thread.
+        if process.begin_end(info.signal) && dump && self.dump(&info).await {
+            process.mark_dumped();
+        }
     }
 
     /// One line for the log of the node (section 10).
