@@ -222,6 +222,7 @@ impl Node {
             table.insert(request.pid, member, thread.clone());
         }
         process.add_thread(thread.clone());
+        process.watch_cpu();
         self.begin(thread, seat, UserContext { registers, extended });
         let cpus = (0..self.settings.compute.len()).filter(|cpu| slice.cpus.has(*cpu)).collect();
         Ok(Launched { process, cpus })

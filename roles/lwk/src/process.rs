@@ -301,8 +301,15 @@ impl Process {
         core::mem::replace(&mut self.files.lock(), files)
     }
 
+    /// Watches the limit of CPU time, when there is one.
+    pub(crate) fn watch_cpu(self: &Arc<Self>) {
+        let limit = self.limits.lock().get(limits::CPU).unwrap_or(limits::Limit::both(limits::INFINITY));
+        // Fails for a process that is gone only.
+        let _ = self.timers.limit_cpu(self, limit);
+    }
+
     /// Limits that others keep too.
-    pub(crate) fn limits_changed(&self, limits: &Limits) {
+    pub(crate) fn limits_changed(self: &Arc<Self>, limits: &Limits) {
         let files = limits.soft(crate::limits::NOFILE);
         self.files().set_limit(u32::try_from(files).unwrap_or(u32::MAX));
         self.mm().set_limits(memory_limits(limits));

@@ -219,10 +219,11 @@ impl Task {
 
     /// Sees to everything that wants the thread before it returns to ring 3.
     async fn look_around(&mut self) -> Option<Outcome> {
+        // Settled before the look: what comes in between is seen by the look or next time.
+        self.thread.settled(Attention::END);
         if self.must_end() {
             return Some(Outcome::End(None));
         }
-        self.thread.settled(Attention::END);
         if self.thread.demanded(Attention::STOP) {
             self.stay_stopped().await;
             return self.must_end().then_some(Outcome::End(None));

@@ -6,6 +6,7 @@ mod cpu;
 mod exec;
 mod futex;
 mod processes;
+mod queue;
 mod signals;
 mod threads;
 mod time;
