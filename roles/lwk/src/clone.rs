@@ -221,6 +221,10 @@ impl Task {
         } else {
             Arc::new(parent.files().fork(&parent.delegate, &forked.delegate))
         };
+        if !borrows {
+            // What is mapped outlives the parent's proxy.
+            mm.follow(&parent.delegate, &forked.delegate);
+        }
         let (parent_pid, group, session) = {
             let table = node.table.lock();
             // Numbers of two hosts can be the same.

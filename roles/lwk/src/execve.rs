@@ -2,7 +2,7 @@
 
 use crate::Errno;
 use crate::load::{Executable, Load};
-use crate::mm::{Mm, MmSettings};
+use crate::mm::Mm;
 use crate::process::Program;
 use crate::run::{Outcome, Task};
 use crate::sched::Seat;
@@ -42,8 +42,7 @@ impl Task {
         }
         let load = self.load_request(directory as i32, path, argv, envp, flags).await?;
         let process = self.thread.process.clone();
-        let settings = MmSettings { limits: process.memory_limits(), ..process.memory };
-        let mm = Mm::new(&process.system, settings)?;
+        let mm = Mm::new(&process.system, process.settings_after_exec())?;
         let loaded = process.loader.load(&mm, load).await?;
         // Everything that can fail is behind us, but for a place and for another thread that was faster.
         let seat = self.seat_of_exec()?;

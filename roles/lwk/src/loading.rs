@@ -68,6 +68,12 @@ impl HostSource {
         source.version = FileVersion { size: u64::try_from(stat.size).map_err(|_| Errno::EIO)?, modified };
         Ok(Arc::new(source))
     }
+
+    /// The same file by the same handle at another proxy, which inherited it. The handle belongs to somebody else.
+    pub fn at(&self, delegate: &Arc<dyn Delegate>) -> HostSource {
+        let (handle, id, version) = (self.handle, self.id, self.version);
+        HostSource { delegate: delegate.clone(), handle, id, version, owned: false }
+    }
 }
 
 impl PageSource for HostSource {
@@ -77,6 +83,10 @@ impl PageSource for HostSource {
 
     fn version(&self) -> FileVersion {
         self.version
+    }
+
+    fn is_alive(&self) -> bool {
+        self.delegate.is_alive()
     }
 
     fn fetch(&self, offset: u64, len: u32) -> Fetch {

@@ -320,6 +320,11 @@ impl Process {
         memory_limits(&self.limits.lock())
     }
 
+    /// Settings of the address space that exec makes: the memory policy that holds now.
+    pub(crate) fn settings_after_exec(&self) -> MmSettings {
+        MmSettings { limits: self.memory_limits(), policy: self.mm().policy(), ..self.memory }
+    }
+
     /// Most memory that was resident so far, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.peak.load(Ordering::Relaxed).max(self.mm().usage().resident_most)

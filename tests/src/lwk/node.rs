@@ -55,8 +55,9 @@ impl LwkNode {
         let namespace = Namespace::new().unwrap();
         let tap = namespace.tap(&["10.0.0.9/24"]).unwrap();
         let dir = bench.dir().to_path_buf();
-        let key = dir.join("psk");
-        fs::write(&key, KEY).unwrap();
+        fs::write(dir.join("psk"), KEY).unwrap();
+        let key = dir.join("key");
+        fs::write(&key, format!("default {KEY}\n")).unwrap();
         restrict(&key);
         fs::write(dir.join("nodes"), format!("0 node 10.0.0.1:8810 {}\n", key.display())).unwrap();
         let machine = LwkNode::spec(&bench, "node", &tap, shape).start().unwrap();

@@ -75,8 +75,11 @@ fn words(mm: &Mm, at: u64, count: usize) -> Vec<u64> {
     mm.read_words(at, count).unwrap()
 }
 
-/// The auxiliary vector on the stack, as pairs, and what lies between.
-fn walk(mm: &Mm, start: &Start) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<(u64, u64)>) {
+/// Arguments, environment and auxiliary vector.
+type Stack = (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<(u64, u64)>);
+
+/// What a program finds on its stack.
+fn walk(mm: &Mm, start: &Start) -> Stack {
     let mut at = start.stack;
     let argc = mm.read_u64(at).unwrap();
     let list = |at: &mut u64| {

@@ -1,16 +1,15 @@
-//! Where relative paths begin, and the permissions that new files do not get.
+//! Where relative paths begin.
 
 use super::paths;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
 use spin::Mutex;
 
-/// The working directory and the umask of a process.
+/// The working directory of a process.
 ///
-/// The proxy has both too, and goes by them: here is what is needed to tell paths of the node from paths of the host.
+/// The proxy has it too, and goes by it: here is what is needed to tell paths of the node from paths of the host.
+#[derive(Default)]
 pub struct FsContext {
     cwd: Mutex<Cwd>,
-    umask: AtomicU32,
 }
 
 /// A working directory.
@@ -23,12 +22,6 @@ pub enum Cwd {
     Host(Vec<u8>),
     /// A directory of the node.
     Local(Vec<u8>),
-}
-
-impl Default for FsContext {
-    fn default() -> FsContext {
-        FsContext { cwd: Mutex::default(), umask: AtomicU32::new(0o022) }
-    }
 }
 
 impl FsContext {
@@ -47,18 +40,8 @@ impl FsContext {
         self.set_cwd(if path.starts_with(b"/") { Cwd::Host(paths::normal(path)) } else { Cwd::Unknown });
     }
 
-    /// The umask.
-    pub fn umask(&self) -> u32 {
-        self.umask.load(Ordering::Relaxed)
-    }
-
-    /// Another umask; the one before.
-    pub fn set_umask(&self, mask: u32) -> u32 {
-        self.umask.swap(mask & 0o777, Ordering::Relaxed)
-    }
-
     /// The same for a child.
     pub fn copy(&self) -> FsContext {
-        FsContext { cwd: Mutex::new(self.cwd()), umask: AtomicU32::new(self.umask()) }
+        FsContext { cwd: Mutex::new(self.cwd()) }
     }
 }

@@ -48,8 +48,8 @@ pub use pipe::{Pipe, PipeEnd};
 pub use stat::{FileType, Stat, device_number, device_parts};
 pub use table::{FdFlags, FdTable};
 pub use timerfd::TimerFd;
-pub use user::{Iovec, MAX_TRANSFER, UserBuffer, read_iovecs};
-pub use vfs::{Signals, Vfs};
+pub use user::{Iovec, MAX_TRANSFER, UserBuffer, is_writable, read_iovecs};
+pub use vfs::Vfs;
 pub use wait::{WaitQueue, Watcher};
 
 use core::sync::atomic::{AtomicU64, Ordering};

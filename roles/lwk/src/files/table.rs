@@ -73,7 +73,7 @@ impl FdTable {
         &self.vfs
     }
 
-    /// Working directory and umask.
+    /// The working directory.
     pub fn fs(&self) -> &FsContext {
         &self.fs
     }
@@ -136,6 +136,13 @@ impl FdTable {
             return Err(Errno::EBADF);
         }
         state.set(to, Entry { description, flags })
+    }
+
+    /// Gives a description this number, which its caller has freed.
+    pub fn install(&self, fd: u32, description: Arc<Description>, flags: FdFlags) -> Result<(), Errno> {
+        let before = self.state.lock().set(fd, Entry { description, flags })?;
+        drop(before);
+        Ok(())
     }
 
     /// Takes a number away. The caller drops the description: that may be the end of the file.

@@ -113,7 +113,7 @@ impl Target for UserBuffer<'_> {
 
     fn room(&mut self, len: usize) -> usize {
         let mut look = UserBuffer { offset: self.offset, left: self.left, fault: None, ..*self };
-        let room = look.run(len, |mm, at, _| writable(mm, at));
+        let room = look.run(len, |mm, at, _| is_writable(mm, at));
         self.fault = look.fault;
         room
     }
@@ -139,7 +139,7 @@ impl Source for UserBuffer<'_> {
 }
 
 /// True when the page of `at` can be written: tried by putting a word back in its place.
-fn writable(mm: &Mm, at: u64) -> bool {
+pub fn is_writable(mm: &Mm, at: u64) -> bool {
     let at = at & !3;
     mm.load_u32(at).is_ok_and(|word| mm.compare_exchange_u32(at, word, word).is_ok())
 }

@@ -3,68 +3,46 @@
 use super::object::Object;
 use super::source::{Fetch, FileId, FileMapping, FileVersion, PageSource, Written};
 use crate::Errno;
-use crate::delegate::{Call, Delegate};
-use crate::files::{Description, File, FileType, HostFile, MemoryFile};
+use crate::delegate::Delegate;
+use crate::files::{Description, File, FileType, MemoryFile};
+use crate::loading::HostSource;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use keelson_lwk_wire::layout::Stat;
-
-/// fstat(2).
-const FSTAT: u32 = 5;
 
 /// A host file that stays open as long as it is mapped.
 pub struct HostPages {
     file: Arc<dyn File>,
-    id: FileId,
-    version: FileVersion,
+    source: Arc<HostSource>,
 }
 
 impl HostPages {
-    /// A file of the host, which is asked for its size and age: `None` for another kind of file.
-    pub async fn open(file: &Arc<dyn File>) -> Result<Option<HostPages>, Errno> {
-        let Some(host) = file.host() else { return Ok(None) };
-        let arguments = [host.handle().0, 0, 0, 0, 0, 0];
-        let call =
-            Call { number: FSTAT, arguments, output: alloc::vec![(1, Stat::LEN as u32)], ..Call::default() };
-        let reply = host.delegate().call(call).await;
-        reply.failure()?;
-        let stat = reply.output.first().and_then(|(_, bytes)| Stat::read(bytes)).ok_or(Errno::EIO)?;
-        let size = u64::try_from(stat.size).map_err(|_| Errno::EIO)?;
-        let modified = i128::from(stat.mtime) * 1_000_000_000 + i128::from(stat.mtime_nsec);
-        let id = FileId { host: host.delegate().host(), device: stat.dev, inode: stat.ino };
-        Ok(Some(HostPages { file: file.clone(), id, version: FileVersion { size, modified } }))
-    }
-
-    fn host(&self) -> Result<&HostFile, Errno> {
-        self.file.host().ok_or(Errno::EIO)
+    /// A file of the host, which is asked for its size and age; ENODEV for another kind of file.
+    pub async fn open(file: &Arc<dyn File>) -> Result<HostPages, Errno> {
+        let host = file.host().ok_or(Errno::ENODEV)?;
+        let source = HostSource::open(host.delegate(), host.handle(), false).await?;
+        Ok(HostPages { file: file.clone(), source })
     }
 }
 
 impl PageSource for HostPages {
     fn id(&self) -> FileId {
-        self.id
+        self.source.id()
     }
 
     fn version(&self) -> FileVersion {
-        self.version
+        self.source.version()
     }
 
     fn fetch(&self, offset: u64, len: u32) -> Fetch {
-        match self.host() {
-            Ok(host) => host.delegate().page_in(host.handle(), offset, len),
-            Err(error) => alloc::boxed::Box::pin(async move { Err(error) }),
-        }
+        self.source.fetch(offset, len)
     }
 
     fn write_back(&self, offset: u64, bytes: Vec<u8>) -> Written {
-        match self.host() {
-            Ok(host) => host.delegate().page_out(host.handle(), offset, bytes),
-            Err(error) => alloc::boxed::Box::pin(async move { Err(error) }),
-        }
+        self.source.write_back(offset, bytes)
     }
 
     fn is_alive(&self) -> bool {
-        self.host().is_ok_and(|host| host.delegate().is_alive())
+        self.source.is_alive()
     }
 
     fn file(&self) -> Option<&Arc<dyn File>> {
@@ -73,7 +51,8 @@ impl PageSource for HostPages {
 
     fn forked(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) -> Option<Arc<dyn PageSource>> {
         let file = self.file.forked(parent, child)?;
-        Some(Arc::new(HostPages { file, ..*self }))
+        let source = self.source.at(file.host()?.delegate());
+        Some(Arc::new(HostPages { file, source: Arc::new(source) }))
     }
 }
 
@@ -129,7 +108,7 @@ pub async fn mapping_of(
         let known = if description.writable() { None } else { known(&id, file) };
         match known {
             Some(source) => source,
-            None => Arc::new(HostPages::open(file).await?.ok_or(Errno::ENODEV)?),
+            None => Arc::new(HostPages::open(file).await?),
         }
     } else {
         return Err(Errno::ENODEV);

@@ -95,7 +95,18 @@ impl Mm {
         range: Range<u64>,
         node: usize,
     ) -> Result<(), Errno> {
-        let most = self.largest(state, area);
+        self.populate_up_to(self.largest(state, area), state, area, range, node)
+    }
+
+    /// The same with pages of at most a size.
+    fn populate_up_to(
+        &self,
+        most: PageSize,
+        state: &State,
+        area: &Area,
+        range: Range<u64>,
+        node: usize,
+    ) -> Result<(), Errno> {
         let policy = self.policy_of(state, area);
         let mut at = range.start;
         while at < range.end {
@@ -175,10 +186,11 @@ impl Mm {
         }
         let page = super::page_of(at);
         let window = at - at % AROUND;
-        let small = Area { pages: Pages::Small, ..area.clone() };
-        self.populate(state, &small, page..page + PAGE, node)?;
+        let small = PageSize::Small;
+        self.populate_up_to(small, state, area, page..page + PAGE, node)?;
+        let around = window.max(area.start)..(window + AROUND).min(area.end);
         // The neighbours are a favour: no memory for them is no error.
-        let _ = self.populate(state, &small, window.max(area.start)..(window + AROUND).min(area.end), node);
+        let _ = self.populate_up_to(small, state, area, around, node);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::area::{Area, Pages};
 use super::flags::remap;
 use super::map::fixed_range;
-use super::{Mm, PAGE, State, whole_pages};
+use super::{Mm, PAGE, State, layout, whole_pages};
 use crate::Errno;
 use core::ops::Range;
 use keelson_hal::user::{Flush, MapFault};
@@ -33,7 +33,11 @@ impl Mm {
         let mut state = self.lock();
         state.areas.has_room()?;
         let area = state.areas.find(old).cloned().ok_or(Errno::EFAULT)?;
-        let end = old.checked_add(old_len).filter(|end| *end <= area.end).ok_or(Errno::EFAULT)?;
+        // What is cut off may be of other areas.
+        let end = old.checked_add(old_len).filter(|end| *end <= layout::TOP).ok_or(Errno::EFAULT)?;
+        if area.end < old + old_len.min(new_len) {
+            return Err(Errno::EFAULT);
+        }
         if let Pages::Only(size) = area.pages
             && !(old | old_len | new_len).is_multiple_of(size.bytes())
         {

@@ -87,11 +87,12 @@ impl Mm {
                 PageSize::Large => usage.large += bytes,
                 PageSize::Huge => usage.huge += bytes,
             }
+            let own = area.object().is_none() || (!area.shared && page.protection.write);
             // The tables' reference, this one, and that of a file or of shared memory.
-            let others = self.space.share(page.at).as_ref().map_or(0, Frame::references) > 2;
+            let few = if own { 2 } else { 3 };
+            let others = self.space.share(page.at).as_ref().map_or(0, Frame::references) > few;
             *if others { &mut usage.shared } else { &mut usage.private } += bytes;
             usage.dirty += if page.dirty { bytes } else { 0 };
-            let own = area.object().is_none() || (!area.shared && page.protection.write);
             usage.anonymous += if own { bytes } else { 0 };
             if let Some(node) = machine.node_of_memory(page.frame).and_then(|node| usage.nodes.get_mut(node))
             {
@@ -100,6 +101,11 @@ impl Mm {
             at = page.at + bytes;
         }
         usage
+    }
+
+    /// Bytes that were in memory at most so far.
+    pub fn resident_most(&self) -> u64 {
+        self.resident_most.load(Ordering::Relaxed)
     }
 
     /// Counters of the whole address space.

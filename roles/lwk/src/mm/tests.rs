@@ -7,6 +7,9 @@ use keelson_hal::user::{Access, PageSize};
 use std::sync::atomic::Ordering;
 
 mod calls;
+mod files;
+mod model;
+mod sharing;
 
 const ANON: u64 = map::PRIVATE | map::ANONYMOUS;
 const MIB: u64 = 1 << 20;

@@ -84,7 +84,7 @@ pub fn find_proc(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Result
 /// Where a link below /proc leads to, without looking at anything else; `None` for what is no link to a path.
 pub fn proc_link(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Option<Vec<u8>> {
     match parts {
-        [b"self" | b"thread-self"] | [_, b"exe" | b"cwd" | b"root"] | [_, b"ns", _] => {
+        [b"self" | b"thread-self"] | [_, b"exe" | b"cwd" | b"root"] => {
             match proc::find(view, looker, parts)? {
                 Entry::Link(target) => Some(target),
                 _ => None,

@@ -9,8 +9,8 @@ use keelson_lwk_wire::calls::{self, Arg};
 use keelson_lwk_wire::channel::Sender;
 use keelson_lwk_wire::frame::{DATA_PIECE, Flags, FrameType, Header, MAX_INLINE, TooLarge};
 use keelson_lwk_wire::messages::{
-    Cancel, CloseBatch, Data, Desc, Direction, Message as Payload, PageIn, PageOut, Part, Subscribe, Syscall,
-    Sysret, Unsubscribe,
+    Cancel, CloseBatch, Data, Desc, Direction, Message as Payload, PageIn, PageOut, Part, Rlimit, SetIds,
+    SetPgid, SetSid, Subscribe, Syscall, Sysret, Umask, Unsubscribe,
 };
 
 /// The argument that an entry of [`Call::input`] or [`Call::output`] is about: the low bits, as on the wire.
@@ -53,6 +53,49 @@ fn part(number: u32, key: u8) -> Part {
     }
 }
 
+/// Calls that change what the proxy is have frames of their own (class S, section 4).
+enum Side {
+    Ids(SetIds),
+    Group(SetPgid),
+    Session(SetSid),
+    Umask(Umask),
+    Limit(Rlimit),
+}
+
+fn side(call: &Call) -> Option<Side> {
+    let word = |index: usize| call.arguments.get(index).copied().unwrap_or(0);
+    let half = |index| word(index) as u32;
+    Some(match call.number {
+        95 => Side::Umask(Umask { mask: half(0) }),
+        105 | 106 | 113 | 114 | 116 | 117 | 119 | 122 | 123 => {
+            let bytes = call.input.first().map(|(_, bytes)| &bytes[..]).unwrap_or_default();
+            let groups =
+                bytes.chunks_exact(4).map(|id| id.try_into().map_or(0, u32::from_le_bytes)).collect();
+            Side::Ids(SetIds { call: call.number, ids: [half(0), half(1), half(2)], groups })
+        }
+        109 => Side::Group(SetPgid { pid: half(0), pgid: half(1) }),
+        112 => Side::Session(SetSid),
+        160 => Side::Limit(Rlimit { resource: half(0), soft: word(1), hard: word(2) }),
+        _ => return None,
+    })
+}
+
+/// Whether there is a way to have a call done by the host.
+pub fn travels(call: &Call) -> bool {
+    side(call).is_some() || calls::call(call.number).is_some_and(|known| known.travels())
+}
+
+fn send_side(sender: &mut Sender, header: Header, side: &Side, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    let header = |kind| Header { kind, ..header };
+    match side {
+        Side::Ids(ids) => sender.send(&header(FrameType::SetIds), ids, out),
+        Side::Group(group) => sender.send(&header(FrameType::SetPgid), group, out),
+        Side::Session(session) => sender.send(&header(FrameType::SetSid), session, out),
+        Side::Umask(umask) => sender.send(&header(FrameType::Umask), umask, out),
+        Side::Limit(limit) => sender.send(&header(FrameType::Rlimit), limit, out),
+    }
+}
+
 /// Appends the frames of a message to `out`.
 pub fn send(sender: &mut Sender, pid: u32, message: &Outgoing, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let header = |kind, id| Header { pid, ..Header::new(kind).id(id) };
@@ -89,6 +132,9 @@ fn send_call(
     out: &mut Vec<u8>,
 ) -> Result<(), TooLarge> {
     header.tid = call.tid;
+    if let Some(side) = side(call) {
+        return send_side(sender, header, &side, out);
+    }
     header.code = call.number;
     let descs = descriptors(call);
     let mut args = call.arguments;

@@ -17,7 +17,7 @@ use keelson_lwk_wire::frame::{Frame, FrameType};
 use keelson_lwk_wire::handshake::{Grant, Purpose, Roles};
 use keelson_lwk_wire::messages::{
     ByeReason, Credit, Ctrl, Data, ForkErr, ForkOk, Launch, LaunchAck, Message as Payload, PageInReply,
-    PageOutReply, Ping, Pong, Ready, Signal, Ticket,
+    PageOutReply, Ping, Pong, Ready, SideReply, Signal, Ticket,
 };
 
 /// Bytes that are received at once.
@@ -242,6 +242,12 @@ impl Incoming {
             FrameType::PageOutReply => {
                 let reply = PageOutReply::decode(payload)?.result.map_or_else(failed, |()| Reply::default());
                 if !self.session.answered(header.id, reply) {
+                    return Err(unknown());
+                }
+            }
+            FrameType::SideReply => {
+                let result = SideReply::decode(payload)?.result;
+                if !self.session.answered(header.id, Reply { result, ..Reply::default() }) {
                     return Err(unknown());
                 }
             }

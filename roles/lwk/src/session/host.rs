@@ -93,6 +93,11 @@ fn rusage(usage: &Usage) -> Rusage {
 
 impl Delegate for Host {
     fn call(&self, call: Call) -> Pending {
+        if !codec::travels(&call) {
+            // The host would end the session over it.
+            log::warn!(target: "lwk", "system call {} cannot be done by a host", call.number);
+            return Box::pin(async { Reply { result: Errno::ENOSYS.as_result(), ..Reply::default() } });
+        }
         let most = call.output.iter().map(|(_, len)| u64::from(*len)).sum();
         let descs = codec::descriptors(&call);
         let waiting = self.session.request(call.tid, descs, most, |id| Outgoing::Call(id, call));

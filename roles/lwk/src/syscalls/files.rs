@@ -1,10 +1,9 @@
 //! Reading, writing and the numbers of files (section 4.1).
 
 use super::Caller;
-use super::request::{Request, check_writable, read_path, result_of, store};
+use super::request::{Request, check_writable, result_of, store};
 use super::transfer;
 use crate::Errno;
-use crate::delegate::Handle;
 use crate::files::flags::*;
 use crate::files::{Description, FdFlags, FdTable, HostFile, Iovec, Stat, read_iovecs};
 use crate::mm::Mm;
@@ -243,50 +242,6 @@ async fn lock(caller: &Caller<'_>, host: &HostFile, args: [u64; 6]) -> Result<u6
     result_of(&reply)
 }
 
-/// Where a relative path begins at the host.
-fn directory(table: &FdTable, fd: u64) -> Result<u64, Errno> {
-    if fd as i32 == AT_FDCWD {
-        return Ok(AT_FDCWD as i64 as u64);
-    }
-    match table.handle(fd as u32)? {
-        Some(Handle(handle)) => Ok(handle),
-        None => Err(Errno::ENOTDIR),
-    }
-}
-
-/// open(path, flags, mode).
-pub async fn sys_open(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    sys_openat(caller, [AT_FDCWD as u64, args[0], args[1], args[2], 0, 0]).await
-}
-
-/// creat(path, mode).
-pub async fn sys_creat(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    let flags = O_CREAT | O_WRONLY | O_TRUNC;
-    sys_openat(caller, [AT_FDCWD as u64, args[0], u64::from(flags), args[1], 0, 0]).await
-}
-
-/// openat(directory, path, flags, mode).
-pub async fn sys_openat(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    let path = read_path(&mm(caller), args[1])?;
-    open(caller, args[0], &path, args[2] as u32, args[3] as u32).await
-}
-
-/// Opens a path and gives it a number.
-async fn open(caller: &Caller<'_>, from: u64, path: &[u8], flags: u32, mode: u32) -> Result<u64, Errno> {
-    let table = files(caller);
-    let directory =
-        if path.first() == Some(&b'/') { AT_FDCWD as i64 as u64 } else { directory(&table, from)? };
-    let delegate = &caller.thread.process.delegate;
-    // The proxy's own numbers mean nothing to the program: what it opens is never inherited by what it runs.
-    let arguments = [directory, 0, u64::from(flags | O_CLOEXEC), u64::from(mode), 0, 0];
-    let reply = Request::new(caller, 257, arguments).path(1, path).send(delegate).await?;
-    let handle = Handle(result_of(&reply)?);
-    let opened = reply.opened.ok_or(Errno::EIO)?;
-    let file = Arc::new(HostFile::new(delegate.clone(), handle, opened));
-    let description = Description::with_path(file, flags, Some(path.to_vec()));
-    table.insert(description, FdFlags::of(flags)).map(u64::from)
-}
-
 /// fstat(fd, buffer).
 pub async fn sys_fstat(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let (file, mm) = (files(caller).get(args[0] as u32)?, mm(caller));
@@ -310,7 +265,8 @@ mod tests {
 
     fn open(program: &Program, path: &str, flags: u32) -> u64 {
         let path = program.text(path);
-        now(sys_open(&program.caller(), [path, u64::from(flags), 0o644, 0, 0, 0])).unwrap()
+        now(super::super::paths::sys_open(&program.caller(), [path, u64::from(flags), 0o644, 0, 0, 0]))
+            .unwrap()
     }
 
     #[test]
@@ -438,7 +394,7 @@ mod tests {
             assert_eq!(open(&program, "/tmp/a", O_RDONLY | O_CLOEXEC), expected);
         }
         let path = program.text("/tmp/a");
-        assert_eq!(fails(now(sys_open(&caller, [path, 0, 0, 0, 0, 0]))), Errno::EMFILE);
+        assert_eq!(fails(now(super::super::paths::sys_open(&caller, [path, 0, 0, 0, 0, 0]))), Errno::EMFILE);
         assert_eq!(now(sys_close(&caller, [1, 0, 0, 0, 0, 0])), Ok(0));
         assert_eq!(sys_dup(&caller, [3, 0, 0, 0, 0, 0]), Ok(1));
         assert_eq!(fails(sys_dup(&caller, [9, 0, 0, 0, 0, 0])), Errno::EBADF);

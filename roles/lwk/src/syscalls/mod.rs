@@ -8,16 +8,24 @@
 //! Calls that change registers (clone, exec, sigreturn, arch_prctl, ...) are in [`crate::run`].
 
 pub mod files;
+pub mod forward;
 mod futex;
 mod identity;
 mod limits;
-pub mod memory;
+mod local;
+mod memory;
 mod misc;
+mod objects;
+mod paths;
+pub mod place;
+mod poll;
 pub(crate) mod process;
 mod refused;
 pub mod request;
 mod sched;
+mod serve;
 pub(crate) mod signals;
+mod sockets;
 mod time;
 pub mod transfer;
 mod wait;
@@ -66,7 +74,6 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
     match number {
         0 => files::sys_read(caller, args).await,
         1 => files::sys_write(caller, args).await,
-        2 => files::sys_open(caller, args).await,
         3 => files::sys_close(caller, args).await,
         5 => files::sys_fstat(caller, args).await,
         8 => files::sys_lseek(caller, args).await,
@@ -81,11 +88,11 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         28 => memory::sys_madvise(caller, args).await,
         33 => files::sys_dup2(caller, args).await,
         72 => files::sys_fcntl(caller, args).await,
-        85 => files::sys_creat(caller, args).await,
-        257 => files::sys_openat(caller, args).await,
         292 => files::sys_dup3(caller, args).await,
         295 => files::sys_preadv(caller, args).await,
         296 => files::sys_pwritev(caller, args).await,
+        310 => memory::sys_process_vm_readv(caller, args).await,
+        311 => memory::sys_process_vm_writev(caller, args).await,
         327 => files::sys_preadv2(caller, args).await,
         328 => files::sys_pwritev2(caller, args).await,
         436 => files::sys_close_range(caller, args).await,
@@ -104,9 +111,7 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         202 => futex::sys_futex(caller, args).await,
         230 => time::sys_clock_nanosleep(caller, args).await,
         247 => wait::sys_waitid(caller, args).await,
-        310 => memory::sys_process_vm_readv(caller, args).await,
-        311 => memory::sys_process_vm_writev(caller, args).await,
-        _ => Err(Errno::ENOSYS),
+        _ => serve::files(caller, number, args).await.unwrap_or(Err(Errno::ENOSYS)),
     }
 }
 
@@ -115,29 +120,13 @@ fn plain(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64,
     Some(match number {
         10 => memory::sys_mprotect(caller, args),
         12 => memory::sys_brk(caller, args),
+        13 => signals::sys_rt_sigaction(caller, args),
+        14 => signals::sys_rt_sigprocmask(caller, args),
         25 => memory::sys_mremap(caller, args),
         27 => memory::sys_mincore(caller, args),
         29 => memory::sys_shmget(caller, args),
         30 => memory::sys_shmat(caller, args),
         31 => memory::sys_shmctl(caller, args),
-        67 => memory::sys_shmdt(caller, args),
-        149 => memory::sys_mlock(caller, args),
-        150 => memory::sys_munlock(caller, args),
-        151 => memory::sys_mlockall(caller, args),
-        152 => memory::sys_munlockall(caller, args),
-        216 => memory::sys_remap_file_pages(caller, args),
-        237 => memory::sys_mbind(caller, args),
-        238 => memory::sys_set_mempolicy(caller, args),
-        239 => memory::sys_get_mempolicy(caller, args),
-        256 => memory::sys_migrate_pages(caller, args),
-        279 => memory::sys_move_pages(caller, args),
-        325 => memory::sys_mlock2(caller, args),
-        329 => memory::sys_pkey_mprotect(caller, args),
-        330 => memory::sys_pkey_alloc(caller, args),
-        331 => memory::sys_pkey_free(caller, args),
-        450 => memory::sys_set_mempolicy_home_node(caller, args),
-        13 => signals::sys_rt_sigaction(caller, args),
-        14 => signals::sys_rt_sigprocmask(caller, args),
         32 => files::sys_dup(caller, args),
         36 => time::sys_getitimer(caller, args),
         37 => time::sys_alarm(caller, args),
@@ -145,6 +134,7 @@ fn plain(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64,
         39 => Ok(u64::from(caller.thread.process.pid)),
         63 => misc::sys_uname(caller, args),
         96 => time::sys_gettimeofday(caller, args),
+        67 => memory::sys_shmdt(caller, args),
         97 => limits::sys_getrlimit(caller, args),
         98 => limits::sys_getrusage(caller, args),
         99 => misc::sys_sysinfo(caller, args),
@@ -163,6 +153,10 @@ fn plain(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64,
         127 => signals::sys_rt_sigpending(caller, args),
         135 => process::sys_personality(caller, args),
         140..=148 | 203 | 204 | 309 | 314 | 315 => return Some(sched::serve(caller, number, args)),
+        149 => memory::sys_mlock(caller, args),
+        150 => memory::sys_munlock(caller, args),
+        151 => memory::sys_mlockall(caller, args),
+        152 => memory::sys_munlockall(caller, args),
         157 => process::sys_prctl(caller, args),
         159 | 305 => time::sys_adjtimex(caller, number, args),
         160 => limits::sys_setrlimit(caller, args),
@@ -171,6 +165,7 @@ fn plain(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64,
         186 => Ok(u64::from(caller.thread.tid)),
         200 => signals::sys_tkill(caller, args),
         201 => time::sys_time(caller, args),
+        216 => memory::sys_remap_file_pages(caller, args),
         218 => process::sys_set_tid_address(caller, args),
         // Interrupted calls come back by themselves: there is never one to be restarted.
         219 => Err(Errno::EINTR),
@@ -182,15 +177,25 @@ fn plain(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64,
         228 => time::sys_clock_gettime(caller, args),
         229 => time::sys_clock_getres(caller, args),
         234 => signals::sys_tgkill(caller, args),
+        237 => memory::sys_mbind(caller, args),
+        238 => memory::sys_set_mempolicy(caller, args),
+        239 => memory::sys_get_mempolicy(caller, args),
         // I/O priorities: none.
         251 => Ok(0),
         252 => Ok(0),
+        256 => memory::sys_migrate_pages(caller, args),
         273 => futex::sys_set_robust_list(caller, args),
         274 => futex::sys_get_robust_list(caller, args),
+        279 => memory::sys_move_pages(caller, args),
         297 => signals::sys_rt_tgsigqueueinfo(caller, args),
         302 => limits::sys_prlimit64(caller, args),
         318 => misc::sys_getrandom(caller, args),
         324 => sched::sys_membarrier(caller, args),
+        325 => memory::sys_mlock2(caller, args),
+        329 => memory::sys_pkey_mprotect(caller, args),
+        330 => memory::sys_pkey_alloc(caller, args),
+        331 => memory::sys_pkey_free(caller, args),
+        450 => memory::sys_set_mempolicy_home_node(caller, args),
         700 => Ok(caller.thread.process.node.cpu_of_core(caller.thread.core.load(Ordering::Relaxed)) as u64),
         731 => {
             caller.thread.helper_hint.store(true, Ordering::Relaxed);

@@ -129,30 +129,14 @@ pub fn read_bytes(mm: &Mm, at: u64, len: u64) -> Result<Vec<u8>, Errno> {
     Ok(bytes)
 }
 
-/// Reads a path; ENAMETOOLONG.
-pub fn read_path(mm: &Mm, at: u64) -> Result<Vec<u8>, Errno> {
-    read_string(mm, at, PATH_MAX)
+/// Reads a path, which may lie in a page of a file; ENAMETOOLONG.
+pub async fn read_path(caller: &Caller<'_>, at: u64) -> Result<Vec<u8>, Errno> {
+    read_name(caller, at, PATH_MAX).await
 }
 
 /// Reads a string of fewer than `most` bytes; ENAMETOOLONG.
-pub fn read_string(mm: &Mm, at: u64, most: usize) -> Result<Vec<u8>, Errno> {
-    let mut text = Vec::new();
-    let mut at = at;
-    while text.len() < most {
-        // Not beyond the page: the next one may be missing, and the string may end before it.
-        let span = ((4096 - at % 4096) as usize).min(256).min(most - text.len());
-        let mut part = [0; 256];
-        mm.read(at, &mut part[..span])?;
-        match part[..span].iter().position(|&byte| byte == 0) {
-            Some(end) => {
-                text.extend_from_slice(&part[..end]);
-                return Ok(text);
-            }
-            None => text.extend_from_slice(&part[..span]),
-        }
-        at = at.checked_add(span as u64).ok_or(Errno::EFAULT)?;
-    }
-    Err(Errno::ENAMETOOLONG)
+pub async fn read_name(caller: &Caller<'_>, at: u64, most: usize) -> Result<Vec<u8>, Errno> {
+    caller.thread.process.mm().read_string_wait(at, most).await
 }
 
 /// EFAULT, before anything has happened, unless `len` bytes at `at` can be written.

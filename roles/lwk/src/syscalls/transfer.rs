@@ -5,8 +5,10 @@ use crate::Errno;
 use crate::files::{Description, Iovec, Operation, UserBuffer};
 use crate::mm::Mm;
 use crate::restart::RESTART;
+use crate::signals::{SIGPIPE, SigInfo};
 use core::future::poll_fn;
 use core::task::{Context, Poll};
+use keelson_hal::user::Access;
 
 /// Repeats `step` until it is ready. A signal ends the wait: with what was moved so far, or with an error that restarts the
 /// call; what the host is doing is broken off, and its answer counts.
@@ -26,6 +28,22 @@ pub async fn wait(
     if result == Err(Errno::EINTR) { Err(RESTART) } else { result }
 }
 
+/// EPIPE comes with SIGPIPE (pipe(7)).
+pub fn broken_pipe(caller: &Caller<'_>, error: Errno) -> Errno {
+    if error == Errno::EPIPE {
+        // A signal that cannot be queued was sent before.
+        let _ = caller.thread.signal(SigInfo::kernel(SIGPIPE));
+    }
+    error
+}
+
+/// Brings in the page of a file that a buffer reaches into; false when there is none.
+async fn fetch(mm: &Mm, buffer: &UserBuffer<'_>, access: Access, tried: &mut Option<u64>) -> bool {
+    let Some(at) = buffer.fault.filter(|at| *tried != Some(*at)) else { return false };
+    *tried = Some(at);
+    mm.touch_wait(at, 1, access, 0).await.is_ok()
+}
+
 /// read(2) and its relatives.
 pub async fn read(
     caller: &Caller<'_>,
@@ -35,11 +53,17 @@ pub async fn read(
     pieces: &[Iovec],
     more_flags: u32,
 ) -> Result<u64, Errno> {
-    let mut buffer = UserBuffer::new(mm, pieces);
     let flags = description.flags() | more_flags;
-    let done =
-        wait(caller, flags, |cx, operation| description.poll_read(cx, operation, at, &mut buffer)).await;
-    done.map(|done| done as u64)
+    let mut tried = None;
+    loop {
+        let mut buffer = UserBuffer::new(mm, pieces);
+        let done =
+            wait(caller, flags, |cx, operation| description.poll_read(cx, operation, at, &mut buffer)).await;
+        if done == Err(Errno::EFAULT) && fetch(mm, &buffer, Access::Write, &mut tried).await {
+            continue;
+        }
+        return done.map(|done| done as u64);
+    }
 }
 
 /// write(2) and its relatives. EPIPE raises SIGPIPE.
@@ -51,9 +75,15 @@ pub async fn write(
     pieces: &[Iovec],
     more_flags: u32,
 ) -> Result<u64, Errno> {
-    let mut buffer = UserBuffer::new(mm, pieces);
     let flags = description.flags() | more_flags;
-    let done =
-        wait(caller, flags, |cx, operation| description.poll_write(cx, operation, at, &mut buffer)).await;
-    done.map(|done| done as u64)
+    let mut tried = None;
+    loop {
+        let mut buffer = UserBuffer::new(mm, pieces);
+        let done =
+            wait(caller, flags, |cx, operation| description.poll_write(cx, operation, at, &mut buffer)).await;
+        if done == Err(Errno::EFAULT) && fetch(mm, &buffer, Access::Read, &mut tried).await {
+            continue;
+        }
+        return done.map(|done| done as u64).map_err(|error| broken_pipe(caller, error));
+    }
 }

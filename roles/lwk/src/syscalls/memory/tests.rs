@@ -1,6 +1,7 @@
 use super::*;
 use crate::files::flags::{O_CREAT, O_RDWR};
-use crate::syscalls::files::{sys_close, sys_openat};
+use crate::syscalls::files::sys_close;
+use crate::syscalls::paths::sys_openat;
 use crate::testing::programs::{MEMORY, Program, fails, now};
 
 const AT_FDCWD: u64 = -100i64 as u64;

@@ -1,0 +1,149 @@
+//! Fork, copy on write, shared memory, System V segments, NUMA.
+
+use super::*;
+
+fn cow() -> Arc<Mm> {
+    mm_with(|settings| settings.duplicate = Duplicate::CopyOnWrite).0
+}
+
+fn byte(mm: &Mm, at: u64) -> u8 {
+    let mut byte = [0];
+    mm.read(at, &mut byte).unwrap();
+    byte[0]
+}
+
+#[test]
+fn an_eager_child_has_no_faults_and_its_own_memory() {
+    let mm = mm();
+    let at = mm.mmap(&anonymous(0, 2 * MIB, RW, ANON)).unwrap();
+    mm.write(at, b"a").unwrap();
+    let child = mm.fork().unwrap();
+    assert_eq!(child.space().find(at).unwrap().size, PageSize::Large);
+    assert!(child.space().find(at).unwrap().protection.write);
+    child.write(at, b"b").unwrap();
+    assert_eq!((byte(&mm, at), byte(&child, at)), (b'a', b'b'));
+    assert_eq!(pool().used(), 4 * MIB);
+}
+
+#[test]
+fn copy_on_write_copies_once_and_only_while_somebody_else_has_the_page() {
+    let mm = cow();
+    let at = mm.mmap(&anonymous(0, 2 * MIB, RW, ANON)).unwrap();
+    mm.write(at, b"a").unwrap();
+    let child = mm.fork().unwrap();
+    assert_eq!(pool().used(), 2 * MIB);
+    child.write(at, b"b").unwrap();
+    assert_eq!((byte(&mm, at), byte(&child, at)), (b'a', b'b'));
+    assert_eq!(pool().used(), 4 * MIB);
+    let frame = mm.space().find(at).unwrap().frame;
+    mm.write(at, b"c").unwrap();
+    assert_eq!(mm.space().find(at).unwrap().frame, frame, "the last owner keeps it");
+    assert_eq!((byte(&mm, at), byte(&child, at)), (b'c', b'b'));
+    drop(child);
+    assert_eq!(pool().used(), 2 * MIB);
+}
+
+#[test]
+fn without_room_for_a_large_copy_a_small_one_does() {
+    let (mm, machine) = mm_with(|settings| settings.duplicate = Duplicate::CopyOnWrite);
+    let at = mm.mmap(&anonymous(0, 2 * MIB, RW, ANON)).unwrap();
+    let child = mm.fork().unwrap();
+    machine.limit.store(2 * MIB + 4096, Ordering::Relaxed);
+    child.write(at + 4096, b"b").unwrap();
+    assert_eq!((byte(&mm, at + 4096), byte(&child, at + 4096)), (0, b'b'));
+    assert_eq!(child.write(at, b"b"), Err(Errno::ENOMEM));
+}
+
+#[test]
+fn advice_for_forks_is_followed() {
+    let mm = mm();
+    let gone = mm.mmap(&anonymous(0, 4096, RW, ANON)).unwrap();
+    let wiped = mm.mmap(&anonymous(0, 4096, RW, ANON)).unwrap();
+    mm.write(wiped, b"a").unwrap();
+    mm.madvise(gone, 4096, madv::DONTFORK).unwrap();
+    mm.madvise(wiped, 4096, madv::WIPEONFORK).unwrap();
+    let child = mm.fork().unwrap();
+    assert_eq!(child.read(gone, &mut [0]), Err(Errno::EFAULT));
+    assert_eq!((byte(&mm, wiped), byte(&child, wiped)), (b'a', 0));
+    assert_eq!(mm.madvise(gone, 4096, 12), Err(Errno::EINVAL));
+    assert_eq!(mm.madvise(gone, 4096, madv::HWPOISON), Err(Errno::EPERM));
+}
+
+#[test]
+fn shared_memory_is_large_and_the_same_in_a_child() {
+    let mm = mm();
+    let at = mm.mmap(&anonymous(0, 4 * MIB, RW, map::SHARED | map::ANONYMOUS)).unwrap();
+    mm.write(at + MIB, b"a").unwrap();
+    assert_eq!(sizes(&mm, at), (0, 2 * MIB, 0));
+    let child = mm.fork().unwrap();
+    child.write(at + MIB, b"b").unwrap();
+    child.write(at + 3 * MIB, b"c").unwrap();
+    assert_eq!((byte(&mm, at + MIB), byte(&mm, at + 3 * MIB)), (b'b', b'c'));
+    assert_eq!(pool().used(), 4 * MIB);
+    // A move to where large pages do not fit takes them apart.
+    let to = 0x5000_0000_1000;
+    assert_eq!(mm.mremap(at, 4 * MIB, 4 * MIB, 3, to, 0), Ok(to));
+    assert_eq!(byte(&mm, to + MIB), b'b');
+    mm.write(to + MIB, b"d").unwrap();
+    assert_eq!(byte(&child, at + MIB), b'd');
+    mm.madvise(to, 4 * MIB, madv::REMOVE).unwrap();
+    assert_eq!(byte(&child, at + MIB), 0);
+}
+
+#[test]
+fn segments_are_found_attached_and_removed() {
+    let mm = mm();
+    let memory = mm.system().memory.clone();
+    let machine = mm.system().machine.clone();
+    let user = ShmUser { pid: 1, uid: 1000, gid: 100, now: 5 };
+    let stranger = ShmUser { uid: 1, gid: 1, ..user };
+    let get = |key, size, flags| memory.shmget(&machine, key, size, flags, &user);
+    assert_eq!(get(7, 4096, 0o600), Err(Errno::ENOENT));
+    let id = get(7, 5000, ipc::IPC_CREAT | 0o600).unwrap();
+    assert_eq!(get(7, 4096, 0o600), Ok(id));
+    assert_eq!(get(7, 5001, 0o600), Err(Errno::EINVAL));
+    assert_eq!(get(7, 1, ipc::IPC_CREAT | ipc::IPC_EXCL), Err(Errno::EEXIST));
+    assert_eq!(get(8, 0, ipc::IPC_CREAT), Err(Errno::EINVAL));
+    assert_eq!(memory.shmget(&machine, 7, 1, 0o600, &stranger), Err(Errno::EACCES));
+    assert_eq!(mm.shmat(id, 0, 0, &stranger, 0), Err(Errno::EACCES));
+
+    let at = mm.shmat(id, 0, 0, &user, 0).unwrap();
+    let again = mm.shmat(id, 0, ipc::RDONLY, &user, 0).unwrap();
+    mm.write(at + 8000, b"a").unwrap();
+    assert_eq!(byte(&mm, again + 8000), b'a');
+    assert_eq!(mm.write(again, b"x"), Err(Errno::EFAULT));
+    let child = mm.fork().unwrap();
+    assert_eq!(memory.shm_stat(id, &user).unwrap().attached, 4);
+    mm.shmdt(at, &user).unwrap();
+    assert_eq!(mm.shmdt(at, &user), Err(Errno::EINVAL));
+    assert_eq!(memory.shm_stat(id, &user).unwrap().attached, 3);
+    assert_eq!(memory.shm_remove(id, &stranger), Err(Errno::EPERM));
+    memory.shm_remove(id, &user).unwrap();
+    assert_eq!(get(7, 1, 0o600), Err(Errno::ENOENT));
+    assert!(memory.shm_stat(id, &user).unwrap().mode & ipc::DEST != 0);
+    drop(mm);
+    assert_eq!(byte(&child, at + 8000), b'a');
+    drop(child);
+    assert_eq!(memory.shm_stat(id, &user), Err(Errno::EINVAL));
+    assert_eq!(pool().used(), 0);
+}
+
+#[test]
+fn policies_are_kept_and_told() {
+    let mm = mm();
+    let at = mm.mmap(&anonymous(0, 4 * MIB, RW, ANON | map::NORESERVE)).unwrap();
+    let bind = Policy::new(2, 0b10, 2).unwrap();
+    mm.mbind(at, 2 * MIB, bind, 0).unwrap();
+    assert_eq!(mm.areas().len(), 2);
+    let told = mm.get_policy(at, mpol::F_ADDR, 0).unwrap();
+    assert_eq!((told.mode, told.nodes), (2, 0b10));
+    assert_eq!(mm.get_policy(at + 2 * MIB, mpol::F_ADDR, 0).unwrap(), PolicyAnswer::default());
+    assert_eq!(mm.get_policy(at, mpol::F_ADDR | mpol::F_NODE, 0).unwrap().mode, 1);
+    assert_eq!(mm.get_policy(0, mpol::F_MEMS_ALLOWED, 0).unwrap().nodes, 0b11);
+    assert_eq!(mm.get_policy(1, 0, 0), Err(Errno::EINVAL));
+    mm.set_home_node(at, 2 * MIB, 1).unwrap();
+    assert_eq!(mm.set_home_node(at + 2 * MIB, MIB, 1), Err(Errno::ENOENT));
+    assert_eq!(mm.mbind(at, 64 * MIB, bind, 0), Err(Errno::EFAULT));
+    mm.set_policy(Policy::new(3, 0b11, 2).unwrap());
+    assert_eq!(mm.fork().unwrap().policy().mode, Mode::Interleave);
+}

@@ -1,0 +1,162 @@
+//! Where a path leads: to the host, or into a tree of the node.
+
+use super::Caller;
+use super::request::Request;
+use crate::Errno;
+use crate::files::flags::AT_FDCWD;
+use crate::files::paths::{self, Tree};
+use crate::files::{Cwd, FdTable, tmpfs};
+use crate::pseudo::{self, Entry, Looker};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Links that are followed before a path counts as a circle (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// Where a path leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// To the host, as the program wrote it.
+    Host,
+    /// To the host, but to another path than the program wrote.
+    HostAt(Vec<u8>),
+    /// Into a tree of the node, at this absolute path.
+    Local(Tree, Vec<u8>),
+}
+
+/// Follows the last component when it is a link, or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Last {
+    /// O_NOFOLLOW, lstat(2).
+    Stay,
+    /// As usual.
+    Follow,
+}
+
+/// Who looks at /proc.
+pub fn looker(caller: &Caller<'_>) -> Looker {
+    Looker { pid: caller.thread.process.pid, tid: caller.thread.tid }
+}
+
+/// Resolves `path` as seen from `from`, a descriptor or AT_FDCWD.
+pub async fn resolve(caller: &Caller<'_>, from: u64, path: &[u8], last: Last) -> Result<Place, Errno> {
+    let files = caller.thread.process.files();
+    let absolute = path.first() == Some(&b'/');
+    if path.is_empty() {
+        return Ok(Place::Host);
+    }
+    let mut changed = false;
+    let full = if absolute {
+        path.to_vec()
+    } else if from as i32 == AT_FDCWD {
+        let cwd = match files.fs().cwd() {
+            Cwd::Local(cwd) => {
+                changed = true;
+                cwd
+            }
+            Cwd::Host(cwd) => cwd,
+            Cwd::Unknown => ask_cwd(caller, &files).await?,
+        };
+        paths::join(&cwd, path)
+    } else {
+        let directory = files.get(from as u32)?;
+        let is_host = directory.file().host().is_some();
+        match directory.path() {
+            Some(base) if base.starts_with(b"/") => {
+                if !is_host && directory.file().stat().file_type() != Some(crate::files::FileType::Directory)
+                {
+                    return Err(Errno::ENOTDIR);
+                }
+                changed = !is_host;
+                paths::join(base, path)
+            }
+            _ if is_host => return Ok(Place::Host),
+            _ => return Err(Errno::ENOTDIR),
+        }
+    };
+    let last = if path.ends_with(b"/") { Last::Follow } else { last };
+    walk(&files, looker(caller), &full, changed, last)
+}
+
+/// Asks the proxy for its working directory, once after each change.
+async fn ask_cwd(caller: &Caller<'_>, files: &Arc<FdTable>) -> Result<Vec<u8>, Errno> {
+    let delegate = &caller.thread.process.delegate;
+    let request = Request::new(caller, 79, [0, 4096, 0, 0, 0, 0]).output(0, 4096);
+    let reply = request.send_through(delegate).await?;
+    let text = super::request::output_of(&reply, 0);
+    let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
+    let cwd = text[..end].to_vec();
+    files.fs().set_cwd(Cwd::Host(cwd.clone()));
+    Ok(cwd)
+}
+
+fn walk(files: &FdTable, looker: Looker, path: &[u8], changed: bool, last: Last) -> Result<Place, Errno> {
+    let (mut full, mut changed) = (paths::normal(path), changed);
+    for _ in 0..MAX_LINKS {
+        if let Some(other) = paths::device_link(&full) {
+            (full, changed) = (other, true);
+        }
+        let Some(tree) = paths::tree(&full) else {
+            return Ok(if changed { Place::HostAt(full) } else { Place::Host });
+        };
+        match next_link(files, looker, &full, last)? {
+            None => return Ok(Place::Local(tree, full)),
+            Some(other) => (full, changed) = (other, true),
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
+/// The path with its first link replaced by what that leads to.
+fn next_link(files: &FdTable, looker: Looker, full: &[u8], last: Last) -> Result<Option<Vec<u8>>, Errno> {
+    let ends = (1..=full.len()).filter(|&end| end == full.len() || full[end] == b'/');
+    for end in ends {
+        if end == full.len() && last == Last::Stay {
+            break;
+        }
+        let Some(target) = link_at(files, looker, &full[..end]) else { continue };
+        let (directory, _) = paths::split(&full[..end]);
+        let joined = paths::join(directory, &target);
+        return Ok(Some(paths::normal(&[&joined[..], &full[end..]].concat())));
+    }
+    Ok(None)
+}
+
+/// Where the link at a path of the node leads to.
+fn link_at(files: &FdTable, looker: Looker, path: &[u8]) -> Option<Vec<u8>> {
+    let vfs = files.vfs();
+    match paths::tree(path)? {
+        Tree::Proc => {
+            let parts: Vec<&[u8]> = paths::parts(path).skip(1).collect();
+            pseudo::proc_link(&**vfs.view()?, looker, &parts)
+        }
+        Tree::Sys => {
+            let rest = path.strip_prefix(b"/sys/").and_then(|rest| core::str::from_utf8(rest).ok())?;
+            vfs.sys()?.link_at(rest).map(<[u8]>::to_vec)
+        }
+        Tree::Shm => match vfs.shm.find(below_shm(path)).ok()? {
+            tmpfs::Node::Link(link) => Some(link.target.clone()),
+            _ => None,
+        },
+        Tree::Device => None,
+    }
+}
+
+/// A path of /dev/shm as seen from there.
+pub fn below_shm(path: &[u8]) -> &[u8] {
+    path.strip_prefix(b"/dev/shm").filter(|rest| !rest.is_empty()).unwrap_or(b"/")
+}
+
+/// What lies at a path of /proc or /sys.
+pub fn entry(files: &FdTable, looker: Looker, tree: Tree, path: &[u8]) -> Result<Entry, Errno> {
+    let vfs = files.vfs();
+    let view = vfs.view().ok_or(Errno::ENOENT)?;
+    if tree == Tree::Proc {
+        let parts: Vec<&[u8]> = paths::parts(path).skip(1).collect();
+        return pseudo::find_proc(&**view, looker, &parts);
+    }
+    let rest = path.strip_prefix(b"/sys").unwrap_or(path);
+    let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+    let rest = core::str::from_utf8(rest).map_err(|_| Errno::ENOENT)?;
+    vfs.sys().and_then(|sys| sys.find(rest)).ok_or(Errno::ENOENT)
+}
