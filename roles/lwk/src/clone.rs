@@ -277,6 +277,7 @@ impl Task {
         };
         node.table.lock().insert(child.pid, member, thread.clone());
         child.add_thread(thread.clone());
+        child.watch_cpu();
         let pid = child.pid;
         node.begin(thread, seat, context);
         if let Some(latch) = latch {

@@ -55,7 +55,6 @@ impl Task {
             self.mm.close().await;
         }
         process.peak.store(process.peak_memory(), Ordering::Relaxed);
-        mm.set_limits(process.memory_limits());
         mm.set_small_pages(process.facts.small_pages.load(Ordering::Relaxed));
         drop(process.replace_mm(mm.clone()));
         self.mm = mm;

@@ -26,6 +26,7 @@ pub struct Exit {
 pub(crate) async fn end_thread(task: &mut Task, code: Option<u32>) {
     let thread = task.thread.clone();
     let process = &thread.process;
+    task.leave_registers();
     task.release_futexes().await;
     let now = process.system.clock.now().as_nanos();
     thread.times.enter(crate::account::Phase::Waiting, now);

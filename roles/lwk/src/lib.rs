@@ -19,6 +19,7 @@ extern crate alloc;
 pub mod account;
 mod clocks;
 mod clone;
+mod core_file;
 pub mod cores;
 pub mod delegate;
 pub mod event;

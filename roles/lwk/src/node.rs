@@ -9,7 +9,7 @@ use crate::identity::Ids;
 use crate::limits::Limits;
 use crate::load::{Executable, Load, Loader};
 use crate::mm::{Mm, MmSettings};
-use crate::process::{Parts, Process, Program};
+use crate::process::{Parts, Process, Program, memory_limits};
 use crate::sched::{HelperRules, Seat};
 use crate::signals::{Action, Actions, ProcessSignals, SIG_IGN, SIGCHLD, SigSet};
 use crate::system::System;
@@ -165,7 +165,8 @@ impl Node {
         }
         let slice = self.slice(request.slices, request.slice)?;
         let seat = self.seat(&slice, slice.cpus)?;
-        let mm = Mm::new(&self.system, request.memory)?;
+        let settings = MmSettings { limits: memory_limits(&request.limits), ..request.memory };
+        let mm = Mm::new(&self.system, settings)?;
         let load = Load {
             executable: Executable::Handle(request.executable),
             program: Program {
@@ -221,6 +222,7 @@ impl Node {
             table.insert(request.pid, member, thread.clone());
         }
         process.add_thread(thread.clone());
+        process.watch_cpu();
         self.begin(thread, seat, UserContext { registers, extended });
         let cpus = (0..self.settings.compute.len()).filter(|cpu| slice.cpus.has(*cpu)).collect();
         Ok(Launched { process, cpus })

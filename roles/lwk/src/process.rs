@@ -67,6 +67,8 @@ pub struct Process {
     pub(crate) executing: AtomicU32,
     /// Timers that send signals.
     pub(crate) timers: crate::ptimers::ProcessTimers,
+    /// Threads that stopped for a core file, while one is being made.
+    pub(crate) dump: Mutex<Option<Vec<crate::core_file::Stopped>>>,
     threads: Mutex<Vec<Arc<Thread>>>,
     /// Use of threads that ended.
     ended: Mutex<Usage>,
@@ -255,6 +257,7 @@ impl Process {
             borrowed: Mutex::new(None),
             executing: AtomicU32::new(0),
             timers: crate::ptimers::ProcessTimers::default(),
+            dump: Mutex::default(),
             threads: Mutex::default(),
             ended: Mutex::default(),
             children: Mutex::default(),
@@ -298,8 +301,15 @@ impl Process {
         core::mem::replace(&mut self.files.lock(), files)
     }
 
+    /// Watches the limit of CPU time, when there is one.
+    pub(crate) fn watch_cpu(self: &Arc<Self>) {
+        let limit = self.limits.lock().get(limits::CPU).unwrap_or(limits::Limit::both(limits::INFINITY));
+        // Fails for a process that is gone only.
+        let _ = self.timers.limit_cpu(self, limit);
+    }
+
     /// Limits that others keep too.
-    pub(crate) fn limits_changed(&self, limits: &Limits) {
+    pub(crate) fn limits_changed(self: &Arc<Self>, limits: &Limits) {
         let files = limits.soft(crate::limits::NOFILE);
         self.files().set_limit(u32::try_from(files).unwrap_or(u32::MAX));
         self.mm().set_limits(memory_limits(limits));
@@ -394,12 +404,20 @@ impl Process {
         (ending & ENDING != 0).then_some(ending as u32)
     }
 
-    /// Ends the process with a wait status (wait(2)): a signal, or an exit code in bits 8 to 15. The first one counts.
-    pub fn begin_end(&self, status: u32) {
+    /// Ends the process with a wait status (wait(2)): a signal, or an exit code in bits 8 to 15. The first one counts; true for
+    /// that one.
+    pub fn begin_end(&self, status: u32) -> bool {
         let status = ENDING | u64::from(status);
-        if self.ending.compare_exchange(0, status, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        let first = self.ending.compare_exchange(0, status, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if first {
             self.end_threads();
         }
+        first
+    }
+
+    /// Adds to the status that it left a core file.
+    pub(crate) fn mark_dumped(&self) {
+        self.ending.fetch_or(0x80, Ordering::AcqRel);
     }
 
     pub(crate) fn end_threads(&self) {
@@ -437,7 +455,8 @@ impl Process {
     }
 }
 
-fn memory_limits(limits: &Limits) -> mm::Limits {
+/// What of the limits concerns memory.
+pub(crate) fn memory_limits(limits: &Limits) -> mm::Limits {
     mm::Limits {
         address_space: limits.soft(limits::AS),
         data: limits.soft(limits::DATA),

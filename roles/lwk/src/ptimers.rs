@@ -5,6 +5,7 @@
 
 use crate::Errno;
 use crate::clocks::Clock;
+use crate::limits::{INFINITY, Limit};
 use crate::process::Process;
 use crate::signals::*;
 use crate::timers::Deadline;
@@ -35,6 +36,8 @@ struct State {
     interval: [Option<Arc<Timer>>; 3],
     created: BTreeMap<i32, Arc<Timer>>,
     next: i32,
+    /// RLIMIT_CPU: the soft limit, then the hard one.
+    limit: [Option<Arc<Timer>>; 2],
 }
 
 /// What an expired timer does.
@@ -118,6 +121,26 @@ impl ProcessTimers {
         Ok(())
     }
 
+    /// Watches RLIMIT_CPU (setrlimit(2)): SIGXCPU each second from the soft limit on, SIGKILL at the hard one.
+    pub fn limit_cpu(&self, process: &Arc<Process>, limit: Limit) -> Result<(), Errno> {
+        let ends = [(limit.soft, SIGXCPU, Duration::from_secs(1)), (limit.hard, SIGKILL, Duration::ZERO)];
+        for (index, (seconds, signal, interval)) in ends.into_iter().enumerate() {
+            let old = self.state.lock().limit[index].take();
+            if let Some(old) = old {
+                old.disarm();
+            }
+            if seconds == INFINITY {
+                continue;
+            }
+            let notice = Notice::Process(SigInfo::kernel(signal));
+            let timer = Timer::new(process, Clock::process(process.pid), notice);
+            self.state.lock().limit[index] = Some(timer.clone());
+            // Nothing at all means one second, as in Linux.
+            timer.set(process, Interval { value: Duration::from_secs(seconds.max(1)), interval }, true)?;
+        }
+        Ok(())
+    }
+
     /// exec deletes what timer_create(2) made.
     pub fn exec(&self) {
         let created = core::mem::take(&mut self.state.lock().created);
@@ -127,7 +150,8 @@ impl ProcessTimers {
     /// The end of the process.
     pub fn clear(&self) {
         let state = core::mem::take(&mut *self.state.lock());
-        state.created.values().chain(state.interval.iter().flatten()).for_each(|timer| timer.disarm());
+        let fixed = state.interval.iter().chain(&state.limit).flatten();
+        state.created.values().chain(fixed).for_each(|timer| timer.disarm());
     }
 }
 

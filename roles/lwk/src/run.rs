@@ -219,10 +219,11 @@ impl Task {
 
     /// Sees to everything that wants the thread before it returns to ring 3.
     async fn look_around(&mut self) -> Option<Outcome> {
+        // Settled before the look: what comes in between is seen by the look or next time.
+        self.thread.settled(Attention::END);
         if self.must_end() {
             return Some(Outcome::End(None));
         }
-        self.thread.settled(Attention::END);
         if self.thread.demanded(Attention::STOP) {
             self.stay_stopped().await;
             return self.must_end().then_some(Outcome::End(None));
@@ -303,10 +304,14 @@ impl Task {
     /// Ends the process by a signal.
     async fn die(&mut self, info: SigInfo, core: bool) {
         let process = self.thread.process.clone();
+        let dump = core && process.prepare_dump();
         if core {
             self.report_crash(&info);
         }
-        process.begin_end(info.signal);
+        // The first one decides: when the process ends already, others wait for this thread.
+        if process.begin_end(info.signal) && dump && self.dump(&info).await {
+            process.mark_dumped();
+        }
     }
 
     /// One line for the log of the node (section 10).

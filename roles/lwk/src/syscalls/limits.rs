@@ -3,8 +3,9 @@
 use super::{Caller, get_u64, put_words};
 use crate::Errno;
 use crate::account::Usage;
-use crate::limits::{Limit, NOFILE};
+use crate::limits::{CPU, Limit, NOFILE};
 use crate::process::Process;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 /// Most files that RLIMIT_NOFILE may allow (`/proc/sys/fs/nr_open`).
@@ -51,7 +52,7 @@ fn read_limit(caller: &Caller<'_>, at: u64) -> Result<Limit, Errno> {
     Ok(Limit { soft: get_u64(&mm, at)?, hard: get_u64(&mm, at.wrapping_add(8))? })
 }
 
-fn set(caller: &Caller<'_>, target: &Process, resource: usize, new: Limit) -> Result<(), Errno> {
+fn set(caller: &Caller<'_>, target: &Arc<Process>, resource: usize, new: Limit) -> Result<(), Errno> {
     let root = caller.thread.process.ids.lock().user.effective == 0;
     let mut limits = target.limits.lock();
     let place = limits.0.get_mut(resource).ok_or(Errno::EINVAL)?;
@@ -62,8 +63,12 @@ fn set(caller: &Caller<'_>, target: &Process, resource: usize, new: Limit) -> Re
         return Err(Errno::EPERM);
     }
     *place = new;
-    let limits = *limits;
-    target.limits_changed(&limits);
+    let copy = *limits;
+    drop(limits);
+    target.limits_changed(&copy);
+    if resource == CPU {
+        target.watch_cpu();
+    }
     Ok(())
 }
 

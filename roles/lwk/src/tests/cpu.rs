@@ -51,8 +51,8 @@ impl Code {
 
 enum Request {
     Trap(Trap, Registers),
-    Read(u64, usize),
-    Write(u64, Vec<u8>),
+    Read(u64, usize, Registers),
+    Write(u64, Vec<u8>, Registers),
     Compute(Duration, Registers),
 }
 
@@ -140,7 +140,7 @@ impl Cpu {
     /// Reads memory; faults go to the kernel.
     pub fn read(&mut self, at: u64, len: usize) -> Vec<u8> {
         loop {
-            match self.request(Request::Read(at, len)) {
+            match self.request(Request::Read(at, len, self.registers)) {
                 Reply::Bytes(bytes) => return bytes,
                 Reply::Resumed(back) => self.settle(back, self.registers.rip),
             }
@@ -149,7 +149,7 @@ impl Cpu {
 
     /// Writes memory.
     pub fn write(&mut self, at: u64, bytes: &[u8]) {
-        while let Reply::Resumed(back) = self.request(Request::Write(at, bytes.to_vec())) {
+        while let Reply::Resumed(back) = self.request(Request::Write(at, bytes.to_vec(), self.registers)) {
             self.settle(back, self.registers.rip);
         }
     }
@@ -302,11 +302,13 @@ impl Running {
 
     fn attempt(&self, request: &Request, space: &dyn AddressSpace) -> Result<Vec<u8>, Trap> {
         let (at, result, access) = match request {
-            Request::Read(at, len) => {
+            Request::Read(at, len, _) => {
                 let mut bytes = vec![0; *len];
                 (*at, space.read(*at, &mut bytes).map(|()| bytes), Access::Read)
             }
-            Request::Write(at, bytes) => (*at, space.write(*at, bytes).map(|()| Vec::new()), Access::Write),
+            Request::Write(at, bytes, _) => {
+                (*at, space.write(*at, bytes).map(|()| Vec::new()), Access::Write)
+            }
             _ => panic!("not an access"),
         };
         result.map_err(|done| {
@@ -359,6 +361,9 @@ impl UserCore for Script {
                         request = program.next();
                     }
                     Err(fault) => {
+                        if let Request::Read(.., registers) | Request::Write(.., registers) = &access {
+                            context.registers = *registers;
+                        }
                         program.access = Some((access, context.registers.rip));
                         return fault;
                     }

@@ -1,10 +1,12 @@
 //! Programs on a node: several cores driven in turn, in virtual time.
 
 mod clone;
+mod core_file;
 mod cpu;
 mod exec;
 mod futex;
 mod processes;
+mod queue;
 mod signals;
 mod threads;
 mod time;

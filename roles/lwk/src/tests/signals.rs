@@ -313,3 +313,52 @@ fn rights_and_numbers_are_checked() {
     let calls = world.host.calls.lock().unwrap();
     assert!(calls.iter().any(|call| call.number == 62 && call.arguments[..2] == [4242, 15]));
 }
+
+#[test]
+fn what_a_handler_did_to_its_frame_is_checked() {
+    // Without its magic word an area counts as a legacy one; without an area the state is as at the start.
+    let world = World::new(1);
+    let status = world.run_program(|cpu| {
+        cpu.on_signal(SCRATCH, 10, 0, 0, |cpu, _, _, context| {
+            let area = cpu.word(context + 40 + 184);
+            cpu.put_half(area + 832, 0);
+            cpu.put_half(area + 24, 0x1fa0);
+            // The upper halves of AVX, which a legacy area does not have.
+            cpu.put(area + 576, &[5]);
+        });
+        assert_eq!(cpu.call(200, &[1000, 10]), 0);
+        cpu.on_signal(SCRATCH, 10, 0, 0, |cpu, _, _, context| {
+            let area = cpu.word(context + 40 + 184);
+            assert_eq!((cpu.half(area + 24), cpu.word(area + 576)), (0x1fa0, 0));
+            cpu.put(context + 40 + 184, &[0]);
+        });
+        assert_eq!(cpu.call(200, &[1000, 10]), 0);
+        cpu.on_signal(SCRATCH, 10, 0, 0, |cpu, _, _, context| {
+            let area = cpu.word(context + 40 + 184);
+            assert_eq!(cpu.half(area + 24), 0);
+            // SIGKILL cannot be blocked by a mask in a frame either, nor flags that are not the program's.
+            cpu.put(context + 296, &[!0]);
+            cpu.put(context + 40 + 17 * 8, &[!0]);
+        });
+        assert_eq!(cpu.call(200, &[1000, 10]), 0);
+        assert_eq!(cpu.registers.rflags & 1 << 9, 0);
+        assert_eq!(cpu.call(14, &[0, 0, SCRATCH, 8]), 0);
+        assert_eq!(cpu.word(SCRATCH), !(1 << 8 | 1 << 18));
+    });
+    assert_eq!(status, 0);
+    // An address that no program has: the return is a fault.
+    let world = World::new(1);
+    let status = world.run_program(|cpu| {
+        cpu.on_signal(SCRATCH, 10, 0, 0, |cpu, _, _, context| cpu.put(context + 40 + 16 * 8, &[1 << 63]));
+        cpu.call(200, &[1000, 10]);
+    });
+    assert_eq!(status, 11);
+    // No restorer: no handler.
+    let world = World::new(1);
+    let status = world.run_program(|cpu| {
+        cpu.put(SCRATCH, &[0x50_0000, 0, 0, 0]);
+        assert_eq!(cpu.call(13, &[10, SCRATCH, 0, 8]), 0);
+        cpu.call(200, &[1000, 10]);
+    });
+    assert_eq!(status, 11);
+}

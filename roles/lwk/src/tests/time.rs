@@ -193,6 +193,30 @@ fn limits_are_kept() {
 }
 
 #[test]
+fn the_limit_of_cpu_time_warns_and_kills() {
+    let world = World::new(1);
+    let status = world.run_program(|cpu| {
+        cpu.on_signal(DATA + 0x800, 24, 0, 0, |cpu, _, _, _| {
+            let count = cpu.word(DATA + 64);
+            cpu.put(DATA + 64, &[count + 1]);
+        });
+        cpu.put(DATA, &[2, 4]);
+        assert_eq!(cpu.call(160, &[0, DATA]), 0);
+        for round in 0..100u64 {
+            cpu.compute(Duration::from_millis(100));
+            cpu.put(DATA, &[0, 1]);
+            cpu.call(35, &[DATA, 0]);
+            // Two warnings at least before the end, none early.
+            let warned = cpu.word(DATA + 64);
+            assert!(round >= 19 || warned == 0);
+            assert!(round < 32 || warned >= 2);
+        }
+        unreachable!("more CPU time than allowed");
+    });
+    assert_eq!(status, 9);
+}
+
+#[test]
 fn the_node_describes_itself() {
     let world = World::new(2);
     let status = world.run_program(|cpu| {

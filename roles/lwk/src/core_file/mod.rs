@@ -1,0 +1,212 @@
+//! Core files of processes that crash (section 3.9): an ELF file that debuggers read, made here and written by the host.
+//!
+//! ```text
+//!   header | program headers | notes: registers of all threads, what the process was, its files | memory, area by area
+//! ```
+
+mod notes;
+
+use crate::limits;
+use crate::mm::{Area, Mm, PAGE};
+use crate::process::Process;
+use crate::run::Task;
+use crate::signals::SigInfo;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use keelson_hal::user::Registers;
+
+/// Bytes of a part that is sent at once.
+const PART: usize = 256 << 10;
+/// Areas that a core file can have: program headers are counted in 16 bits, and the notes take one.
+const AREAS_MOST: usize = 0xfffe;
+
+const HEADER: usize = 64;
+const PROGRAM_HEADER: usize = 56;
+const PT_LOAD: u32 = 1;
+const PT_NOTE: u32 = 4;
+
+/// A thread that stopped for the core file.
+pub(crate) struct Stopped {
+    pub tid: u32,
+    pub registers: Registers,
+    /// The XSAVE area, or the legacy part of it.
+    pub extended: Vec<u8>,
+    /// Blocked and waiting signals.
+    pub blocked: u64,
+    pub pending: u64,
+}
+
+impl Task {
+    /// What a debugger wants to know of this thread.
+    fn stopped(&self) -> Stopped {
+        let mut extended = alloc::vec![0; self.context.extended.len()];
+        self.context.extended.save(&mut extended);
+        Stopped {
+            tid: self.thread.tid,
+            registers: self.context.registers,
+            extended,
+            blocked: self.thread.signals.mask().0,
+            pending: self.thread.signals.pending().0,
+        }
+    }
+
+    /// Leaves the registers for the thread that makes a core file, if there is one.
+    pub(crate) fn leave_registers(&self) {
+        let mut dump = self.thread.process.dump.lock();
+        if let Some(stopped) = &mut *dump {
+            stopped.push(self.stopped());
+        }
+    }
+
+    /// Makes a core file, if the process may leave one: after all other threads have ended. True when the host took it all.
+    pub(crate) async fn dump(&self, info: &SigInfo) -> bool {
+        let process = &self.thread.process;
+        loop {
+            let changed = process.changed.changed();
+            if process.thread_count() <= 1 {
+                break;
+            }
+            changed.await;
+        }
+        let mut threads = process.dump.lock().take().unwrap_or_default();
+        threads.sort_by_key(|thread| thread.tid);
+        // The thread that crashed comes first: that is the one that debuggers show.
+        threads.insert(0, self.stopped());
+        let limit = process.limits.lock().soft(limits::CORE);
+        write(process, &self.mm, info, &threads, limit).await
+    }
+}
+
+impl Process {
+    /// Gets ready for a core file: threads leave their registers from now on. False when the process may not leave one.
+    pub(crate) fn prepare_dump(&self) -> bool {
+        let allowed =
+            self.limits.lock().soft(limits::CORE) > 0 && self.facts.dumpable.load(Ordering::Relaxed);
+        if allowed {
+            self.dump.lock().get_or_insert_default();
+        }
+        allowed
+    }
+}
+
+/// Sends a core file of at most `limit` bytes.
+async fn write(process: &Process, mm: &Mm, info: &SigInfo, threads: &[Stopped], limit: u64) -> bool {
+    let mut areas = mm.areas();
+    areas.truncate(AREAS_MOST);
+    let notes = notes::all(process, info, threads, &areas);
+    let head = head(&notes, &areas);
+    let mut writer = Writer { process, part: Vec::new(), left: limit, whole: true };
+    if !writer.put(&head).await || !writer.put(&notes).await {
+        return false;
+    }
+    let padding = (PAGE as usize - (head.len() + notes.len()) % PAGE as usize) % PAGE as usize;
+    let mut fine = writer.put(&[0; PAGE as usize][..padding]).await;
+    for area in &areas {
+        fine = fine && writer.memory(mm, area).await;
+    }
+    fine && writer.finish().await
+}
+
+/// Collects bytes into parts and counts them against the limit.
+struct Writer<'a> {
+    process: &'a Process,
+    part: Vec<u8>,
+    left: u64,
+    /// Nothing was cut off yet.
+    whole: bool,
+}
+
+impl Writer<'_> {
+    /// False once the host takes no more.
+    async fn put(&mut self, bytes: &[u8]) -> bool {
+        // What is beyond the limit is cut off, as Linux does: a debugger makes do with the rest.
+        let len = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.whole &= len == bytes.len();
+        self.left -= len as u64;
+        self.part.extend_from_slice(&bytes[..len]);
+        if self.part.len() < PART { true } else { self.send().await }
+    }
+
+    async fn send(&mut self) -> bool {
+        let part = core::mem::take(&mut self.part);
+        self.process.delegate.core_file(part).await
+    }
+
+    /// The bytes of an area. Pages that are not there are zeros: what a program never touched, or the host has.
+    async fn memory(&mut self, mm: &Mm, area: &Area) -> bool {
+        let mut page = [0; PAGE as usize];
+        let mut at = area.start;
+        while at < at.max(area.start + saved(area)) && self.whole {
+            if mm.space().read(at, &mut page).is_err() {
+                page.fill(0);
+            }
+            if !self.put(&page).await {
+                return false;
+            }
+            at += PAGE;
+        }
+        true
+    }
+
+    async fn finish(&mut self) -> bool {
+        let rest = self.part.is_empty() || self.send().await;
+        // An empty part is the end.
+        rest && self.send().await
+    }
+}
+
+/// Bytes of an area that go into the file: what the program may read and did not exclude (madvise(2), MADV_DONTDUMP).
+fn saved(area: &Area) -> u64 {
+    let wanted = area.protection.read && !area.flags.dont_dump;
+    // The text of files is in the files (core(5), coredump_filter).
+    let text = area.path.is_some() && !area.may_be_written();
+    if wanted && !text { area.end - area.start } else { 0 }
+}
+
+impl Area {
+    fn may_be_written(&self) -> bool {
+        self.protection.write || !self.protection.execute && self.copy_on_write
+    }
+}
+
+/// The ELF header and the program headers.
+fn head(notes: &[u8], areas: &[Area]) -> Vec<u8> {
+    let count = areas.len() + 1;
+    let size = HEADER + count * PROGRAM_HEADER;
+    let mut bytes = Vec::with_capacity(size);
+    // ELFCLASS64, little endian, version 1.
+    bytes.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    let put16 = |bytes: &mut Vec<u8>, value: u16| bytes.extend_from_slice(&value.to_le_bytes());
+    let put32 = |bytes: &mut Vec<u8>, value: u32| bytes.extend_from_slice(&value.to_le_bytes());
+    let put64 = |bytes: &mut Vec<u8>, value: u64| bytes.extend_from_slice(&value.to_le_bytes());
+    // ET_CORE, EM_X86_64, version; no entry; program headers behind this; no sections.
+    put16(&mut bytes, 4);
+    put16(&mut bytes, 62);
+    put32(&mut bytes, 1);
+    put64(&mut bytes, 0);
+    put64(&mut bytes, HEADER as u64);
+    put64(&mut bytes, 0);
+    put32(&mut bytes, 0);
+    for half in [HEADER as u16, PROGRAM_HEADER as u16, count as u16, 0, 0, 0] {
+        put16(&mut bytes, half);
+    }
+    let mut segment = |kind: u32, flags: u32, offset: u64, at: u64, file: u64, memory: u64, align: u64| {
+        put32(&mut bytes, kind);
+        put32(&mut bytes, flags);
+        for word in [offset, at, 0, file, memory, align] {
+            put64(&mut bytes, word);
+        }
+    };
+    segment(PT_NOTE, 0, size as u64, 0, notes.len() as u64, 0, 4);
+    let mut offset = (size as u64 + notes.len() as u64).next_multiple_of(PAGE);
+    for area in areas {
+        let protection = area.protection;
+        let flags = u32::from(protection.execute)
+            | u32::from(protection.write) << 1
+            | u32::from(protection.read) << 2;
+        let file = saved(area);
+        segment(PT_LOAD, flags, offset, area.start, file, area.end - area.start, PAGE);
+        offset += file;
+    }
+    bytes
+}
