@@ -94,10 +94,9 @@ fn a_program_runs() {
     assert!(launch.envp.contains(&b"ONE=1".to_vec()) && launch.envp.contains(&b"MARK=x".to_vec()));
     assert!(!launch.envp.iter().any(|variable| variable.starts_with(b"LD_PRELOAD=")));
     assert_eq!(launch.rank.processes, 2);
-    assert_eq!(
-        launch.fds.iter().map(|fd| (fd.number, fd.kind)).collect::<Vec<_>>(),
-        [0, 1, 2].map(|n| (n, FdKind::Pipe))
-    );
+    // And what else whoever runs the tests left open.
+    let kinds: Vec<_> = launch.fds.iter().filter(|fd| fd.number < 3).map(|fd| (fd.number, fd.kind)).collect();
+    assert_eq!(kinds, [0, 1, 2].map(|number| (number, FdKind::Pipe)));
     let head = sim.call(17, &[N(launch.executable), Out(4), N(4), N(0)]);
     assert_eq!(head.at(1), b"\x7fELF");
     child.stdin.as_ref().unwrap().write_all(b"typed").unwrap();

@@ -22,7 +22,7 @@ use keelson_lwk_wire::handshake::{Features, Grant, Modes, Purpose, Roles};
 use keelson_lwk_wire::messages::{Credit, Data, Hint, Message, Ping, Pong, Sysret};
 
 /// No test waits longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const SECRET: [u8; 32] = [0x5a; 32];
 pub const GRANT: Grant = Grant { session: 7, roles: Roles::LAUNCH, bulk: [9; 16] };
@@ -56,11 +56,14 @@ impl Socket for UnixStream {
     }
 }
 
+/// What turns its bytes into frames, bytes that came early, and where more come from.
+type Receiving = (Receiver, Vec<u8>, Box<dyn Socket>);
+
 /// The node's end of a connection.
 pub struct NodeLane {
     pub purpose: Purpose,
     sender: Mutex<(Sender, Box<dyn Socket>)>,
-    receiver: Mutex<Option<(Receiver, Vec<u8>, Box<dyn Socket>)>>,
+    receiver: Mutex<Option<Receiving>>,
 }
 
 impl NodeLane {
