@@ -58,7 +58,7 @@ fn set(handle: &Handle, name: (u32, u32), bytes: &[u8]) -> Result<(), Fail> {
     let on = || int(bytes).map(|value| value != 0);
     let size = || int(bytes).map(|value| value.max(0) as usize);
     let seconds = || int(bytes).map(|value| Duration::from_secs(value.max(0) as u64));
-    Ok(match name {
+    match name {
         (SOCKET, 2) => sockopt::set_socket_reuseaddr(fd, on()?)?,
         (SOCKET, 6) => sockopt::set_socket_broadcast(fd, on()?)?,
         (SOCKET, 7) => sockopt::set_socket_send_buffer_size(fd, size()?)?,
@@ -97,7 +97,8 @@ fn set(handle: &Handle, name: (u32, u32), bytes: &[u8]) -> Result<(), Fail> {
         (IPV6, 26) => sockopt::set_ipv6_v6only(fd, on()?)?,
         (IPV6, 67) => sockopt::set_ipv6_tclass(fd, int(bytes)? as u32)?,
         _ => return Err(Fail(Errno::ENOPROTOOPT)),
-    })
+    }
+    Ok(())
 }
 
 fn word(value: u32) -> Vec<u8> {

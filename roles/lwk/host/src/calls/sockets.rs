@@ -141,8 +141,7 @@ fn connect(task: &Task<'_>, handle: &Held) -> Result<Reply, Fail> {
         return done(rustix::net::connect(&**handle, &address));
     }
     // The call itself may wait, and cannot be called back: a thread of its own makes it, and this one waits for either.
-    let (ended, end) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map(|(read, write)| (read, write))?;
+    let (ended, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let (socket, result) = (handle.clone(), std::sync::Arc::new(std::sync::Mutex::new(None)));
     let place = result.clone();
     std::thread::Builder::new().name("lwk-connect".into()).stack_size(64 << 10).spawn(move || {

@@ -131,13 +131,17 @@ impl<'a> Task<'a> {
             2 | 85 | 257 | 437 => return self.opens_a_file(),
             _ => {}
         }
+        // What streams waits for its credit, or its bytes.
+        let small = |len: u32| len as usize <= MAX_INLINE;
+        let is_small = self.checked.data_out().is_none_or(|output| small(output.len))
+            && self.checked.data_in().is_none_or(|input| input.bytes.is_some());
+        if !is_small {
+            return false;
+        }
         if self.checked.call.waits == Waits::No || self.request.never_waits() {
             return true;
         }
         let Ok(handle) = self.handle(0) else { return true };
-        let small = |len: u32| len as usize <= MAX_INLINE;
-        let is_small = self.checked.data_out().is_none_or(|output| small(output.len))
-            && self.checked.data_in().is_none_or(|input| input.bytes.is_some());
         match self.nr() {
             0 | 1 | 17..=20 | 295 | 296 | 327 | 328 => {
                 is_small
@@ -146,7 +150,7 @@ impl<'a> Task<'a> {
             // Those that wait: record locks, draining a terminal.
             72 => !matches!(self.arg(1), 7 | 38),
             16 => !matches!(self.int(1), 0x5403 | 0x5404 | 0x5409 | 0x402c_542c | 0x402c_542d),
-            42 | 43 | 288 | 44..=47 => is_small && handle.is_nonblocking(),
+            42 | 43 | 288 | 44..=47 => handle.is_nonblocking(),
             _ => false,
         }
     }

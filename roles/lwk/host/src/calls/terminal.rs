@@ -34,29 +34,9 @@ const CODES: [SpecialCodeIndex; 17] = [
     SpecialCodeIndex::VEOL2,
 ];
 
-/// CBAUD: the speed within `c_cflag`, for TCSETS.
-const SPEEDS: [(u32, u32); 19] = [
-    (0, 0),
-    (1, 50),
-    (2, 75),
-    (3, 110),
-    (4, 134),
-    (5, 150),
-    (6, 200),
-    (7, 300),
-    (8, 600),
-    (9, 1200),
-    (10, 1800),
-    (11, 2400),
-    (12, 4800),
-    (13, 9600),
-    (14, 19200),
-    (15, 38400),
-    (0o10001, 57600),
-    (0o10002, 115_200),
-    (0o10003, 230_400),
-];
+/// Where `c_cflag` has the speed, and what says there that it is a number of its own (BOTHER).
 const CBAUD: u32 = 0o10017;
+const BOTHER: u32 = 0o10000;
 
 fn get(handle: &Handle) -> Result<Termios2, Fail> {
     let found = termios::tcgetattr(handle)?;
@@ -84,18 +64,17 @@ fn set(
     let mut next = termios::tcgetattr(handle)?;
     next.input_modes = InputModes::from_bits_retain(wanted.iflag);
     next.output_modes = OutputModes::from_bits_retain(wanted.oflag);
-    next.control_modes = ControlModes::from_bits_retain(wanted.cflag);
     next.local_modes = LocalModes::from_bits_retain(wanted.lflag);
     next.line_discipline = wanted.line;
     for (from, code) in wanted.cc.iter().zip(CODES) {
         next.special_codes[code] = *from;
     }
-    let by_cflag =
-        SPEEDS.iter().find(|(code, _)| *code == wanted.cflag & CBAUD).map(|(_, speed)| (*speed, *speed));
-    if let Some((input, output)) = speeds.or(by_cflag) {
+    if let Some((input, output)) = speeds.filter(|_| wanted.cflag & CBAUD == BOTHER) {
         next.set_input_speed(input)?;
         next.set_output_speed(output)?;
     }
+    // Last: it holds the speeds of all others, as the program wants them.
+    next.control_modes = ControlModes::from_bits_retain(wanted.cflag);
     Ok(termios::tcsetattr(handle, when, &next)?)
 }
 

@@ -1,0 +1,9 @@
+//! The proxy against a simulated node: what the node asks for must come out as when this process does it itself.
+
+mod files;
+mod mcexec;
+mod protocol;
+mod sim;
+mod sockets;
+mod terminal;
+mod waiting;
