@@ -181,15 +181,10 @@ async fn stat_path(
     match local_place(caller, &PathCall { number, args, from, argument, last }).await {
         Err(done) => done,
         Ok((tree, path)) => {
-            let stat = stat_of(caller, tree, &path, last).await?;
+            let stat = local::stat(caller, tree, &path, last)?;
             caller.mm().write(args[buffer], &stat.to_bytes()).map(|()| 0)
         }
     }
-}
-
-/// What stat(2) tells of a place of the node, which may be a descriptor of a file of the host.
-async fn stat_of(caller: &Caller<'_>, tree: Tree, path: &[u8], last: Last) -> Result<Stat, Errno> {
-    local::stat(caller, tree, path, last)
 }
 
 /// True for AT_EMPTY_PATH with an empty path.
