@@ -104,9 +104,6 @@ pub trait Delegate: Send + Sync {
     /// False once the host is lost.
     fn is_alive(&self) -> bool;
 
-    /// umask(2): tells the proxy, in order with the calls of the process.
-    fn umask(&self, _mask: u32) {}
-
     /// A process ended: EXIT goes to its proxy.
     fn exited(&self, _exit: &Exit) {}
 

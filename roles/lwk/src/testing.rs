@@ -2,6 +2,7 @@
 
 pub mod host;
 pub mod programs;
+pub mod view;
 
 use crate::mm::NodeMemory;
 use crate::system::System;

@@ -49,7 +49,7 @@ pub struct PipeEnd {
 
 impl Pipe {
     /// An empty pipe: its end for reading and its end for writing.
-    pub fn new() -> (Arc<PipeEnd>, Arc<PipeEnd>) {
+    pub fn ends() -> (Arc<PipeEnd>, Arc<PipeEnd>) {
         let state = State {
             bytes: VecDeque::new(),
             runs: VecDeque::new(),
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn bytes_go_through_in_order() {
-        let (reader, writer) = Pipe::new();
+        let (reader, writer) = Pipe::ends();
         assert_eq!(read(&reader, 10), Poll::Pending);
         assert_eq!(write(&writer, b"abc", 0), ready(3));
         assert_eq!(write(&writer, b"def", 0), ready(3));
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn short_writes_are_whole_and_long_ones_go_on() {
-        let (reader, writer) = Pipe::new();
+        let (reader, writer) = Pipe::ends();
         assert_eq!(write(&writer, &[1; CAPACITY - 100], 0), ready(CAPACITY - 100));
         assert_eq!(write(&writer, &[2; 101], 0), Poll::Pending);
         assert_eq!(write(&writer, &[2; 101], O_NONBLOCK), Poll::Ready(Err(Errno::EAGAIN)));
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn packets() {
-        let (reader, writer) = Pipe::new();
+        let (reader, writer) = Pipe::ends();
         assert_eq!(write(&writer, b"first", O_DIRECT), ready(5));
         assert_eq!(write(&writer, b"second", O_DIRECT), ready(6));
         assert_eq!(write(&writer, &[7; 6000], O_DIRECT), ready(6000));
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn its_size_can_be_changed() {
-        let (_reader, writer) = Pipe::new();
+        let (_reader, writer) = Pipe::ends();
         assert_eq!(writer.control(F_GETPIPE_SZ, 0), Ok(65536));
         assert_eq!(writer.control(F_SETPIPE_SZ, 5000), Ok(8192));
         assert_eq!(write(&writer, &[0; 10_000], O_NONBLOCK), ready(8192));

@@ -15,7 +15,6 @@ const MAX_WRITE: usize = 4096;
 /// An open file of /proc or /sys.
 pub struct PseudoFile {
     view: Option<Arc<dyn NodeView>>,
-    looker: Looker,
     content: Content,
     bytes: Vec<u8>,
     stat: Stat,
@@ -32,7 +31,7 @@ impl PseudoFile {
         name: &str,
     ) -> Result<PseudoFile, Errno> {
         let bytes = content.make(&**view, looker)?;
-        Ok(PseudoFile { view: Some(view.clone()), looker, content, bytes, stat, name: String::from(name) })
+        Ok(PseudoFile { view: Some(view.clone()), content, bytes, stat, name: String::from(name) })
     }
 
     fn memory(&self, pid: u32) -> Result<Arc<crate::mm::Mm>, Errno> {
@@ -132,7 +131,6 @@ impl File for PseudoFile {
     }
 
     fn as_any(&self) -> &dyn Any {
-        let _ = self.looker;
         self
     }
 }

@@ -44,8 +44,9 @@ pub fn mask(numbers: &[usize], count: usize) -> String {
             *word |= 1 << (number % 32);
         }
     }
-    let width =
-        |index: usize| if index == groups - 1 && count % 32 != 0 { (count % 32).div_ceil(4) } else { 8 };
+    let width = |index: usize| {
+        if index == groups - 1 && !count.is_multiple_of(32) { (count % 32).div_ceil(4) } else { 8 }
+    };
     let text: Vec<String> = words
         .iter()
         .enumerate()

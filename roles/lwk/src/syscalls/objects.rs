@@ -36,7 +36,7 @@ pub fn sys_pipe2(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         return Err(Errno::EINVAL);
     }
     let files = caller.thread.process.files();
-    let (reader, writer) = Pipe::new();
+    let (reader, writer) = Pipe::ends();
     let status = flags & (O_NONBLOCK | O_DIRECT);
     let read = files.insert(Description::new(reader, O_RDONLY | status), FdFlags::of(flags))?;
     let write = files.insert(Description::new(writer, O_WRONLY | status), FdFlags::of(flags));
@@ -203,10 +203,11 @@ pub async fn sys_on_handle(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> 
             });
             Ok(0)
         }
-        // A lock of one's own file that nobody else can have: each description is alone in its process family.
         (190 | 193 | 199, _) => Err(Errno::EOPNOTSUPP),
         (196, _) => Ok(0),
         (91 | 93, None) => Err(Errno::EPERM),
+        // There is no one here who keeps locks.
+        (73, _) => Err(Errno::ENOLCK),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -4,7 +4,7 @@ use super::Caller;
 use super::forward::{Changes, forward, forward_with};
 use super::local;
 use super::place::{Last, Place, below_shm, resolve};
-use super::request::read_path;
+use super::request::{Request, read_path};
 use crate::Errno;
 use crate::files::flags::*;
 use crate::files::paths::Tree;
@@ -181,15 +181,10 @@ async fn stat_path(
     match local_place(caller, &PathCall { number, args, from, argument, last }).await {
         Err(done) => done,
         Ok((tree, path)) => {
-            let stat = stat_of(caller, tree, &path, last).await?;
+            let stat = local::stat(caller, tree, &path, last)?;
             caller.mm().write(args[buffer], &stat.to_bytes()).map(|()| 0)
         }
     }
-}
-
-/// What stat(2) tells of a place of the node, which may be a descriptor of a file of the host.
-async fn stat_of(caller: &Caller<'_>, tree: Tree, path: &[u8], last: Last) -> Result<Stat, Errno> {
-    local::stat(caller, tree, path, last)
 }
 
 /// True for AT_EMPTY_PATH with an empty path.
@@ -611,6 +606,8 @@ pub async fn sys_xattr(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resu
 pub async fn sys_umask(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let mask = args[0] as u32 & 0o777;
     let before = caller.thread.process.umask.swap(mask, core::sync::atomic::Ordering::AcqRel);
-    caller.thread.process.delegate.umask(mask);
+    // The proxy's answer is not looked at: this call cannot fail.
+    let there = Request::new(caller, 95, [u64::from(mask), 0, 0, 0, 0, 0]);
+    let _ = there.send_through(&caller.thread.process.delegate).await;
     Ok(u64::from(before))
 }

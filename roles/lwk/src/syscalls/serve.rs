@@ -103,3 +103,6 @@ fn local(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64,
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,6 +254,11 @@ impl State {
                 open.at = base.checked_add_signed(call.arguments[1] as i64).ok_or(Errno::EINVAL)?;
                 reply.result = open.at as i64;
             }
+            4 | 6 => {
+                let path = self.path(-100i64 as u64, call, 0)?;
+                let inode = self.node(&path)?;
+                reply.output = vec![(1, self.stat(inode))];
+            }
             16 => return Err(Errno::ENOTTY),
             72 => match call.arguments[1] {
                 4 => self.handles.get_mut(&a).ok_or(Errno::EBADF)?.flags = c as u32,

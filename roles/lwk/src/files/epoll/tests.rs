@@ -63,7 +63,7 @@ fn entries_come_and_go() {
 #[test]
 fn the_other_end_goes() {
     let epoll = Epoll::default();
-    let (reader, writer) = Pipe::new();
+    let (reader, writer) = Pipe::ends();
     let (reader, writer) = (Description::new(reader, 0), Description::new(writer, 1));
     epoll.add(0, &reader, 0, 7).unwrap();
     assert_eq!(wait(&epoll, 9), []);

@@ -110,7 +110,7 @@ fn senders_wait_for_room() {
 fn files_travel_with_bytes() {
     let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(7));
     send(&a, b"plain").is_ready();
-    let (reader, _writer) = Pipe::new();
+    let (reader, _writer) = Pipe::ends();
     let rights = vec![Description::new(reader, 0)];
     send_with(&a, b"with", Outgoing { rights, credentials: None }, None).is_ready();
     send(&a, b"after").is_ready();
