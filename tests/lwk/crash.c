@@ -28,10 +28,8 @@ int main(int argc, char **argv)
         printf("%d\n", *(volatile int *)0xffff800000000000);
     if (!strcmp(how, "noncanonical"))
         printf("%d\n", *(volatile int *)0x8000000000000000);
-    if (!strcmp(how, "divide")) {
-        volatile int zero = 0;
-        printf("%d\n", 1 / zero);
-    }
+    if (!strcmp(how, "divide"))
+        __asm__ volatile("xorl %%ecx, %%ecx\n\tmovl $1, %%eax\n\tcltd\n\tidivl %%ecx" ::: "eax", "ecx", "edx");
     if (!strcmp(how, "privileged"))
         __asm__ volatile("hlt");
     if (!strcmp(how, "illegal"))

@@ -10,7 +10,7 @@ use core::fmt::Write;
 use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_kernel::user::UserMode;
-use keelson_lwk::exec::Vdso;
+use keelson_lwk::exec::{TimeBase, Vdso};
 use keelson_lwk::loading::HostLoader;
 use keelson_lwk::node::{Node as Programs, NodeSettings};
 use keelson_lwk::options::{Settings, cpulist};
@@ -35,6 +35,9 @@ const CONNECTION: TcpOptions = TcpOptions {
 
 /// How long programs have between the request to end and the end.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How often what programs changed in mapped files goes to their hosts (section 3.5).
+const WRITE_BACK: Duration = Duration::from_secs(30);
 
 /// CPUID.7.0:EBX bit 0, and bit 1 of AT_HWCAP2: programs may use RDFSBASE and its relatives.
 const FSGSBASE: u32 = 1;
@@ -72,6 +75,8 @@ impl Lwk {
             }
         }
         node.handle.spawn("lwk-timers", system.timers.clone().serve(node.handle.clone()));
+        let (memory, timers) = (system.memory.clone(), system.timers.clone());
+        node.handle.spawn("lwk-write-back", async move { memory.serve(timers, WRITE_BACK).await });
         let name = node.config.text("hostname").unwrap_or("lwk").to_string();
         let programs = Programs::new(
             system.clone(),
@@ -98,6 +103,8 @@ impl Lwk {
             return Ok(lwk);
         }
         let vdso = Vdso::new(&system).map_err(|error| format!("no vDSO: {error}"))?;
+        // The kernel's own clock counts the same ticks at the same rate.
+        vdso.set(TimeBase::now(&system));
         let extended = system.machine.new_extended().map_or(0, |state| state.len() as u64);
         let fsgsbase = system.machine.cpuid(7, 0)[1] & FSGSBASE != 0;
         let loader = HostLoader::new(Some(vdso), if fsgsbase { HWCAP2_FSGSBASE } else { 0 }, extended);
