@@ -39,6 +39,7 @@ pub struct LinuxSpec {
     nics: Vec<(Nic, Vec<String>)>,
     drives: Vec<Drive>,
     append: String,
+    args: Vec<String>,
     contents: Initramfs,
 }
 
@@ -53,6 +54,7 @@ impl LinuxSpec {
             nics: vec![],
             drives: vec![],
             append: String::new(),
+            args: vec![],
             contents: Initramfs::default(),
         }
     }
@@ -136,6 +138,12 @@ impl LinuxSpec {
         self
     }
 
+    /// Adds words to QEMU's command line.
+    pub fn args(mut self, words: &[String]) -> Self {
+        self.args.extend_from_slice(words);
+        self
+    }
+
     /// Adds to the kernel command line.
     pub fn append(mut self, words: &str) -> Self {
         self.append = format!("{} {words}", self.append);
@@ -180,7 +188,8 @@ impl LinuxGuest {
             .initrd(initramfs)
             .append(&append)
             .channel("agent")
-            .no_reboot();
+            .no_reboot()
+            .args(spec.args.iter().map(String::as_str));
         machine = spec.nics.into_iter().fold(machine, |machine, (nic, _)| machine.nic(nic));
         machine = spec.drives.into_iter().fold(machine, MachineSpec::drive);
         LinuxGuest::connect(machine.start()?)

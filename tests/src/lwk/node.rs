@@ -51,6 +51,15 @@ impl LwkNode {
     ///
     /// When it does not come up.
     pub fn start(name: &str, lwkctl: &str, shape: Shape<'_>) -> LwkNode {
+        LwkNode::start_with(name, lwkctl, shape, &[])
+    }
+
+    /// The same with words for QEMU.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub fn start_with(name: &str, lwkctl: &str, shape: Shape<'_>, words: &[String]) -> LwkNode {
         let bench = Bench::new(name);
         let namespace = Namespace::new().unwrap();
         let tap = namespace.tap(&["10.0.0.9/24"]).unwrap();
@@ -60,7 +69,8 @@ impl LwkNode {
         fs::write(&key, format!("default {KEY}\n")).unwrap();
         restrict(&key);
         fs::write(dir.join("nodes"), format!("0 node 10.0.0.1:8810 {}\n", key.display())).unwrap();
-        let machine = LwkNode::spec(&bench, "node", &tap, shape).start().unwrap();
+        let spec = LwkNode::spec(&bench, "node", &tap, shape).args(words.iter().map(String::as_str));
+        let machine = spec.start().unwrap();
         machine.expect("lwk: hosts may connect", SOON).unwrap();
         LwkNode { machine, namespace, dir, lwkctl: lwkctl.into(), _bench: bench }
     }

@@ -279,6 +279,9 @@ fn lost(node: &str, outcome: Outcome) -> Stop {
 /// Serves until the program is over.
 fn finish(proxy: &Arc<Proxy>, events: &Events, node: &str, relay: Relay, audit: bool) -> Result<i32, Stop> {
     relay.start(proxy.clone()).map_err(|fail| Stop::here(fail.0))?;
+    if audit {
+        proxy.handles.keep_complaints();
+    }
     match events.outcomes.recv() {
         Ok(Outcome::Exited(exit)) => {
             if audit {

@@ -95,6 +95,8 @@ pub struct Handles {
     next: AtomicU64,
     /// Where complaints go: the program's standard error, for as long as it has it.
     complaints: Mutex<Weak<Handle>>,
+    /// The same, kept open until the end.
+    kept: Mutex<Option<Arc<Handle>>>,
 }
 
 impl Default for Handles {
@@ -107,13 +109,23 @@ impl Handles {
     /// None yet.
     pub fn new() -> Handles {
         let start = 0x1_0000 + HostEntropy.next_u64() % (1 << 29);
-        Handles { table: RwLock::default(), next: AtomicU64::new(start), complaints: Mutex::default() }
+        Handles {
+            table: RwLock::default(),
+            next: AtomicU64::new(start),
+            complaints: Mutex::default(),
+            kept: Mutex::default(),
+        }
     }
 
     /// Those of a parent, with their numbers.
     pub fn inherited(handles: impl IntoIterator<Item = (u64, Handle)>, next: u64) -> Handles {
         let table = handles.into_iter().map(|(number, handle)| (number, Arc::new(handle))).collect();
-        Handles { table: RwLock::new(table), next: AtomicU64::new(next), complaints: Mutex::default() }
+        Handles {
+            table: RwLock::new(table),
+            next: AtomicU64::new(next),
+            complaints: Mutex::default(),
+            kept: Mutex::default(),
+        }
     }
 
     /// The number that the next one gets.
@@ -160,6 +172,11 @@ impl Handles {
         if let Some(handle) = self.get(number) {
             *lock(&self.complaints) = Arc::downgrade(&handle);
         }
+    }
+
+    /// Keeps the place of complaints open beyond the program's end, for what is to be said then.
+    pub fn keep_complaints(&self) {
+        *lock(&self.kept) = lock(&self.complaints).upgrade();
     }
 
     /// Where complaints go.
