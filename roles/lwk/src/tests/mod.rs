@@ -10,6 +10,7 @@ mod queue;
 mod signals;
 mod threads;
 mod time;
+mod view;
 
 use crate::Errno;
 use crate::delegate::*;
