@@ -52,17 +52,23 @@ impl Service {
         vfs.show(Arc::new(View::new(node.clone(), &settings.page_sizes)));
         Service { node, hub, loader: Arc::new(loader), settings, vfs }
     }
+
+    /// What a host wants to be started.
+    pub(crate) fn request(&self, launch: Launch, host: &Host) -> Result<LaunchRequest, Errno> {
+        let memory = memory(&self.settings, &launch.options);
+        let helpers = helpers(&self.settings, &launch);
+        request(launch, host, memory, helpers, self.loader.clone(), self.vfs.clone())
+    }
 }
 
 impl Programs for Service {
     fn launch(&self, launch: Launch, session: Arc<Session>) -> Answer<LaunchAck> {
         let host = Host::new(session, self.hub.clone());
-        let (node, memory) = (self.node.clone(), memory(&self.settings, &launch.options));
-        let helpers = helpers(&self.settings, &launch);
-        let (loader, vfs) = (self.loader.clone(), self.vfs.clone());
+        let node = self.node.clone();
         let path = String::from_utf8_lossy(&launch.path).into_owned();
+        let request = self.request(launch, &host);
         Box::pin(async move {
-            let request = match request(launch, &host, memory, helpers, loader, vfs) {
+            let request = match request {
                 Ok(request) => request,
                 Err(error) => return refused(&node, &path, error),
             };

@@ -7,6 +7,7 @@ mod exec;
 mod futex;
 mod processes;
 mod queue;
+mod service;
 mod signals;
 mod threads;
 mod time;

@@ -1,19 +1,19 @@
 //! The node as /proc and /sys show it (section 3.12).
 
+mod areas;
+mod processors;
+
 use crate::Errno;
 use crate::cpuid::Cpuid;
-use crate::files::{Cwd, tmpfs};
-use crate::mm::{Area, Mm, Mode, Object, PAGE, Policy, RELATIVE_NODES, Role, STATIC_NODES};
+use crate::files::Cwd;
+use crate::mm::{Mm, PAGE};
 use crate::node::Node;
 use crate::process::{Process, Program};
-use crate::pseudo::{
-    AreaView, CacheView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView, ProcessView, ThreadView, list,
-};
+use crate::pseudo::{AreaView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView, ProcessView, ThreadView};
 use crate::signals::{SIG_DFL, SIG_IGN};
 use crate::syscalls::misc::{RELEASE, VERSION};
 use crate::table::FIRST_TID;
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -101,41 +101,8 @@ impl NodeView for View {
     }
 
     fn cpus(&self) -> Vec<CpuView> {
-        let (machine, up) = (&self.node.system.machine, self.up());
-        let read = |leaf, sub| machine.cpuid(leaf, sub);
-        let cpuid = Cpuid(&read);
-        let (common, topology, caches) = (cpuid.describe(), cpuid.topology(), cpuid.caches());
-        let compute = &self.node.settings.compute;
-        let apics: Vec<u32> = (0..compute.len()).map(|cpu| self.apic(cpu)).collect();
-        let cpus = compute.iter().zip(&apics).enumerate();
-        cpus.map(|(cpu, (core, apic))| {
-            let used = self.node.core_of_cpu(cpu).map(|core| core.usage(up)).unwrap_or_default();
-            let package = above(*apic, topology.package);
-            let in_package = apic - package.checked_shl(topology.package).unwrap_or(0);
-            let cache = |cache: &crate::cpuid::Cache| CacheView {
-                level: cache.level,
-                kind: cache.kind,
-                size: cache.size,
-                line: cache.line,
-                ways: cache.ways,
-                sets: cache.sets,
-                id: above(*apic, cache.shift),
-                shared: (0..apics.len())
-                    .filter(|other| above(apics[*other], cache.shift) == above(*apic, cache.shift))
-                    .collect(),
-            };
-            CpuView {
-                numa: machine.node_of(*core),
-                package,
-                die: above(in_package, topology.die),
-                core: above(in_package, topology.core),
-                apic: *apic,
-                caches: caches.iter().map(cache).collect(),
-                times: (used.user, used.system, up.saturating_sub(used.user + used.system)),
-                ..common.clone()
-            }
-        })
-        .collect()
+        let apics: Vec<u32> = (0..self.node.settings.compute.len()).map(|cpu| self.apic(cpu)).collect();
+        processors::all(&self.node, &apics, self.up())
     }
 
     fn memory(&self) -> Vec<NumaView> {
@@ -247,18 +214,11 @@ impl NodeView for View {
     }
 
     fn areas(&self, pid: u32) -> Vec<AreaView> {
-        let Some(mm) = self.mm(pid) else { return Vec::new() };
-        let policy = mm.policy();
-        mm.areas().iter().map(|area| area_view(&mm, area, &policy)).collect()
+        self.mm(pid).map_or_else(Vec::new, |mm| areas::all(&mm))
     }
 
     fn of_objects(&self, pid: u32) -> (u64, u64) {
-        let Some(mm) = self.mm(pid) else { return (0, 0) };
-        mm.areas().iter().fold((0, 0), |(files, memory), area| match area.object() {
-            Some(object) if object.is_file() => (files + mm.area_usage(area).resident(), memory),
-            Some(_) => (files, memory + mm.area_usage(area).resident()),
-            None => (files, memory),
-        })
+        self.mm(pid).map_or((0, 0), |mm| areas::of_objects(&mm))
     }
 
     fn mm(&self, pid: u32) -> Option<Arc<Mm>> {
@@ -290,11 +250,6 @@ impl NodeView for View {
         self.node.system.entropy.fill(&mut bytes);
         bytes
     }
-}
-
-/// The bits of a number from `shift` on.
-fn above(number: u32, shift: u32) -> u32 {
-    number.checked_shr(shift).unwrap_or(0)
 }
 
 /// Strings, each with its zero.
@@ -329,68 +284,4 @@ fn memory_use(process: &Process) -> MemoryUse {
         stack: usage.stack,
         tables: 0,
     }
-}
-
-fn area_view(mm: &Mm, area: &Area, policy: &Policy) -> AreaView {
-    let usage = mm.area_usage(area);
-    let (device, inode) = area.object().map_or((0, 0), |object| identity(object));
-    let page_size = usage.page_size();
-    AreaView {
-        start: area.start,
-        end: area.end,
-        protection: (area.protection.read, area.protection.write, area.protection.execute),
-        shared: area.shared,
-        offset: if area.object().is_some() { area.offset } else { 0 },
-        device,
-        inode,
-        name: name(area),
-        resident: usage.resident(),
-        dirty: usage.dirty,
-        anonymous: usage.anonymous,
-        large: usage.large + usage.huge,
-        page_size,
-        pages_on: usage.nodes.iter().map(|bytes| bytes.div_ceil(page_size)).collect(),
-        policy: policy_text(area.policy.as_ref().unwrap_or(policy)),
-    }
-}
-
-/// `st_dev` and `st_ino` of what is behind an area.
-fn identity(object: &Object) -> (u64, u64) {
-    object.file_id().map_or((tmpfs::DEVICE, object.id()), |id| (id.device, id.inode))
-}
-
-fn name(area: &Area) -> Vec<u8> {
-    match area.role {
-        Role::Heap => return b"[heap]".to_vec(),
-        Role::Stack => return b"[stack]".to_vec(),
-        Role::Vdso => return b"[vdso]".to_vec(),
-        Role::Vvar => return b"[vvar]".to_vec(),
-        Role::Mapping => {}
-    }
-    match (&area.path, &area.attachment, area.object()) {
-        (Some(path), ..) => path.to_vec(),
-        (None, Some(attachment), _) => format!("/SYSV{:08x} (deleted)", attachment.key()).into_bytes(),
-        // As Linux names shared memory that nothing else names.
-        (None, None, Some(object)) if !object.is_file() => b"/dev/zero (deleted)".to_vec(),
-        _ => Vec::new(),
-    }
-}
-
-/// A policy as numa(7) has it in numa_maps.
-fn policy_text(policy: &Policy) -> String {
-    let mode = match policy.mode {
-        Mode::Default => return String::from("default"),
-        Mode::Local => return String::from("local"),
-        Mode::Preferred => "prefer",
-        Mode::Bind => "bind",
-        Mode::Interleave => "interleave",
-        Mode::PreferredMany => "prefer (many)",
-    };
-    let flag = match policy.flags {
-        STATIC_NODES => "=static",
-        RELATIVE_NODES => "=relative",
-        _ => "",
-    };
-    let nodes: Vec<usize> = (0..64).filter(|node| policy.nodes >> node & 1 != 0).collect();
-    format!("{mode}{flag}:{}", list(&nodes))
 }
