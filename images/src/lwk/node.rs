@@ -13,7 +13,7 @@ use keelson_kernel::user::UserMode;
 use keelson_lwk::exec::{TimeBase, Vdso};
 use keelson_lwk::loading::HostLoader;
 use keelson_lwk::node::{Node as Programs, NodeSettings};
-use keelson_lwk::options::{Settings, cpulist};
+use keelson_lwk::options::{Settings, cpulist, public_line};
 use keelson_lwk::service::Service;
 use keelson_lwk::session::{Hub, Server};
 use keelson_lwk::signals::{SIGKILL, SIGTERM, SigInfo};
@@ -82,6 +82,7 @@ impl Lwk {
             system.clone(),
             NodeSettings {
                 name: name.clone(),
+                command_line: public_line(&node.config),
                 compute: settings.compute.clone(),
                 service: settings.service.clone(),
                 oversubscribe: settings.oversubscribe,

@@ -1,11 +1,13 @@
 //! The cores of the node: what runs on each, and what state each is in (section 10).
 
+use crate::account::{Phase, Times, Usage};
 use crate::run;
 use crate::system::CoreWork;
 use crate::thread::Thread;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::time::Duration;
 use keelson_hal::user::UserContext;
 
 /// State of a core, with the numbers that IHK's tools know.
@@ -33,6 +35,7 @@ pub struct Core {
     state: AtomicU32,
     entries: AtomicU64,
     threads: AtomicUsize,
+    times: Times,
 }
 
 /// A thread that begins or goes on on a core.
@@ -50,6 +53,7 @@ impl Core {
             state: AtomicU32::new(CoreState::Idle as u32),
             entries: AtomicU64::new(0),
             threads: AtomicUsize::new(0),
+            times: Times::default(),
         }
     }
 
@@ -78,6 +82,16 @@ impl Core {
     pub(crate) fn count(&self) {
         // One writer: the core itself.
         self.entries.store(self.entries.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// From `now` (nanoseconds) on the core does something else. Called by the core itself.
+    pub(crate) fn enter(&self, phase: Phase, now: u64) {
+        self.times.enter(phase, now);
+    }
+
+    /// Time that it spent in ring 3 and in the kernel for threads, up to `now` since boot.
+    pub fn usage(&self, now: Duration) -> Usage {
+        self.times.usage(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Threads that have their place here.

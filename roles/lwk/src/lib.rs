@@ -21,6 +21,7 @@ mod clocks;
 mod clone;
 mod core_file;
 pub mod cores;
+mod cpuid;
 pub mod delegate;
 pub mod event;
 pub mod exec;
@@ -50,6 +51,7 @@ pub mod system;
 pub mod table;
 pub mod thread;
 pub mod timers;
+pub mod view;
 pub mod wait;
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ use spin::Mutex;
 pub struct NodeSettings {
     /// `uname -n`.
     pub name: String,
+    /// `/proc/cmdline`: what programs may know of the command line.
+    pub command_line: String,
     /// Compute cores; logical CPU i is the i-th.
     pub compute: Vec<usize>,
     /// Service cores, where helper threads run.
@@ -43,6 +45,7 @@ impl Default for NodeSettings {
     fn default() -> NodeSettings {
         NodeSettings {
             name: String::from("lwk"),
+            command_line: String::new(),
             compute: alloc::vec![0],
             service: Vec::new(),
             oversubscribe: 1,

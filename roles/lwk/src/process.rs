@@ -16,7 +16,7 @@ use crate::system::System;
 use crate::thread::{Attention, Thread};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 
 /// A process: what its threads share.
@@ -122,6 +122,8 @@ pub struct Facts {
     pub personality: AtomicU32,
     /// It called exec since it was forked.
     pub executed: AtomicBool,
+    /// `/proc/[pid]/oom_score_adj`; without effect.
+    pub oom_adjust: AtomicI32,
 }
 
 impl Facts {
@@ -134,6 +136,7 @@ impl Facts {
         copy(&self.no_new_privileges, &parent.no_new_privileges);
         copy(&self.small_pages, &parent.small_pages);
         self.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.oom_adjust.store(parent.oom_adjust.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Another program runs.
@@ -153,6 +156,7 @@ impl Default for Facts {
             parent_death: AtomicU32::default(),
             personality: AtomicU32::default(),
             executed: AtomicBool::default(),
+            oom_adjust: AtomicI32::default(),
         }
     }
 }

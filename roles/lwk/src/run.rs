@@ -77,9 +77,13 @@ async fn on_core<F: Future>(core: &Core, thread: &Thread, future: F) -> F::Outpu
     poll_fn(|cx| {
         core.set_state(CoreState::Kernel);
         core.count();
-        thread.times.enter(Phase::System, clock.now().as_nanos());
+        let now = clock.now().as_nanos();
+        thread.times.enter(Phase::System, now);
+        core.enter(Phase::System, now);
         let result = future.as_mut().poll(cx);
-        thread.times.enter(Phase::Waiting, clock.now().as_nanos());
+        let now = clock.now().as_nanos();
+        thread.times.enter(Phase::Waiting, now);
+        core.enter(Phase::Waiting, now);
         core.set_state(match thread.waits_for() {
             Wait::Other => CoreState::Idle,
             Wait::Heavy => CoreState::Heavy,
@@ -123,7 +127,9 @@ impl Task {
     /// Runs in ring 3 up to something that takes longer than the quick calls.
     fn ring_3(&mut self) -> Trap {
         let clock = self.thread.process.system.clock.clone();
-        self.thread.times.enter(Phase::User, clock.now().as_nanos());
+        let now = clock.now().as_nanos();
+        self.thread.times.enter(Phase::User, now);
+        self.core.enter(Phase::User, now);
         self.core.set_state(CoreState::User);
         let trap = loop {
             let trap = self.user.run(&mut self.context, &**self.mm.space());
@@ -138,7 +144,9 @@ impl Task {
         };
         self.core.set_state(CoreState::Kernel);
         self.core.count();
-        self.thread.times.enter(Phase::System, clock.now().as_nanos());
+        let now = clock.now().as_nanos();
+        self.thread.times.enter(Phase::System, now);
+        self.core.enter(Phase::System, now);
         trap
     }
 

@@ -2,7 +2,7 @@
 
 use crate::Errno;
 use crate::delegate::{Delegate, Handle, Opened};
-use crate::files::FdTable;
+use crate::files::{FdTable, Vfs};
 use crate::identity::{Id, Ids};
 use crate::limits::{self, Limit, Limits};
 use crate::loading::HostLoader;
@@ -12,6 +12,7 @@ use crate::options::Settings;
 use crate::sched::HelperRules;
 use crate::session::{Answer, Host, Hub, Programs, Session};
 use crate::signals::{SIGKILL, SigInfo, SigSet};
+use crate::view::View;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -40,24 +41,34 @@ pub struct Service {
     hub: Arc<Hub>,
     loader: Arc<HostLoader>,
     settings: Settings,
+    /// What the files of all programs share.
+    vfs: Arc<Vfs>,
 }
 
 impl Service {
     /// For a node with these settings.
     pub fn new(node: Arc<Node>, hub: Arc<Hub>, loader: HostLoader, settings: Settings) -> Service {
-        Service { node, hub, loader: Arc::new(loader), settings }
+        let vfs = Arc::<Vfs>::default();
+        vfs.show(Arc::new(View::new(node.clone(), &settings.page_sizes)));
+        Service { node, hub, loader: Arc::new(loader), settings, vfs }
+    }
+
+    /// What a host wants to be started.
+    pub(crate) fn request(&self, launch: Launch, host: &Host) -> Result<LaunchRequest, Errno> {
+        let memory = memory(&self.settings, &launch.options);
+        let helpers = helpers(&self.settings, &launch);
+        request(launch, host, memory, helpers, self.loader.clone(), self.vfs.clone())
     }
 }
 
 impl Programs for Service {
     fn launch(&self, launch: Launch, session: Arc<Session>) -> Answer<LaunchAck> {
         let host = Host::new(session, self.hub.clone());
-        let (node, memory) = (self.node.clone(), memory(&self.settings, &launch.options));
-        let helpers = helpers(&self.settings, &launch);
-        let loader = self.loader.clone();
+        let node = self.node.clone();
         let path = String::from_utf8_lossy(&launch.path).into_owned();
+        let request = self.request(launch, &host);
         Box::pin(async move {
-            let request = match request(launch, &host, memory, helpers, loader) {
+            let request = match request {
                 Ok(request) => request,
                 Err(error) => return refused(&node, &path, error),
             };
@@ -132,10 +143,12 @@ fn request(
     memory: MmSettings,
     helpers: HelperRules,
     loader: Arc<HostLoader>,
+    vfs: Arc<Vfs>,
 ) -> Result<LaunchRequest, Errno> {
     let delegate: Arc<dyn Delegate> = Arc::new(host.clone());
     let limits = Limits(launch.rlimits.map(|(soft, hard)| Limit { soft, hard }));
-    let files = FdTable::new(u32::try_from(limits.soft(limits::NOFILE)).unwrap_or(u32::MAX));
+    let files = FdTable::of(vfs, u32::try_from(limits.soft(limits::NOFILE)).unwrap_or(u32::MAX));
+    files.fs().launched_in(&launch.cwd);
     for fd in &launch.fds {
         files.install_host(fd.number, &delegate, Handle(fd.handle), opened(fd), fd.flags)?;
     }

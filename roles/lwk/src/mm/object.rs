@@ -5,7 +5,7 @@
 
 use super::fetch::Fetching;
 use super::policy::Policy;
-use super::source::PageSource;
+use super::source::{FileId, PageSource};
 use super::{Mm, PAGE, next_id, page_of, whole_pages};
 use crate::Errno;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -105,6 +105,12 @@ impl Object {
     /// True for a file of the host.
     pub fn is_file(&self) -> bool {
         self.is_file
+    }
+
+    /// Which file of the host it is, as long as there is a way to it.
+    pub fn file_id(&self) -> Option<FileId> {
+        let state = self.state.lock();
+        state.reader.as_ref().or(state.writer.as_ref()).map(|source| source.id())
     }
 
     /// Bytes.

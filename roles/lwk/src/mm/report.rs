@@ -94,8 +94,9 @@ impl Mm {
             *if others { &mut usage.shared } else { &mut usage.private } += bytes;
             usage.dirty += if page.dirty { bytes } else { 0 };
             usage.anonymous += if own { bytes } else { 0 };
-            if let Some(node) = machine.node_of_memory(page.frame).and_then(|node| usage.nodes.get_mut(node))
-            {
+            // With a single node there is nothing to be told.
+            let node = machine.node_of_memory(page.frame).or((machine.nodes() == 1).then_some(0));
+            if let Some(node) = node.and_then(|node| usage.nodes.get_mut(node)) {
                 *node += bytes;
             }
             at = page.at + bytes;

@@ -121,6 +121,11 @@ impl Attachment {
         segment.stat.lock().attached += 1;
         Arc::new(Attachment { segment, at, user })
     }
+
+    /// The key of the segment.
+    pub fn key(&self) -> u32 {
+        self.segment.stat.lock().key
+    }
 }
 
 impl Drop for Attachment {

@@ -14,6 +14,7 @@ mod tests;
 mod view;
 
 pub use file::{DirectoryFile, PseudoFile};
+pub use status::list;
 pub use sys::SysTree;
 pub use view::{
     AreaView, CacheView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView, ProcessView, ThreadView,

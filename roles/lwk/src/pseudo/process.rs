@@ -209,14 +209,15 @@ fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
     out
 }
 
-fn statm(_: &dyn NodeView, process: &ProcessView, _: u32) -> Vec<u8> {
+fn statm(view: &dyn NodeView, process: &ProcessView, _: u32) -> Vec<u8> {
     let pages = |bytes: u64| bytes / 4096;
+    let (files, shared) = view.of_objects(process.pid);
     let memory = &process.memory;
     line(format!(
         "{} {} {} {} 0 {} 0",
         pages(memory.size),
         pages(memory.resident),
-        pages(memory.file),
+        pages(files + shared),
         pages(memory.text),
         pages(memory.data + memory.stack),
     ))
@@ -249,6 +250,7 @@ fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
         row(&process.gids),
     );
     let memory = &process.memory;
+    let (files, shared) = view.of_objects(process.pid);
     let amounts = [
         ("VmPeak", memory.peak_size),
         ("VmSize", memory.size),
@@ -256,9 +258,9 @@ fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
         ("VmPin", 0),
         ("VmHWM", memory.peak_resident),
         ("VmRSS", memory.resident),
-        ("RssAnon", memory.resident - memory.file.min(memory.resident)),
-        ("RssFile", memory.file - memory.shared.min(memory.file)),
-        ("RssShmem", memory.shared),
+        ("RssAnon", memory.resident.saturating_sub(files + shared)),
+        ("RssFile", files),
+        ("RssShmem", shared),
         ("VmData", memory.data),
         ("VmStk", memory.stack),
         ("VmExe", memory.text),

@@ -38,6 +38,9 @@ pub trait NodeView: Send + Sync {
     /// Areas of the memory of a process, by address.
     fn areas(&self, pid: u32) -> Vec<AreaView>;
 
+    /// Bytes in memory of files, and of shared memory, that a process has mapped.
+    fn of_objects(&self, pid: u32) -> (u64, u64);
+
     /// The memory of a process.
     fn mm(&self, pid: u32) -> Option<Arc<Mm>>;
 
@@ -153,10 +156,6 @@ pub struct MemoryUse {
     pub resident: u64,
     /// Most memory so far.
     pub peak_resident: u64,
-    /// Of it files and shared memory.
-    pub file: u64,
-    /// Of it shared memory alone.
-    pub shared: u64,
     /// Addresses of text, of data, and of the stack.
     pub text: u64,
     /// Data.

@@ -10,13 +10,16 @@ const FIELD: usize = 65;
 /// What uname(2) says: programs look for a Linux that is new enough.
 pub const RELEASE: &str = "5.10.0-lwk";
 
+/// `uname -v`.
+pub const VERSION: &str = "#1 SMP LWK";
+
 /// getrandom: `GRND_NONBLOCK`, `GRND_RANDOM`, `GRND_INSECURE`.
 const RANDOM_FLAGS: u64 = 7;
 
 /// uname(buffer).
 pub fn sys_uname(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let node = &caller.thread.process.node;
-    let fields = ["Linux", &node.settings.name, RELEASE, "#1 SMP LWK", "x86_64", "(none)"];
+    let fields = ["Linux", &node.settings.name, RELEASE, VERSION, "x86_64", "(none)"];
     let mut bytes = [0; FIELD * 6];
     for (place, field) in bytes.chunks_exact_mut(FIELD).zip(fields) {
         let len = field.len().min(FIELD - 1);

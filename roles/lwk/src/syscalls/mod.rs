@@ -14,7 +14,7 @@ mod identity;
 mod limits;
 mod local;
 mod memory;
-mod misc;
+pub(crate) mod misc;
 mod objects;
 mod paths;
 pub mod place;

@@ -75,6 +75,13 @@ pub async fn resolve(caller: &Caller<'_>, from: u64, path: &[u8], last: Last) ->
         }
     };
     let last = if path.ends_with(b"/") { Last::Follow } else { last };
+    if full.starts_with(b"/proc/")
+        && paths::parts(&full).any(|part| part == b"cwd")
+        && files.fs().cwd() == Cwd::Unknown
+    {
+        // /proc/self/cwd leads there.
+        ask_cwd(caller, &files).await?;
+    }
     walk(&files, looker(caller), &full, changed, last)
 }
 

@@ -94,7 +94,7 @@ impl NodeView for View {
             cwd: b"/tmp".to_vec(),
             threads: vec![100, 5_000_000],
             started: Duration::from_secs(3),
-            memory: MemoryUse { size: 8 << 20, resident: 4 << 20, file: 1 << 20, ..MemoryUse::default() },
+            memory: MemoryUse { size: 8 << 20, resident: 4 << 20, ..MemoryUse::default() },
             limits: [(u64::MAX, u64::MAX); 16],
             umask: 0o22,
             files: self.files.lock().unwrap().clone(),
@@ -141,6 +141,10 @@ impl NodeView for View {
             ..AreaView::default()
         };
         vec![text, heap]
+    }
+
+    fn of_objects(&self, _pid: u32) -> (u64, u64) {
+        (1 << 20, 0)
     }
 
     fn mm(&self, _pid: u32) -> Option<Arc<Mm>> {

@@ -7,9 +7,11 @@ mod exec;
 mod futex;
 mod processes;
 mod queue;
+mod service;
 mod signals;
 mod threads;
 mod time;
+mod view;
 
 use crate::Errno;
 use crate::delegate::*;
