@@ -34,11 +34,14 @@ pub struct Reply {
     pub result: i64,
     /// Bytes for the arguments that are written, in the order of [`Call::output`].
     pub output: Vec<(u8, Vec<u8>)>,
-    /// Events of the handle after the call (poll(2) bits), when it is subscribed.
+    /// Events of the handle after the call (poll(2) bits), when it is subscribed; [`NOT_TOLD`] when they went the other way.
     pub events: u32,
     /// After open: what was opened.
     pub opened: Option<Opened>,
 }
+
+/// The events of a handle are known from [`Readiness`] alone: those in a reply may be older when its thread comes to read it.
+pub const NOT_TOLD: u32 = u32::MAX;
 
 /// What the host says about a file it opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +132,9 @@ pub struct Forked {
 
 /// Who is told what holds for a subscribed handle.
 pub trait Readiness: Send + Sync {
-    /// The events that hold now.
+    /// Something happened: these events hold now.
     fn ready(&self, events: u32);
+
+    /// These events hold now, after a call; nothing need have happened.
+    fn holds(&self, events: u32);
 }

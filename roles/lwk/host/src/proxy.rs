@@ -369,6 +369,7 @@ impl Proxy {
     fn answer(&self, task: &Task<'_>, answer: Result<Reply, Fail>) {
         let request = task.request;
         let reply = answer.unwrap_or_else(|fail| Reply::value(fail.0.as_result()));
+        let order = self.readiness.in_order();
         let revents = task.revents();
         lock(&self.requests).remove(&request.id);
         let streamed = request.streamed();
@@ -381,8 +382,14 @@ impl Proxy {
         let sysret = Sysret { result: reply.result, revents, hint: reply.hint, outs, bytes: &bytes };
         let mut header = request.header().reply(FrameType::Sysret);
         header.flags |= if streamed { Flags::MORE } else { Flags::empty() };
-        let lane = if streamed || request.came_on_bulk() { self.bulk_lane() } else { &self.hi };
-        self.sent(lane.send(&header, &sysret));
+        if streamed || request.came_on_bulk() {
+            self.sent(self.bulk_lane().send(&header, &sysret));
+            drop(order);
+            // What comes by the other connection may arrive first: the node goes by this instead.
+            self.readiness.report(self, task.arg(0));
+        } else {
+            self.sent(self.hi.send(&header, &sysret));
+        }
     }
 
     pub(crate) fn bulk_lane(&self) -> &Lane {

@@ -4,7 +4,7 @@ use super::file::{File, Operation};
 use super::flags::{O_NONBLOCK, O_PATH};
 use super::{Events, FileType, Source, Stat, Target, WaitQueue};
 use crate::Errno;
-use crate::delegate::{Call, Delegate, Handle, Opened, Readiness};
+use crate::delegate::{Call, Delegate, Handle, NOT_TOLD, Opened, Readiness};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -51,6 +51,14 @@ impl Readiness for Cache {
         self.events.store(events & !UNKNOWN, Ordering::Release);
         self.queue.notify(Events(events));
     }
+
+    fn holds(&self, events: u32) {
+        let before = self.events.swap(events & !UNKNOWN, Ordering::AcqRel);
+        let new = if before & UNKNOWN != 0 { events } else { events & !before };
+        if new != 0 {
+            self.queue.notify(Events(new));
+        }
+    }
 }
 
 impl HostFile {
@@ -94,13 +102,8 @@ impl HostFile {
 
     /// Takes over what a reply says of the readiness of the handle.
     pub fn answered(&self, events: u32) {
-        if self.subscribed.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        let before = self.readiness.events.swap(events & !UNKNOWN, Ordering::AcqRel);
-        let new = events & !before;
-        if new != 0 {
-            self.readiness.queue.notify(Events(new));
+        if self.subscribed.load(Ordering::Acquire) != 0 && events != NOT_TOLD {
+            self.readiness.holds(events);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::slot::Slot;
 use super::{Message, Outgoing};
-use crate::delegate::{Call, Opened, Reply};
+use crate::delegate::{Call, Handle, Opened, Reply};
 use alloc::vec::Vec;
 use keelson_lwk_wire::bytes::Malformed;
 use keelson_lwk_wire::calls::{self, Arg};
@@ -36,6 +36,12 @@ pub fn descriptors(call: &Call) -> Vec<Desc> {
     // Stable: within an argument they keep the order they were named in.
     descs.sort_by_key(|desc| desc.arg);
     descs
+}
+
+/// The handle that a call is about, whose readiness comes with its answer.
+pub fn subject(call: &Call) -> Option<Handle> {
+    let first = calls::call(call.number)?.args.first()?;
+    (*first == Arg::Handle).then_some(Handle(call.arguments[0]))
 }
 
 /// The part that an entry is. Whoever names a plain argument need not know that its bytes may travel by themselves.

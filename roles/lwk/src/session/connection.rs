@@ -3,7 +3,7 @@
 use super::server::{PATIENCE, Server};
 use super::{Message, Outgoing, Session, bye, codec};
 use crate::Errno;
-use crate::delegate::{Handle, Reply};
+use crate::delegate::{Handle, NOT_TOLD, Reply};
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -218,7 +218,11 @@ impl Incoming {
         match header.kind {
             FrameType::Sysret => {
                 let slot = self.session.slot(header.id).ok_or_else(unknown)?;
-                let reply = codec::reply(header.flags, payload, &slot)?;
+                let mut reply = codec::reply(header.flags, payload, &slot)?;
+                if matches!(self.purpose, Purpose::Bulk(_)) {
+                    // READY goes the other way, and may be newer.
+                    reply.events = NOT_TOLD;
+                }
                 self.session.answered(header.id, reply);
             }
             FrameType::Data => {

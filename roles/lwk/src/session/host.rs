@@ -100,7 +100,8 @@ impl Delegate for Host {
         }
         let most = call.output.iter().map(|(_, len)| u64::from(*len)).sum();
         let descs = codec::descriptors(&call);
-        let waiting = self.session.request(call.tid, descs, most, |id| Outgoing::Call(id, call));
+        let waiting =
+            self.session.request(call.tid, codec::subject(&call), descs, most, |id| Outgoing::Call(id, call));
         Box::pin(async move {
             match waiting {
                 Ok(waiting) => waiting.await,
@@ -123,7 +124,7 @@ impl Delegate for Host {
 
     fn page_in(&self, handle: Handle, offset: u64, len: u32) -> Bytes {
         let page = |id| Outgoing::PageIn { id, handle, offset, len };
-        let waiting = self.session.request(0, Vec::new(), len.into(), page);
+        let waiting = self.session.request(0, None, Vec::new(), len.into(), page);
         Box::pin(async move {
             let reply = waiting?.await;
             reply.failure()?;
@@ -133,7 +134,7 @@ impl Delegate for Host {
 
     fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done {
         let page = |id| Outgoing::PageOut { id, handle, offset, bytes };
-        let waiting = self.session.request(0, Vec::new(), 0, page);
+        let waiting = self.session.request(0, None, Vec::new(), 0, page);
         Box::pin(async move { waiting?.await.failure() })
     }
 

@@ -18,7 +18,7 @@ pub use host::{Host, Hub};
 pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
 
 use crate::Errno;
-use crate::delegate::{Call, Handle, Readiness, Reply};
+use crate::delegate::{Call, Handle, NOT_TOLD, Readiness, Reply};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -126,6 +126,8 @@ struct State {
 
 struct Request {
     slot: Arc<Slot>,
+    /// The handle that the call is about.
+    handle: Option<Handle>,
     tid: u32,
     cancelled: bool,
 }
@@ -208,7 +210,7 @@ impl Session {
         let fork = messages::Fork { ticket };
         // Not by the thread's number: a signal does not break a fork off.
         let waiting =
-            self.request(0, Vec::new(), 0, |id| Outgoing::Message(Message::Fork { id, tid, fork }))?;
+            self.request(0, None, Vec::new(), 0, |id| Outgoing::Message(Message::Fork { id, tid, fork }))?;
         Ok(async move {
             let reply = waiting.await;
             reply.failure()?;
@@ -223,9 +225,17 @@ impl Session {
 
     /// The host answered; false when nobody asked (which is a violation of the protocol).
     pub fn answered(&self, id: u64, reply: Reply) -> bool {
-        let request = self.state.lock().requests.remove(&id);
-        let Some(request) = request else { return false };
-        request.slot.fill(reply);
+        let (slot, watcher) = {
+            let mut state = self.state.lock();
+            let Some(request) = state.requests.remove(&id) else { return false };
+            let watcher = request.handle.and_then(|handle| state.subscriptions.get(&handle).cloned());
+            (request.slot, watcher)
+        };
+        // Here and not by the thread that waits: by then the host may have said something newer.
+        if let Some(watcher) = watcher.filter(|_| reply.events != NOT_TOLD) {
+            watcher.holds(reply.events);
+        }
+        slot.fill(Reply { events: NOT_TOLD, ..reply });
         true
     }
 
@@ -277,6 +287,7 @@ impl Session {
     fn request(
         self: &Arc<Self>,
         tid: u32,
+        handle: Option<Handle>,
         descs: Vec<messages::Desc>,
         most: u64,
         message: impl FnOnce(u64) -> Outgoing,
@@ -291,7 +302,7 @@ impl Session {
             if state.requests.len() >= MAX_REQUESTS {
                 return Err(Errno::EAGAIN);
             }
-            state.requests.insert(id, Request { slot: slot.clone(), tid, cancelled: false });
+            state.requests.insert(id, Request { slot: slot.clone(), handle, tid, cancelled: false });
         }
         self.queue(message(id));
         Ok(Waiting::new(self.clone(), id, slot))

@@ -57,6 +57,9 @@ fn the_loss_of_the_host_is_an_answer() {
         fn ready(&self, events: u32) {
             *self.0.lock() |= events;
         }
+        fn holds(&self, events: u32) {
+            self.ready(events);
+        }
     }
     let (host, session) = host();
     let seen = Arc::new(Seen(Mutex::new(0)));

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use keelson_lwk_wire::frame::{FrameType, Header};
 use keelson_lwk_wire::messages::{Ready, Subscribe};
@@ -31,6 +31,8 @@ pub(crate) struct Readiness {
     epoll: OwnedFd,
     stop: OwnedFd,
     table: Mutex<HashMap<u64, Subscription>>,
+    /// Whoever looks at a handle and tells what it saw does both before the next one: the node believes the last word.
+    order: Mutex<()>,
 }
 
 impl Readiness {
@@ -38,7 +40,7 @@ impl Readiness {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &stop, EventData::new_u64(STOP), EventFlags::IN)?;
-        Ok(Readiness { epoll, stop, table: Mutex::default() })
+        Ok(Readiness { epoll, stop, table: Mutex::default(), order: Mutex::default() })
     }
 
     pub(super) fn subscribe(&self, proxy: &Proxy, wanted: &Subscribe, handle: Arc<Handle>) {
@@ -72,7 +74,14 @@ impl Readiness {
         Some(ready_now(&*subscription.handle, subscription.events))
     }
 
-    fn report(&self, proxy: &Proxy, number: u64) {
+    /// From the look at a handle until the answer with it is sent.
+    pub(super) fn in_order(&self) -> MutexGuard<'_, ()> {
+        lock(&self.order)
+    }
+
+    /// Tells what a handle is ready for, if it is subscribed.
+    pub(super) fn report(&self, proxy: &Proxy, number: u64) {
+        let _order = self.in_order();
         let ready = {
             let table = lock(&self.table);
             let Some(subscription) = table.get(&number) else { return };
