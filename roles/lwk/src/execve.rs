@@ -46,7 +46,8 @@ impl Task {
         let settings =
             MmSettings { policy: self.mm.policy(), limits: process.memory_limits(), ..process.memory };
         let mm = Mm::new(&process.system, settings)?;
-        let loaded = process.loader.load(&mm, load).await?;
+        let mut loaded = process.loader.load(&mm, load).await?;
+        loaded.program.path = process.files().fs().absolute(&loaded.program.path);
         // Everything that can fail is behind us, but for a place and for another thread that was faster.
         let seat = self.seat_of_exec()?;
         self.end_others().await?;

@@ -181,7 +181,8 @@ impl Node {
             ids: request.ids.clone(),
             delegate: request.delegate.clone(),
         };
-        let loaded = request.loader.load(&mm, load).await?;
+        let mut loaded = request.loader.load(&mm, load).await?;
+        loaded.program.path = request.files.fs().absolute(&loaded.program.path);
         let process = Process::of(Parts {
             pid: request.pid,
             node: self.clone(),

@@ -40,8 +40,33 @@ impl FsContext {
         self.set_cwd(if path.starts_with(b"/") { Cwd::Host(paths::normal(path)) } else { Cwd::Unknown });
     }
 
+    /// A path from the root, as far as the working directory is known.
+    pub fn absolute(&self, path: &[u8]) -> Vec<u8> {
+        let start = match self.cwd() {
+            _ if path.starts_with(b"/") => Vec::new(),
+            Cwd::Unknown => return path.to_vec(),
+            Cwd::Host(cwd) | Cwd::Local(cwd) => cwd,
+        };
+        paths::normal(&[&start[..], b"/", path].concat())
+    }
+
     /// The same for a child.
     pub fn copy(&self) -> FsContext {
         FsContext { cwd: Mutex::new(self.cwd()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_from_the_root() {
+        let fs = FsContext::default();
+        assert_eq!(fs.absolute(b"./a"), b"./a", "nobody knows where");
+        fs.launched_in(b"/home/u");
+        assert_eq!(fs.absolute(b"./a"), b"/home/u/a");
+        assert_eq!(fs.absolute(b"../b/c"), b"/home/b/c");
+        assert_eq!(fs.absolute(b"/bin/sh"), b"/bin/sh");
     }
 }
