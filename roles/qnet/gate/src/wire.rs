@@ -81,7 +81,7 @@ pub struct Wire {
 /// A place on a wire.
 pub struct Station {
     number: usize,
-    address: LinkAddress,
+    address: Cell<LinkAddress>,
     receiver: RefCell<Option<Receiver>>,
     carrier: Cell<bool>,
     cut: Cell<bool>,
@@ -112,7 +112,7 @@ impl Wire {
         let mut stations = self.stations.borrow_mut();
         let station = Rc::new(Station {
             number: stations.len(),
-            address,
+            address: Cell::new(address),
             receiver: RefCell::default(),
             carrier: Cell::new(true),
             cut: Cell::new(false),
@@ -180,7 +180,7 @@ impl Wire {
         let bytes: Rc<[u8]> = bytes.into();
         let faults = self.faults.get();
         for station in stations.iter().filter(|station| station.number != sender.number) {
-            if to.is_some_and(|to| to != station.address) {
+            if to.is_some_and(|to| to != station.address.get()) {
                 continue;
             }
             let mut random = self.random.borrow_mut();
@@ -196,8 +196,12 @@ impl Wire {
                 }
                 let (least, most) = faults.delay;
                 let delay = Duration::from_micros(least + random.below(most - least + 1));
-                let delivery =
-                    Delivery { to: station.number, from: sender.address, broadcast: to.is_none(), bytes };
+                let delivery = Delivery {
+                    to: station.number,
+                    from: sender.address.get(),
+                    broadcast: to.is_none(),
+                    bytes,
+                };
                 self.schedule(departs + delay, delivery);
             }
         }
@@ -255,7 +259,12 @@ impl Station {
 
     /// Its address.
     pub fn address(&self) -> LinkAddress {
-        self.address
+        self.address.get()
+    }
+
+    /// Another adapter, for the next node that is started here.
+    pub fn set_address(&self, address: LinkAddress) {
+        self.address.set(address);
     }
 
     /// Power: who is told of frames. `None` takes it away.
@@ -329,7 +338,7 @@ impl LinkPort for Port {
     }
 
     fn address(&self) -> LinkAddress {
-        self.station.address
+        self.station.address.get()
     }
 
     fn mtu(&self) -> usize {

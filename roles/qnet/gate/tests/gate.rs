@@ -56,6 +56,7 @@ scenarios! {
     r7_death_during_a_read "r7"
     r8_death_when_idle "r8"
     r9_reboot "r9"
+    claimed_names "claims"
     r11_killed_clients "r11"
     r12_interrupted_clients "r12"
     r18_unmounted_interfaces "r18"
