@@ -3,6 +3,7 @@
 //! What a station was given goes out when its doorbell rings, one frame after the other at the speed of the link; until
 //! then it takes up room. So a sender that forgets the doorbell, or does not wait for room, is found.
 
+use crate::capture::Capture;
 use crate::ledger::Ledger;
 use keelson_exec::sync::Notify;
 use keelson_exec::{Handle, select};
@@ -73,6 +74,7 @@ pub struct Wire {
     scheduled: Notify,
     made: Cell<u64>,
     judge: RefCell<Option<Judge>>,
+    capture: Option<Capture>,
     ledger: Rc<Ledger>,
     frames: Cell<u64>,
     damaged: Cell<u64>,
@@ -100,6 +102,7 @@ impl Wire {
             scheduled: Notify::new(),
             made: Cell::new(0),
             judge: RefCell::default(),
+            capture: Capture::wanted(),
             frames: Cell::new(0),
             damaged: Cell::new(0),
         });
@@ -172,6 +175,9 @@ impl Wire {
         self.frames.set(self.frames.get() + 1);
         let seen = Seen { from: sender.number, packet: Packet::decode(bytes).ok() };
         self.ledger.note(|| format!("en: station {} to {to:02x?}: {}", sender.number, told(seen.packet)));
+        if let Some(capture) = &self.capture {
+            capture.frame(departs, sender.address.get(), to, bytes);
+        }
         let passes = self.judge.borrow_mut().as_mut().is_none_or(|judge| judge(&seen));
         if !passes || !sender.is_connected() {
             return;
