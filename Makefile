@@ -32,7 +32,9 @@ help: ## Show this list
 run: deps images ## Boot ROLE in QEMU with a default disk and print how to reach it (leave: Ctrl-A X)
 	@cargo run -q --release -p keelson-qemu --bin keelson-run -- --role $(ROLE)
 
+# All at once first: the end of a build uses one core for each.
 images: ## Build one bootable file per role into images/out
+	@$(IMAGE_CARGO) build -q -p keelson-images $(ROLES:%=--bin %) --profile image --target-dir $(IMAGE_DIR)
 	@for role in $(ROLES); do $(MAKE) --no-print-directory image-$$role || exit 1; done
 
 image-%:
@@ -65,6 +67,7 @@ soak: deps test-deps images ## The long forms of the system tests, of fuzzing an
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-nfs-gate -- --include-ignored --test-threads 1
+	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-qnet --lib -- --include-ignored --nocapture --test-threads 1
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-qnet-gate -- --include-ignored --test-threads 1
 
 deps: ## Install what building and running needs (Debian packages, as root)

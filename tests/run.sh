@@ -2,9 +2,12 @@
 # Runs test stages (lint, unit, system) and closes with one line: "N passed, N failed".
 # A stage that cannot be built or linted counts as one failed test, named above that line.
 # Tests that were skipped ("ignored") are listed but not counted.
+#
+# Cargo runs one test program after the other, and a program that ends with one long test leaves the other cores idle.
+# Here two programs run at a time, each with half of the cores, those that take longest first.
 set -u
 cd "$(dirname "$0")/.."
-out=tests/out
+out=$PWD/tests/out
 mkdir -p "$out"
 log=$out/test.log
 : >"$log"
@@ -34,6 +37,74 @@ stage() {
     echo "== $name: $((SECONDS - start)) s"
 }
 
+# The programs that take longest, by the name of their target, the slowest first. What a run took stands in its log,
+# behind "ran in".
+slow="nfs_linux gate faults qnet_nodes fuzz lnet_router network conformance lnet_generator power_cut boot socklnd linux"
+
+# Builds what `cargo test` would with these words and prints a line for each program: its rank, the directory of its
+# package, its path. Returns what the build does.
+programs() {
+    local built=$out/programs.json status
+    cargo test --no-run --message-format json-render-diagnostics "$@" >"$built"
+    status=$?
+    sed -n 's/.*"manifest_path":"\([^"]*\)\/Cargo.toml".*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*/\1 \2/p' \
+        "$built" |
+        while read -r directory program; do
+            local target=${program##*/} rank=1
+            target=${target%-*}
+            for name in $slow; do
+                [ "$name" = "$target" ] && break
+                rank=$((rank + 1))
+            done
+            printf '%03d %s %s\n' "$rank" "$directory" "$program"
+        done
+    return "$status"
+}
+
+# Runs one program where Cargo would, and shows what it said when it has ended.
+one() {
+    local directory=$1 threads=$2 said start=$SECONDS status
+    shift 2
+    said=$(mktemp)
+    (cd "$directory" && RUST_TEST_THREADS=$threads "$@") >"$said" 2>&1
+    status=$?
+    {
+        flock 9
+        echo "     Running $*"
+        cat "$said"
+        # A program that was killed, or ended itself, counts as one failed test.
+        if [ "$status" -ne 0 ] && ! grep -q '^test result: FAILED' "$said"; then
+            echo "test result: FAILED. 0 passed; 1 failed; $1 ended with status $status"
+        fi
+        echo "     ran in $((SECONDS - start)) s"
+    } 9>"$out/lanes.lock"
+    rm -f "$said"
+    return "$status"
+}
+export -f one
+export out
+
+# Builds the programs that `cargo test` would with these words behind the number of threads, and runs them, two at a
+# time; examples in documentation are one of them.
+lanes() {
+    local threads=$1 list
+    shift
+    list=$(programs "$@") || return
+    if [ -z "$list" ]; then
+        echo "Cargo named no test programs"
+        return 1
+    fi
+    {
+        sort -s -k 1,1 <<<"$list" | while read -r _ directory program; do
+            printf '%s\0' "one '$directory' '$threads' '$program'"
+        done
+        printf '%s\0' "one . '$threads' cargo test -q --no-fail-fast --doc $*"
+    } | xargs -0 -n 1 -P 2 bash -c 'eval "$1"' lane
+}
+
+# Half of the cores for each of two programs.
+half=$((($(nproc) + 1) / 2))
+
 for name in "$@"; do
     case $name in
     lint)
@@ -43,10 +114,11 @@ for name in "$@"; do
             echo "lint skipped: rustfmt and clippy are not installed"
         fi
         ;;
-    unit) stage unit cargo test --no-fail-fast --workspace --exclude keelson-tests ;;
+    unit) stage unit lanes "$half" --workspace --exclude keelson-tests ;;
     system)
         stage images make --no-print-directory images
-        stage system cargo test --no-fail-fast --release -p keelson-tests -- --test-threads 2
+        # One test of each program: two at a time are what the memory of a small machine has room for.
+        stage system lanes 1 --release -p keelson-tests
         ;;
     esac
 done

@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod input;
+mod machine;
 mod peer;
 mod results;
 mod service;
@@ -59,6 +60,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("qnet_kif", targets::qnet_kif),
     ("qnet_io", targets::qnet_io),
     ("qnet_names", targets::qnet_names),
+    ("qnet_options", targets::qnet_options),
+    ("qnet_sh", targets::qnet_sh),
+    ("qnet_procs", targets::qnet_procs),
 ];
 
 /// Runs a target on an input, within bounds.

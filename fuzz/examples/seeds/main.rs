@@ -2,6 +2,7 @@
 //! under names that begin with `found-`, and are not touched.
 
 mod calls;
+mod programs;
 mod qnet;
 mod steps;
 mod texts;
@@ -30,6 +31,9 @@ fn main() {
     write("qnet_kif", qnet::kif());
     write("qnet_io", qnet::io());
     write("qnet_names", qnet::names());
+    write("qnet_options", programs::options());
+    write("qnet_sh", programs::lines());
+    write("qnet_procs", programs::messages());
 }
 
 fn write(target: &str, seeds: Vec<Seed>) {

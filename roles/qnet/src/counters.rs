@@ -100,6 +100,10 @@ counters! {
     lr_announce_rx "lr announce rx",
     /// Packets of another node with our name.
     lr_dup_name "lr dup_name",
+    /// Newcomers under the name of a node that seemed alive elsewhere, for whose sake it was asked.
+    lr_claims "lr claims",
+    /// Of these, those that got the name because it did not answer.
+    lr_claims_won "lr claims_won",
     /// Node entries given up because there were too many.
     lr_evicted "lr evicted",
     /// Pings sent.

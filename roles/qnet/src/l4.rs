@@ -6,6 +6,7 @@
 //!   acks             ACK, NACK, timeouts, heartbeat, idle connections
 //!   paths            which link, links that die and come back                (section 8)
 //!   receive, gaps    reassembly, order, NACKs                                ranges, pool: memory
+//!   claims           another address under the name of a node that seems alive      (sections 6.3, 9.4)
 //!   down             the end of a connection, shutdown
 //!   table, timers, limits, random, options, body
 //! ```
@@ -25,6 +26,7 @@
 mod accept;
 mod acks;
 mod body;
+mod claims;
 mod down;
 mod frames;
 mod gaps;
@@ -62,6 +64,7 @@ use crate::nodes::{Identity, Lookups, Nodes, QosTable, Queries, Requests, Resolv
 use crate::sessions::SessionEvent;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
+use claims::Claims;
 use core::time::Duration;
 use keelson_hal::{Entropy, Instant};
 use keelson_qnet_wire::l4::{Kind, Packet};
@@ -88,10 +91,12 @@ pub(crate) enum Single {
     Links,
     Lookups,
     Queries,
+    Claims,
 }
 
 impl Single {
-    const ALL: [Single; 4] = [Single::Announce, Single::Links, Single::Lookups, Single::Queries];
+    const ALL: [Single; 5] =
+        [Single::Announce, Single::Links, Single::Lookups, Single::Queries, Single::Claims];
 }
 
 /// How soon a link without room is tried again, if nobody polls earlier.
@@ -122,6 +127,7 @@ pub struct Transport {
     pub(crate) limits: Limits,
     pub(crate) lookups: Lookups,
     pub(crate) queries: Queries,
+    pub(crate) claims: Claims,
     pub(crate) requests: Requests,
     pub(crate) resolver: Option<Rc<dyn Resolver>>,
     pub(crate) duplicates: crate::nodes::Duplicates,
@@ -159,6 +165,7 @@ impl Transport {
             limits: Limits::new(random.next()),
             lookups: Lookups::default(),
             queries: Queries::default(),
+            claims: Claims::default(),
             requests: Requests::default(),
             resolver,
             duplicates: Default::default(),
@@ -243,6 +250,7 @@ impl Transport {
             Some(Single::Links) => self.on_links_timer(),
             Some(Single::Lookups) => self.on_lookups_timer(),
             Some(Single::Queries) => self.on_queries_timer(),
+            Some(Single::Claims) => self.on_claims_timer(),
             None => {}
         }
     }

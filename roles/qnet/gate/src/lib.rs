@@ -23,7 +23,8 @@
 //! | the behaviour of section 26, test by test | [`scenarios`] |
 //!
 //! `cargo test -p keelson-qnet-gate` runs the short form; `KEELSON_QNET_SEEDS=0..20000` chooses the seeds of the
-//! simulation; `cargo run --release -p keelson-qnet-gate -- simulation --seed N --verbose` tells the history of a seed.
+//! simulation; `cargo run --release -p keelson-qnet-gate -- simulation --seed N --verbose` tells the history of a seed, and
+//! `KEELSON_QNET_CAPTURE=DIRECTORY` keeps its frames as pcap files.
 //!
 //! Not here: R10, R13 to R17, R19 and R21 (`l4/tests`, `tests` of the role, `fuzz`), R23 (needs a shell), R25 (the full
 //! form of the scenario `steady`).
@@ -31,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod caller;
+mod capture;
 pub mod defects;
 pub mod directory;
 pub mod errors;

@@ -1,7 +1,7 @@
 //! Everything that can be run by name, with the seeds of its short and its full form.
 
 use crate::defects::DEFECTS;
-use crate::scenarios::{bulk, clients, death, defects, handshake, links, steady};
+use crate::scenarios::{bulk, claims, clients, death, defects, handshake, links, steady};
 use crate::simulation::Simulation;
 use keelson_ext4_gate::checks::Result;
 use keelson_ext4_gate::list::{Case, Check};
@@ -57,6 +57,13 @@ pub const CHECKS: &[Check] = &[
     scenario("r7", "a node dies during a read", 0..100, 0..5_000, death::r7),
     scenario("r8", "idle nodes die", 0..60, 0..2_000, death::r8),
     scenario("r9", "a node is there again within a second", 0..100, 0..5_000, death::r9),
+    scenario(
+        "claims",
+        "a node comes back with another adapter, or another one comes under its name (section 9.4)",
+        0..100,
+        0..5_000,
+        claims::claims,
+    ),
     scenario(
         "r11",
         "a client with open files and a blocked read is killed, or its node",

@@ -1,6 +1,7 @@
 //! The tests of section 26, each by its number: what the whole node does, not only its transport.
 
 pub mod bulk;
+pub mod claims;
 pub mod clients;
 pub mod death;
 pub mod defects;

@@ -3,6 +3,7 @@
 //! What a station was given goes out when its doorbell rings, one frame after the other at the speed of the link; until
 //! then it takes up room. So a sender that forgets the doorbell, or does not wait for room, is found.
 
+use crate::capture::Capture;
 use crate::ledger::Ledger;
 use keelson_exec::sync::Notify;
 use keelson_exec::{Handle, select};
@@ -73,6 +74,7 @@ pub struct Wire {
     scheduled: Notify,
     made: Cell<u64>,
     judge: RefCell<Option<Judge>>,
+    capture: Option<Capture>,
     ledger: Rc<Ledger>,
     frames: Cell<u64>,
     damaged: Cell<u64>,
@@ -81,7 +83,7 @@ pub struct Wire {
 /// A place on a wire.
 pub struct Station {
     number: usize,
-    address: LinkAddress,
+    address: Cell<LinkAddress>,
     receiver: RefCell<Option<Receiver>>,
     carrier: Cell<bool>,
     cut: Cell<bool>,
@@ -100,6 +102,7 @@ impl Wire {
             scheduled: Notify::new(),
             made: Cell::new(0),
             judge: RefCell::default(),
+            capture: Capture::wanted(),
             frames: Cell::new(0),
             damaged: Cell::new(0),
         });
@@ -112,7 +115,7 @@ impl Wire {
         let mut stations = self.stations.borrow_mut();
         let station = Rc::new(Station {
             number: stations.len(),
-            address,
+            address: Cell::new(address),
             receiver: RefCell::default(),
             carrier: Cell::new(true),
             cut: Cell::new(false),
@@ -172,6 +175,9 @@ impl Wire {
         self.frames.set(self.frames.get() + 1);
         let seen = Seen { from: sender.number, packet: Packet::decode(bytes).ok() };
         self.ledger.note(|| format!("en: station {} to {to:02x?}: {}", sender.number, told(seen.packet)));
+        if let Some(capture) = &self.capture {
+            capture.frame(departs, sender.address.get(), to, bytes);
+        }
         let passes = self.judge.borrow_mut().as_mut().is_none_or(|judge| judge(&seen));
         if !passes || !sender.is_connected() {
             return;
@@ -180,7 +186,7 @@ impl Wire {
         let bytes: Rc<[u8]> = bytes.into();
         let faults = self.faults.get();
         for station in stations.iter().filter(|station| station.number != sender.number) {
-            if to.is_some_and(|to| to != station.address) {
+            if to.is_some_and(|to| to != station.address.get()) {
                 continue;
             }
             let mut random = self.random.borrow_mut();
@@ -196,8 +202,12 @@ impl Wire {
                 }
                 let (least, most) = faults.delay;
                 let delay = Duration::from_micros(least + random.below(most - least + 1));
-                let delivery =
-                    Delivery { to: station.number, from: sender.address, broadcast: to.is_none(), bytes };
+                let delivery = Delivery {
+                    to: station.number,
+                    from: sender.address.get(),
+                    broadcast: to.is_none(),
+                    bytes,
+                };
                 self.schedule(departs + delay, delivery);
             }
         }
@@ -255,7 +265,12 @@ impl Station {
 
     /// Its address.
     pub fn address(&self) -> LinkAddress {
-        self.address
+        self.address.get()
+    }
+
+    /// Another adapter, for the next node that is started here.
+    pub fn set_address(&self, address: LinkAddress) {
+        self.address.set(address);
     }
 
     /// Power: who is told of frames. `None` takes it away.
@@ -329,7 +344,7 @@ impl LinkPort for Port {
     }
 
     fn address(&self) -> LinkAddress {
-        self.station.address
+        self.station.address.get()
     }
 
     fn mtu(&self) -> usize {

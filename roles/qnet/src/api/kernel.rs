@@ -42,7 +42,7 @@ pub trait SignalHandler {
 impl Kernel {
     /// A kernel with the process manager, without a network. It takes part in the executor until [`Kernel::stop`].
     pub fn new(executor: &Handle, config: KernelConfig, entropy: &dyn Entropy) -> Kernel {
-        let state = State::new(executor.clock(), config, entropy.next_u64());
+        let state = State::new(executor.clock(), config, entropy);
         let kernel = Kernel(Rc::new(Shared {
             state: RefCell::new(state),
             executor: executor.clone(),

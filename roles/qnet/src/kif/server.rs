@@ -45,7 +45,14 @@ pub(crate) struct Server {
     closing: bool,
 }
 
+/// How a CONNECT names a client: its node, that node's epoch, and its own number for the connection.
+pub(crate) type ClientName = (NodeNr, RxId, u32);
+
 impl Server {
+    fn client(&self) -> ClientName {
+        (self.node, self.rx, self.client_id)
+    }
+
     /// To the client.
     fn route(&self, priority: u8) -> Route {
         Route { node: self.node, qos: Qos::default(), priority }
@@ -128,10 +135,8 @@ impl State {
 
     /// The connection that a CONNECT names again. One with the same name to another channel has ended.
     fn known_client(&mut self, connect: &Connect, arrival: &Arrival) -> Option<Key> {
-        let same_client = |server: &Server| {
-            (server.node, server.rx, server.client_id) == (arrival.from, arrival.rx, connect.client_id)
-        };
-        let (key, server) = self.servers.iter().find(|(_, server)| !server.closing && same_client(server))?;
+        let key = *self.by_client.get(&(arrival.from, arrival.rx, connect.client_id))?;
+        let server = self.servers.get(key)?;
         if (server.pid, server.chid) == (connect.server_pid, connect.server_chid) {
             return Some(key);
         }
@@ -165,11 +170,13 @@ impl State {
             used: false,
             closing: false,
         };
+        let client = server.client();
         let key = if is_full { None } else { self.servers.insert(server) };
         let Some(key) = key else {
             self.counters.refused += 1;
             return Err(Errno::EAGAIN);
         };
+        self.by_client.insert(client, key);
         if arrival.from != NodeNr::LOCAL {
             self.counters.net_server.add();
         }
@@ -230,7 +237,9 @@ impl State {
         self.end_transactions(key);
         let Some(server) = self.servers.get_mut(key) else { return };
         server.closing = true;
-        let channel = server.channel;
+        let (channel, client) = (server.channel, server.client());
+        // Its number may be given to another connection at once.
+        self.by_client.remove(&client);
         // Behind the pulses that the client has sent before.
         if !self.queue(channel, 0, Item::Disconnect(key)) {
             self.forget_server(key);
@@ -240,6 +249,9 @@ impl State {
     /// Frees the place of a connection.
     fn forget_server(&mut self, key: Key) {
         let Some(server) = self.servers.remove(key) else { return };
+        if !server.closing {
+            self.by_client.remove(&server.client());
+        }
         if server.node != NodeNr::LOCAL {
             self.counters.net_server.sub();
         }

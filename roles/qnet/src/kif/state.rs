@@ -10,16 +10,17 @@ use super::limits::KernelConfig;
 use super::outbox::{Epoch, Outbox};
 use super::peer::Peer;
 use super::process::Processes;
-use super::server::{Read, Server, Transaction};
+use super::server::{ClientName, Read, Server, Transaction};
 use super::signal::SignalDelivery;
-use super::table::{MAX_ENTRIES, Table};
+use super::table::{Key, MAX_ENTRIES, Table};
 use crate::sessions::{NodeNr, RxId, RxMessage, SessionEvent, Sessions};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::ops::Range;
 use keelson_exec::sync::Notify;
-use keelson_hal::{Clock, Instant};
+use keelson_hal::{Clock, Entropy, Instant};
+use keelson_net::hash::{self, KeyedMap};
 use keelson_qnet_wire::kif::{Decoded, KifMessage};
 use keelson_qnet_wire::{Endian, Errno};
 
@@ -55,6 +56,8 @@ pub(crate) struct State {
     pub threads: Table<Thread>,
     /// Connections of clients to servers here.
     pub servers: Table<Server>,
+    /// Of these, those whose clients are there, by client. Peers choose the numbers: the hash is keyed.
+    pub by_client: KeyedMap<ClientName, Key>,
     /// What servers here were sent.
     pub transactions: Table<Transaction>,
     /// Reads of messages that servers here wait for.
@@ -87,7 +90,8 @@ impl Arrival {
 }
 
 impl State {
-    pub fn new(clock: Rc<dyn Clock>, mut config: KernelConfig, seed: u64) -> State {
+    pub fn new(clock: Rc<dyn Clock>, mut config: KernelConfig, entropy: &dyn Entropy) -> State {
+        let seed = entropy.next_u64();
         let limits = &mut config.limits;
         // Other nodes and this one share a table, half each.
         limits.server_connections = limits.server_connections.min(MAX_ENTRIES / 2);
@@ -107,6 +111,7 @@ impl State {
             clients: Table::new(limits.client_connections, CLIENT_GENERATIONS, first),
             threads: Table::new(limits.handles, HANDLE_GENERATIONS, second),
             servers: Table::new(2 * limits.server_connections, SERVER_GENERATIONS, third),
+            by_client: KeyedMap::with_hasher(hash::Key::new(entropy)),
             transactions: Table::new(2 * limits.transactions, HANDLE_GENERATIONS, 0),
             reads: Table::new(limits.reads, HANDLE_GENERATIONS, first ^ third),
             loopback: VecDeque::new(),

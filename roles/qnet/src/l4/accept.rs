@@ -39,10 +39,16 @@ impl Transport {
         }
         let node = match self.learn(init.src_name, init.src_domain, arrival) {
             Some((node, Learnt::Address)) => NodeNr(node),
-            // Another node has a connection under this name.
-            Some((_, Learnt::Other)) => return self.refuse(arrival, header),
+            // There is a connection under this name, with another address.
+            Some((node, Learnt::Other)) => return self.on_claim(NodeNr(node), arrival, header),
             None => return,
         };
+        self.claims.forget(node);
+        self.admit(node, arrival, header);
+    }
+
+    /// Takes in a TCS_INIT of a node that is known under its address.
+    pub(crate) fn admit(&mut self, node: NodeNr, arrival: Arrival, header: &Header) {
         self.heard(node, header);
         if let Some(entry) = self.nodes.get_mut(node.0) {
             // It is alive, whatever our last attempt said.

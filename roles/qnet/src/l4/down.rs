@@ -163,6 +163,7 @@ impl Transport {
             self.rx_down(id);
         }
         self.fail_requests(Errno::ENOREMOTE);
+        self.claims = Default::default();
         self.poll(now);
         self.stopped = true;
     }

@@ -194,6 +194,12 @@ impl Transport {
         let (node, uid) = (tx.node, tx.uid);
         if let Some(entry) = self.nodes.get_mut(node.0) {
             entry.profile.saw_tcs(header.flags, header.layer);
+            let known = entry.address(arrival.link);
+            if entry.state != NodeState::Up && known != Some(arrival.from) {
+                // Another node of this name was heard meanwhile; the connection is with the one that was asked.
+                entry.other = known.map(|known| (arrival.link, known));
+                entry.set_address(arrival.link, arrival.from);
+            }
         }
         self.node_up(node);
         self.events.push_back(SessionEvent::TxUp { node, tx: uid });

@@ -1,6 +1,7 @@
 //! Whole transports on impaired wires: the rows of section 26 that concern this layer.
 
 mod chaos;
+mod claims;
 mod figures;
 mod hostile;
 mod life;

@@ -19,6 +19,8 @@ pub struct Occupancy {
     pub common: usize,
     /// Names asked for.
     pub lookups: usize,
+    /// Newcomers that wait for the name of another node.
+    pub claims: usize,
     /// Queries and requests without an answer.
     pub requests: usize,
     /// Events that nobody has taken.
@@ -38,6 +40,7 @@ impl Transport {
             buffers: self.pool.lent(),
             common: self.rx_common,
             lookups: self.lookups.len(),
+            claims: self.claims.len(),
             requests: self.requests.len() + self.queries.len(),
             events: self.events.len(),
             nodes: self.nodes.len(),

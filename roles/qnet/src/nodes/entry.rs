@@ -55,6 +55,8 @@ pub struct Entry {
     pub last_heard: Instant,
     /// No connection is opened before.
     pub hold_until: Instant,
+    /// Nobody else is considered for its name before.
+    pub claims_from: Instant,
     /// Its number for us; 0 unknown.
     pub remote_nd: u16,
     /// Its ways.
@@ -84,6 +86,7 @@ impl Entry {
             state: NodeState::Learned,
             last_heard: Instant::ZERO,
             hold_until: Instant::ZERO,
+            claims_from: Instant::ZERO,
             remote_nd: 0,
             profile: PeerProfile::default(),
             epoch: 0,

@@ -2,7 +2,7 @@
 //! 12.4 and 28).
 
 use crate::world::{World, root, user};
-use keelson_qnet::api::{CredentialRules, KernelConfig, User};
+use keelson_qnet::api::{CredentialRules, KernelConfig, Received, User};
 use keelson_qnet::sessions::memory::{MemorySessions, NetworkSettings};
 use keelson_qnet::sessions::{Body, NodeNr, Qos, SessionEvent, Sessions};
 use keelson_qnet_wire::kif::{
@@ -10,6 +10,7 @@ use keelson_qnet_wire::kif::{
 };
 use keelson_qnet_wire::{Endian, Errno};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A node that is played by the test: node 1, for the kernel of node 0.
 pub struct Puppet {
@@ -215,6 +216,63 @@ fn duplicate_connects() {
     let [(KifMessage::ConnectSuccess(success), _)] = puppet.hear()[..] else { panic!() };
     assert_ne!(success.server_id, ids[0].0);
     assert_eq!(*server.disconnects.borrow(), [ids[0].1]);
+}
+
+/// A client's number is used again: at once, while the server has not been told of the first use; on another node; in
+/// another epoch; after the channel is gone. Each is a connection of its own, and a repeated CONNECT finds the last.
+#[test]
+fn numbers_of_clients_are_used_again() {
+    let world = World::new(3);
+    let kernel = world.kernel(0);
+    let channel = kernel.channel(1).unwrap();
+    let puppet = Puppet::new(&world);
+    let attach = |puppet: &Puppet| {
+        puppet.say(KifMessage::Connect(connect(9), Some(root())), &[]);
+        world.settle();
+        let [(KifMessage::ConnectSuccess(success), _)] = puppet.hear()[..] else { panic!() };
+        success.server_id
+    };
+    let first = attach(&puppet);
+    puppet.say(KifMessage::Disconnect(Disconnect { server_id: first }), &[]);
+    let second = attach(&puppet);
+    assert_ne!(first, second);
+    // The server learns of the first one's end, and its place is free.
+    let Some(Received::Disconnect { scoid }) = channel.try_receive() else { panic!() };
+    assert_eq!((scoid, kernel.server_connections()), (first + 1, 1));
+    assert_eq!(attach(&puppet), second, "the second is still known");
+    // Many others come and go in its place.
+    for number in 100..400 {
+        puppet.say(KifMessage::Connect(connect(number), Some(root())), &[]);
+        world.pass(Duration::from_millis(10));
+        let [(KifMessage::ConnectSuccess(success), _)] = puppet.hear()[..] else { panic!() };
+        assert_ne!(success.server_id, second);
+        puppet.say(KifMessage::Disconnect(Disconnect { server_id: success.server_id }), &[]);
+        world.pass(Duration::from_millis(10));
+        assert!(matches!(channel.try_receive(), Some(Received::Disconnect { .. })));
+    }
+    assert_eq!((attach(&puppet), kernel.server_connections()), (second, 1));
+    // Other nodes have the same numbers.
+    let others: Vec<_> = (0..12).map(|_| world.connect(2, 0)).collect();
+    assert_eq!((attach(&puppet), kernel.server_connections()), (second, 13));
+    drop(others);
+    // The node starts anew; the server has not looked yet.
+    let puppet = Puppet { sessions: world.network.reboot(1), ..puppet };
+    world.settle();
+    let third = attach(&puppet);
+    assert_ne!(third, second);
+    while let Some(received) = channel.try_receive() {
+        assert!(matches!(received, Received::Disconnect { scoid } if scoid != third + 1));
+    }
+    assert_eq!((attach(&puppet), kernel.server_connections()), (third, 1));
+    // Without a channel there is nothing to find.
+    drop(channel);
+    world.settle();
+    puppet.hear();
+    puppet.say(KifMessage::Connect(connect(9), Some(root())), &[]);
+    world.settle();
+    let fail = ConnectFail { version: 1, client_id: 9, status: Errno::ESRCH.0 };
+    assert_eq!(puppet.hear(), [(KifMessage::ConnectFail(fail), vec![])]);
+    assert_eq!(kernel.server_connections(), 0);
 }
 
 /// Attaching and sending at once, or with a pulse; credentials may also come with the message.

@@ -92,6 +92,11 @@ pub fn mac(node: u8, link: u8) -> LinkAddress {
 }
 
 impl Node {
+    /// Other adapters at the next start.
+    pub fn other_adapters(&mut self, nic: u8) {
+        self.nic = nic;
+    }
+
     /// Another name at the next start.
     pub fn options_name(&mut self, name: &str) {
         self.identity = Identity::new(name, "").unwrap();

@@ -8,6 +8,7 @@ use core::time::Duration;
 use keelson_qnet_wire::Endian;
 use keelson_qnet_wire::l4::{Flags, Header, Kind, Layer};
 use keelson_qnet_wire::tcs::Init;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What lies behind link header and padding in frames T00 to T37.
 fn vectors() -> Vec<Vec<u8>> {
@@ -64,53 +65,89 @@ fn bend(rng: &Rng, vectors: &[Vec<u8>], ids: &[u32]) -> Vec<u8> {
 
 #[test]
 fn mutated_vectors() {
-    let vectors = vectors();
-    assert_eq!(vectors.len(), 38);
     let frames = if cfg!(debug_assertions) { 5000 } else { 20_000 };
     for seed in seeds(8) {
-        let mut world = scene(seed);
-        // The attacker sends from gamma's address, so that what it sends is taken for gamma's.
-        world.kill(2);
-        let from = mac(2, 0);
-        let (alpha, beta) = (world.nr(1, "alpha"), world.nr(0, "beta"));
-        let transport = &world.nodes[0].transport;
-        let of_gamma =
-            |node: u16| transport.node(crate::sessions::NodeNr(node)).unwrap().name.as_ref() == "gamma";
-        let mut ids: Vec<u32> = vec![0, 1, 0x21, 0x31];
-        ids.extend(
-            transport.tx.iter().filter(|(_, tx)| of_gamma(tx.node.0)).flat_map(|(id, tx)| [id, tx.remote]),
-        );
-        ids.extend(
-            transport.rx.iter().filter(|(_, rx)| of_gamma(rx.node.0)).flat_map(|(id, rx)| [id, rx.remote]),
-        );
-        let rng = Rng::new(seed);
-        for n in 0..frames {
-            let bytes = bend(&rng, &vectors, &ids);
-            let source = if rng.permille(800) { from } else { mac(rng.below(250) as u8 + 3, 0) };
-            // What gamma is said to send is no message of this test's.
-            let now = world.now;
-            let transport = &mut world.nodes[0].transport;
-            transport.input(now, crate::link::LinkId(0), source, rng.permille(200), &bytes);
-            while transport.take_event().is_some() {}
-            if n % 100 == 0 {
-                let occupancy = world.nodes[0].transport.occupancy();
-                assert!(occupancy.buffers <= 3 * (256 << 10) && occupancy.nodes <= 256);
-                assert!(occupancy.outbound_messages < 600, "{occupancy:?}");
-                world.run(Duration::from_millis(1));
-            }
-        }
-        // The others noticed nothing.
-        for _ in 0..10 {
-            world.send(0, beta, Qos::default(), 5000).unwrap();
-            world.send(1, alpha, Qos::default(), 5000).unwrap();
-        }
-        world.run(Duration::from_secs(40));
-        assert!(world.drain(Duration::from_secs(10)));
-        let is_other =
-            |event: &crate::l4::Event| matches!(event, SessionEvent::TxDown { node, .. } if *node == beta);
-        assert!(!world.nodes[0].events.iter().any(is_other));
-        world.finish();
+        mutate_vectors(seed, frames);
     }
+}
+
+/// R21 with its number, on all cores.
+#[test]
+#[ignore = "long: make soak"]
+fn ten_million_mutated_vectors() {
+    // Few enough that the connection under attack lives for a good part of them.
+    const OF_A_WORLD: u64 = 4_000;
+    const ALL: u64 = 10_000_000;
+    if std::env::var_os("KEELSON_SOAK").is_none() {
+        return;
+    }
+    let (start, next, done) = (std::time::Instant::now(), AtomicU64::new(0), AtomicU64::new(0));
+    let worker = || {
+        loop {
+            let seed = next.fetch_add(1, Relaxed);
+            if seed >= ALL / OF_A_WORLD {
+                return;
+            }
+            // Other worlds than those of the short form.
+            mutate_vectors(1000 + seed, OF_A_WORLD);
+            done.fetch_add(OF_A_WORLD, Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(worker);
+        }
+    });
+    println!("{} mutated vectors in {:?}", done.load(Relaxed), start.elapsed());
+    assert_eq!(done.into_inner(), ALL);
+}
+
+/// So many frames from an attacker at the address of a node that is known.
+fn mutate_vectors(seed: u64, frames: u64) {
+    let vectors = vectors();
+    assert_eq!(vectors.len(), 38);
+    let mut world = scene(seed);
+    // The attacker sends from gamma's address, so that what it sends is taken for gamma's.
+    world.kill(2);
+    let from = mac(2, 0);
+    let (alpha, beta) = (world.nr(1, "alpha"), world.nr(0, "beta"));
+    let transport = &world.nodes[0].transport;
+    let of_gamma =
+        |node: u16| transport.node(crate::sessions::NodeNr(node)).unwrap().name.as_ref() == "gamma";
+    let mut ids: Vec<u32> = vec![0, 1, 0x21, 0x31];
+    ids.extend(
+        transport.tx.iter().filter(|(_, tx)| of_gamma(tx.node.0)).flat_map(|(id, tx)| [id, tx.remote]),
+    );
+    ids.extend(
+        transport.rx.iter().filter(|(_, rx)| of_gamma(rx.node.0)).flat_map(|(id, rx)| [id, rx.remote]),
+    );
+    let rng = Rng::new(seed);
+    for n in 0..frames {
+        let bytes = bend(&rng, &vectors, &ids);
+        let source = if rng.permille(800) { from } else { mac(rng.below(250) as u8 + 3, 0) };
+        // What gamma is said to send is no message of this test's.
+        let now = world.now;
+        let transport = &mut world.nodes[0].transport;
+        transport.input(now, crate::link::LinkId(0), source, rng.permille(200), &bytes);
+        while transport.take_event().is_some() {}
+        if n % 100 == 0 {
+            let occupancy = world.nodes[0].transport.occupancy();
+            assert!(occupancy.buffers <= 3 * (256 << 10) && occupancy.nodes <= 256);
+            assert!(occupancy.outbound_messages < 600, "{occupancy:?}");
+            world.run(Duration::from_millis(1));
+        }
+    }
+    // The others noticed nothing.
+    for _ in 0..10 {
+        world.send(0, beta, Qos::default(), 5000).unwrap();
+        world.send(1, alpha, Qos::default(), 5000).unwrap();
+    }
+    world.run(Duration::from_secs(40));
+    assert!(world.drain(Duration::from_secs(10)));
+    let is_other =
+        |event: &crate::l4::Event| matches!(event, SessionEvent::TxDown { node, .. } if *node == beta);
+    assert!(!world.nodes[0].events.iter().any(is_other));
+    world.finish();
 }
 
 fn user(id: u32, remote: u32, seq: u32, flags: u8, offset: u32, payload: &[u8]) -> Vec<u8> {
@@ -236,6 +273,10 @@ fn stolen_names() {
     assert!(world.nodes[0].transport.node(beta).unwrap().dup);
     world.send(0, beta, Qos::default(), 10).unwrap();
     assert!(world.drain(Duration::from_secs(1)));
+    // Beta was asked, and has answered.
+    world.run(Duration::from_secs(1));
+    let counters = world.nodes[0].transport.counters();
+    assert_eq!((counters.lr_claims, counters.lr_claims_won), (1, 0));
     assert_eq!(world.ledger.downs(), 0);
     world.finish();
 }

@@ -154,6 +154,29 @@ fn r10_two_nodes_with_one_name() {
     assert_eq!(shown(&world, 2), ["single", "twin"]);
 }
 
+/// The third has asked one of them for a connection when it hears the other: the connection is with who answers.
+#[test]
+fn a_namesake_is_heard_during_the_handshake() {
+    for later in [0, 60, 110] {
+        let mut world = World::new(1, 1);
+        for name in ["twin", "third"] {
+            world.add(name, "lab", Options::default());
+        }
+        world.announce();
+        world.run(Duration::from_millis(20));
+        let twin = world.nr(1, "twin");
+        world.send(1, twin, Qos::default(), 3000).unwrap();
+        world.run(Duration::from_micros(later));
+        let announcement = lr_bytes(LrKind::Reply, Endian::Little, "twin", "", LrForm::default());
+        world.inject(1, 0, mac(77, 0), true, &announcement);
+        assert!(world.drain(Duration::from_secs(1)));
+        assert_eq!((world.ledger.downs(), world.ledger.delivered), (0, 1), "after {later} us");
+        let entry = world.nodes[1].transport.node(twin).unwrap();
+        assert_eq!((entry.address(LinkId(0)), entry.other), (Some(mac(0, 0)), Some((LinkId(0), mac(77, 0)))));
+        world.finish();
+    }
+}
+
 #[test]
 fn duplicates_may_rename_themselves() {
     let mut world = World::new(1, 1);
