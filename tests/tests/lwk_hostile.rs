@@ -1,0 +1,114 @@
+//! Nobody takes the LWK node down, and nothing hangs: programs that call at random, hosts without the key, hosts and nodes that
+//! disappear.
+
+use keelson_tests::lwk::{Link, LwkNode, Shape, output, program};
+use keelson_tests::soak;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const LWKCTL: &str = env!("CARGO_BIN_EXE_keelson-lwkctl");
+const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
+/// Exit codes of mcexec (section 6.1 of the specification).
+const NODE_LOST: i32 = 120;
+const AUTH_REFUSED: i32 = 121;
+/// What nothing here should need.
+const SOON: Duration = Duration::from_secs(30);
+
+fn compiled(name: &str) -> PathBuf {
+    program(FOLDER, name, Link::Static, &[])
+}
+
+fn assert_alive(node: &LwkNode) {
+    assert_eq!(node.run(&compiled("hello.c"), &[], b"").status.code(), Some(42));
+}
+
+/// Starts the quanta and waits until they are under way.
+fn computing(node: &LwkNode) -> Child {
+    let mut command = node.mcexec(&[], &compiled("fwq.c"), &["1000000"]);
+    let mut running =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "begin\n");
+    running
+}
+
+#[test]
+fn system_calls_at_random() {
+    let node = LwkNode::start(
+        "lwk-random",
+        LWKCTL,
+        Shape { cpus: 3, line: "allow_oversubscribe=8", ..Shape::default() },
+    );
+    let seconds = soak::time().map_or(10, |time| time.as_secs());
+    let seed = soak::seed(1).to_string();
+    let ended = node.run(&compiled("random.c"), &[&seconds.to_string(), &seed], b"");
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{:?} {errors}", ended.status);
+    eprintln!("{}", String::from_utf8_lossy(&ended.stdout).trim_end());
+    assert_alive(&node);
+}
+
+#[test]
+fn strangers_are_refused() {
+    let node = LwkNode::start("lwk-strangers", LWKCTL, Shape { cpus: 2, ..Shape::default() });
+    let key = node.dir().join("key");
+    let right = fs::read(&key).unwrap();
+    fs::write(&key, format!("default {}\n", "7".repeat(64))).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = node.run(&compiled("hello.c"), &[], b"");
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(AUTH_REFUSED), "{errors}");
+    assert!(errors.starts_with("mcexec: "), "{errors}");
+    node.machine.expect("did not prove that it knows the key", SOON).unwrap();
+    fs::write(&key, right).unwrap();
+    assert_alive(&node);
+}
+
+#[test]
+fn who_kills_mcexec_kills_the_program() {
+    let node = LwkNode::start("lwk-killed", LWKCTL, Shape { cpus: 2, ..Shape::default() });
+    let mut running = computing(&node);
+    // The only processor is taken.
+    let refused = node.run(&compiled("hello.c"), &[], b"");
+    assert_eq!(refused.status.code(), Some(122), "{}", String::from_utf8_lossy(&refused.stderr));
+    running.kill().unwrap();
+    running.wait().unwrap();
+    node.machine.expect("its host is gone", SOON).unwrap();
+    let deadline = Instant::now() + SOON;
+    while node.run(&compiled("hello.c"), &[], b"").status.code() != Some(42) {
+        assert!(Instant::now() < deadline, "the processor is free again");
+    }
+    // And by a signal that it passes on: the program's end is mcexec's.
+    let mut command = node.mcexec(&[], &compiled("fwq.c"), &["1000000"]);
+    let mut running = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let pid = rustix::process::Pid::from_child(&running);
+    let asked = Instant::now();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(running.wait().unwrap().signal(), Some(2));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_alive(&node);
+}
+
+#[test]
+fn who_kills_the_node_ends_mcexec() {
+    let node = LwkNode::start("lwk-lost", LWKCTL, Shape { cpus: 2, ..Shape::default() });
+    let running = computing(&node);
+    node.machine.kill();
+    let killed = Instant::now();
+    let ended = running.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(NODE_LOST), "{errors}");
+    assert!(errors.contains("lost"), "{errors}");
+    assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
+    // And who comes then is told.
+    let late = output(node.mcexec(&[], &compiled("hello.c"), &[]), b"");
+    assert!(!late.status.success() && late.status.code() != Some(42), "{:?}", late.status);
+}
