@@ -1,9 +1,13 @@
 //! Nodes that die: R7, R8, R9, R11, R22.
 
 use super::{OFTEN, listed, pattern, read, until, write};
+use keelson_qemu::{Drive, Machine, Rng};
 use keelson_qnet_wire::Errno;
-use keelson_tests::qnet::{OpenFlags, Peer, Site, console, counter};
+use keelson_tests::qnet::{OpenFlags, Peer, Site, User, console, console_until, counter, started};
+use keelson_tests::soak;
 use keelson_tests::world::{SOON, assert_sound};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Until a node that does not answer is given up, of which someone waits (7 s), and time for a busy host.
@@ -152,11 +156,107 @@ fn dead_clients_leave_nothing() {
         // Without a word.
         drop(clients);
     }
-    until("everything of theirs is closed", Duration::from_secs(60), || {
-        counter(&machine, "kif net_server") == 0
-    });
-    assert_eq!(counter(&machine, "io open_files"), 0);
-    assert_eq!(counter(&machine, "l4 buffers"), 0);
+    nothing_is_left(&machine);
     assert_eq!(lasting.run(async |user| read(&user, "/net/beta/file").await).unwrap(), pattern(100_000));
     assert_sound(&machine);
+}
+
+/// What dead clients had is given back, at the latest when their nodes are known to be dead.
+fn nothing_is_left(machine: &Machine) {
+    until("everything of theirs is closed", Duration::from_secs(60), || {
+        counter(machine, "kif net_server") == 0
+    });
+    assert_eq!(counter(machine, "io open_files"), 0);
+    assert_eq!(counter(machine, "l4 buffers"), 0);
+}
+
+/// R22 with its numbers: 64 clients on 16 nodes, 1,000 opens each, while nodes lose power at random.
+#[test]
+#[ignore = "long: make soak"]
+fn sixty_four_clients_with_a_thousand_opens_each() {
+    const NODES: usize = 16;
+    const CLIENTS: usize = 4;
+    const OPENS: usize = 1000;
+    if soak::time().is_none() {
+        return;
+    }
+    let site = Site::new("qnet-clients-long");
+    let disk = site.disk("beta");
+    let spec = site.spec("beta", &format!("hostname=beta qnet.options={OFTEN}"));
+    let machine = started(spec.drive(Drive::file(disk.path())));
+    let lasting = Peer::start(&site.lan.port("lasting").unwrap(), "lasting", OFTEN).unwrap();
+    lasting.run(async |user| write(&user, "/net/beta/file", &pattern(100_000)).await).unwrap();
+    let ports: Vec<_> = (0..NODES).map(|number| site.lan.port(&format!("node{number}")).unwrap()).collect();
+    ports.iter().for_each(|port| port.capture(keelson_qemu::Capture::Off));
+    // Opens that each client has to do: they survive its node.
+    let left: Vec<Arc<AtomicUsize>> =
+        (0..NODES * CLIENTS).map(|_| Arc::new(AtomicUsize::new(OPENS))).collect();
+    let start = |node: usize| {
+        let peer = Peer::start(&ports[node], ports[node].name(), OFTEN).unwrap();
+        for left in &left[node * CLIENTS..][..CLIENTS] {
+            let left = left.clone();
+            drop(peer.begin(async move |user| open_and_read(&user, &left).await));
+        }
+        peer
+    };
+    let (begin, mut random, mut kills) = (Instant::now(), Rng::new(soak::seed(22)), 0);
+    let mut peers: Vec<Peer> = (0..NODES).map(start).collect();
+    let is_left = || left.iter().any(|left| left.load(Relaxed) > 0);
+    while is_left() {
+        std::thread::sleep(Duration::from_millis(200 + random.next_u64() % 2000));
+        let victim = random.next_u64() as usize % NODES;
+        // Without a word; and there it is again.
+        drop(peers.swap_remove(victim));
+        let last = peers.len();
+        peers.push(start(victim));
+        peers.swap(victim, last);
+        kills += 1;
+        let open: usize = left.iter().map(|left| left.load(Relaxed)).sum();
+        assert!(begin.elapsed() < Duration::from_secs(3600), "{open} opens are left");
+    }
+    println!("{} opens, {kills} kills in {:?}", NODES * CLIENTS * OPENS, begin.elapsed());
+    drop(peers);
+    nothing_is_left(&machine);
+    assert_eq!(lasting.run(async |user| read(&user, "/net/beta/file").await).unwrap(), pattern(100_000));
+    assert_sound(&machine);
+}
+
+/// Opens and reads a file until nothing is `left`, with a few open at a time: all clients together may have 256.
+async fn open_and_read(user: &User, left: &AtomicUsize) {
+    let files = user.files();
+    let mut open = Vec::new();
+    while left.load(Relaxed) > 0 {
+        let file = files.open("/net/beta/file", OpenFlags::READ).await;
+        let Ok(file) = file else {
+            // What the node had in its last life may take up its places for a moment.
+            user.handle.sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let time = left.fetch_sub(1, Relaxed);
+        file.read_at(time as u64 * 97, &mut [0; 500]).await.unwrap();
+        open.push(file);
+        if open.len() > 2 {
+            open.remove(time % 3).close().await.unwrap();
+        }
+    }
+}
+
+/// Its adapter is another one when it comes back: whoever it talked with takes it for itself at once, not when the last
+/// doubt about its former life is gone.
+#[test]
+fn a_node_comes_back_with_another_adapter() {
+    let site = Site::new("qnet-adapter");
+    // Alpha takes its silence for nothing bad for a hundred seconds.
+    let alpha = site.node("alpha", &format!("hostname=alpha qnet.options={OFTEN},conn_up_idle=500"));
+    let beta = format!("hostname=beta qnet.options={OFTEN}");
+    let before = site.node("first", &beta);
+    assert_eq!(console(&before, "cat /net/alpha/etc/TIMEZONE"), ["UTC0"]);
+    assert_eq!(console(&alpha, "cat /net/beta/etc/TIMEZONE"), ["UTC0"]);
+    before.kill();
+    let after = site.node("second", &beta);
+    console_until(&after, "cat /net/alpha/etc/TIMEZONE", |text| text == ["UTC0"]);
+    assert_eq!(console(&alpha, "cat /net/beta/etc/TIMEZONE"), ["UTC0"]);
+    assert_eq!(counter(&alpha, "lr claims_won"), 1);
+    assert_sound(&alpha);
+    site.assert_well_formed();
 }
