@@ -115,6 +115,8 @@ impl<'a> Holder<'a> {
     pub fn start(client: &'a LinuxGuest, file: &str, commands: &[&str]) -> Holder<'a> {
         let words: String = commands.iter().map(|command| format!(" '{command}'")).collect();
         let log = format!("/tmp/{}.log", file.replace('/', "_") + &words.replace([' ', '\''], "-"));
+        // One of the same name may have said something there: whoever looks before this one has begun must not take it for its.
+        client.ok(&format!("rm -f {log}"), LONG).unwrap();
         let job = client.spawn(&format!("exec locks hold {file}{words} > {log} 2>&1")).unwrap();
         Holder { client, job, log }
     }
@@ -146,7 +148,7 @@ impl<'a> Holder<'a> {
     }
 
     fn until(&self, word: &str) {
-        let script = format!("until grep -q '{word}\\|panicked' {0}; do sleep 0.1; done; cat {0}", self.log);
+        let script = format!("until grep -qs '{word}\\|panicked' {0}; do sleep 0.1; done; cat {0}", self.log);
         let said = self.client.ok(&script, LONG).unwrap();
         assert!(said.contains(word), "{}: {said}", self.log);
     }
