@@ -61,12 +61,48 @@ programs() {
     return "$status"
 }
 
+# No program takes a third of this, not even beside another load: whoever does waits for something that will not come.
+longest=900
+
+# What the processes of a group wait for, a line for each thread. A thread that runs a test has the test's name.
+waiting() {
+    local process task group
+    for process in /proc/[0-9]*; do
+        read -r _ group _ < <(sed 's/.*) . //' "$process/stat") && [ "$group" = "$1" ] || continue
+        echo "process ${process##*/}: $(tr '\0' ' ' <"$process/cmdline" | cut -c -200)"
+        for task in "$process/task/"*; do
+            echo "    $(<"$task/comm"): $(awk '/^State/ { print $3 }' "$task/status") $(<"$task/wchan")"
+        done
+    done 2>/dev/null
+}
+
+# Runs a command in a process group of its own, which is ended when it takes too long. Returns its status, or 124.
+bounded() {
+    local start=$SECONDS group
+    set -m
+    "$@" &
+    group=$!
+    set +m
+    trap 'kill -KILL -- "-$group"; exit 130' INT TERM
+    while kill -0 "$group" 2>/dev/null; do
+        if [ $((SECONDS - start)) -ge "$longest" ]; then
+            waiting "$group"
+            kill -KILL -- "-$group"
+            wait "$group" 2>/dev/null
+            echo "it did not end in $longest s"
+            return 124
+        fi
+        sleep 0.2
+    done
+    wait "$group"
+}
+
 # Runs one program where Cargo would, and shows what it said when it has ended.
 one() {
     local directory=$1 threads=$2 said start=$SECONDS status
     shift 2
     said=$(mktemp)
-    (cd "$directory" && RUST_TEST_THREADS=$threads "$@") >"$said" 2>&1
+    (cd "$directory" && RUST_TEST_THREADS=$threads bounded "$@") >"$said" 2>&1 </dev/null
     status=$?
     {
         flock 9
@@ -81,8 +117,8 @@ one() {
     rm -f "$said"
     return "$status"
 }
-export -f one
-export out
+export -f waiting bounded one
+export longest out
 
 # Builds the programs that `cargo test` would with these words behind the number of threads, and runs them, two at a
 # time; examples in documentation are one of them.

@@ -39,8 +39,6 @@ pub struct Settings {
     pub prefault: Prefault,
     /// Whether fork copies a page when it is written, instead of at once.
     pub fork_cow: bool,
-    /// What a dump leaves out: 0 nothing, 24 what belongs to programs and what is free.
-    pub dump_level: u8,
     /// Whether a host need not prove that it knows the key.
     pub insecure: bool,
 }
@@ -86,7 +84,6 @@ impl Settings {
                 _ => Prefault::Anon,
             },
             fork_cow: config.choice("fork") == Some("cow"),
-            dump_level: config.text("dump_level").and_then(|level| level.parse().ok()).unwrap_or(24),
             insecure: config.flag("insecure"),
         })
     }
@@ -197,7 +194,7 @@ mod tests {
     fn everything_but_the_first_processor_computes() {
         let plain = settings("", 5).unwrap();
         assert_eq!((plain.service, plain.compute), (vec![0], vec![1, 2, 3, 4]));
-        assert_eq!((plain.oversubscribe, plain.helpers, plain.dump_level, plain.port), (1, 4, 24, 8810));
+        assert_eq!((plain.oversubscribe, plain.helpers, plain.port), (1, 4, 8810));
         assert_eq!(plain.page_sizes, [PageSize::Huge, PageSize::Large, PageSize::Small]);
         assert!(plain.delegation && plain.thp && !plain.fork_cow && !plain.insecure);
     }

@@ -97,14 +97,6 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
-        "dump_level",
-        Kind::Custom { form: "0 or 24", check: dump_level },
-        "What a dump of the node contains: 0 all memory, 24 only what the kernel uses.",
-    )
-    .default("24")
-    .owner("lwk")
-    .essential(),
-    OptionSpec::new(
         "lwk.selftest",
         Kind::Choice(&["user"]),
         "Tests a part of the kernel on this machine and switches off: user runs programs in ring 3.",
@@ -121,10 +113,6 @@ pub const OPTIONS: &[OptionSpec] = &[
 
 fn cpus(text: &str) -> Result<(), String> {
     if text == "auto" { Ok(()) } else { cpulist::parse(text).map(drop) }
-}
-
-fn dump_level(text: &str) -> Result<(), String> {
-    if matches!(text, "0" | "24") { Ok(()) } else { Err("accepted is 0 or 24".to_string()) }
 }
 
 /// A key as text: 32 bytes in hexadecimal.

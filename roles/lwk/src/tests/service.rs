@@ -51,7 +51,6 @@ fn programs_of_a_node_share_their_trees() {
         thp: true,
         prefault: Default::default(),
         fork_cow: true,
-        dump_level: 24,
         insecure: false,
     };
     let service = Service::new(world.node.clone(), hub.clone(), HostLoader::new(None, 0, 832), settings);

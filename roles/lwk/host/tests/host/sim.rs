@@ -20,6 +20,7 @@ use keelson_lwk_wire::channel::{Channel, Identity, Key, KeyRing, Received, Recei
 use keelson_lwk_wire::frame::{DATA_PIECE, Flags, Frame, FrameType, Header, TooLarge};
 use keelson_lwk_wire::handshake::{Features, Grant, Modes, Purpose, Roles};
 use keelson_lwk_wire::messages::{Credit, Data, Hint, Message, Ping, Pong, Sysret};
+use rustix::event::{PollFd, PollFlags};
 
 /// No test waits longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -497,10 +498,18 @@ pub fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
+/// Who connects next. Panics when mcexec ended instead, and nobody does.
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    let timeout = rustix::event::Timespec::try_from(PATIENCE).unwrap();
+    let mut listening = [PollFd::new(listener, PollFlags::IN)];
+    assert_eq!(rustix::event::poll(&mut listening, Some(&timeout)), Ok(1), "mcexec does not connect");
+    listener.accept().unwrap().0
+}
+
 /// Takes both connections of a session.
 pub fn accept_session(listener: &TcpListener) -> Sim {
     let lane = || loop {
-        let (socket, _) = listener.accept().unwrap();
+        let socket = accept(listener);
         if let Some(lane) = NodeLane::accept(Box::new(socket), Modes::AEAD) {
             return lane;
         }
