@@ -103,6 +103,12 @@ impl Core {
         self.threads.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Takes a place if fewer than `most` are taken.
+    pub(crate) fn seat_below(&self, most: usize) -> bool {
+        let one_more = |threads| (threads < most).then_some(threads + 1);
+        self.threads.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
+
     pub(crate) fn leave(&self) {
         self.threads.fetch_sub(1, Ordering::AcqRel);
     }

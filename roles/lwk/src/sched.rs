@@ -235,20 +235,23 @@ impl Node {
             return Err(Errno::EINVAL);
         }
         let cpus = (index * each..(index + 1) * each).collect();
-        Ok(Arc::new(Slice::new(cpus, each * self.settings.oversubscribe.max(1))))
+        Ok(Arc::new(Slice::new(cpus, each * self.capacity())))
     }
 
     /// A counted place for a compute thread: the allowed core with the fewest threads, lowest number first. EINVAL when the slice
-    /// is full.
+    /// is full, or other programs have its cores: no thread there gives way to another.
+    ///
+    /// Only in front of its own affinity mask, with room on other cores, a thread shares one: it was asked for.
     pub fn seat(&self, slice: &Arc<Slice>, affinity: CpuSet) -> Result<Seat, Errno> {
         if !slice.admit() {
             return Err(Errno::EINVAL);
         }
-        match self.emptiest(slice.cpus.and(affinity)).or_else(|| self.emptiest(slice.cpus)) {
-            Some(core) => {
-                core.seat();
-                Ok(Seat { core, slice: Some(slice.clone()), helpers: None })
-            }
+        let wanted = slice.cpus.and(affinity);
+        let shared =
+            || self.has_room(slice.cpus).then(|| self.emptiest(wanted)).flatten().inspect(|core| core.seat());
+        let elsewhere = || wanted.is_empty().then(|| self.roomy(slice.cpus)).flatten();
+        match self.roomy(wanted).or_else(shared).or_else(elsewhere) {
+            Some(core) => Ok(Seat { core, slice: Some(slice.clone()), helpers: None }),
             None => {
                 slice.threads.fetch_sub(1, Ordering::AcqRel);
                 Err(Errno::EINVAL)
@@ -285,7 +288,33 @@ impl Node {
     }
 
     fn emptiest(&self, cpus: CpuSet) -> Option<Arc<Core>> {
-        let allowed = (0..self.settings.compute.len()).filter(|cpu| cpus.has(*cpu));
-        allowed.filter_map(|cpu| self.core_of_cpu(cpu)).min_by_key(|core| core.threads()).cloned()
+        self.among(cpus).min_by_key(|core| core.threads()).cloned()
+    }
+
+    /// The emptiest core, with a place taken on it, unless all have as many threads as they may.
+    fn roomy(&self, cpus: CpuSet) -> Option<Arc<Core>> {
+        loop {
+            let core = self.emptiest(cpus)?;
+            if core.seat_below(self.capacity()) {
+                return Some(core);
+            }
+            if !self.has_room(cpus) {
+                return None;
+            }
+        }
+    }
+
+    fn has_room(&self, cpus: CpuSet) -> bool {
+        self.among(cpus).any(|core| core.threads() < self.capacity())
+    }
+
+    fn among(&self, cpus: CpuSet) -> impl Iterator<Item = &Arc<Core>> {
+        let allowed = (0..self.settings.compute.len()).filter(move |cpu| cpus.has(*cpu));
+        allowed.filter_map(|cpu| self.core_of_cpu(cpu))
+    }
+
+    /// Threads that a core may have.
+    fn capacity(&self) -> usize {
+        self.settings.oversubscribe.max(1)
     }
 }

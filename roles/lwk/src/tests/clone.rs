@@ -67,6 +67,43 @@ fn threads_go_to_the_emptiest_core_and_share_it_fairly() {
 }
 
 #[test]
+fn programs_do_not_share_cores_unasked() {
+    let world = World::with(NodeSettings { compute: vec![1, 2], ..NodeSettings::default() });
+    world.program("/bin/one", |cpu| {
+        cpu.put(DATA + 64, &[0, 1_000_000]);
+        cpu.call(35, &[DATA + 64, 0]);
+        cpu.exit_group(0);
+    });
+    world.program("/bin/two", |cpu| {
+        // Its own core it may share, when it says so and another is free; that of another program not.
+        cpu.put(DATA, &[1 << 1]);
+        assert_eq!(cpu.call(203, &[0, 8, DATA]), 0);
+        assert_eq!(idle_thread(cpu, 0), -22);
+        cpu.exit_group(0);
+    });
+    world.launch(world.request(1000, "/bin/one")).expect("there are two cores");
+    world.launch(world.request(1001, "/bin/two")).expect("there is another core");
+    assert_eq!(world.launch(world.request(1002, "/bin/one")).err(), Some(Errno::EINVAL));
+    world.run();
+    assert_eq!((world.status(1000), world.status(1001)), (0, 0));
+    world.launch(world.request(1003, "/bin/one")).expect("both cores are free again");
+    world.run();
+}
+
+#[test]
+fn a_pinned_thread_makes_others_on_its_core() {
+    let world = World::with(NodeSettings { compute: vec![1, 2], ..NodeSettings::default() });
+    let status = world.run_program(|cpu| {
+        cpu.put(DATA, &[1 << 0]);
+        assert_eq!(cpu.call(203, &[0, 8, DATA]), 0);
+        assert!(idle_thread(cpu, 0) > 0);
+        assert_eq!(idle_thread(cpu, 1), -22);
+        cpu.exit_group(0);
+    });
+    assert_eq!(status, 0);
+}
+
+#[test]
 fn helpers_run_on_service_cores_within_their_allowance() {
     let world = World::new(1);
     world.program("/bin/test", |cpu| {
