@@ -76,13 +76,12 @@ waiting() {
     done 2>/dev/null
 }
 
-# Runs a command in a process group of its own, which is ended when it takes too long. Returns its status, or 124.
+# Runs a command in a session of its own, which is ended when it takes too long. Returns its status, or 124. Nothing in it has
+# a terminal that could stop it, and Ctrl-C is what it is for other programs.
 bounded() {
     local start=$SECONDS group
-    set -m
-    "$@" &
+    setsid env --default-signal=INT,QUIT "$@" &
     group=$!
-    set +m
     trap 'kill -KILL -- "-$group"; exit 130' INT TERM
     while kill -0 "$group" 2>/dev/null; do
         if [ $((SECONDS - start)) -ge "$longest" ]; then

@@ -34,6 +34,7 @@ fn boards_and_nics_and_dhcp() {
         eprintln!("{board:?} booted in {:.1?}", guest.boot_time());
         guest.ok("echo hello > /tmp/index.html; httpd -p 80 -h /tmp", LONG).unwrap();
         let mut http = TcpStream::connect(guest.machine().forwarded_tcp(80).unwrap()).unwrap();
+        http.set_read_timeout(Some(LONG)).unwrap();
         http.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         let mut page = String::new();
         http.read_to_string(&mut page).unwrap();

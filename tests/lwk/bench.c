@@ -1,6 +1,6 @@
 /*
- * What a program sees of its kernel's speed: one line "NAME NANOSECONDS COUNT" for each measurement, the least of some rounds.
- * The same binary runs on the node and in a Linux guest.
+ * What a program sees of its kernel's speed. `bench NAME ROUNDS` prints the nanoseconds that one of NAME takes, in the fastest of
+ * the rounds. The same binary runs on the node and in a Linux guest.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,27 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-static int rounds = 5;
-
 static double now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec * 1e9 + time.tv_nsec;
-}
-
-static void measure(const char *name, void (*work)(long), long count)
-{
-    double least = 1e30;
-    for (int round = 0; round < rounds; round++) {
-        double start = now();
-        work(count);
-        double each = (now() - start) / count;
-        if (each < least)
-            least = each;
-    }
-    printf("%s %.1f %ld\n", name, least, count);
-    fflush(stdout);
 }
 
 static void bench_getpid(long count)
@@ -109,6 +93,20 @@ static int file;
 static char *buffer;
 static size_t piece;
 
+static void open_file(size_t size)
+{
+    piece = size;
+    file = open("bench.tmp", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    buffer = malloc(piece);
+    memset(buffer, 1, piece);
+    if (pwrite(file, buffer, piece, 0) != (ssize_t)piece)
+        abort();
+    unlink("bench.tmp");
+}
+
+static void small_file(void) { open_file(4096); }
+static void large_file(void) { open_file(1 << 20); }
+
 static void bench_write(long count)
 {
     while (count--)
@@ -126,6 +124,17 @@ static void bench_read(long count)
 enum { N = 1 << 20 };
 static double *a, *b, *c;
 
+static void make_vectors(void)
+{
+    a = malloc(N * sizeof *a);
+    b = malloc(N * sizeof *b);
+    c = malloc(N * sizeof *c);
+    for (long i = 0; i < N; i++) {
+        b[i] = i;
+        c[i] = -i;
+    }
+}
+
 static void bench_triad(long count)
 {
     while (count--)
@@ -134,43 +143,42 @@ static void bench_triad(long count)
             a[i] = b[i] + 3.0 * c[i];
 }
 
+static const struct {
+    const char *name;
+    void (*prepare)(void);
+    void (*work)(long);
+    long count;
+} all[] = {
+    { "getpid", NULL, bench_getpid, 20000 },
+    { "clock_gettime", NULL, bench_clock, 20000 },
+    { "mmap64M", NULL, bench_mmap, 1 },
+    { "futex", NULL, bench_futex, 500 },
+    { "thread", NULL, bench_thread, 50 },
+    { "triad", make_vectors, bench_triad, 3 },
+    { "write4K", small_file, bench_write, 200 },
+    { "read4K", small_file, bench_read, 200 },
+    { "write1M", large_file, bench_write, 10 },
+    { "read1M", large_file, bench_read, 10 },
+};
+
 int main(int argc, char **argv)
 {
-    const char *what = argc > 1 ? argv[1] : "all";
-    int all = !strcmp(what, "all");
-
-    if (argc > 2)
-        rounds = atoi(argv[2]);
-    if (all || !strcmp(what, "local")) {
-        measure("getpid", bench_getpid, 20000);
-        measure("clock_gettime", bench_clock, 20000);
-        measure("mmap64M", bench_mmap, 2);
-        measure("futex", bench_futex, 1000);
-        measure("thread", bench_thread, 100);
-    }
-    if (all || !strcmp(what, "triad")) {
-        a = malloc(N * sizeof *a);
-        b = malloc(N * sizeof *b);
-        c = malloc(N * sizeof *c);
-        for (long i = 0; i < N; i++) {
-            b[i] = i;
-            c[i] = -i;
+    for (size_t i = 0; argc == 3 && i < sizeof all / sizeof *all; i++) {
+        if (strcmp(all[i].name, argv[1]))
+            continue;
+        if (all[i].prepare)
+            all[i].prepare();
+        double least = 1e30;
+        for (int rounds = atoi(argv[2]); rounds > 0; rounds--) {
+            double start = now();
+            all[i].work(all[i].count);
+            double each = (now() - start) / all[i].count;
+            if (each < least)
+                least = each;
         }
-        measure("triad", bench_triad, 5);
+        printf("%.1f\n", least);
+        return 0;
     }
-    if (all || !strcmp(what, "files")) {
-        file = open("bench.tmp", O_RDWR | O_CREAT | O_TRUNC, 0600);
-        buffer = malloc(1 << 20);
-        memset(buffer, 1, 1 << 20);
-        for (piece = 4096; piece <= 1 << 20; piece <<= 8) {
-            char name[32];
-            long count = piece == 4096 ? 500 : 20;
-            snprintf(name, sizeof name, "write%zu", piece);
-            measure(name, bench_write, count);
-            snprintf(name, sizeof name, "read%zu", piece);
-            measure(name, bench_read, count);
-        }
-        unlink("bench.tmp");
-    }
-    return 0;
+    fprintf(stderr, "usage: bench NAME ROUNDS\n");
+    return 2;
 }

@@ -1,14 +1,13 @@
 //! The benchmark of the LWK node: what a program sees of its kernel, beside a Linux guest with as many CPUs that runs the same
 //! binary, in one run.
 //!
-//! Calls that the node has done by the host stand beside as many bytes over TCP on the same cable, half of them each way.
+//! Calls that the host does for the node stand beside as many bytes over TCP on the same cable.
 
 use super::Plan;
 use super::report::Report;
 use super::servers::{LONG, failed};
 use crate::lwk::{Link, LwkNode, Shape, program};
 use keelson_qemu::{Bench, Error, LinuxGuest, LinuxSpec, Result};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Instant;
@@ -18,7 +17,10 @@ use std::{env, fs};
 const CPUS: u32 = 3;
 const MEMORY: u32 = 1024;
 
-/// Rows: what `bench.c` calls it, what it is, and what ours may take of Linux's time.
+/// Rounds within one run of a program, of which the fastest counts.
+const INNER: &str = "2";
+
+/// What is done without the host: `bench.c`'s name for it, ours, and what it may take of Linux's time.
 const LOCAL: [(&str, &str, f64); 6] = [
     ("getpid", "getpid", 1.0),
     ("clock_gettime", "clock_gettime (vDSO)", 1.0),
@@ -28,16 +30,13 @@ const LOCAL: [(&str, &str, f64); 6] = [
     ("triad", "OpenMP triad, 3 x 8 MiB", 1.0),
 ];
 
-/// Delegated calls; there is nothing of Linux's to compare them with but its own files.
-const DELEGATED: [(&str, &str); 4] = [
-    ("write4096", "delegated write of 4 KiB"),
-    ("read4096", "delegated read of 4 KiB"),
-    ("write1048576", "delegated write of 1 MiB"),
-    ("read1048576", "delegated read of 1 MiB"),
+/// Calls that are the host's, and the bytes they carry.
+const DELEGATED: [(&str, &str, usize); 4] = [
+    ("write4K", "delegated write of 4 KiB", 4 << 10),
+    ("read4K", "delegated read of 4 KiB", 4 << 10),
+    ("write1M", "delegated write of 1 MiB", 1 << 20),
+    ("read1M", "delegated read of 1 MiB", 1 << 20),
 ];
-
-/// Nanoseconds by name.
-type Times = BTreeMap<String, Vec<f64>>;
 
 /// Runs the plan and prints as it goes.
 pub fn run(plan: &Plan) -> Result<()> {
@@ -46,39 +45,53 @@ pub fn run(plan: &Plan) -> Result<()> {
     let node = LwkNode::start("bench-lwk", &lwkctl(), Shape { cpus: CPUS, memory: MEMORY, line: "lwk.echo" });
     let bench = Bench::new("bench-lwk-linux");
     let spec = LinuxSpec::new("linux").cpus(CPUS).memory_mib(MEMORY);
-    let spec = spec.file(&programs.bench, "/bench").file(&programs.hello, "/hello");
-    let linux = LinuxGuest::boot(&bench, spec)?;
-    let mut times: [Times; 2] = Default::default();
-    for _ in 0..plan.rounds {
-        for part in ["local", "triad", "files"] {
-            // As many threads as the node has processors for them.
-            let threads = CPUS - 1;
-            let mut command = node.mcexec(&[], &programs.bench, &[part]);
-            command.env("OMP_NUM_THREADS", threads.to_string());
-            note(&mut times[0], &printed(command.output().map_err(failed("run mcexec"))?)?);
-            let script = format!("cd /tmp 2>/dev/null || cd /; OMP_NUM_THREADS={threads} /bench {part}");
-            note(&mut times[1], &linux.ok(&script, LONG)?);
-        }
-    }
+    let linux =
+        LinuxGuest::boot(&bench, spec.file(&programs.bench, "/bench").file(&programs.hello, "/hello"))?;
     println!();
     report.quantities();
     for (key, name, target) in LOCAL.iter().filter(|(_, name, _)| plan.wants(name)) {
-        let [ours, theirs] = [median(&times[0], key)?, median(&times[1], key)?];
-        report.quantity(name, "us", ours / 1e3, theirs / 1e3, *target);
+        let (mut ours, mut theirs) = (vec![], vec![]);
+        for _ in 0..plan.rounds {
+            ours.push(on_node(&node, &programs, key)?);
+            theirs.push(on_linux(&linux, key)?);
+        }
+        report.quantity(name, "us", median(ours) / 1e3, median(theirs) / 1e3, *target);
     }
-    for (key, name) in DELEGATED.iter().filter(|(_, name)| plan.wants(name)) {
-        let bytes: usize = key.trim_start_matches(char::is_alphabetic).parse().unwrap_or(0);
-        let round_trip = node.round_trip(bytes)?;
-        // The wire is what limits it: half as much again for the work at both ends.
-        report.quantity(&format!("{name} : TCP"), "us", median(&times[0], key)? / 1e3, round_trip * 1e6, 1.5);
+    // Linux has nothing like it: what stands beside it is what the wire takes for as many bytes, half of them each way.
+    for (key, name, bytes) in DELEGATED.iter().filter(|(_, name, _)| plan.wants(name)) {
+        let (mut ours, mut wire) = (vec![], vec![]);
+        for _ in 0..plan.rounds {
+            ours.push(on_node(&node, &programs, key)?);
+            wire.push(node.round_trip(*bytes)? * 1e9);
+        }
+        // Half as much again for the work at both ends.
+        report.quantity(&format!("{name} : TCP"), "us", median(ours) / 1e3, median(wire) / 1e3, 1.5);
     }
     if plan.wants("boot") {
-        let ours = boot_keelson(&programs.hello)?;
-        let theirs = boot_linux(&programs.hello)?;
-        report.quantity("boot to first program's exit", "ms", ours * 1e3, theirs * 1e3, 0.1);
+        let (mut ours, mut theirs) = (vec![], vec![]);
+        for _ in 0..plan.rounds {
+            ours.push(boot_keelson(&programs.hello)?);
+            theirs.push(boot_linux(&programs.hello)?);
+        }
+        report.quantity("boot to first program's exit", "ms", median(ours) * 1e3, median(theirs) * 1e3, 0.1);
     }
     report.end();
     Ok(())
+}
+
+/// As many threads as the node has processors for them.
+const THREADS: u32 = CPUS - 1;
+
+/// Nanoseconds that a measurement gives on the node.
+fn on_node(node: &LwkNode, programs: &Programs, key: &str) -> Result<f64> {
+    let mut command = node.mcexec(&[], &programs.bench, &[key, INNER]);
+    command.env("OMP_NUM_THREADS", THREADS.to_string());
+    number(&printed(command.output().map_err(failed("run mcexec"))?)?)
+}
+
+/// And in the guest.
+fn on_linux(linux: &LinuxGuest, key: &str) -> Result<f64> {
+    number(&linux.ok(&format!("cd /tmp; OMP_NUM_THREADS={THREADS} /bench {key} {INNER}"), LONG)?)
 }
 
 struct Programs {
@@ -115,24 +128,16 @@ fn printed(output: Output) -> Result<String> {
     })
 }
 
-/// Reads lines "NAME NANOSECONDS COUNT".
-fn note(times: &mut Times, lines: &str) {
-    for line in lines.lines() {
-        let mut words = line.split_whitespace();
-        if let (Some(name), Some(Ok(time))) = (words.next(), words.next().map(str::parse)) {
-            times.entry(name.into()).or_default().push(time);
-        }
-    }
+fn number(line: &str) -> Result<f64> {
+    line.trim().parse().map_err(|_| Error::Missing {
+        what: format!("a measurement: {line:?}"),
+        remedy: "see tests/lwk/bench.c".into(),
+    })
 }
 
-fn median(times: &Times, key: &str) -> Result<f64> {
-    let mut sorted = times.get(key).cloned().unwrap_or_default();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.get(sorted.len() / 2).copied();
-    middle.ok_or_else(|| Error::Missing {
-        what: format!("a measurement of {key}"),
-        remedy: "see its output".into(),
-    })
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Seconds from the start of QEMU to the end of the first program.
