@@ -1,6 +1,8 @@
 //! Nobody takes the LWK node down, and nothing hangs: programs that call at random, hosts without the key, hosts and nodes that
 //! disappear.
 
+use keelson_qemu::{Bench, Exit};
+use keelson_tests::Appliance;
 use keelson_tests::lwk::{Link, LwkNode, Shape, output, program};
 use keelson_tests::soak;
 use std::fs;
@@ -9,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const LWKCTL: &str = env!("CARGO_BIN_EXE_keelson-lwkctl");
@@ -95,6 +98,53 @@ fn who_kills_mcexec_kills_the_program() {
     assert_eq!(running.wait().unwrap().signal(), Some(2));
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert_alive(&node);
+}
+
+#[test]
+fn a_cut_cable_ends_both_sides() {
+    let node = LwkNode::start("lwk-cut", LWKCTL, Shape { cpus: 2, ..Shape::default() });
+    let running = computing(&node);
+    node.plug(false);
+    let cut = Instant::now();
+    let ended = running.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(NODE_LOST), "{errors}");
+    assert!(errors.contains("no answer for 5 seconds"), "{errors}");
+    node.machine.expect("its host is gone", SOON).unwrap();
+    assert!(cut.elapsed() < SOON, "{:?}", cut.elapsed());
+    // Nobody has the processor any more.
+    node.plug(true);
+    assert_alive(&node);
+}
+
+#[test]
+fn a_stopped_mcexec_stops_nothing() {
+    let node = LwkNode::start("lwk-stopped", LWKCTL, Shape { cpus: 3, ..Shape::default() });
+    let mut command = node.mcexec(&[], &compiled("sums.c"), &[]);
+    let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "begin");
+    let pid = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    // Longer than a host may be silent on the wire; this one's kernel still answers for it.
+    let stop = Duration::from_secs(8);
+    thread::sleep(stop);
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    drop(running.stdin.take());
+    let said = lines.next().unwrap().unwrap();
+    assert!(running.wait().unwrap().success());
+    let [longest, whole] = said.split(' ').map(|ms| ms.parse().unwrap()).collect::<Vec<u64>>()[..] else {
+        panic!("{said}")
+    };
+    assert!(whole >= stop.as_millis() as u64 && longest < whole / 2, "{said}");
+}
+
+#[test]
+fn user_mode_proves_itself() {
+    let bench = Bench::new("lwk-selftest");
+    let mut machine = Appliance::lwk(&bench, "node", "lwk.selftest=user").cpus(4).start().unwrap();
+    machine.expect("self-test of user mode: 58 passed, 0 failed", SOON).unwrap();
+    assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub struct LwkNode {
     pub machine: Machine,
     /// Where the host's end of the cable is.
     pub namespace: Namespace,
+    /// The cable.
+    tap: Tap,
     /// Files of this test: keys, node table, what programs write.
     dir: PathBuf,
     lwkctl: PathBuf,
@@ -72,7 +74,17 @@ impl LwkNode {
         let spec = LwkNode::spec(&bench, "node", &tap, shape).args(words.iter().map(String::as_str));
         let machine = spec.start().unwrap();
         machine.expect("lwk: hosts may connect", SOON).unwrap();
-        LwkNode { machine, namespace, dir, lwkctl: lwkctl.into(), _bench: bench }
+        LwkNode { machine, namespace, tap, dir, lwkctl: lwkctl.into(), _bench: bench }
+    }
+
+    /// Pulls the cable, or plugs it in again: the host's end says nothing, and hears nothing.
+    ///
+    /// # Panics
+    ///
+    /// When the host's end cannot be changed.
+    pub fn plug(&self, connected: bool) {
+        let state = if connected { "up" } else { "down" };
+        self.namespace.ip(&["link", "set", self.tap.name(), state]).unwrap();
     }
 
     /// The machine of a node, on a tap.
