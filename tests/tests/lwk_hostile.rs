@@ -142,7 +142,7 @@ fn a_stopped_mcexec_stops_nothing() {
 #[test]
 fn user_mode_proves_itself() {
     let bench = Bench::new("lwk-selftest");
-    let mut machine = Appliance::lwk(&bench, "node", "lwk.selftest=user").cpus(4).start().unwrap();
+    let machine = Appliance::lwk(&bench, "node", "lwk.selftest=user").cpus(4).start().unwrap();
     machine.expect("self-test of user mode: 58 passed, 0 failed", SOON).unwrap();
     assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
 }
