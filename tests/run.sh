@@ -39,7 +39,8 @@ stage() {
 
 # The programs that take longest, by the name of their target, the slowest first. What a run took stands in its log,
 # behind "ran in".
-slow="nfs_linux gate faults qnet_nodes fuzz lnet_router network conformance lnet_generator power_cut boot socklnd linux"
+slow="nfs_linux fuzz nfs_faults gate lnet_router qnet_nodes nfs_programs network keelson_ext4 lnet_generator nfs_locks \
+lwk_programs lwk_hostile boot socklnd power_cut linux machines host"
 
 # Builds what `cargo test` would with these words and prints a line for each program: its rank, the directory of its
 # package, its path. Returns what the build does.
@@ -77,10 +78,11 @@ waiting() {
 }
 
 # Runs a command in a session of its own, which is ended when it takes too long. Returns its status, or 124. Nothing in it has
-# a terminal that could stop it, and Ctrl-C is what it is for other programs.
+# a terminal that could stop it, or gets one by opening it: that is for the shell that leads the session. Ctrl-C is what it is
+# for other programs.
 bounded() {
     local start=$SECONDS group
-    setsid env --default-signal=INT,QUIT "$@" &
+    setsid env --default-signal=INT,QUIT sh -c '"$@"; exit $?' sh "$@" &
     group=$!
     trap 'kill -KILL -- "-$group"; exit 130' INT TERM
     while kill -0 "$group" 2>/dev/null; do

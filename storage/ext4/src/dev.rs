@@ -8,9 +8,9 @@ mod mounted;
 mod slow;
 
 pub use disk::{DiskEvent, FileDisk, Kept, SimDisk};
-pub use e2fsprogs::{Scratch, debugfs, e2fsck, e2fsck_repair, mke2fs};
+pub use e2fsprogs::{Scratch, debugfs, e2fsck, e2fsck_repair, mke2fs, workplace};
 pub use host::Host;
-pub use mounted::Mounted;
+pub use mounted::{Mounted, unmount};
 pub use slow::SlowDisk;
 
 use keelson_hal::Entropy;

@@ -13,13 +13,14 @@ const MISSES: usize = 100_000;
 
 /// A filesystem with one empty file in it, and the file's inode.
 pub fn with_file(mebibytes: u64, arguments: &[&str]) -> (Bench, Ino) {
-    let tree = std::env::temp_dir().join(format!("keelson-file-{}", std::process::id()));
+    let tree = Scratch::new().path().with_extension("tree");
     fs::create_dir_all(&tree).expect("make a directory");
     fs::write(tree.join("file"), "").expect("make a file");
     let name = tree.to_str().expect("a name in UTF-8").to_string();
     let mut all = vec!["-d", &name];
     all.extend(arguments);
     let image = fs::read(mke2fs(mebibytes, &all).path()).expect("read the image");
+    fs::remove_dir_all(&tree).expect("remove the tree");
     (Bench::open(image), 12)
 }
 

@@ -9,14 +9,14 @@ use common::{Mounted, check_listing, mount, run};
 use keelson_ext4::dev::{FileDisk, Scratch, mke2fs};
 use keelson_ext4::{CacheCounters, Ext4Volume, Options};
 use keelson_volume::{FileId, NewObject, ObjectKind, SetTime, Volume};
-use std::{env, fs, process};
+use std::{fs, process};
 
 /// Bytes that the NFS server asks for at a time.
 const PAGE: usize = 13_000;
 
 /// An image with `count` files in the directory `many`, put there by mke2fs.
 fn filled_by_mke2fs(count: usize) -> Scratch {
-    let tree = env::temp_dir().join(format!("keelson-ext4-listing-{}", process::id()));
+    let tree = keelson_ext4::dev::workplace().join(format!("keelson-ext4-listing-{}", process::id()));
     fs::create_dir_all(tree.join("many")).expect("make a directory");
     for index in 0..count {
         fs::write(tree.join(format!("many/entry-{index:05}")), "").expect("make a file");

@@ -1,6 +1,7 @@
 //! e2fsprogs, loop mounts, and image files for them.
 
 use crate::disk::Pages;
+use keelson_ext4::dev::{unmount, workplace as memory};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,9 +17,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Where a process keeps its files: in memory if the machine has a place for that.
 pub fn workplace(process: u32) -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-    place.join(format!("keelson-gate-{process}"))
+    memory().join(format!("keelson-gate-{process}"))
 }
 
 /// A name in this process's workplace that nothing has yet.
@@ -168,17 +167,7 @@ impl Mounted {
         if !std::mem::take(&mut self.up) {
             return Ok(());
         }
-        // A scanner of the desktop's sort may hold it for an instant.
-        let mut last = String::new();
-        for _ in 0..50 {
-            let output = output(Command::new("umount").arg(&self.place));
-            if output.status.success() {
-                return Ok(());
-            }
-            last = said(&output);
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        Err(format!("umount: {last}"))
+        unmount(&self.place)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Linux's own ext4 on an image, through a loop device.
 
 use super::Scratch;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+use std::{fs, thread};
 
 /// An image in a directory of this machine, as long as this lives.
 pub struct Mounted(PathBuf);
@@ -38,7 +39,30 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        let result = unmount(&self.0);
+        // A test that fails has said why already.
+        if !thread::panicking() {
+            result.unwrap_or_else(|said| panic!("{}: {said}", self.0.display()));
+        }
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+/// Unmounts what is at `place`. Whatever looks at all mounts of a machine may hold this one for an instant: it is tried for a
+/// second.
+///
+/// # Errors
+///
+/// What umount said last.
+pub fn unmount(place: &Path) -> Result<(), String> {
+    let mut last = String::new();
+    for _ in 0..50 {
+        match Command::new("umount").arg(place).output() {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => last = String::from_utf8_lossy(&output.stderr).trim().to_string(),
+            Err(error) => last = format!("{error} (package mount)"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Err(format!("umount: {last}"))
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 const INODES: std::ops::Range<u32> = 12..200;
 
 fn image(mebibytes: u64, arguments: &[&str]) -> Vec<u8> {
-    let tree = std::env::temp_dir().join(format!("keelson-journal-{}", std::process::id()));
+    let tree = Scratch::new().path().with_extension("tree");
     fs::create_dir_all(&tree).expect("make a directory");
     for index in INODES {
         fs::write(tree.join(format!("{index}")), "").expect("make a file");
@@ -31,6 +31,7 @@ fn image(mebibytes: u64, arguments: &[&str]) -> Vec<u8> {
     let mut all = vec!["-d", &tree_name];
     all.extend(arguments);
     let scratch = mke2fs(mebibytes, &all);
+    fs::remove_dir_all(&tree).expect("remove the tree");
     fs::read(scratch.path()).expect("read the image")
 }
 
