@@ -154,7 +154,7 @@ fn programs_are_seen() {
     assert_eq!(rows[0], ["NODE", "PID", "TID", "CPU", "STATE", "CALL", "TIME", "RSS", "COMMAND"]);
     assert_eq!(rows[1][..5], ["lwk", "1000", "1000", "0", "S"]);
     assert!(rows[1][5].starts_with("nanosleep,0.0"), "{ps}");
-    assert_eq!(rows[2][..6], ["lwk", "1001", "1001", "1", "S", "pause,1.19s"], "{ps}");
+    assert_eq!(rows[2][..6], ["lwk", "1001", "1001", "1", "S", "pause,0.99s"], "{ps}");
     assert_eq!(rows[2][8], "/bin/pause");
     assert!(watched.ask("ps --json").unwrap().contains("\"tid\":1001,\"cpu\":\"1\",\"state\":\"S\""));
     let usage = watched.ask("rusage").unwrap();
@@ -305,7 +305,7 @@ fn monitors_are_told_what_runs_out() {
     watched.world.cores[0].0.handle().spawn("watch", watched.control.clone().watch());
     watched.for_a_while(Duration::from_secs(3));
     assert_eq!(told(&session), []);
-    watched.world.machine.limit.store(6 << 20, Ordering::Relaxed);
+    watched.world.machine.limit.store(3 << 20, Ordering::Relaxed);
     watched.machine.log.borrow_mut().resize(600, b'x');
     watched.for_a_while(Duration::from_secs(3));
     // Once each.

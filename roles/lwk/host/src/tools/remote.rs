@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use keelson_lwk_wire::Errno;
+use keelson_lwk_wire::bytes::Malformed;
 use keelson_lwk_wire::frame::{Flags, Frame, FrameType, Header};
 use keelson_lwk_wire::handshake::{Hello, Purpose, Roles};
 use keelson_lwk_wire::messages::{Ctrl, CtrlAnswer, CtrlReply, Kmsg, KmsgLine, Message};
@@ -95,7 +96,7 @@ impl Remote {
             FrameType::CtrlReply => match CtrlReply::decode(&frame.payload).map_err(nonsense)?.answer {
                 CtrlAnswer::Text(text) if frame.header.flags.contains(Flags::MORE) => Answer::Part(text),
                 CtrlAnswer::Text(text) => Answer::Last(text),
-                CtrlAnswer::Binary(_) => return Err(nonsense(())),
+                CtrlAnswer::Binary(_) => return Err(nonsense(Malformed::Value)),
                 CtrlAnswer::Failed { error, text } => return Err(refused(&self.name, error, &text)),
             },
             _ => return Ok(None),

@@ -65,11 +65,11 @@ pub struct Options {
 impl Options {
     /// Reads the words.
     pub fn parse(args: Vec<OsString>) -> Result<Options, Wrong> {
-        let (mut facility, mut log, mut interval) = (String::from("LOG_LOCAL6"), true, Some(INTERVAL));
+        let (mut facility, mut log, mut interval) = (None::<String>, true, Some(INTERVAL));
         let (mut on_event, mut syslog, mut foreground, mut pidfile) = (None, "/dev/log".into(), false, None);
         let (common, words) = options::parse(args, false, |option, value| {
             match option {
-                "-f" => facility = value.take()?,
+                "-f" => facility = Some(value.take()?),
                 "-k" => match value.number("0 or 1")? {
                     number @ (0u32 | 1) => log = number == 1,
                     other => return Err(Usage::Wrong(format!("-k: {other}: accepted is 0 or 1"))),
@@ -95,7 +95,10 @@ impl Options {
         if let Some(word) = words.first() {
             return Err(Usage::Wrong(format!("{word}: nothing may stand here")).into());
         }
-        let facility = Facility::parse(&facility).ok_or(Wrong::Facility(facility))?;
+        let facility = match facility {
+            None => Facility::LOCAL6,
+            Some(name) => Facility::parse(&name).ok_or(Wrong::Facility(name))?,
+        };
         let interval = interval.map(Duration::from_secs);
         Ok(Options { common, facility, log, interval, on_event, syslog, foreground, pidfile })
     }
