@@ -213,6 +213,8 @@ fn the_log_is_passed_on(node: &LwkNode) {
     syslog.set_read_timeout(Some(SOON)).unwrap();
     let mut command = node.tool("ihkmond");
     command.args(["--foreground", "--node=watched", "-f", "LOG_LOCAL3", "-i", "1", "--syslog"]).arg(&path);
+    let noticed = node.dir().join("noticed");
+    command.arg("--on-event").arg(format!("echo $LWK_EVENT $LWK_INDEX $LWK_TEXT >{}", noticed.display()));
     let monitor = Monitor(command.spawn().unwrap());
     // Something for the log: a program is frozen.
     assert_eq!(said(node, "ihkosctl 0 freeze"), "");
@@ -228,5 +230,19 @@ fn the_log_is_passed_on(node: &LwkNode) {
     // local3 is 19, info 6.
     assert!(message.starts_with("<158>1 20"), "{message}");
     assert!(message.contains(" watched mckernel - kmsg [mckernel instanceid=\"1\"] ["), "{message}");
+
+    // A processor that does not come back from the kernel, until it does.
+    node.machine.console().send_line("hang 2 6").unwrap();
+    let start = Instant::now();
+    while !fs::read_to_string(&noticed)
+        .is_ok_and(|text| text == "HUNGUP 1 core 2 (CPU 1) hangs in the kernel\n")
+    {
+        assert!(start.elapsed() < SOON, "nobody noticed");
+        thread::sleep(Duration::from_millis(50));
+    }
+    while said(node, "ihkosctl 0 get status") != "RUNNING\n" {
+        assert!(start.elapsed() < SOON, "it is not noticed that it hangs no more");
+        thread::sleep(Duration::from_millis(50));
+    }
     drop(monitor);
 }

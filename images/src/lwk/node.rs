@@ -13,7 +13,7 @@ use keelson_exec::Handle;
 use keelson_kernel::console;
 use keelson_kernel::mm::heap;
 use keelson_kernel::user::UserMode;
-use keelson_lwk::control::{Control, Kernel};
+use keelson_lwk::control::{Control, Kernel, provoke_hang};
 use keelson_lwk::exec::{TimeBase, Vdso};
 use keelson_lwk::loading::HostLoader;
 use keelson_lwk::node::{Node as Programs, NodeSettings};
@@ -189,6 +189,21 @@ impl Lwk {
             }
         }
         text
+    }
+
+    /// Keeps a core in the kernel, to see it noticed.
+    pub fn hang(&self, words: &[&str]) -> String {
+        let core = words.first().and_then(|word| word.parse().ok());
+        let seconds = words.get(1).map_or(Some(5), |word| word.parse().ok());
+        let service = &self.programs.settings.service;
+        let (Some(core), Some(seconds @ 1..=60)) = (core.filter(|core| !service.contains(core)), seconds)
+        else {
+            return String::from("hang CORE [SECONDS]: a processor for programs, and up to 60 seconds");
+        };
+        match provoke_hang(&self.programs, core, Duration::from_secs(seconds)) {
+            true => String::new(),
+            false => format!("{core}: no such processor"),
+        }
     }
 
     /// What interrupted each core since boot.

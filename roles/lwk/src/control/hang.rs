@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 
 /// A core at a look.
 struct Seen {
@@ -56,6 +57,22 @@ impl Detector {
         };
         before.iter().map(|before| Finding { core: before.core, hangs: hangs(before) }).collect()
     }
+}
+
+/// Keeps a core in the kernel for a while, to see what is done about that; false when there is no such core.
+pub fn provoke(node: &Arc<Node>, core: usize, span: Duration) -> bool {
+    let (node, run_on) = (node.clone(), node.system.run_on);
+    let spin = move |_: &_| {
+        let (Some(core), clock) = (node.core(core), &node.system.clock) else { return };
+        core.set_state(CoreState::Kernel);
+        let end = clock.now() + span;
+        while clock.now() < end {
+            core::hint::spin_loop();
+        }
+        core.count();
+        core.set_state(CoreState::Idle);
+    };
+    run_on(core, Box::new(spin))
 }
 
 /// Gives a core something to do that takes no time.

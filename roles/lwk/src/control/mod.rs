@@ -29,6 +29,7 @@ mod usage;
 mod verb;
 mod watch;
 
+pub use hang::provoke as provoke_hang;
 pub use kmsg::LONGEST;
 pub use shutdown::GRACE;
 

@@ -146,7 +146,9 @@ fn the_node_says_what_it_is() {
 fn programs_are_seen() {
     let watched = Watched::new(3);
     let count = watched.counting(1000);
-    watched.world.program("/bin/pause", |cpu| drop(cpu.call(PAUSE, &[])));
+    watched.world.program("/bin/pause", |cpu| {
+        cpu.call(PAUSE, &[]);
+    });
     watched.world.launch(watched.world.request(1001, "/bin/pause")).unwrap();
     watched.for_a_while(Duration::from_millis(995));
     let ps = watched.ask("ps").unwrap();
@@ -210,7 +212,7 @@ fn programs_stop_and_go_on() {
 #[test]
 fn a_frozen_node_ends_too() {
     let watched = Watched::new(2);
-    watched.counting(1000);
+    let _count = watched.counting(1000);
     // This one does not want to.
     watched.world.program("/bin/stubborn", |cpu| {
         // rt_sigaction(SIGTERM, SIG_IGN)
