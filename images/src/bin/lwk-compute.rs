@@ -78,11 +78,16 @@ fn commands(stack: &Stack, lwk: Option<Rc<Lwk>>) -> Vec<Command> {
         Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
     ]);
     if let Some(lwk) = lwk {
-        let interrupts = lwk.clone();
+        let (interrupts, hanging) = (lwk.clone(), lwk.clone());
         commands.push(Command::new("mcps", "processes and threads", move |_| lwk.processes()));
         commands.push(Command::new("interrupts", "what interrupted each processor", move |_| {
             interrupts.interrupts()
         }));
+        commands.push(Command::new(
+            "hang",
+            "keep core N in the kernel for [SECONDS], to see it noticed",
+            move |words| hanging.hang(words),
+        ));
     }
     commands
 }

@@ -1,4 +1,4 @@
-//! Where the node's key comes from: never the command line, unless somebody says that this is no secret.
+//! Where the node's keys come from: never the command line, unless somebody says that this is no secret.
 
 use crate::Node;
 use alloc::string::String;
@@ -6,12 +6,12 @@ use keelson_kernel::acpi::PhysicalMemory;
 use keelson_kernel::arch::port::Ports;
 use keelson_kernel::fw_cfg;
 use keelson_kernel::mm::DirectMap;
-use keelson_lwk::options::key;
+use keelson_lwk::options::Keys;
 
 /// QEMU's file (section 2).
 const FW_CFG: &str = "opt/lwk/psk";
-/// 64 digits and an end of line.
-const LONGEST: usize = 80;
+/// A few keys with their names and roles.
+const LONGEST: usize = 4096;
 
 /// Why there is no key.
 #[derive(Debug)]
@@ -39,15 +39,16 @@ impl core::fmt::Display for KeyError {
             KeyError::OnCommandLine => {
                 f.write_str("psk= stands on the command line, which everybody can read; add insecure=1 if that does not matter")
             }
-            KeyError::Malformed { from, why } => write!(f, "the key from {from}: {why}"),
+            KeyError::Malformed { from, why } => write!(f, "the keys from {from}: {why}"),
         }
     }
 }
 
-/// The key; `None` when every host is let in.
-pub fn find(node: &Node) -> Result<Option<[u8; 32]>, KeyError> {
+/// The keys; `None` when every host is let in.
+pub fn find(node: &Node) -> Result<Option<Keys>, KeyError> {
     let insecure = node.config.flag("insecure");
-    let parse = |from, text: &str| key(text).map(Some).map_err(|why| KeyError::Malformed { from, why });
+    let parse =
+        |from, text: &str| Keys::parse(text).map(Some).map_err(|why| KeyError::Malformed { from, why });
     if let Some(text) = node.config.text("psk") {
         return if insecure { parse("psk=", text) } else { Err(KeyError::OnCommandLine) };
     }

@@ -2,6 +2,7 @@
 
 use super::{cores, machine};
 use crate::Node;
+use crate::shutdown::{Shutdown, Then};
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -9,15 +10,18 @@ use alloc::sync::Arc;
 use core::fmt::Write;
 use core::time::Duration;
 use keelson_exec::Handle;
+use keelson_kernel::console;
+use keelson_kernel::mm::heap;
 use keelson_kernel::user::UserMode;
+use keelson_lwk::control::{Control, Kernel, provoke_hang};
 use keelson_lwk::exec::{TimeBase, Vdso};
 use keelson_lwk::loading::HostLoader;
 use keelson_lwk::node::{Node as Programs, NodeSettings};
-use keelson_lwk::options::{Settings, cpulist, public_line};
+use keelson_lwk::options::{Keys, Settings, cpulist, public_line};
 use keelson_lwk::service::Service;
 use keelson_lwk::session::{Hub, Server};
 use keelson_lwk::signals::{SIGKILL, SIGTERM, SigInfo};
-use keelson_lwk_wire::channel::{Identity, KeyRing};
+use keelson_lwk_wire::channel::Identity;
 use keelson_lwk_wire::handshake::{Features, Modes};
 use keelson_net::{Stack, TcpListener, TcpOptions};
 
@@ -43,12 +47,26 @@ const WRITE_BACK: Duration = Duration::from_secs(30);
 const FSGSBASE: u32 = 1;
 const HWCAP2_FSGSBASE: u64 = 2;
 
-/// The one key of the node, whatever a host calls it.
-struct OneKey(Option<[u8; 32]>);
+/// What tools may ask of the kernel.
+struct Below {
+    shutdown: Shutdown,
+}
 
-impl KeyRing for OneKey {
-    fn find(&self, _id: &str) -> Option<[u8; 32]> {
-        self.0
+impl Kernel for Below {
+    fn log(&self, position: u64, into: &mut [u8]) -> (usize, u64) {
+        console::log::copy_from(position, into)
+    }
+
+    fn log_capacity(&self) -> u64 {
+        console::ring::CAPACITY as u64
+    }
+
+    fn memory_used(&self) -> u64 {
+        heap::counts().claimed as u64
+    }
+
+    fn power_off(&self) {
+        self.shutdown.request(Then::PowerOff);
     }
 }
 
@@ -65,7 +83,7 @@ impl Lwk {
         stack: &Stack,
         machine: UserMode,
         settings: Settings,
-        key: Option<[u8; 32]>,
+        keys: Option<Keys>,
     ) -> Result<Lwk, String> {
         let system = machine::system(machine, &node.machine.entropy);
         cores::serve_first(&node.handle);
@@ -111,30 +129,33 @@ impl Lwk {
         let loader = HostLoader::new(Some(vdso), if fsgsbase { HWCAP2_FSGSBASE } else { 0 }, extended);
         let hub = Arc::new(Hub { system: system.clone(), tickets: Arc::default() });
         let port = settings.port;
-        let service = Service::new(programs, hub.clone(), loader, settings);
+        let below = Rc::new(Below { shutdown: node.shutdown.clone() });
+        let control = Control::new(programs.clone(), below, env!("KEELSON_BUILT").to_string());
+        node.handle.spawn("lwk-watch", control.clone().watch());
+        let service = Service::new(programs, hub.clone(), loader, settings, control);
         let mut boot_id = [0; 16];
         system.entropy.fill(&mut boot_id);
         let identity = Identity {
             name,
             build: env!("KEELSON_BUILT").to_string(),
             features: Features::AEAD,
-            modes: if key.is_some() { Modes::AEAD } else { Modes::NONE },
+            modes: if keys.is_some() { Modes::AEAD } else { Modes::NONE },
             boot_id,
         };
-        let keys = Arc::new(OneKey(key));
+        let secured = keys.is_some();
         let server = Server::new(
             node.handle.clone(),
             system.entropy.clone(),
             identity,
-            keys,
+            Arc::new(keys.unwrap_or_default()),
             Rc::new(service),
             hub.tickets.clone(),
         );
         let listener = stack.listen(port, CONNECTION).map_err(|error| format!("listen={port}: {error}"))?;
         node.handle.spawn("lwk-accept", accept(node.handle.clone(), listener, server));
-        match key {
-            Some(_) => log::info!(target: "lwk", "hosts may connect to TCP port {port} with the key"),
-            None => {
+        match secured {
+            true => log::info!(target: "lwk", "hosts may connect to TCP port {port} with the key"),
+            false => {
                 log::warn!(target: "lwk", "hosts may connect to TCP port {port}, all of them (insecure=1)")
             }
         }
@@ -168,6 +189,21 @@ impl Lwk {
             }
         }
         text
+    }
+
+    /// Keeps a core in the kernel, to see it noticed.
+    pub fn hang(&self, words: &[&str]) -> String {
+        let core = words.first().and_then(|word| word.parse().ok());
+        let seconds = words.get(1).map_or(Some(5), |word| word.parse().ok());
+        let service = &self.programs.settings.service;
+        let (Some(core), Some(seconds @ 1..=60)) = (core.filter(|core| !service.contains(core)), seconds)
+        else {
+            return String::from("hang CORE [SECONDS]: a processor for programs, and up to 60 seconds");
+        };
+        match provoke_hang(&self.programs, core, Duration::from_secs(seconds)) {
+            true => String::new(),
+            false => format!("{core}: no such processor"),
+        }
     }
 
     /// What interrupted each core since boot.

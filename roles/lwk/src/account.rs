@@ -77,6 +77,16 @@ impl Times {
         sum.store(sum.load(Ordering::Relaxed) + spent, Ordering::Relaxed);
     }
 
+    /// What it is doing, and since when (nanoseconds).
+    pub fn phase(&self) -> (Phase, u64) {
+        let phase = match self.phase.load(Ordering::Relaxed) {
+            1 => Phase::User,
+            2 => Phase::System,
+            _ => Phase::Waiting,
+        };
+        (phase, self.since.load(Ordering::Relaxed))
+    }
+
     /// True while it runs.
     pub fn is_running(&self) -> bool {
         self.phase.load(Ordering::Relaxed) != Phase::Waiting as u8

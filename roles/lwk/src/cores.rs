@@ -26,6 +26,10 @@ pub enum CoreState {
     Heavy = 4,
     /// A thread waits for the host.
     Offload = 5,
+    /// The node is frozen, and a thread here has not stopped yet.
+    Freezing = 8,
+    /// The node is frozen, and nothing runs here.
+    Frozen = 9,
 }
 
 /// A core that runs threads.

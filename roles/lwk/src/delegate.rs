@@ -107,6 +107,11 @@ pub trait Delegate: Send + Sync {
     /// False once the host is lost.
     fn is_alive(&self) -> bool;
 
+    /// True while a call of thread `tid` is with the host.
+    fn has_call_of(&self, _tid: u32) -> bool {
+        false
+    }
+
     /// A process ended: EXIT goes to its proxy.
     fn exited(&self, _exit: &Exit) {}
 

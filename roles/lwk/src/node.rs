@@ -4,6 +4,7 @@ use crate::Errno;
 use crate::cores::{Core, Start};
 use crate::delegate::{Delegate, Handle};
 use crate::files::FdTable;
+use crate::freeze::Freezer;
 use crate::futex::Futexes;
 use crate::identity::Ids;
 use crate::limits::Limits;
@@ -14,10 +15,11 @@ use crate::sched::{HelperRules, Seat};
 use crate::signals::{Action, Actions, ProcessSignals, SIG_IGN, SIGCHLD, SigSet};
 use crate::system::System;
 use crate::table::{INIT, Member, Table};
-use crate::thread::Thread;
+use crate::thread::{Attention, Thread};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use keelson_hal::user::{Registers, UserContext};
 use spin::Mutex;
@@ -63,6 +65,8 @@ pub struct Node {
     pub settings: NodeSettings,
     pub(crate) futexes: Futexes,
     pub(crate) table: Mutex<Table>,
+    pub(crate) freezer: Freezer,
+    closed: AtomicBool,
     /// By number of the machine; `None` for cores that run no threads.
     cores: Vec<Option<Arc<Core>>>,
 }
@@ -125,7 +129,15 @@ impl Node {
         let runs = |number: &usize| settings.compute.contains(number) || settings.service.contains(number);
         let count = settings.compute.iter().chain(&settings.service).max().map_or(0, |last| last + 1);
         let cores = (0..count).map(|number| runs(&number).then(|| Arc::new(Core::new(number)))).collect();
-        Arc::new(Node { system, futexes: Futexes::default(), table: Mutex::default(), cores, settings })
+        Arc::new(Node {
+            system,
+            futexes: Futexes::default(),
+            table: Mutex::default(),
+            freezer: Freezer::default(),
+            closed: AtomicBool::new(false),
+            cores,
+            settings,
+        })
     }
 
     /// A core of the node.
@@ -160,9 +172,22 @@ impl Node {
         self.table.lock().member(pid).map(|member| (member.group, member.session))
     }
 
+    /// Starts no programs any more.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// True when it starts no programs any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Loads a program and starts its first thread. EAGAIN when the process id is taken, EINVAL when the slice does not exist or
-    /// has no free core, or what kept the program from being loaded.
+    /// has no free core, ESHUTDOWN when the node is going down, or what kept the program from being loaded.
     pub async fn launch(self: &Arc<Node>, request: LaunchRequest) -> Result<Launched, Errno> {
+        if self.is_closed() {
+            return Err(Errno::ESHUTDOWN);
+        }
         if request.pid <= INIT || self.table.lock().has(request.pid) {
             return Err(Errno::EAGAIN);
         }
@@ -219,9 +244,12 @@ impl Node {
         };
         {
             let mut table = self.table.lock();
-            // The load took its time: the number may be gone.
+            // The load took its time: the number may be gone, or the node going down.
             if table.has(request.pid) {
                 return Err(Errno::EAGAIN);
+            }
+            if self.is_closed() {
+                return Err(Errno::ESHUTDOWN);
             }
             table.insert(request.pid, member, thread.clone());
         }
@@ -236,6 +264,10 @@ impl Node {
     pub(crate) fn begin(&self, thread: Arc<Thread>, seat: Seat, context: UserContext) {
         let core = seat.core().clone();
         thread.placement.lock().seat = Some(seat);
+        // It is one of its process's threads already: whoever freezes the node now either finds it, or is seen here.
+        if self.freezer.is_frozen() {
+            thread.demand_self(Attention::FREEZE);
+        }
         core.start(Start { thread, context });
     }
 }

@@ -154,6 +154,13 @@ impl Task {
         let registers = &self.context.registers;
         let number = registers.rax;
         let args = arguments(registers);
+        self.thread.call.store((number as u32).wrapping_add(1), Ordering::Relaxed);
+        let outcome = self.serve_call(number, args).await;
+        self.thread.call.store(0, Ordering::Relaxed);
+        outcome
+    }
+
+    async fn serve_call(&mut self, number: u64, args: [u64; 6]) -> Option<Outcome> {
         let result = match number as u32 {
             15 => {
                 self.sigreturn();
@@ -232,6 +239,10 @@ impl Task {
         if self.must_end() {
             return Some(Outcome::End(None));
         }
+        if self.thread.demanded(Attention::FREEZE) {
+            self.stay_frozen().await;
+            return self.must_end().then_some(Outcome::End(None));
+        }
         if self.thread.demanded(Attention::STOP) {
             self.stay_stopped().await;
             return self.must_end().then_some(Outcome::End(None));
@@ -260,6 +271,19 @@ impl Task {
         let process = &self.thread.process;
         let executing = process.executing.load(Ordering::Acquire);
         process.end().is_some() || executing != 0 && executing != self.thread.tid
+    }
+
+    async fn stay_frozen(&self) {
+        let freezer = &self.thread.process.node.freezer;
+        loop {
+            let thawed = freezer.changed();
+            self.thread.settled(Attention::FREEZE);
+            if !freezer.is_frozen() || self.must_end() {
+                return;
+            }
+            // Its end does not wait for the others.
+            let _ = self.thread.killable(thawed).await;
+        }
     }
 
     async fn stay_stopped(&self) {

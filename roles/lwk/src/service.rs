@@ -1,6 +1,7 @@
 //! The node as hosts see it: LAUNCH becomes a process, signals reach it, tools get answers.
 
 use crate::Errno;
+use crate::control::Control;
 use crate::delegate::{Delegate, Handle, Opened};
 use crate::files::{FdTable, Vfs};
 use crate::identity::{Id, Ids};
@@ -10,19 +11,17 @@ use crate::mm::{Duplicate, MmSettings};
 use crate::node::{LaunchRequest, Node};
 use crate::options::Settings;
 use crate::sched::HelperRules;
-use crate::session::{Answer, Host, Hub, Programs, Session};
+use crate::session::{Answer, Host, Hub, Programs, Session, Tool};
 use crate::signals::{SIGKILL, SigInfo, SigSet};
 use crate::view::View;
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use keelson_hal::user::PageSize;
-use keelson_lwk_wire::handshake::Roles;
 use keelson_lwk_wire::layout;
-use keelson_lwk_wire::messages::{
-    Ctrl, CtrlAnswer, CtrlReply, ExportedFd, FdKind, Launch, LaunchAck, LaunchFlags, LaunchOptions,
-};
+use keelson_lwk_wire::messages::{Ctrl, ExportedFd, FdKind, Launch, LaunchAck, LaunchFlags, LaunchOptions};
 
 /// File types (`S_IFMT`).
 mod mode {
@@ -43,14 +42,21 @@ pub struct Service {
     settings: Settings,
     /// What the files of all programs share.
     vfs: Arc<Vfs>,
+    control: Rc<Control>,
 }
 
 impl Service {
-    /// For a node with these settings.
-    pub fn new(node: Arc<Node>, hub: Arc<Hub>, loader: HostLoader, settings: Settings) -> Service {
+    /// For a node with these settings; tools are answered by `control`.
+    pub fn new(
+        node: Arc<Node>,
+        hub: Arc<Hub>,
+        loader: HostLoader,
+        settings: Settings,
+        control: Rc<Control>,
+    ) -> Service {
         let vfs = Arc::<Vfs>::default();
         vfs.show(Arc::new(View::new(node.clone(), &settings.page_sizes)));
-        Service { node, hub, loader: Arc::new(loader), settings, vfs }
+        Service { node, hub, loader: Arc::new(loader), settings, vfs, control }
     }
 
     /// What a host wants to be started.
@@ -111,12 +117,8 @@ impl Programs for Service {
         }
     }
 
-    fn control(&self, _roles: Roles, ctrl: Ctrl) -> Answer<CtrlReply> {
-        let answer = match (ctrl.verb.as_str(), ctrl.args.first().map(String::as_str)) {
-            ("get", Some("status")) => CtrlAnswer::Text("RUNNING\n".to_string()),
-            _ => CtrlAnswer::Failed { error: Errno::ENOSYS, text: format!("{}: unknown", ctrl.verb) },
-        };
-        Box::pin(async move { CtrlReply { answer } })
+    fn control(&self, tool: Tool, ctrl: Ctrl) -> Answer<()> {
+        Box::pin(self.control.clone().answer(tool, ctrl))
     }
 }
 
@@ -132,6 +134,7 @@ fn refused(node: &Node, path: &str, error: Errno) -> LaunchAck {
         }
         Errno::ENOEXEC => format!("{path}: not an x86-64 program"),
         Errno::ENOMEM => "not enough memory on the node".to_string(),
+        Errno::ESHUTDOWN => "the node is going down".to_string(),
         error => format!("{path}: {error}"),
     };
     LaunchAck::Refused { error, text }

@@ -21,6 +21,7 @@ pub struct Table {
     members: BTreeMap<u32, Member>,
     threads: BTreeMap<u32, Arc<Thread>>,
     next_tid: u32,
+    most: usize,
 }
 
 /// A process in the table.
@@ -67,7 +68,7 @@ pub enum Report {
 
 impl Default for Table {
     fn default() -> Table {
-        Table { members: BTreeMap::new(), threads: BTreeMap::new(), next_tid: FIRST_TID }
+        Table { members: BTreeMap::new(), threads: BTreeMap::new(), next_tid: FIRST_TID, most: 0 }
     }
 }
 
@@ -79,6 +80,12 @@ impl Table {
         }
         self.threads.insert(pid, thread);
         self.members.insert(pid, member);
+        self.most = self.most.max(self.threads.len());
+    }
+
+    /// Threads now, and at most so far.
+    pub fn thread_counts(&self) -> (usize, usize) {
+        (self.threads.len(), self.most)
     }
 
     /// A process.
@@ -110,6 +117,7 @@ impl Table {
         self.next_tid = next(tid);
         let thread = make(tid);
         self.threads.insert(tid, thread.clone());
+        self.most = self.most.max(self.threads.len());
         thread
     }
 

@@ -34,6 +34,8 @@ pub struct Thread {
     pub robust_list: AtomicU64,
     /// What it waits for, when it waits: [`Wait`] as a number.
     pub(crate) wait: AtomicU8,
+    /// The system call it is in, plus 1; 0 when it is in none, or in one that is served at once.
+    pub(crate) call: AtomicU32,
     /// The next clone makes a helper thread (system call 731).
     pub(crate) helper_hint: AtomicBool,
     /// Scheduling policy and priority as the program set them; without effect.
@@ -58,6 +60,8 @@ impl Attention {
     pub const MOVE: Attention = Attention(4);
     /// The process is stopped.
     pub const STOP: Attention = Attention(8);
+    /// The node is frozen.
+    pub const FREEZE: Attention = Attention(16);
 }
 
 /// What a waiting thread waits for (section 10, states of cores).
@@ -90,6 +94,7 @@ impl Thread {
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             wait: AtomicU8::new(0),
+            call: AtomicU32::new(0),
             helper_hint: AtomicBool::new(false),
             policy: Mutex::default(),
             slack: AtomicU64::new(50_000),
@@ -174,6 +179,11 @@ impl Thread {
 
     fn must_return(&self) -> bool {
         self.demanded(Attention::END) || self.demanded(Attention::SIGNAL) && self.claim()
+    }
+
+    /// The system call it is in.
+    pub fn call(&self) -> Option<u32> {
+        self.call.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// What it waits for.

@@ -47,6 +47,9 @@ pub struct LwkNode {
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 impl LwkNode {
+    /// The digits of a further key of the node, named `watcher`, that is good for `monitor` only.
+    pub const WATCHER: &str = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeffe0e1e2e3e4e5e6e7e8e9eaebecedeeef";
+
     /// Boots a node and waits until hosts may connect. `lwkctl` is the host's program.
     ///
     /// # Panics
@@ -66,7 +69,8 @@ impl LwkNode {
         let namespace = Namespace::new().unwrap();
         let tap = namespace.tap(&["10.0.0.9/24"]).unwrap();
         let dir = bench.dir().to_path_buf();
-        fs::write(dir.join("psk"), KEY).unwrap();
+        let keys = format!("default {KEY}\nwatcher {} monitor\n", LwkNode::WATCHER);
+        fs::write(dir.join("psk"), keys).unwrap();
         let key = dir.join("key");
         fs::write(&key, format!("default {KEY}\n")).unwrap();
         restrict(&key);

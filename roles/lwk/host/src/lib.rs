@@ -1,14 +1,15 @@
-//! The Linux side of an LWK node: `mcexec` starts a program on the node, and is its proxy in Linux.
+//! The Linux side of an LWK node: `mcexec` starts a program on the node, and is its proxy in Linux; the other tools look after nodes.
 //!
 //! Sections cited in this crate are those of the project's LWK specification.
 //!
 //! ```text
-//!   program     one program with many names: lwkctl, mcexec
+//!   program     one program with many names: lwkctl, mcexec, ihkosctl, ...
 //!   mcexec      options, finding and opening the program, LAUNCH, exit status
 //!   nodes       node table and key files
 //!   link        connections to the node: `hi` and `bulk`
 //!   proxy       the engine: requests, workers, cancellation, streams, readiness, signals, fork, exit
 //!   calls       system calls, performed for the program
+//!   tools       what looks after nodes: ihkosctl, ihkmond, mcstat, mcps
 //! ```
 //!
 //! Principles:
@@ -29,3 +30,4 @@ pub mod mcexec;
 pub mod nodes;
 pub mod program;
 pub mod proxy;
+pub mod tools;

@@ -31,13 +31,13 @@ pub enum Stream {
 }
 
 impl Stream {
-    fn connect(address: &Address) -> io::Result<Stream> {
+    fn connect(address: &Address, time: Duration) -> io::Result<Stream> {
         match address {
             Address::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
             Address::Tcp(address) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
                 for address in address.to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, HANDSHAKE_TIME) {
+                    match TcpStream::connect_timeout(&address, time) {
                         Ok(stream) => {
                             stream.set_nodelay(true)?;
                             return Ok(Stream::Tcp(stream));
@@ -170,9 +170,24 @@ pub struct Connected {
 impl Lane {
     /// Connects and proves the key. Without a key the link has no protection.
     pub fn connect(address: &Address, key: Option<&Key>, purpose: Purpose) -> Result<Connected, LinkError> {
-        let stream = Stream::connect(address)?;
-        stream.limit_reads(Some(HANDSHAKE_TIME))?;
+        Lane::connect_within(address, key, purpose, HANDSHAKE_TIME)
+    }
+
+    /// The same with this time for the connection, and for each answer of the handshake.
+    pub fn connect_within(
+        address: &Address,
+        key: Option<&Key>,
+        purpose: Purpose,
+        time: Duration,
+    ) -> Result<Connected, LinkError> {
+        let stream = Stream::connect(address, time)?;
+        stream.limit_reads(Some(time))?;
         Lane::open(stream, key, purpose)
+    }
+
+    /// From now on [`Lane::receive`] fails with [`io::ErrorKind::WouldBlock`] when nothing comes for so long; it can be called again.
+    pub fn limit_reads(&self, time: Option<Duration>) -> io::Result<()> {
+        self.stream.limit_reads(time)
     }
 
     /// The handshake on a connected socket.

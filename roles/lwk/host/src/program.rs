@@ -4,12 +4,19 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::mcexec;
+use crate::tools::{ihkmond, ihkosctl, mcps, mcstat};
 
 /// A tool: its arguments without its name, its exit status.
 type Tool = fn(Vec<OsString>) -> i32;
 
 /// All tools.
-const TOOLS: &[(&str, Tool)] = &[("mcexec", mcexec::run)];
+const TOOLS: &[(&str, Tool)] = &[
+    ("mcexec", mcexec::run),
+    ("ihkosctl", ihkosctl::run),
+    ("ihkmond", ihkmond::run),
+    ("mcstat", mcstat::run),
+    ("mcps", mcps::run),
+];
 
 fn find(name: &OsString) -> Option<Tool> {
     let name = Path::new(name).file_name()?;

@@ -64,7 +64,28 @@ impl AreaUsage {
     }
 }
 
+/// Bytes in memory by size of page: 4 KiB, 2 MiB, 1 GiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BySize(pub [u64; 3]);
+
 impl Mm {
+    /// Adds up the pages of an area by their size, from `at` on and at most `most` of them; where to go on.
+    pub fn count_pages(&self, area: &Area, at: u64, most: usize, counts: &mut BySize) -> Option<u64> {
+        let mut at = at;
+        for _ in 0..most {
+            let page = self.next_page(at, area.end)?;
+            let [small, large, huge] = &mut counts.0;
+            let count = match page.size {
+                PageSize::Small => small,
+                PageSize::Large => large,
+                PageSize::Huge => huge,
+            };
+            *count += page.size.bytes();
+            at = page.at + page.size.bytes();
+        }
+        Some(at)
+    }
+
     /// All areas, by address.
     pub fn areas(&self) -> Vec<Area> {
         self.lock().areas.iter().cloned().collect()

@@ -2,8 +2,10 @@
 //! node.
 
 pub mod cpulist;
+mod keys;
 mod table;
 
+pub use keys::Keys;
 pub use table::{OPTIONS, key};
 
 use crate::mm::Prefault;

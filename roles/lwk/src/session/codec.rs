@@ -199,6 +199,18 @@ fn send_message(sender: &mut Sender, pid: u32, message: &Message, out: &mut Vec<
         Message::Control(id, reply) => {
             sender.send(&header(FrameType::CtrlReply).id(*id).with(Flags::REPLY), reply, out)
         }
+        Message::ControlPart(id, reply) => {
+            let flags = Flags::REPLY | Flags::MORE;
+            sender.send(&header(FrameType::CtrlReply).id(*id).with(flags), reply, out)
+        }
+        Message::Kmsg(id, lines) => {
+            let flags = Flags::REPLY | Flags::MORE;
+            sender.send(&header(FrameType::Kmsg).id(*id).with(flags), lines, out)
+        }
+        Message::Event(id, event) => {
+            let flags = Flags::REPLY | Flags::MORE;
+            sender.send(&header(FrameType::Event).id(*id).with(flags), event, out)
+        }
         Message::Bye(bye) => sender.send(&header(FrameType::Bye), bye, out),
     }
 }

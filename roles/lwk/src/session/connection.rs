@@ -1,7 +1,7 @@
 //! One connection: handshake, then two tasks until it ends.
 
 use super::server::{PATIENCE, Server};
-use super::{Message, Outgoing, Session, bye, codec};
+use super::{Message, Outgoing, Session, Tool, bye, codec};
 use crate::Errno;
 use crate::delegate::{Handle, NOT_TOLD, Reply};
 use alloc::format;
@@ -65,6 +65,14 @@ where
         Ok(result) => result?,
         Err(_) => return Err(Ended::Violation("it said nothing".to_string())),
     };
+    let wanted = match purpose {
+        Purpose::Control(roles) => roles,
+        _ => Roles::LAUNCH,
+    };
+    if wanted.is_empty() || !channel.allowed().contains(wanted) {
+        let text = format!("its key is not for {}", names(wanted));
+        return refuse(channel, writer, out, ByeReason::Auth, &text).await;
+    }
     let session = match purpose {
         Purpose::Launch => Arc::new(Session::default()),
         Purpose::Fork(ticket) => match server.tickets.take(&ticket) {
@@ -79,16 +87,12 @@ where
         },
         Purpose::Control(_) => Arc::new(Session::default()),
     };
-    let roles = match purpose {
-        Purpose::Control(roles) => roles,
-        _ => Roles::LAUNCH,
-    };
     let bulk = server.ticket();
-    channel.admit(Grant { session: server.number(), roles, bulk }, &mut out)?;
+    channel.admit(Grant { session: server.number(), roles: wanted, bulk }, &mut out)?;
     writer.write_all(&out).await.map_err(|_| Ended::Gone)?;
     let Some((sender, receiver)) = channel.split() else { return Err(Ended::Gone) };
     let mut incoming =
-        Incoming { server: server.clone(), session: session.clone(), purpose, roles, receiver };
+        Incoming { server: server.clone(), session: session.clone(), purpose, roles: wanted, receiver };
     if matches!(purpose, Purpose::Bulk(_)) {
         // Answers come this way when they are long; everything from here goes the other. The writer stays open as long.
         let ended = incoming.receive(reader, rest).await;
@@ -311,12 +315,19 @@ impl Incoming {
     }
 
     fn control(&self, id: u64, ctrl: Ctrl) {
-        let (session, server, roles) = (self.session.clone(), self.server.clone(), self.roles);
+        let (server, tool) = (self.server.clone(), Tool::new(self.session.clone(), id, self.roles));
         self.server.handle.spawn("lwk-control", async move {
-            let reply = server.programs.control(roles, ctrl).await;
-            session.send(Message::Control(id, reply));
+            server.programs.control(tool, ctrl).await;
         });
     }
+}
+
+/// What a role is for, in words.
+fn names(roles: Roles) -> String {
+    let all = [(Roles::LAUNCH, "launch"), (Roles::ADMIN, "admin"), (Roles::MONITOR, "monitor")];
+    let names: Vec<&str> =
+        all.iter().filter(|(role, _)| roles.contains(*role)).map(|(_, name)| *name).collect();
+    if names.is_empty() { "nothing".to_string() } else { names.join(",") }
 }
 
 fn failed(errno: Errno) -> Reply {

@@ -146,6 +146,10 @@ impl Delegate for Host {
         self.session.is_alive()
     }
 
+    fn has_call_of(&self, tid: u32) -> bool {
+        self.session.has_request_of(tid)
+    }
+
     fn exited(&self, exit: &Exit) {
         self.session.send(Message::Exit(Box::new(messages::Exit {
             status: exit.status,

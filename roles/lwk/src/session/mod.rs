@@ -13,12 +13,15 @@ mod connection;
 mod host;
 mod server;
 mod slot;
+mod tool;
 
 pub use host::{Host, Hub};
 pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
+pub use tool::Tool;
 
 use crate::Errno;
 use crate::delegate::{Call, Handle, NOT_TOLD, Readiness, Reply};
+use crate::event::Event;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -95,8 +98,14 @@ pub enum Message {
         /// With what the child's proxy connects.
         fork: messages::Fork,
     },
-    /// The answer to a tool.
+    /// The answer to a tool, or the last part of it.
     Control(u64, messages::CtrlReply),
+    /// A part of the answer to a tool.
+    ControlPart(u64, messages::CtrlReply),
+    /// Lines of the log, for a tool's request.
+    Kmsg(u64, messages::Kmsg),
+    /// Something happened; for a tool's request.
+    Event(u64, messages::Event),
     /// The end of the session, and why.
     Bye(messages::Bye),
 }
@@ -109,6 +118,7 @@ pub struct Session {
     state: Mutex<State>,
     next: AtomicU64,
     alive: AtomicBool,
+    ended: Event,
 }
 
 #[derive(Default)]
@@ -140,6 +150,7 @@ impl Default for Session {
             state: Mutex::default(),
             next: AtomicU64::new(1),
             alive: AtomicBool::new(true),
+            ended: Event::default(),
         }
     }
 }
@@ -268,6 +279,23 @@ impl Session {
         if let Some(writer) = writer {
             writer.wake();
         }
+        self.ended.notify();
+    }
+
+    /// Waits until the session has ended.
+    pub async fn ended(&self) {
+        loop {
+            let ended = self.ended.changed();
+            if !self.is_alive() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Messages that have not been sent yet.
+    pub fn backlog(&self) -> usize {
+        self.state.lock().outgoing.len()
     }
 
     fn queue(&self, message: Outgoing) {
@@ -334,6 +362,11 @@ mod poll {
 impl Session {
     fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
+    }
+
+    /// True while the host owes an answer to a thread.
+    fn has_request_of(&self, tid: u32) -> bool {
+        self.state.lock().requests.values().any(|request| request.tid == tid)
     }
 
     /// Asks the host to break off what a thread waits for.

@@ -1,7 +1,7 @@
 //! The node's side of connections: who may come in, for what, and which task serves them (section 5.3).
 
 use super::connection;
-use super::{Message, Session};
+use super::{Message, Session, Tool};
 use crate::Errno;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -17,9 +17,8 @@ use keelson_exec::Handle;
 use keelson_hal::Entropy;
 use keelson_lwk_wire::channel::{Identity, KeyRing};
 use keelson_lwk_wire::frame::MAX_SESSIONS;
-use keelson_lwk_wire::handshake::Roles;
 use keelson_lwk_wire::layout::SigInfo;
-use keelson_lwk_wire::messages::{ByeReason, Ctrl, CtrlReply, Launch, LaunchAck, Ticket};
+use keelson_lwk_wire::messages::{ByeReason, Ctrl, Launch, LaunchAck, Ticket};
 use spin::Mutex;
 
 /// How long a ticket of FORK is good for.
@@ -41,8 +40,8 @@ pub trait Programs {
     /// The host of `pid` is gone.
     fn lost(&self, pid: u32);
 
-    /// A tool asks.
-    fn control(&self, roles: Roles, ctrl: Ctrl) -> Answer<CtrlReply>;
+    /// A tool asks; it is answered through `tool`, for as long as the answer takes.
+    fn control(&self, tool: Tool, ctrl: Ctrl) -> Answer<()>;
 }
 
 /// The sessions that were announced by FORK and have not connected yet. Shared by all sessions of the node.

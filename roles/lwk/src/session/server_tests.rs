@@ -74,7 +74,11 @@ struct Ring;
 
 impl KeyRing for Ring {
     fn find(&self, id: &str) -> Option<[u8; 32]> {
-        (id == "default").then_some([7; 32])
+        ["default", "watcher"].contains(&id).then_some([7; 32])
+    }
+
+    fn roles(&self, id: &str) -> Roles {
+        if id == "watcher" { Roles::MONITOR } else { Roles::all() }
     }
 }
 
@@ -94,9 +98,15 @@ impl Programs for Noting {
     fn lost(&self, pid: u32) {
         self.0.borrow_mut().push(format!("lost {pid}"));
     }
-    fn control(&self, roles: Roles, ctrl: Ctrl) -> Answer<CtrlReply> {
-        let text = format!("{} {:?} {roles:?}", ctrl.verb, ctrl.args);
-        Box::pin(async move { CtrlReply { answer: CtrlAnswer::Text(text) } })
+    fn control(&self, tool: Tool, ctrl: Ctrl) -> Answer<()> {
+        let text = format!("{} {:?} {:?}", ctrl.verb, ctrl.args, tool.roles);
+        Box::pin(async move {
+            // More than fits into one part.
+            if ctrl.verb == "long" {
+                tool.text(&"é".repeat(200_000));
+            }
+            tool.text(&text);
+        })
     }
 }
 
@@ -115,10 +125,14 @@ struct Peer {
 
 impl Peer {
     async fn connect(world: &World, secret: u8, purpose: Purpose) -> Result<Peer, String> {
+        Peer::connect_as(world, "default", secret, purpose).await
+    }
+
+    async fn connect_as(world: &World, id: &str, secret: u8, purpose: Purpose) -> Result<Peer, String> {
         let (mut reader, mut writer) = (Pipe::default(), Pipe::default());
         let served = world.server.clone().serve(writer.clone(), reader.clone(), "host".into());
         world.handle.spawn("served", served);
-        let key = Key { id: "default".into(), secret: [secret; 32] };
+        let key = Key { id: id.into(), secret: [secret; 32] };
         let mut out = Vec::new();
         let mut channel = Channel::host(identity(Modes::AEAD), Some(key), purpose, &*world.entropy, &mut out);
         let mut buffer = [0; 512];
@@ -321,5 +335,42 @@ fn strangers_tools_and_nonsense() {
         assert_eq!(peer.frame().await.header.kind, FrameType::Bye);
         let counters = world.server.counters();
         assert_eq!((counters.connections, counters.auth_refused, counters.violations), (3, 1, 2));
+    });
+}
+
+#[test]
+fn a_key_is_good_for_its_roles_only() {
+    run(|world| async move {
+        let watcher = |purpose| Peer::connect_as(&world, "watcher", 7, purpose);
+        for purpose in [
+            Purpose::Launch,
+            Purpose::Control(Roles::ADMIN),
+            Purpose::Control(Roles::ADMIN | Roles::MONITOR),
+            Purpose::Control(Roles::empty()),
+        ] {
+            let refused = watcher(purpose).await.err().unwrap_or_default();
+            assert!(refused.contains("its key is not for") && refused.contains("(Auth)"), "{refused:?}");
+        }
+        assert!(watcher(Purpose::Control(Roles::MONITOR)).await.is_ok());
+        let both = Purpose::Control(Roles::ADMIN | Roles::MONITOR);
+        assert!(Peer::connect(&world, 7, both).await.is_ok());
+    });
+}
+
+#[test]
+fn a_long_answer_comes_in_parts() {
+    run(|world| async move {
+        let mut tool = Peer::connect(&world, 7, Purpose::Control(Roles::MONITOR)).await.unwrap();
+        tool.send(Header::new(FrameType::Ctrl).id(5), &Ctrl { verb: "long".into(), args: vec![] }).await;
+        let mut text = String::new();
+        loop {
+            let frame = tool.frame().await;
+            let CtrlAnswer::Text(part) = CtrlReply::decode(&frame.payload).unwrap().answer else { panic!() };
+            text += &part;
+            if !frame.header.flags.contains(Flags::MORE) {
+                break;
+            }
+        }
+        assert_eq!(text, "é".repeat(200_000));
     });
 }

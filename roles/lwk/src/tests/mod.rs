@@ -1,6 +1,7 @@
 //! Programs on a node: several cores driven in turn, in virtual time.
 
 mod clone;
+mod control;
 mod core_file;
 mod cpu;
 mod exec;

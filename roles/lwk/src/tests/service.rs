@@ -53,7 +53,13 @@ fn programs_of_a_node_share_their_trees() {
         fork_cow: true,
         insecure: false,
     };
-    let service = Service::new(world.node.clone(), hub.clone(), HostLoader::new(None, 0, 832), settings);
+    let service = Service::new(
+        world.node.clone(),
+        hub.clone(),
+        HostLoader::new(None, 0, 832),
+        settings,
+        super::control::Machine::control(&world),
+    );
     let request = |pid| {
         let host = Remote::new(Arc::new(Session::default()), hub.clone());
         service.request(launch(pid), &host).expect("a request")

@@ -14,7 +14,7 @@ use keelson_hal::Entropy;
 
 use crate::bytes::{Malformed, Writer};
 use crate::frame::{Decoder, Frame, FrameError, FrameType, Header, MAX_FRAME, Sums, TooLarge, begin, finish};
-use crate::handshake::{Features, Grant, Hello, KEY_LEN, Modes, NotProven, Proof, Purpose, VERSION};
+use crate::handshake::{Features, Grant, Hello, KEY_LEN, Modes, NotProven, Proof, Purpose, Roles, VERSION};
 use crate::messages::{Bye, ByeReason, Message};
 
 /// Largest frame during the handshake.
@@ -58,6 +58,12 @@ impl core::fmt::Debug for Key {
 pub trait KeyRing: Send + Sync {
     /// The secret of the key with this name.
     fn find(&self, id: &str) -> Option<[u8; KEY_LEN]>;
+
+    /// What its holders may do; a key without further words is for everything.
+    fn roles(&self, id: &str) -> Roles {
+        let _ = id;
+        Roles::all()
+    }
 }
 
 /// What comes out of a channel.
@@ -387,6 +393,15 @@ impl Channel {
     /// The protection that was chosen.
     pub fn mode(&self) -> Modes {
         self.mode
+    }
+
+    /// Node: what the key allows that the host proves. Whoever comes over a trusted link may do everything.
+    pub fn allowed(&self) -> Roles {
+        match (&self.side, &self.peer) {
+            (Side::Node { keys }, Some(peer)) if self.mode == Modes::AEAD => keys.roles(&peer.key_id),
+            (Side::Node { .. }, Some(_)) => Roles::all(),
+            _ => Roles::empty(),
+        }
     }
 
     /// Frames may be sent.

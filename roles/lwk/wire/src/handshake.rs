@@ -77,6 +77,20 @@ bitflags! {
     }
 }
 
+impl Roles {
+    /// From words as key files have them: `launch,monitor`. Who may boot and stop a node may look at it, too.
+    pub fn parse(text: &str) -> Option<Roles> {
+        text.split(',').try_fold(Roles::empty(), |roles, word| {
+            Some(match word {
+                "launch" => roles | Roles::LAUNCH,
+                "monitor" => roles | Roles::MONITOR,
+                "admin" => roles | Roles::ADMIN | Roles::MONITOR,
+                _ => return None,
+            })
+        })
+    }
+}
+
 /// Who I am, what I can.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hello {

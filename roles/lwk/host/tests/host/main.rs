@@ -6,4 +6,5 @@ mod protocol;
 mod sim;
 mod sockets;
 mod terminal;
+mod tools;
 mod waiting;

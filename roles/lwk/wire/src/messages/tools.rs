@@ -128,7 +128,7 @@ impl Message<'_> for Event {
 /// A line of the node's log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KmsgLine {
-    /// Number of the line since boot; gaps are lines that were overwritten.
+    /// Where the line begins in the log, in bytes since boot: rises from line to line.
     pub sequence: u64,
     /// Since boot, nanoseconds.
     pub time: u64,

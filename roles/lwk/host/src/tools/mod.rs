@@ -1,0 +1,132 @@
+//! The tools that look after nodes (section 6), and what they have in common: options, exit codes, how they say what is wrong.
+//!
+//! ```text
+//!   options     --conf --node --timeout --json -v --version --help
+//!   remote      a node, asked over a connection of its own
+//!   json        strings for --json
+//!   ihkosctl    one verb for one node
+//!   mcps        programs and threads of all nodes
+//!   mcstat      memory, time and threads, line by line
+//!   ihkmond     logs of all nodes to syslog, and what happens there
+//! ```
+
+pub mod ihkmond;
+pub mod ihkosctl;
+mod json;
+pub mod mcps;
+pub mod mcstat;
+pub mod options;
+pub mod remote;
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
+
+use options::Usage;
+
+/// Exit codes of all tools (section 6).
+pub mod code {
+    /// Done.
+    pub const OK: i32 = 0;
+    /// Not done.
+    pub const FAILED: i32 = 1;
+    /// The command line is wrong.
+    pub const USAGE: i32 = 2;
+    /// The node cannot be reached.
+    pub const UNREACHABLE: i32 = 3;
+    /// The key is wrong, or not for this.
+    pub const DENIED: i32 = 4;
+    /// Not in the state that the node is in.
+    pub const STATE: i32 = 5;
+    /// No answer in time.
+    pub const TIMEOUT: i32 = 6;
+}
+
+/// Why something was not done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// The exit code.
+    pub code: i32,
+    /// What it is about: a node, a file, a verb.
+    pub object: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Problem {
+    /// A problem with `object`.
+    pub fn new(code: i32, object: impl std::fmt::Display, reason: impl std::fmt::Display) -> Problem {
+        Problem { code, object: object.to_string(), reason: reason.to_string() }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.object, self.reason)
+    }
+}
+
+/// What `--help` and a wrong command line say.
+struct Manual {
+    tool: &'static str,
+    help: &'static str,
+}
+
+impl Manual {
+    /// Runs a tool to its exit code.
+    fn run(&self, args: Vec<OsString>, tool: impl FnOnce(Vec<OsString>) -> Result<i32, Stop>) -> i32 {
+        match tool(args) {
+            Ok(code) => code,
+            Err(Stop::Usage(Usage::Help)) => {
+                println!("{}", self.help);
+                code::OK
+            }
+            Err(Stop::Usage(Usage::Version)) => {
+                println!("{} {}", self.tool, env!("CARGO_PKG_VERSION"));
+                code::OK
+            }
+            Err(Stop::Usage(Usage::Wrong(text))) => {
+                eprintln!("{}: {text}   (--help says more)", self.tool);
+                code::USAGE
+            }
+            Err(Stop::Problem(problem)) => {
+                self.complain(&problem);
+                problem.code
+            }
+            Err(Stop::Unheard) => code::OK,
+        }
+    }
+
+    fn complain(&self, problem: &Problem) {
+        // Standard error may be closed.
+        let _ = writeln!(std::io::stderr(), "{}: {problem}", self.tool);
+    }
+}
+
+/// Why a tool ends early.
+enum Stop {
+    Usage(Usage),
+    Problem(Problem),
+    /// Whoever read the output has enough.
+    Unheard,
+}
+
+impl From<Usage> for Stop {
+    fn from(usage: Usage) -> Stop {
+        Stop::Usage(usage)
+    }
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Stop {
+        Stop::Problem(problem)
+    }
+}
+
+/// Writes to standard output, at once.
+fn print(text: &str) -> Result<(), Stop> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Stop::Unheard,
+        _ => Problem::new(code::FAILED, "standard output", error).into(),
+    })
+}

@@ -1,0 +1,119 @@
+//! `ps`: processes and threads, where they are and what they wait for (section 6.8).
+
+use super::Control;
+use super::report::{Cell, Table};
+use crate::account::Phase;
+use crate::process::Process;
+use crate::thread::{Thread, Wait};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use keelson_lwk_wire::calls;
+
+/// Bytes of arguments that are shown.
+const ARGUMENTS: usize = 100;
+
+impl Control {
+    /// A row for each thread.
+    pub(super) fn processes(&self) -> Table {
+        let mut rows = Vec::new();
+        for (pid, process) in self.members() {
+            match process {
+                Some(process) => {
+                    let rss = process.mm().usage().resident >> 10;
+                    let command = command(&process);
+                    for thread in process.threads() {
+                        rows.push(self.row(&process, &thread, rss, &command));
+                    }
+                }
+                None => rows.push(self.zombie(pid)),
+            }
+        }
+        Table { titles: &["NODE", "PID", "TID", "CPU", "STATE", "CALL", "TIME", "RSS", "COMMAND"], rows }
+    }
+
+    fn members(&self) -> Vec<(u32, Option<alloc::sync::Arc<Process>>)> {
+        let table = self.node.table.lock();
+        table.members().map(|(pid, member)| (pid, member.process.clone())).collect()
+    }
+
+    fn row(&self, process: &Process, thread: &Thread, rss: u64, command: &str) -> Vec<Cell> {
+        let now = self.node.system.clock.now().as_nanos();
+        let usage = thread.times.usage(now);
+        let (state, call) = self.state_of_thread(process, thread, now);
+        let name = match thread.tid == process.pid {
+            true => command.to_string(),
+            false => format!("[{}]", String::from_utf8_lossy(&thread.comm())),
+        };
+        Vec::from([
+            self.node.settings.name.as_str().into(),
+            u64::from(process.pid).into(),
+            u64::from(thread.tid).into(),
+            self.cpu_name(thread.core.load(Ordering::Relaxed)).into(),
+            state.into(),
+            call.into(),
+            seconds(usage.user + usage.system).into(),
+            rss.into(),
+            printable(&name).into(),
+        ])
+    }
+
+    /// R in the program, K in the kernel, D with the host, S waiting, T stopped; and the call that it waits in, since when.
+    fn state_of_thread(&self, process: &Process, thread: &Thread, now: u64) -> (&'static str, String) {
+        let (phase, since) = thread.times.phase();
+        let age = Duration::from_nanos(now.saturating_sub(since));
+        let call = match thread.call().and_then(calls::call) {
+            Some(call) if phase == Phase::Waiting => format!("{},{}", call.name, seconds(age)),
+            _ => String::from("-"),
+        };
+        let state = match phase {
+            Phase::User => "R",
+            Phase::System => "K",
+            Phase::Waiting if thread.waits_for() == Wait::Host => "D",
+            Phase::Waiting if process.delegate.has_call_of(thread.tid) => "D",
+            // A frozen or stopped thread is in no call.
+            Phase::Waiting
+                if thread.call().is_none() && (self.node.is_frozen() || process.stopped().is_some()) =>
+            {
+                "T"
+            }
+            Phase::Waiting => "S",
+        };
+        (state, call)
+    }
+
+    fn zombie(&self, pid: u32) -> Vec<Cell> {
+        let none = || Cell::from("-");
+        Vec::from([
+            self.node.settings.name.as_str().into(),
+            u64::from(pid).into(),
+            u64::from(pid).into(),
+            none(),
+            "Z".into(),
+            none(),
+            none(),
+            0.into(),
+            "<defunct>".into(),
+        ])
+    }
+}
+
+fn command(process: &Process) -> String {
+    let program = process.program.lock().clone();
+    let words: Vec<_> = program.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    if words.is_empty() { String::from_utf8_lossy(&program.path).into_owned() } else { words.join(" ") }
+}
+
+/// A line that terminals can be shown, not too long.
+fn printable(text: &str) -> String {
+    text.chars()
+        .take(ARGUMENTS)
+        .map(|character| if character.is_control() { '?' } else { character })
+        .collect()
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{}.{:02}s", time.as_secs(), time.subsec_millis() / 10)
+}
