@@ -21,7 +21,7 @@ use keelson_hal::user::PageSize;
 use keelson_lwk_wire::handshake::Roles;
 use keelson_lwk_wire::layout;
 use keelson_lwk_wire::messages::{
-    Ctrl, CtrlAnswer, CtrlReply, ExportedFd, FdKind, Launch, LaunchAck, LaunchFlags, LaunchOptions,
+    Ctrl, CtrlAnswer, CtrlReply, ExportedFd, FdKind, Launch, LaunchAck, LaunchFlags, LaunchOptions, Rank,
 };
 
 /// File types (`S_IFMT`).
@@ -168,7 +168,7 @@ fn request(
         blocked: SigSet(launch.blocked),
         ignored: SigSet(launch.ignored),
         slices: launch.rank.processes as usize,
-        slice: if launch.rank.index == u32::MAX { 0 } else { launch.rank.index as usize },
+        slice: Some(launch.rank.index as usize).filter(|_| launch.rank.index != Rank::UNKNOWN),
         helpers,
         memory,
         files: Arc::new(files),

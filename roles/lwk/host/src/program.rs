@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::mcexec;
+use crate::{mcexec, mpi_env, rsh};
 
 /// A tool: its arguments without its name, its exit status.
 type Tool = fn(Vec<OsString>) -> i32;
 
 /// All tools.
-const TOOLS: &[(&str, Tool)] = &[("mcexec", mcexec::run)];
+const TOOLS: &[(&str, Tool)] =
+    &[("mcexec", mcexec::run), ("lwk-rsh", rsh::run), ("lwk-mpi-env", mpi_env::run)];
 
 fn find(name: &OsString) -> Option<Tool> {
     let name = Path::new(name).file_name()?;

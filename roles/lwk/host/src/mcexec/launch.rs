@@ -4,12 +4,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use keelson_hal::Entropy;
-use keelson_lwk_wire::messages::{ExportedFd, Launch, Rank, limits};
+use keelson_lwk_wire::messages::{ExportedFd, Launch, limits};
 use nix::unistd::{getgroups, getresgid, getresuid};
 use rustix::fs::Mode;
 use rustix::process::{Resource, getpgrp, getppid, getrlimit, getsid, umask};
 
 use super::options::Options;
+use super::rank;
 use super::search::Program;
 use crate::link::HostEntropy;
 
@@ -106,7 +107,7 @@ pub fn build(
         umask: mask.bits(),
         blocked: masks.0,
         ignored: masks.1,
-        rank: Rank { processes: options.processes, index: Rank::UNKNOWN },
+        rank: rank::rank(options, &rank::environment),
         helpers: None,
         wall: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
         entropy,
