@@ -79,6 +79,7 @@ int main(int argc, char **argv)
         printf("checksum %016llx, centre-left %.17g\n", (unsigned long long)all, P(now, rows, columns));
         fprintf(stderr, "%d steps in %.3f s\n", STEPS, took);
     }
+    MPI_Type_free(&column);
     /* MPICH 4.0.2 over UCX ends late, or never, when pairs of ranks have never met. */
     MPI_Barrier(MPI_COMM_WORLD);
     MPI_Finalize();

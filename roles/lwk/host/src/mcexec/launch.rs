@@ -55,6 +55,11 @@ fn environment(options: &Options) -> Vec<Vec<u8>> {
     if let Some(value) = preload {
         variables.push((b"LD_PRELOAD".to_vec(), value));
     }
+    // MPICH takes ranks that one daemon started for neighbours in memory: here the daemon's machine is none of theirs.
+    let no_local = b"MPIR_CVAR_NOLOCAL";
+    if options.node_by_rank.is_some() && !variables.iter().any(|(name, _)| name == no_local) {
+        variables.push((no_local.to_vec(), b"1".to_vec()));
+    }
     for (name, value) in &options.variables {
         variables.retain(|(known, _)| known != name.as_bytes());
         variables.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
