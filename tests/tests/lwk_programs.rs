@@ -4,7 +4,7 @@ use keelson_tests::lwk::{Link, LwkNode, Shape, output, program};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 const LWKCTL: &str = env!("CARGO_BIN_EXE_keelson-lwkctl");
 const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
@@ -138,6 +138,78 @@ fn programs_that_crash_end_as_on_linux() {
     let ended = node.run(&crash, &["memory"], b"");
     assert!(ended.status.signal() == Some(9) || ended.status.code() == Some(9), "{:?}", ended.status);
     assert_eq!(node.run(&compiled("hello.c", Link::Static), &[], b"").status.code(), Some(42));
+}
+
+#[test]
+fn a_crash_leaves_a_core_file_that_gdb_reads() {
+    let node = node("lwk-core", Shape::default());
+    for link in [Link::Static, Link::Dynamic] {
+        let program = compiled("core.c", link);
+        for (who, caller) in [("own", "main"), ("thread", "in_a_thread")] {
+            let child = crashing(&node, &["--node=0"], &program, who);
+            let pid = child.id();
+            let ended = child.wait_with_output().unwrap();
+            assert_eq!(ended.status.signal(), Some(11), "{}", String::from_utf8_lossy(&ended.stderr));
+            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert_eq!(said, format!("mcexec: core dumped, core.{pid}\n"));
+            let ours = backtrace(&program, &node.dir().join(format!("core.{pid}")));
+            assert_eq!(ours, backtrace(&program, &host_core(&node, &program, who)));
+            assert_eq!(ours[..2], ["innermost", "deeper"]);
+            assert!(ours.iter().any(|name| name == caller), "{ours:?}");
+        }
+        // A child's is its own, and its parent is told.
+        let ended = crashing(&node, &["--core=dump-%p"], &program, "child").wait_with_output().unwrap();
+        let said = text(&ended);
+        let child = said.strip_suffix(": signal 11, core file 1\n").unwrap_or_else(|| panic!("{ended:?}"));
+        assert_eq!(
+            backtrace(&program, &node.dir().join(format!("dump-{child}")))[..2],
+            ["innermost", "deeper"]
+        );
+    }
+    let program = compiled("core.c", Link::Static);
+    let ended = crashing(&node, &["--core=off"], &program, "child").wait_with_output().unwrap();
+    assert!(text(&ended).ends_with(": signal 11, core file 0\n"), "{ended:?}");
+}
+
+/// Starts a program that may leave a core file.
+fn crashing(node: &LwkNode, options: &[&str], program: &Path, who: &str) -> Child {
+    let mcexec = node.mcexec(options, program, &[who]);
+    let mut command = Command::new("prlimit");
+    command.arg("--core=unlimited").arg(mcexec.get_program()).args(mcexec.get_args()).current_dir(node.dir());
+    let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    piped.spawn().expect("prlimit (Debian package util-linux)")
+}
+
+/// The core file of a run on the host. gdb asks the kernel for it: where it would be left else is the host's affair.
+fn host_core(node: &LwkNode, program: &Path, who: &str) -> PathBuf {
+    let core = node.dir().join("host-core");
+    let words = ["-batch", "-nx", "-ex", "run", "-ex"];
+    let ended = gdb(|gdb| {
+        gdb.args(words).arg(format!("generate-core-file {}", core.display()));
+        gdb.args(["-ex", "kill", "--args"]).arg(program).arg(who)
+    });
+    assert!(core.exists(), "{ended:?}");
+    core
+}
+
+/// The functions that gdb finds on the stack of the thread that crashed, innermost first.
+fn backtrace(program: &Path, core: &Path) -> Vec<String> {
+    let ended = gdb(|gdb| gdb.args(["-batch", "-nx", "-ex", "bt"]).arg(program).arg(core));
+    let (said, errors) = (text(&ended), String::from_utf8_lossy(&ended.stderr));
+    let frame = |line: &str| {
+        let words: Vec<&str> = line.strip_prefix('#')?.split_whitespace().collect();
+        // "#0  f (...)" or "#1  0x... in f (...)"
+        let name = if words.get(2) == Some(&"in") { words.get(3) } else { words.get(1) };
+        name.map(|name| (*name).to_owned())
+    };
+    let functions: Vec<String> = said.lines().filter_map(frame).collect();
+    assert!(functions.len() > 1, "{}: {said}\n{errors}", core.display());
+    functions
+}
+
+fn gdb(words: impl FnOnce(&mut Command) -> &mut Command) -> Output {
+    let mut gdb = Command::new("gdb");
+    words(&mut gdb).output().expect("gdb (Debian package gdb)")
 }
 
 #[test]

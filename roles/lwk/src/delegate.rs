@@ -121,9 +121,27 @@ pub trait Delegate: Send + Sync {
         Box::pin(async { Err(Errno::ENOSYS) })
     }
 
-    /// The next part of the core file of a process that crashed; false when the host takes no more. An empty part is the end.
-    fn core_file(&self, _part: Vec<u8>) -> Pin<Box<dyn Future<Output = bool>>> {
+    /// The next part of the core file of a process that crashed; false when the host takes no more.
+    fn core_file(&self, _part: CorePart) -> Pin<Box<dyn Future<Output = bool>>> {
         Box::pin(async { false })
+    }
+}
+
+/// A part of a core file. Parts come in order; what lies between them is zeros.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CorePart {
+    /// Bytes of the whole file, the same in every part.
+    pub size: u64,
+    /// Where the part is in it.
+    pub offset: u64,
+    /// The bytes. A part that ends where the file does is the last; it may be empty.
+    pub bytes: Vec<u8>,
+}
+
+impl CorePart {
+    /// Nothing comes after it.
+    pub fn is_last(&self) -> bool {
+        self.offset + self.bytes.len() as u64 == self.size
     }
 }
 

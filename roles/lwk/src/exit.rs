@@ -60,6 +60,8 @@ fn end_process(process: &Arc<Process>) {
     usage.peak = process.peak.load(Ordering::Relaxed);
     let children = process.children_usage();
     process.delegate.exited(&Exit { pid: process.pid, status, usage, children });
+    // Not before: the proxy's end closes them for all to see, and whoever watches them would find its parent not dead yet.
+    process.release_files();
     let mut total = usage;
     total.add(&children);
     node.bury(process, Ended { status, own: usage, total });

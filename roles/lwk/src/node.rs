@@ -101,8 +101,8 @@ pub struct LaunchRequest {
     pub ignored: SigSet,
     /// `-n`: equal slices that the partition is cut into; 0 for one.
     pub slices: usize,
-    /// Which of them this program gets.
-    pub slice: usize,
+    /// Which of them this program gets; `None`: the one with the fewest threads.
+    pub slice: Option<usize>,
     /// Helper threads.
     pub helpers: HelperRules,
     /// Memory options.
@@ -191,7 +191,8 @@ impl Node {
         if request.pid <= INIT || self.table.lock().has(request.pid) {
             return Err(Errno::EAGAIN);
         }
-        let slice = self.slice(request.slices, request.slice)?;
+        let index = request.slice.unwrap_or_else(|| self.idlest_slice(request.slices));
+        let slice = self.slice(request.slices, index)?;
         let seat = self.seat(&slice, slice.cpus)?;
         let settings = MmSettings { limits: memory_limits(&request.limits), ..request.memory };
         let mm = Mm::new(&self.system, settings)?;

@@ -329,10 +329,14 @@ impl Process {
         self.peak.load(Ordering::Relaxed).max(self.mm().usage().resident_most)
     }
 
-    /// Gives memory and files back, whoever may still hold the process; lets the parent of a vfork go on.
+    /// Closes all files, whoever may still hold the process.
+    pub(crate) fn release_files(&self) {
+        drop(self.replace_files(Arc::default()));
+    }
+
+    /// Gives memory back, whoever may still hold the process; lets the parent of a vfork go on.
     pub(crate) fn release_memory(&self) {
         self.timers.clear();
-        drop(self.replace_files(Arc::default()));
         if let Ok(empty) = Mm::new(&self.system, MmSettings::default()) {
             drop(self.replace_mm(empty));
         }

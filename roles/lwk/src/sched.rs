@@ -238,6 +238,16 @@ impl Node {
         Ok(Arc::new(Slice::new(cpus, each * self.capacity())))
     }
 
+    /// The one of `parts` equal slices whose cores have the fewest threads; the first of several.
+    pub(crate) fn idlest_slice(&self, parts: usize) -> usize {
+        let each = self.settings.compute.len() / parts.max(1);
+        let threads = |index: &usize| -> usize {
+            let cores = (index * each..(index + 1) * each).filter_map(|cpu| self.core_of_cpu(cpu));
+            cores.map(|core| core.threads()).sum()
+        };
+        (0..parts.max(1)).min_by_key(threads).unwrap_or(0)
+    }
+
     /// A counted place for a compute thread: the allowed core with the fewest threads, lowest number first. EINVAL when the slice
     /// is full, or other programs have its cores: no thread there gives way to another.
     ///

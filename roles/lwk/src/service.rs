@@ -21,7 +21,9 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use keelson_hal::user::PageSize;
 use keelson_lwk_wire::layout;
-use keelson_lwk_wire::messages::{Ctrl, ExportedFd, FdKind, Launch, LaunchAck, LaunchFlags, LaunchOptions};
+use keelson_lwk_wire::messages::{
+    Ctrl, ExportedFd, FdKind, Launch, LaunchAck, LaunchFlags, LaunchOptions, Rank,
+};
 
 /// File types (`S_IFMT`).
 mod mode {
@@ -171,7 +173,7 @@ fn request(
         blocked: SigSet(launch.blocked),
         ignored: SigSet(launch.ignored),
         slices: launch.rank.processes as usize,
-        slice: if launch.rank.index == u32::MAX { 0 } else { launch.rank.index as usize },
+        slice: Some(launch.rank.index as usize).filter(|_| launch.rank.index != Rank::UNKNOWN),
         helpers,
         memory,
         files: Arc::new(files),

@@ -44,7 +44,7 @@ pub struct LwkNode {
 }
 
 /// A key, for tests: nothing here is secret.
-const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub(super) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 impl LwkNode {
     /// The digits of a further key of the node, named `watcher`, that is good for `monitor` only.
@@ -93,8 +93,19 @@ impl LwkNode {
 
     /// The machine of a node, on a tap.
     pub fn spec(bench: &Bench, name: &str, tap: &Tap, shape: Shape<'_>) -> MachineSpec {
+        LwkNode::machine(
+            bench,
+            name,
+            tap,
+            shape,
+            &format!("ip=10.0.0.1/24:eth0 hostname=node {}", shape.line),
+        )
+    }
+
+    /// The same with this command line.
+    pub(super) fn machine(bench: &Bench, name: &str, tap: &Tap, shape: Shape<'_>, line: &str) -> MachineSpec {
         let key = bench.dir().join("psk");
-        Appliance::lwk(bench, name, &format!("ip=10.0.0.1/24:eth0 hostname=node {}", shape.line))
+        Appliance::lwk(bench, name, line)
             .cpus(shape.cpus)
             .memory_mib(shape.memory)
             .nic(Nic::tap(tap, NicModel::Virtio))
@@ -163,7 +174,7 @@ impl LwkNode {
 }
 
 /// Keys are for their owner only.
-fn restrict(file: &Path) {
+pub(super) fn restrict(file: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
 }

@@ -47,7 +47,11 @@ pub fn program(folder: &str, name: &str, link: Link, words: &[&str]) -> PathBuf 
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("lwk").join(name);
     // Other test processes may run the one that is there.
     let fresh = program.with_extension(process::id().to_string());
-    let compiler = if name.ends_with(".cc") { "g++" } else { "gcc" };
+    let compiler = match name {
+        name if name.ends_with(".cc") => "g++",
+        name if name.starts_with("mpi-") => "mpicc",
+        _ => "gcc",
+    };
     let output = Command::new(compiler)
         .args(["-O2", "-g", "-o"])
         .arg(&fresh)
@@ -56,7 +60,9 @@ pub fn program(folder: &str, name: &str, link: Link, words: &[&str]) -> PathBuf 
         .args(words)
         .args(["-lm", "-lpthread"])
         .output()
-        .unwrap_or_else(|error| panic!("{compiler}: {error}; install it (Debian packages gcc and g++)"));
+        .unwrap_or_else(|error| {
+            panic!("{compiler}: {error}; install it (Debian packages gcc, g++ and libmpich-dev)")
+        });
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{} does not compile: {errors}", source.display());
     fs::rename(&fresh, &program).expect("replace the program");

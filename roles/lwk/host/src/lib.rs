@@ -3,7 +3,9 @@
 //! Sections cited in this crate are those of the project's LWK specification.
 //!
 //! ```text
-//!   program     one program with many names: lwkctl, mcexec, ihkosctl, ...
+//!   program     one program with many names: lwkctl, mcexec, ihkosctl, lwk-rsh, ...
+//!   rsh         lwk-rsh, for launchers that want to log in to nodes
+//!   mpi_env     lwk-mpi-env, variables for MPI jobs
 //!   mcexec      options, finding and opening the program, LAUNCH, exit status
 //!   nodes       node table and key files
 //!   link        connections to the node: `hi` and `bulk`
@@ -27,7 +29,9 @@ pub mod calls;
 pub mod fail;
 pub mod link;
 pub mod mcexec;
+pub mod mpi_env;
 pub mod nodes;
 pub mod program;
 pub mod proxy;
+pub mod rsh;
 pub mod tools;

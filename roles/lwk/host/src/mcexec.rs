@@ -3,6 +3,7 @@
 pub mod inherit;
 pub mod launch;
 pub mod options;
+pub mod rank;
 pub mod search;
 
 use std::ffi::OsString;
@@ -114,8 +115,9 @@ pub fn run(args: Vec<OsString>) -> i32 {
 fn find_node(options: &Options) -> Result<Node, Stop> {
     let conf = options.conf.clone().or_else(|| std::env::var_os("LWK_CONF").map(PathBuf::from));
     let table = nodes::load(&conf.unwrap_or_else(|| nodes::DEFAULT_CONF.into())).map_err(Stop::here)?;
-    let wanted =
-        options.node.clone().or_else(|| std::env::var("LWK_NODE").ok()).unwrap_or_else(|| "0".into());
+    let by_rank = rank::node(options, &rank::environment).map_err(Stop::here)?;
+    let named = options.node.clone().or(by_rank).or_else(|| std::env::var("LWK_NODE").ok());
+    let wanted = named.unwrap_or_else(|| "0".into());
     let index: Option<u32> = wanted.parse().ok();
     let found = table.into_iter().find(|node| Some(node.index) == index || node.name == wanted);
     found.ok_or_else(|| Stop::here(format!("{wanted}: no such node")))
@@ -289,6 +291,9 @@ fn finish(proxy: &Arc<Proxy>, events: &Events, node: &str, relay: Relay, audit: 
             }
             if !exit.profile.is_empty() {
                 proxy.handles.complain(String::from_utf8_lossy(&exit.profile).trim_end());
+            }
+            if let Some(path) = proxy.core_file() {
+                proxy.handles.complain(&format!("mcexec: core dumped, {}", path.display()));
             }
             Ok(end_as(exit.status))
         }

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::mcexec;
 use crate::tools::{ihkmond, ihkosctl, mcps, mcstat};
+use crate::{mcexec, mpi_env, rsh};
 
 /// A tool: its arguments without its name, its exit status.
 type Tool = fn(Vec<OsString>) -> i32;
@@ -16,6 +16,8 @@ const TOOLS: &[(&str, Tool)] = &[
     ("ihkmond", ihkmond::run),
     ("mcstat", mcstat::run),
     ("mcps", mcps::run),
+    ("lwk-rsh", rsh::run),
+    ("lwk-mpi-env", mpi_env::run),
 ];
 
 fn find(name: &OsString) -> Option<Tool> {

@@ -20,6 +20,7 @@ pub(crate) mod streams;
 mod workers;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,7 +31,8 @@ use keelson_lwk_wire::calls::{Checked, check};
 use keelson_lwk_wire::frame::{Flags, Frame, FrameType, Header, MAX_IN_FLIGHT};
 use keelson_lwk_wire::messages::{
     Bye, ByeReason, Cancel, CloseBatch, Credit, Data, Event, EventKind, Exit, Fork, Message, OutPart, PageIn,
-    PageInReply, PageOut, PageOutReply, Ping, Pong, QueueDepths, Subscribe, Syscall, Sysret, Unsubscribe,
+    PageInReply, PageOut, PageOutReply, Ping, Pong, QueueDepths, SideReply, Subscribe, Syscall, Sysret,
+    Unsubscribe,
 };
 
 use crate::calls::{self, Reply, Task};
@@ -84,7 +86,7 @@ pub struct Proxy {
     pub(crate) rules: Rules,
     pub(crate) session_window: SessionWindow,
     workers: Workers,
-    core: Mutex<Option<CoreFile>>,
+    core: Mutex<CoreFile>,
     core_pattern: Option<String>,
     family: Option<Family>,
     children: fork::Children,
@@ -124,7 +126,7 @@ impl Proxy {
             rules: settings.rules,
             session_window: SessionWindow::new(),
             workers: Workers::new(),
-            core: Mutex::new(None),
+            core: Mutex::default(),
             core_pattern: settings.core_pattern,
             family: settings.family,
             children: fork::Children::default(),
@@ -288,9 +290,6 @@ impl Proxy {
             | FrameType::Rlimit => self.side(&frame).map_err(malformed),
             FrameType::Exit => {
                 let exit = Exit::decode(payload).map_err(malformed)?;
-                if let Some(core) = lock(&self.core).take() {
-                    core.finish();
-                }
                 self.end(Outcome::Exited(exit));
                 Ok(())
             }
@@ -451,9 +450,17 @@ impl Proxy {
         }
     }
 
+    /// A core file arrives. The program is over: nothing else waits for this thread while it writes.
     fn dump(&self, frame: &Frame) -> Result<(), String> {
-        let mut core = lock(&self.core);
-        core_file::receive(&mut core, self.core_pattern.as_deref(), frame)
+        let result = lock(&self.core).receive(self.core_pattern.as_deref(), frame)?;
+        let result = result.map_or_else(|fail| fail.0.as_result(), |()| 0);
+        self.send(&frame.header.reply(FrameType::SideReply), &SideReply { result });
+        Ok(())
+    }
+
+    /// Where the core file is that was received.
+    pub fn core_file(&self) -> Option<PathBuf> {
+        lock(&self.core).written().map(PathBuf::from)
     }
 
     pub(crate) fn family(&self) -> Option<&Family> {

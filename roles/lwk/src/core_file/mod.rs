@@ -6,6 +6,7 @@
 
 mod notes;
 
+use crate::delegate::CorePart;
 use crate::limits;
 use crate::mm::{Area, Mm, PAGE};
 use crate::process::Process;
@@ -17,6 +18,8 @@ use keelson_hal::user::Registers;
 
 /// Bytes of a part that is sent at once.
 const PART: usize = 256 << 10;
+/// Zeros that are sent rather than left out.
+const GAP: usize = 64 << 10;
 /// Areas that a core file can have: program headers are counted in 16 bits, and the notes take one.
 const AREAS_MOST: usize = 0xfffe;
 
@@ -94,64 +97,93 @@ async fn write(process: &Process, mm: &Mm, info: &SigInfo, threads: &[Stopped], 
     let mut areas = mm.areas();
     areas.truncate(AREAS_MOST);
     let notes = notes::all(process, info, threads, &areas);
-    let head = head(&notes, &areas);
-    let mut writer = Writer { process, part: Vec::new(), left: limit, whole: true };
-    if !writer.put(&head).await || !writer.put(&notes).await {
-        return false;
-    }
-    let padding = (PAGE as usize - (head.len() + notes.len()) % PAGE as usize) % PAGE as usize;
-    let mut fine = writer.put(&[0; PAGE as usize][..padding]).await;
+    let mut start = head(&notes, &areas);
+    start.extend_from_slice(&notes);
+    let memory = (start.len() as u64).next_multiple_of(PAGE);
+    let whole = areas.iter().fold(memory, |end, area| end.saturating_add(saved(area)));
+    // What is beyond the limit is cut off, as Linux does: a debugger makes do with the rest.
+    let mut writer = Writer { process, size: whole.min(limit), offset: 0, part: Vec::new() };
+    let mut fine = writer.put(0, &start).await;
+    let mut offset = memory;
     for area in &areas {
-        fine = fine && writer.memory(mm, area).await;
+        fine = fine && writer.memory(mm, area, offset).await;
+        offset = offset.saturating_add(saved(area));
     }
     fine && writer.finish().await
 }
 
-/// Collects bytes into parts and counts them against the limit.
+/// Collects bytes into parts.
 struct Writer<'a> {
     process: &'a Process,
+    /// Of the file; what would be beyond is left out.
+    size: u64,
+    /// Where the part belongs that is being collected.
+    offset: u64,
     part: Vec<u8>,
-    left: u64,
-    /// Nothing was cut off yet.
-    whole: bool,
 }
 
 impl Writer<'_> {
-    /// False once the host takes no more.
-    async fn put(&mut self, bytes: &[u8]) -> bool {
-        // What is beyond the limit is cut off, as Linux does: a debugger makes do with the rest.
-        let len = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        self.whole &= len == bytes.len();
-        self.left -= len as u64;
-        self.part.extend_from_slice(&bytes[..len]);
-        if self.part.len() < PART { true } else { self.send().await }
+    /// Puts bytes at `offset`, which only grows. False once the host takes no more.
+    async fn put(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        let room = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        if bytes.is_empty() {
+            return true;
+        }
+        let gap = offset.saturating_sub(self.offset + self.part.len() as u64) as usize;
+        // A short gap is cheaper as zeros than as a message of its own.
+        if gap < GAP {
+            self.part.resize(self.part.len() + gap, 0);
+        } else if !self.send().await {
+            return false;
+        }
+        if self.part.is_empty() {
+            self.offset = offset;
+        }
+        self.part.extend_from_slice(bytes);
+        self.part.len() < PART || self.send().await
     }
 
     async fn send(&mut self) -> bool {
-        let part = core::mem::take(&mut self.part);
+        if self.part.is_empty() {
+            return true;
+        }
+        let bytes = core::mem::take(&mut self.part);
+        let part = CorePart { size: self.size, offset: self.offset, bytes };
+        self.offset += part.bytes.len() as u64;
         self.process.delegate.core_file(part).await
     }
 
-    /// The bytes of an area. Pages that are not there are zeros: what a program never touched, or the host has.
-    async fn memory(&mut self, mm: &Mm, area: &Area) -> bool {
+    /// The bytes of an area, at `offset` in the file. Pages that are not there are holes: what a program never touched, or the
+    /// host has.
+    async fn memory(&mut self, mm: &Mm, area: &Area, offset: u64) -> bool {
+        let end = area.start + saved(area);
         let mut page = [0; PAGE as usize];
         let mut at = area.start;
-        while at < at.max(area.start + saved(area)) && self.whole {
-            if mm.space().read(at, &mut page).is_err() {
-                page.fill(0);
+        while at < end && offset + (at - area.start) < self.size {
+            let Some(mapped) = mm.space().next(at, end) else { break };
+            at = at.max(mapped.at);
+            for here in (at..end.min(mapped.at + mapped.size.bytes())).step_by(PAGE as usize) {
+                let there = mm.space().read(here, &mut page).is_ok() && page.iter().any(|byte| *byte != 0);
+                if there && !self.put(offset + (here - area.start), &page).await {
+                    return false;
+                }
             }
-            if !self.put(&page).await {
-                return false;
-            }
-            at += PAGE;
+            at = mapped.at + mapped.size.bytes();
         }
         true
     }
 
+    /// The last part, which may be empty, ends where the file does.
     async fn finish(&mut self) -> bool {
-        let rest = self.part.is_empty() || self.send().await;
-        // An empty part is the end.
-        rest && self.send().await
+        if self.offset + self.part.len() as u64 != self.size {
+            if !self.send().await {
+                return false;
+            }
+            self.offset = self.size;
+        }
+        let part = CorePart { size: self.size, offset: self.offset, bytes: core::mem::take(&mut self.part) };
+        self.process.delegate.core_file(part).await
     }
 }
 

@@ -9,8 +9,8 @@ use keelson_lwk_wire::calls::{self, Arg};
 use keelson_lwk_wire::channel::Sender;
 use keelson_lwk_wire::frame::{DATA_PIECE, Flags, FrameType, Header, MAX_INLINE, TooLarge};
 use keelson_lwk_wire::messages::{
-    Cancel, CloseBatch, Data, Desc, Direction, Message as Payload, PageIn, PageOut, Part, Rlimit, SetIds,
-    SetPgid, SetSid, Subscribe, Syscall, Sysret, Umask, Unsubscribe,
+    Cancel, CloseBatch, Data, Desc, Direction, DumpData, Message as Payload, PageIn, PageOut, Part, Rlimit,
+    SetIds, SetPgid, SetSid, Subscribe, Syscall, Sysret, Umask, Unsubscribe,
 };
 
 /// The argument that an entry of [`Call::input`] or [`Call::output`] is about: the low bits, as on the wire.
@@ -195,6 +195,12 @@ fn send_message(sender: &mut Sender, pid: u32, message: &Message, out: &mut Vec<
         Message::Ping(ping) => sender.send(&header(FrameType::Ping), ping, out),
         Message::Fork { id, tid, fork } => {
             sender.send(&Header { tid: *tid, ..header(FrameType::Fork).id(*id) }, fork, out)
+        }
+        Message::CoreHeader(id, core) => sender.send(&header(FrameType::DumpHeader).id(*id), core, out),
+        Message::CoreData(id, part) => {
+            let flags = if part.is_last() { Flags::LAST } else { Flags::MORE };
+            let data = DumpData { offset: part.offset, bytes: &part.bytes };
+            sender.send(&header(FrameType::DumpData).id(*id).with(flags), &data, out)
         }
         Message::Control(id, reply) => {
             sender.send(&header(FrameType::CtrlReply).id(*id).with(Flags::REPLY), reply, out)

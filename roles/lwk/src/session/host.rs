@@ -4,7 +4,7 @@ use super::server::{TICKET_LIFE, Tickets, fork};
 use super::{Message, Outgoing, Session, codec, messages};
 use crate::Errno;
 use crate::account::Usage;
-use crate::delegate::{Bytes, Call, Delegate, Done, Forked, Handle, Pending, Readiness, Reply};
+use crate::delegate::{Bytes, Call, CorePart, Delegate, Done, Forked, Handle, Pending, Readiness, Reply};
 use crate::exit::Exit;
 use crate::system::System;
 use alloc::boxed::Box;
@@ -158,6 +158,11 @@ impl Delegate for Host {
             core: None,
             profile: Vec::new(),
         })));
+    }
+
+    fn core_file(&self, part: CorePart) -> Pin<Box<dyn Future<Output = bool>>> {
+        let session = self.session.clone();
+        Box::pin(async move { session.core_part(part).await.is_ok() })
     }
 
     fn fork(&self, tid: u32) -> Pin<Box<dyn Future<Output = Result<Forked, Errno>>>> {

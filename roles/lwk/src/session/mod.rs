@@ -20,17 +20,18 @@ pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets,
 pub use tool::Tool;
 
 use crate::Errno;
-use crate::delegate::{Call, Handle, NOT_TOLD, Readiness, Reply};
+use crate::delegate::{Call, CorePart, Handle, NOT_TOLD, Readiness, Reply};
 use crate::event::Event;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
 
-use keelson_lwk_wire::messages;
+use keelson_lwk_wire::messages::{self, DumpKind};
 use slot::{Slot, Waiting};
 use spin::Mutex;
 
@@ -98,6 +99,10 @@ pub enum Message {
         /// With what the child's proxy connects.
         fork: messages::Fork,
     },
+    /// A core file begins.
+    CoreHeader(u64, messages::DumpHeader),
+    /// A part of it.
+    CoreData(u64, CorePart),
     /// The answer to a tool, or the last part of it.
     Control(u64, messages::CtrlReply),
     /// A part of the answer to a tool.
@@ -227,6 +232,19 @@ impl Session {
             reply.failure()?;
             u32::try_from(reply.result).map_err(|_| Errno::EIO)
         })
+    }
+
+    /// Sends a part of a core file, and waits until the host has it: no more than one part is ever here.
+    async fn core_part(self: &Arc<Self>, part: CorePart) -> Result<(), Errno> {
+        if part.offset == 0 {
+            let header =
+                messages::DumpHeader { kind: DumpKind::Core, level: 0, size: part.size, text: String::new() };
+            let begin = |id| Outgoing::Message(Message::CoreHeader(id, header));
+            self.request(0, None, Vec::new(), 0, begin)?.await.failure()?;
+        }
+        self.request(0, None, Vec::new(), 0, |id| Outgoing::Message(Message::CoreData(id, part)))?
+            .await
+            .failure()
     }
 
     /// Sends a message that has no answer.

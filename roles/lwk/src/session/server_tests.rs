@@ -15,7 +15,8 @@ use keelson_lwk_wire::frame::{Flags, Frame, FrameType, Header};
 use keelson_lwk_wire::handshake::{Features, Modes, Purpose, Roles};
 use keelson_lwk_wire::layout::SigInfo;
 use keelson_lwk_wire::messages::{
-    Ctrl, CtrlAnswer, CtrlReply, Data, Fork, ForkOk, LaunchAck, Message as Payload, Syscall, Sysret,
+    Ctrl, CtrlAnswer, CtrlReply, Data, Fork, ForkOk, LaunchAck, Message as Payload, SideReply, Syscall,
+    Sysret,
 };
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -280,6 +281,38 @@ fn a_program_is_launched_and_its_calls_are_answered() {
         peer.writer.close();
         world.handle.sleep(Duration::from_millis(1)).await;
         assert_eq!(*world.asked.borrow(), ["launch 42", "lost 42"]);
+    });
+}
+
+#[test]
+fn a_core_file_goes_part_by_part_until_the_host_has_enough() {
+    run(|world| async move {
+        let mut peer = launched(&world).await;
+        let session = world.session.borrow().clone().unwrap();
+        let part = |offset, len| CorePart { size: 1_000_000, offset, bytes: vec![1; len] };
+        let node = async {
+            let host = host(&session);
+            assert!(host.core_file(part(0, 300_000)).await);
+            assert!(host.core_file(part(999_000, 1000)).await);
+            assert!(!host.core_file(part(0, 0)).await);
+        };
+        let proxy = async {
+            let expected = [
+                (FrameType::DumpHeader, Flags::empty(), 0),
+                (FrameType::DumpData, Flags::MORE, 0),
+                (FrameType::DumpData, Flags::LAST, 0),
+                (FrameType::DumpHeader, Flags::empty(), -28),
+            ];
+            for (kind, flags, result) in expected {
+                let frame = peer.frame().await;
+                assert_eq!((frame.header.kind, frame.header.flags), (kind, flags));
+                // Nothing more is sent before the answer.
+                world.handle.sleep(Duration::from_millis(1)).await;
+                assert!(session.try_outgoing().is_none() && peer.input.is_empty());
+                peer.send(frame.header.reply(FrameType::SideReply), &SideReply { result }).await;
+            }
+        };
+        keelson_exec::join(node, proxy).await;
     });
 }
 

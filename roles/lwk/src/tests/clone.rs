@@ -173,14 +173,24 @@ fn slices_are_equal_and_apart() {
         cpu.exit_group(mask);
     });
     for index in 0..2 {
-        let request =
-            LaunchRequest { slices: 2, slice: index, ..world.request(1000 + index as u32, "/bin/test") };
+        let request = LaunchRequest {
+            slices: 2,
+            slice: Some(index),
+            ..world.request(1000 + index as u32, "/bin/test")
+        };
         world.launch(request).unwrap();
     }
     world.run();
     assert_eq!((world.status(1000), world.status(1001)), (0b0011 << 8, 0b1100 << 8));
+    // As they come, where nobody numbers them.
+    for pid in [1004, 1005] {
+        let request = LaunchRequest { slices: 2, slice: None, ..world.request(pid, "/bin/test") };
+        world.launch(request).unwrap();
+    }
+    world.run();
+    assert_eq!((world.status(1004), world.status(1005)), (0b0011 << 8, 0b1100 << 8));
     for (slices, slice) in [(5, 0), (2, 2)] {
-        let request = LaunchRequest { slices, slice, ..world.request(1003, "/bin/test") };
+        let request = LaunchRequest { slices, slice: Some(slice), ..world.request(1003, "/bin/test") };
         assert_eq!(world.launch(request).err(), Some(Errno::EINVAL));
     }
     assert_eq!(world.node.cores().map(|core| core.threads()).sum::<usize>(), 0);

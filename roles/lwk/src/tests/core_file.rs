@@ -74,6 +74,11 @@ fn a_crash_leaves_all_threads_and_the_memory() {
     assert_eq!(word(&notes[2].1, 16), 0x123);
     assert_eq!(memory(&core, DATA + 0x100), Some(0x1122_3344_5566_7788));
     assert_eq!(memory(&core, 0x123), None);
+    // What was never touched is not sent.
+    let parts = world.host.core_parts.lock().unwrap();
+    let sent: usize = parts.iter().map(|(_, len, _)| len).sum();
+    assert!(core.len() > 0x20_0000 && sent < 0x2_0000, "{sent} of {} bytes", core.len());
+    assert!(parts.last().unwrap().2 && parts[..parts.len() - 1].iter().all(|(_, _, last)| !last));
 }
 
 #[test]

@@ -80,6 +80,8 @@ pub struct Host {
     pub exits: Mutex<Vec<Exit>>,
     pub calls: Mutex<Vec<Call>>,
     pub core: Mutex<Vec<u8>>,
+    /// Its parts: offset, bytes, the last one.
+    pub core_parts: Mutex<Vec<(usize, usize, bool)>>,
     pub forks: Mutex<u32>,
     /// Answers to fork.
     pub fork_fails: Mutex<Option<Errno>>,
@@ -127,8 +129,12 @@ impl Delegate for Proxy {
         };
         Box::pin(ready(result))
     }
-    fn core_file(&self, part: Vec<u8>) -> Pin<Box<dyn Future<Output = bool>>> {
-        self.host.core.lock().unwrap().extend(part);
+    fn core_file(&self, part: CorePart) -> Pin<Box<dyn Future<Output = bool>>> {
+        let (mut core, begin) = (self.host.core.lock().unwrap(), part.offset as usize);
+        assert!(core.is_empty() && begin == 0 || core.len() == part.size as usize);
+        core.resize(part.size as usize, 0);
+        core[begin..begin + part.bytes.len()].copy_from_slice(&part.bytes);
+        self.host.core_parts.lock().unwrap().push((begin, part.bytes.len(), part.is_last()));
         Box::pin(ready(true))
     }
 }
@@ -214,7 +220,7 @@ impl World {
             blocked: SigSet::EMPTY,
             ignored: SigSet::EMPTY,
             slices: 0,
-            slice: 0,
+            slice: Some(0),
             helpers: HelperRules::default(),
             memory: MmSettings::default(),
             files: Arc::default(),

@@ -52,12 +52,15 @@ pub(super) fn open(task: &Task<'_>) -> Result<Reply, Fail> {
     opened(task, Handle::new(fd))
 }
 
-/// What /proc says of this process is not the program's, and its memory holds the node's key.
+/// What /proc says of this process is not the program's, and its memory holds the node's key. Networks and mounts are of the host
+/// rather than the process: links below /proc lead here.
 pub(super) fn refuse_own_proc(fd: &impl AsFd) -> Result<(), Fail> {
     const PROC_SUPER_MAGIC: i64 = 0x9fa0;
     if rustix::fs::fstatfs(fd).is_ok_and(|found| found.f_type == PROC_SUPER_MAGIC) {
         let link = std::fs::read_link(crate::proxy::confine::own_link(fd))?;
-        if link.starts_with(format!("/proc/{}", std::process::id())) {
+        if let Ok(below) = link.strip_prefix(format!("/proc/{}", std::process::id()))
+            && !["net", "mounts"].iter().any(|shared| below.starts_with(shared))
+        {
             return Err(Fail(Errno::EACCES));
         }
     }

@@ -4,12 +4,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use keelson_hal::Entropy;
-use keelson_lwk_wire::messages::{ExportedFd, Launch, Rank, limits};
+use keelson_lwk_wire::messages::{ExportedFd, Launch, limits};
 use nix::unistd::{getgroups, getresgid, getresuid};
 use rustix::fs::Mode;
 use rustix::process::{Resource, getpgrp, getppid, getrlimit, getsid, umask};
 
 use super::options::Options;
+use super::rank;
 use super::search::Program;
 use crate::link::HostEntropy;
 
@@ -53,6 +54,11 @@ fn environment(options: &Options) -> Vec<Vec<u8>> {
     variables.retain(|(name, _)| !own.contains(&&name[..]));
     if let Some(value) = preload {
         variables.push((b"LD_PRELOAD".to_vec(), value));
+    }
+    // MPICH takes ranks that one daemon started for neighbours in memory: here the daemon's machine is none of theirs.
+    let no_local = b"MPIR_CVAR_NOLOCAL";
+    if options.node_by_rank.is_some() && !variables.iter().any(|(name, _)| name == no_local) {
+        variables.push((no_local.to_vec(), b"1".to_vec()));
     }
     for (name, value) in &options.variables {
         variables.retain(|(known, _)| known != name.as_bytes());
@@ -106,7 +112,7 @@ pub fn build(
         umask: mask.bits(),
         blocked: masks.0,
         ignored: masks.1,
-        rank: Rank { processes: options.processes, index: Rank::UNKNOWN },
+        rank: rank::rank(options, &rank::environment),
         helpers: None,
         wall: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
         entropy,

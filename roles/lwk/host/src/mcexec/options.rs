@@ -28,6 +28,7 @@ pub const HELP: &str = "usage: mcexec [options] [<node-index>] <program> [argume
   --net=local|delegate --write-behind=<bytes> --ioctl=flat
   --root=<dir> --ro --deny=net --allow-root
   --core=<pattern>|off           core files; %p is the process id
+  --node-by-rank=<node>,...      nodes of an MPI job: -n ranks for each, in their order
   --node=<name|index> --conf=<file> --key=<file> --timeout=<seconds> --linux-fallback";
 
 /// Why there are no options.
@@ -56,6 +57,8 @@ pub struct Options {
     pub variables: Vec<(OsString, OsString)>,
     /// `--node`, or the number before the program.
     pub node: Option<String>,
+    /// `--node-by-rank`
+    pub node_by_rank: Option<Vec<String>>,
     /// `--conf`
     pub conf: Option<PathBuf>,
     /// `--key`
@@ -90,6 +93,7 @@ impl Default for Options {
             threads: None,
             variables: Vec::new(),
             node: None,
+            node_by_rank: None,
             conf: None,
             key: None,
             timeout: 60,
@@ -145,6 +149,7 @@ const VALUES: &[&str] = &[
     "--deny",
     "--core",
     "--node",
+    "--node-by-rank",
     "--conf",
     "--key",
     "--timeout",
@@ -281,6 +286,11 @@ impl Options {
                 self.launch.flags.set(LaunchFlags::NO_CORE, text == "off");
             }
             "--node" => self.node = Some(text.to_owned()),
+            "--node-by-rank" => {
+                let nodes: Vec<String> = text.split(',').map(str::to_owned).collect();
+                self.node_by_rank = Some(nodes).filter(|nodes| !nodes.iter().any(String::is_empty));
+                self.node_by_rank.as_ref().ok_or_else(wrong)?;
+            }
             "--timeout" => self.timeout = number()?.into(),
             // Where the kernel runs the proxy is its own affair until somebody shows that it matters.
             "--proxy-cpu" => drop(number()?),

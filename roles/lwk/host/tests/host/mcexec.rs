@@ -13,7 +13,7 @@ use keelson_lwk_wire::handshake::{Modes, Purpose};
 use keelson_lwk_wire::layout::Rusage;
 use keelson_lwk_wire::messages::{
     Bye, ByeReason, DumpData, DumpHeader, DumpKind, Exit, FdKind, Fork, ForkOk, Launch, LaunchAck, Message,
-    Signal,
+    SideReply, Signal,
 };
 
 use crate::sim::*;
@@ -109,6 +109,10 @@ fn a_program_runs() {
     assert_eq!(output, "printed");
     // The key is not for programs.
     assert_eq!(sim.call(2, &[P(&format!("/proc/{}/maps", child.id())), N(0), N(0)]).error(), "EACCES");
+    // Networks and mounts are.
+    for path in ["/proc/net/route", "/proc/mounts"] {
+        sim.call(2, &[P(path), N(0), N(0)]).ok();
+    }
     exit(&sim, 42 << 8);
     assert_eq!(wait(&mut child).code(), Some(42));
 }
@@ -183,15 +187,39 @@ fn a_forked_proxy_shares_open_files() {
 fn a_core_file() {
     let job = Job::new("core");
     let (mut child, sim, launch) = job.launch(&mut job.command(&["--core=dump.%p", "true"]));
-    let header = Header::new(FrameType::DumpHeader).id(9);
-    sim.hi.send(&header, &DumpHeader { kind: DumpKind::Core, level: 0, size: 10_000, text: String::new() });
-    let data = Header::new(FrameType::DumpData).id(9);
-    sim.hi.send(&data, &DumpData { offset: 0, bytes: b"\x7fELF" });
-    sim.hi.send(&data.with(Flags::LAST), &DumpData { offset: 8000, bytes: b"end" });
+    assert_eq!(core_header(&sim), 0);
+    for (flags, offset, bytes) in [(Flags::MORE, 0, &b"\x7fELF"[..]), (Flags::LAST, 8000, b"end")] {
+        let data = Header::new(FrameType::DumpData).id(9).with(flags);
+        sim.hi.send(&data, &DumpData { offset, bytes });
+        assert_eq!(side_reply(&sim), 0);
+    }
     exit(&sim, 11 | 0x80);
     assert_eq!(wait(&mut child).signal(), Some(11));
+    assert_eq!(stderr(child), format!("mcexec: core dumped, dump.{}\n", launch.pid));
     let core = std::fs::read(job.scratch.path(&format!("dump.{}", launch.pid))).unwrap();
     assert_eq!((core.len(), &core[..4], &core[8000..8003]), (10_000, &b"\x7fELF"[..], &b"end"[..]));
+}
+
+fn side_reply(sim: &Sim) -> i64 {
+    SideReply::decode(&sim.expect(FrameType::SideReply).payload).unwrap().result
+}
+
+fn core_header(sim: &Sim) -> i64 {
+    let header = DumpHeader { kind: DumpKind::Core, level: 0, size: 10_000, text: String::new() };
+    sim.hi.send(&Header::new(FrameType::DumpHeader).id(9), &header);
+    side_reply(sim)
+}
+
+#[test]
+fn no_core_file_where_none_is_wanted_or_can_be() {
+    for (option, errno) in [("--core=off", Errno::ECANCELED), ("--core=nowhere/core", Errno::ENOENT)] {
+        let job = Job::new("no-core");
+        let (mut child, sim, _) = job.launch(&mut job.command(&[option, "true"]));
+        assert_eq!(core_header(&sim), errno.as_result());
+        exit(&sim, 11);
+        assert_eq!(wait(&mut child).signal(), Some(11));
+        assert_eq!(stderr(child), "");
+    }
 }
 
 #[test]

@@ -187,7 +187,10 @@ pub enum DumpKind {
     Core = 1,
 }
 
-/// A dump follows, in [`DumpData`] with the same id; [`Flags::LAST`](crate::frame::Flags::LAST) ends it.
+/// A dump follows, in [`DumpData`]; [`Flags::LAST`](crate::frame::Flags::LAST) ends it.
+///
+/// For a core file, header and parts are requests with ids of their own. Each is answered by a [`SideReply`](super::SideReply)
+/// when it is done, which keeps the node from sending faster than the host writes; a negative one says that no more is wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DumpHeader {
     /// What.

@@ -1,0 +1,82 @@
+//! Nodes that MPI jobs spread over, and the host that launches them.
+
+use super::node::{KEY, restrict};
+use super::{LwkNode, Shape};
+use crate::world::SOON;
+use keelson_qemu::{Bench, Machine, Namespace};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Running nodes `n0`, `n1`, ..., each at a cable of its own: nothing leads from one to another but the host.
+pub struct Job {
+    /// The machines.
+    pub nodes: Vec<Machine>,
+    /// Where the host's ends of the cables are.
+    pub namespace: Namespace,
+    dir: PathBuf,
+    // Last: everything above lives in it.
+    _bench: Bench,
+}
+
+impl Job {
+    /// Boots so many nodes. `lwkctl` is the host's program.
+    ///
+    /// # Panics
+    ///
+    /// When they do not come up.
+    pub fn start(name: &str, lwkctl: &str, count: usize, shape: Shape<'_>) -> Job {
+        let bench = Bench::new(name);
+        let namespace = Namespace::new().unwrap();
+        let dir = bench.dir().to_path_buf();
+        fs::write(dir.join("psk"), KEY).unwrap();
+        let key = dir.join("key");
+        fs::write(&key, format!("default {KEY}\n")).unwrap();
+        restrict(&key);
+        let mut table = String::new();
+        let mut nodes = Vec::new();
+        for n in 0..count {
+            let tap = namespace.tap(&[&format!("10.0.{n}.9/24")]).unwrap();
+            let line = format!("ip=10.0.{n}.1/24:eth0 hostname=n{n} {}", shape.line);
+            nodes.push(LwkNode::machine(&bench, &format!("n{n}"), &tap, shape, &line).start().unwrap());
+            table += &format!("{n} n{n} 10.0.{n}.1:8810 {}\n", key.display());
+        }
+        fs::write(dir.join("nodes"), table).unwrap();
+        let tools = dir.join("bin");
+        fs::create_dir(&tools).unwrap();
+        for tool in ["mcexec", "lwk-rsh"] {
+            symlink(lwkctl, tools.join(tool)).unwrap();
+        }
+        for node in &nodes {
+            node.expect("lwk: hosts may connect", SOON).unwrap();
+        }
+        Job { nodes, namespace, dir, _bench: bench }
+    }
+
+    /// A directory for what programs write.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A command in the namespace, which finds mcexec and lwk-rsh. MPICH is told to use TCP.
+    pub fn command(&self, program: &str) -> Command {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.namespace.command("env");
+        // Whoever runs the tests in the background may have taught them to ignore Ctrl-C.
+        command.args(["--default-signal=INT", "UCX_TLS=tcp,self"]);
+        command.arg(format!("PATH={}:{path}", self.dir.join("bin").display()));
+        command.arg(format!("LWK_CONF={}", self.dir.join("nodes").display()));
+        command.arg(program).current_dir(&self.dir);
+        command
+    }
+
+    /// `mpiexec` with these words.
+    pub fn mpiexec(&self, words: &[&str]) -> Command {
+        let mut command = self.command("mpiexec");
+        command.args(words);
+        command
+    }
+}
