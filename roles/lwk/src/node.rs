@@ -62,6 +62,7 @@ pub struct Node {
     /// What the command line says.
     pub settings: NodeSettings,
     pub(crate) futexes: Futexes,
+    pub(crate) sysv: crate::sysv::Sysv,
     pub(crate) table: Mutex<Table>,
     /// By number of the machine; `None` for cores that run no threads.
     cores: Vec<Option<Arc<Core>>>,
@@ -125,7 +126,8 @@ impl Node {
         let runs = |number: &usize| settings.compute.contains(number) || settings.service.contains(number);
         let count = settings.compute.iter().chain(&settings.service).max().map_or(0, |last| last + 1);
         let cores = (0..count).map(|number| runs(&number).then(|| Arc::new(Core::new(number)))).collect();
-        Arc::new(Node { system, futexes: Futexes::default(), table: Mutex::default(), cores, settings })
+        let (futexes, sysv) = (Futexes::default(), crate::sysv::Sysv::default());
+        Arc::new(Node { system, futexes, sysv, table: Mutex::default(), cores, settings })
     }
 
     /// A core of the node.
@@ -168,7 +170,10 @@ impl Node {
         }
         let slice = self.slice(request.slices, request.slice)?;
         let seat = self.seat(&slice, slice.cpus)?;
-        let settings = MmSettings { limits: memory_limits(&request.limits), ..request.memory };
+        let settings = MmSettings {
+            limits: memory_limits(&request.limits, request.ids.user.effective == 0),
+            ..request.memory
+        };
         let mm = Mm::new(&self.system, settings)?;
         let load = Load {
             executable: Executable::Handle(request.executable),
