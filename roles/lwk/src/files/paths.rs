@@ -16,8 +16,15 @@ pub enum Tree {
 }
 
 /// Parts below /proc and /sys that the host serves: what it says of its network and file systems is what programs use.
-const DELEGATED: [&[u8]; 5] =
-    [b"/proc/net", b"/proc/mounts", b"/sys/class/net", b"/sys/class/block", b"/proc/self/net"];
+const DELEGATED: [&[u8]; 7] = [
+    b"/proc/net",
+    b"/proc/mounts",
+    b"/sys/class/net",
+    b"/sys/class/block",
+    b"/proc/self/net",
+    b"/proc/self/mounts",
+    b"/proc/self/mountinfo",
+];
 
 /// True when `path` is `tree` or lies in it.
 pub fn is_in(path: &[u8], tree: &[u8]) -> bool {
@@ -99,6 +106,7 @@ mod tests {
         assert_eq!(tree(b"/proc"), Some(Tree::Proc));
         assert_eq!(tree(b"/processes"), None);
         assert_eq!(tree(b"/proc/net/route"), None);
+        assert_eq!(tree(b"/proc/self/mounts"), None);
         assert_eq!(tree(b"/sys/class/net/eth0"), None);
         assert_eq!(tree(b"/dev/shm/x"), Some(Tree::Shm));
         assert_eq!(tree(b"/dev/tty"), None);
