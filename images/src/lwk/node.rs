@@ -116,6 +116,10 @@ impl Lwk {
             settings.oversubscribe,
             if settings.oversubscribe == 1 { "" } else { "s" }
         );
+        if settings.oversubscribe > 1 {
+            let programs = programs.clone();
+            node.handle.spawn("lwk-turns", async move { programs.share_cores().await });
+        }
         let lwk = Lwk { programs: programs.clone(), handle: node.handle.clone() };
         if !settings.delegation {
             log::warn!(target: "lwk", "no host may connect (hidos=0): nothing starts programs");

@@ -223,7 +223,7 @@ impl Task {
         };
         if !borrows {
             // What is mapped outlives the parent's proxy.
-            mm.follow(&parent.delegate, &forked.delegate);
+            mm.follow(&parent.delegate, &forked.delegate, files.open_files());
         }
         let (parent_pid, group, session) = {
             let table = node.table.lock();

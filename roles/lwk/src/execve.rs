@@ -97,7 +97,11 @@ impl Task {
         }
         let stack = process.limits.lock().soft(limits::STACK);
         let mut room = (stack / 4).clamp(ARGUMENTS_LEAST, ARGUMENTS_MOST);
-        let arguments = self.read_strings(argv, &mut room).await?;
+        let mut arguments = self.read_strings(argv, &mut room).await?;
+        if arguments.is_empty() {
+            // Programs take it for granted that there is a name; Linux gives an empty one since 5.18.
+            arguments.push(Vec::new());
+        }
         let environment = self.read_strings(envp, &mut room).await?;
         let relative = directory != AT_FDCWD && !path.starts_with(b"/");
         let directory = if relative {

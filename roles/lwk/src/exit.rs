@@ -56,6 +56,7 @@ fn end_process(process: &Arc<Process>) {
     let status = process.end().unwrap_or(0);
     process.release_memory();
     let node = process.node.clone();
+    node.sysv.process_ended(process.pid);
     let mut usage = process.usage();
     usage.peak = process.peak.load(Ordering::Relaxed);
     let children = process.children_usage();

@@ -50,6 +50,7 @@ pub mod session;
 pub mod signals;
 pub mod syscalls;
 pub mod system;
+pub mod sysv;
 pub mod table;
 pub mod thread;
 pub mod timers;

@@ -64,6 +64,7 @@ pub struct Node {
     /// What the command line says.
     pub settings: NodeSettings,
     pub(crate) futexes: Futexes,
+    pub(crate) sysv: crate::sysv::Sysv,
     pub(crate) table: Mutex<Table>,
     pub(crate) freezer: Freezer,
     closed: AtomicBool,
@@ -132,6 +133,7 @@ impl Node {
         Arc::new(Node {
             system,
             futexes: Futexes::default(),
+            sysv: crate::sysv::Sysv::default(),
             table: Mutex::default(),
             freezer: Freezer::default(),
             closed: AtomicBool::new(false),
@@ -194,7 +196,10 @@ impl Node {
         let index = request.slice.unwrap_or_else(|| self.idlest_slice(request.slices));
         let slice = self.slice(request.slices, index)?;
         let seat = self.seat(&slice, slice.cpus)?;
-        let settings = MmSettings { limits: memory_limits(&request.limits), ..request.memory };
+        let settings = MmSettings {
+            limits: memory_limits(&request.limits, request.ids.user.effective == 0),
+            ..request.memory
+        };
         let mm = Mm::new(&self.system, settings)?;
         let load = Load {
             executable: Executable::Handle(request.executable),

@@ -316,12 +316,16 @@ impl Process {
     pub(crate) fn limits_changed(self: &Arc<Self>, limits: &Limits) {
         let files = limits.soft(crate::limits::NOFILE);
         self.files().set_limit(u32::try_from(files).unwrap_or(u32::MAX));
-        self.mm().set_limits(memory_limits(limits));
+        self.mm().set_limits(memory_limits(limits, self.is_root()));
+    }
+
+    fn is_root(&self) -> bool {
+        self.ids.lock().user.effective == 0
     }
 
     /// What of the limits concerns memory.
     pub(crate) fn memory_limits(&self) -> mm::Limits {
-        memory_limits(&self.limits.lock())
+        memory_limits(&self.limits.lock(), self.is_root())
     }
 
     /// Most memory that was resident so far, in bytes.
@@ -464,11 +468,12 @@ impl Process {
 }
 
 /// What of the limits concerns memory.
-pub(crate) fn memory_limits(limits: &Limits) -> mm::Limits {
+pub(crate) fn memory_limits(limits: &Limits, root: bool) -> mm::Limits {
     mm::Limits {
         address_space: limits.soft(limits::AS),
         data: limits.soft(limits::DATA),
         stack: limits.soft(limits::STACK),
-        locked: limits.soft(limits::MEMLOCK),
+        // Root may lock all there is (mlock(2)).
+        locked: if root { limits::INFINITY } else { limits.soft(limits::MEMLOCK) },
     }
 }

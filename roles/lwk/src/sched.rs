@@ -1,12 +1,13 @@
 //! Where threads run (section 3.7): slices of the partition, seats on cores, helper threads.
 
 use crate::Errno;
-use crate::cores::Core;
+use crate::cores::{Core, CoreState};
 use crate::node::Node;
 use crate::thread::{Attention, Thread};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 
 /// Words of a [`CpuSet`].
 const WORDS: usize = 4;
@@ -187,6 +188,31 @@ impl Policy {
     /// What a child has of it.
     pub fn inherited(self) -> Policy {
         if self.reset_on_fork { Policy::default() } else { self }
+    }
+}
+
+/// How long a thread keeps a core from others that have their place there too.
+const SLICE: Duration = Duration::from_millis(10);
+
+impl Node {
+    /// Lets threads that share a core take turns, for ever: a task of the service core, with `allow_oversubscribe`. Without it
+    /// a thread that waits for another one by looking again and again would keep that one from running. Cores that have one
+    /// thread hear nothing of it.
+    pub async fn share_cores(&self) {
+        let timers = self.system.timers.clone();
+        loop {
+            timers.at(timers.now() + SLICE).await;
+            self.end_slices();
+        }
+    }
+
+    /// Whoever is in ring 3 on a shared core lets the others go first.
+    pub(crate) fn end_slices(&self) {
+        for core in self.settings.compute.iter().filter_map(|core| self.core(*core)) {
+            if core.threads() > 1 && core.state() == CoreState::User {
+                self.system.machine.kick(core.number);
+            }
+        }
     }
 }
 

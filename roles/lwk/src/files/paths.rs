@@ -16,13 +16,15 @@ pub enum Tree {
 }
 
 /// Parts below /proc and /sys that the host serves: what it says of its network and file systems is what programs use.
-const DELEGATED: [&[u8]; 6] = [
+const DELEGATED: [&[u8]; 8] = [
     b"/proc/net",
     b"/proc/mounts",
     b"/proc/sys/net",
     b"/sys/class/net",
     b"/sys/class/block",
     b"/proc/self/net",
+    b"/proc/self/mounts",
+    b"/proc/self/mountinfo",
 ];
 
 /// True when `path` is `tree` or lies in it.
@@ -107,6 +109,7 @@ mod tests {
         assert_eq!(tree(b"/proc/net/route"), None);
         assert_eq!(tree(b"/proc/sys/net/core/somaxconn"), None);
         assert_eq!(tree(b"/proc/sys/kernel/hostname"), Some(Tree::Proc));
+        assert_eq!(tree(b"/proc/self/mounts"), None);
         assert_eq!(tree(b"/sys/class/net/eth0"), None);
         assert_eq!(tree(b"/dev/shm/x"), Some(Tree::Shm));
         assert_eq!(tree(b"/dev/tty"), None);

@@ -231,6 +231,12 @@ impl FdTable {
         copy
     }
 
+    /// What is open.
+    pub fn open_files(&self) -> Vec<Arc<dyn super::File>> {
+        let state = self.state.lock();
+        state.entries.iter().flatten().map(|entry| entry.description.file().clone()).collect()
+    }
+
     /// A file that the program inherits from the proxy under its own number.
     pub fn install_host(
         &self,

@@ -99,7 +99,7 @@ impl Mm {
         let areas: Vec<Area> = self.lock().areas.overlapping(range.clone()).cloned().collect();
         for area in &areas {
             let object = match &area.backing {
-                Backing::Object(object) if area.shared => object,
+                Backing::Object(object) if area.shared && !area.flags.locked => object,
                 _ => return Err(Errno::EINVAL),
             };
             if !area.may_write {

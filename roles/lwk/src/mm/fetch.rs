@@ -99,6 +99,22 @@ impl Object {
         Ok(())
     }
 
+    /// Waits until nothing of a range is on its way from the host.
+    pub(super) async fn settled(&self, start: u64, end: u64) {
+        poll_fn(|cx| {
+            let mut state = self.lock();
+            let mut coming = state.fetching.under_way.range_mut(..end);
+            match coming.find(|(_, (to, _))| *to > start) {
+                None => Poll::Ready(()),
+                Some((_, (_, wakers))) => {
+                    wakers.push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await;
+    }
+
     /// Fetches the missing part of a range that begins at or after `wanted`'s page, or waits for whoever does so already.
     async fn fetch(&self, start: u64, end: u64, wanted: u64, node: usize) -> Result<(), Errno> {
         let turn = poll_fn(|cx| {

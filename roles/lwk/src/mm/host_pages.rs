@@ -49,8 +49,24 @@ impl PageSource for HostPages {
         Some(&self.file)
     }
 
-    fn forked(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) -> Option<Arc<dyn PageSource>> {
-        let file = self.file.forked(parent, child)?;
+    fn forked(
+        &self,
+        parent: &Arc<dyn Delegate>,
+        child: &Arc<dyn Delegate>,
+        files: &mut Vec<Arc<dyn File>>,
+    ) -> Option<Arc<dyn PageSource>> {
+        let handle = self.file.host().filter(|host| Arc::ptr_eq(host.delegate(), parent))?.handle();
+        let is_it = |file: &&Arc<dyn File>| {
+            file.host().is_some_and(|host| host.handle() == handle && Arc::ptr_eq(host.delegate(), child))
+        };
+        let file = match files.iter().find(is_it) {
+            Some(open) => open.clone(),
+            None => {
+                let file = self.file.forked(parent, child)?;
+                files.push(file.clone());
+                file
+            }
+        };
         let source = self.source.at(file.host()?.delegate());
         Some(Arc::new(HostPages { file, source: Arc::new(source) }))
     }

@@ -15,7 +15,7 @@ use keelson_hal::user::{Frame, PageSize, UserMachine};
 use spin::{Mutex, MutexGuard};
 
 /// Most bytes of an object: offsets and ends are computed without overflow (`loff_t`).
-const SIZE_MOST: u64 = 1 << 62;
+pub(super) const SIZE_MOST: u64 = 1 << 62;
 
 /// A memory object.
 pub struct Object {
@@ -43,7 +43,7 @@ pub(super) struct ObjectState {
     pub spare: Vec<Arc<dyn PageSource>>,
     pub writer: Option<Arc<dyn PageSource>>,
     /// Address spaces that map it.
-    mms: Vec<Weak<Mm>>,
+    pub mms: Vec<Weak<Mm>>,
 }
 
 /// A page of an object: a reference to its frame, and where in the object the frame begins.

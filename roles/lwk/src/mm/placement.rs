@@ -144,7 +144,8 @@ impl Mm {
         }
         let state = self.lock();
         let area = state.areas.find(at).ok_or(Errno::EFAULT)?;
-        Ok(answer(&self.policy_of(&state, area)))
+        // Only what was said of the area itself: the policy of the process is not told here.
+        Ok(answer(&area.policy.unwrap_or_default()))
     }
 
     /// The NUMA node of the page at `at`; `None` without a page.

@@ -30,6 +30,11 @@ impl Mm {
         if new_len == 0 || (has(remap::DONTUNMAP) && old_len != new_len) {
             return Err(Errno::EINVAL);
         }
+        if has(remap::FIXED) {
+            // A place that is none fails before the memory is looked at, as on Linux.
+            fixed_range(to, new_len)
+                .map_err(|error| if error == Errno::ENOMEM { Errno::EINVAL } else { error })?;
+        }
         let mut state = self.lock();
         state.areas.has_room()?;
         let area = state.areas.find(old).cloned().ok_or(Errno::EFAULT)?;

@@ -60,9 +60,15 @@ pub trait PageSource: Send + Sync {
         None
     }
 
-    /// The same file through the descriptors that a child's proxy inherited.
-    fn forked(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) -> Option<Arc<dyn PageSource>> {
-        let _ = (parent, child);
+    /// The same file through the descriptors that a child's proxy inherited. `files` has those that the child has open, for a
+    /// handle belongs to one [`File`] only, and then also the one that is made here.
+    fn forked(
+        &self,
+        parent: &Arc<dyn Delegate>,
+        child: &Arc<dyn Delegate>,
+        files: &mut Vec<Arc<dyn File>>,
+    ) -> Option<Arc<dyn PageSource>> {
+        let _ = (parent, child, files);
         None
     }
 

@@ -2,10 +2,11 @@
 
 use super::area::Area;
 use super::node::NodeMemory;
-use super::object::Object;
+use super::object::{Object, SIZE_MOST};
 use super::{Mm, PAGE, layout, whole_pages};
 use crate::Errno;
 use crate::delegate::Delegate;
+use crate::files::File;
 use crate::timers::Timers;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -60,7 +61,13 @@ impl Mm {
     }
 
     /// After fork(2): the files that are mapped can be reached through the child's proxy as well, should the parent's end.
-    pub fn follow(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) {
+    /// `open` are those that the child has descriptors for.
+    pub fn follow(
+        &self,
+        parent: &Arc<dyn Delegate>,
+        child: &Arc<dyn Delegate>,
+        mut open: Vec<Arc<dyn File>>,
+    ) {
         let mut files: Vec<Arc<Object>> = Vec::new();
         for object in self.lock().areas.iter().filter_map(Area::object).filter(|object| object.is_file()) {
             if !files.iter().any(|known| Arc::ptr_eq(known, object)) {
@@ -68,13 +75,12 @@ impl Mm {
             }
         }
         for object in files {
-            let (reader, writer) = {
+            let ways: Vec<_> = {
                 let state = object.lock();
-                (state.reader.clone(), state.writer.clone())
+                // One that can be written through can be read through as well.
+                state.writer.iter().chain(&state.reader).chain(&state.spare).cloned().collect()
             };
-            // One that can be written through can be read through as well.
-            let source = writer.or(reader).and_then(|source| source.forked(parent, child));
-            if let Some(source) = source {
+            if let Some(source) = ways.iter().find_map(|way| way.forked(parent, child, &mut open)) {
                 object.add_way(source);
             }
         }
@@ -204,6 +210,64 @@ impl Object {
     }
 }
 
+impl Object {
+    /// Some address space may show it.
+    pub fn is_mapped(&self) -> bool {
+        self.lock().mms.iter().any(|mm| mm.strong_count() > 0)
+    }
+
+    /// A mapping may have changed it since it was written back.
+    pub fn may_be_dirty(&self) -> bool {
+        let state = self.lock();
+        state.writer.is_some() || !state.dirty.is_empty()
+    }
+
+    /// A system call wrote these bytes to the file: the pages that are here show it, and those that are on their way will.
+    pub async fn written(&self, offset: u64, bytes: &[u8]) {
+        let end = offset.saturating_add(bytes.len() as u64);
+        self.settled(offset, end).await;
+        let mut state = self.lock();
+        state.size = state.size.max(end).min(SIZE_MOST);
+        let mut at = offset;
+        while at < end {
+            let part = (PAGE - at % PAGE).min(end - at);
+            if let Some((start, frame)) = state.containing(at) {
+                let from = (at - offset) as usize;
+                frame.write(at - start, &bytes[from..from + part as usize]);
+            }
+            at += part;
+        }
+    }
+
+    /// The file has `size` bytes, and the host changed any of them: the pages that are here are fetched again.
+    pub async fn reload(&self, size: u64) -> Result<(), Errno> {
+        self.set_size(size);
+        self.settled(0, u64::MAX).await;
+        let mut next = 0;
+        loop {
+            let (run, source) = {
+                let mut state = self.lock();
+                let Some(start) = state.pages.range(next..).next().map(|(start, _)| *start) else {
+                    return Ok(());
+                };
+                let mut end = start;
+                while end - start < WRITE_MOST && state.pages.contains_key(&end) {
+                    end += PAGE;
+                }
+                (start..end, state.way().ok_or(Errno::EIO)?)
+            };
+            let bytes = source.fetch(run.start, (run.end - run.start) as u32).await?;
+            let state = self.lock();
+            for (at, part) in run.clone().step_by(PAGE as usize).zip(bytes.chunks(PAGE as usize)) {
+                if let Some((start, frame)) = state.containing(at) {
+                    frame.write(at - start, part);
+                }
+            }
+            next = run.end;
+        }
+    }
+}
+
 impl NodeMemory {
     /// Writes back every `interval`, for ever: a task of the service core.
     pub async fn serve(&self, timers: Timers, interval: Duration) {
@@ -248,21 +312,6 @@ impl NodeMemory {
         let object = self.cache.lock().find(id)?;
         let reader = object.lock().reader.clone()?;
         reader.file().is_some_and(|its| Arc::ptr_eq(its, file)).then_some(reader)
-    }
-
-    /// A process wrote to a file with write(2): the pages that are here are to show it.
-    pub fn file_written(&self, id: &super::FileId, offset: u64, bytes: &[u8]) {
-        let Some(object) = self.cache.lock().find(id) else { return };
-        let state = object.lock();
-        let mut done = 0;
-        while done < bytes.len() {
-            let at = offset.saturating_add(done as u64);
-            let part = ((PAGE - at % PAGE) as usize).min(bytes.len() - done);
-            if let Some((start, frame)) = state.containing(at) {
-                frame.write(at - start, &bytes[done..done + part]);
-            }
-            done += part;
-        }
     }
 
     /// The object of a file that is mapped or was: for reads that are to show what mappings changed, and for truncation.

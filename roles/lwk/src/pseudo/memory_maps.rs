@@ -68,7 +68,7 @@ fn amounts(out: &mut String, areas: &[AreaView]) {
         ("Private_Hugetlb", 0),
         ("Swap", 0),
         ("SwapPss", 0),
-        ("Locked", 0),
+        ("Locked", sum(|area| area.locked)),
     ] {
         amount(out, name, bytes);
     }

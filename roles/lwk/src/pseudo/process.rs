@@ -254,7 +254,7 @@ fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
     let amounts = [
         ("VmPeak", memory.peak_size),
         ("VmSize", memory.size),
-        ("VmLck", 0),
+        ("VmLck", memory.locked),
         ("VmPin", 0),
         ("VmHWM", memory.peak_resident),
         ("VmRSS", memory.resident),

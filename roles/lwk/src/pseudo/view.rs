@@ -164,6 +164,8 @@ pub struct MemoryUse {
     pub stack: u64,
     /// Page tables.
     pub tables: u64,
+    /// Addresses of locked memory.
+    pub locked: u64,
 }
 
 /// A process.
@@ -269,6 +271,8 @@ pub struct AreaView {
     pub resident: u64,
     /// Of it written.
     pub dirty: u64,
+    /// Of it locked (mlock(2)).
+    pub locked: u64,
     /// Of it anonymous.
     pub anonymous: u64,
     /// Of it in pages of 2 MiB and more.

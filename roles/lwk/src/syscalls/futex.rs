@@ -46,6 +46,13 @@ pub async fn sys_futex(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
     }
     // Linux counts these as int: a negative number wakes one.
     let count = |value: u64| (value as i32).max(0) as usize;
+    if !private {
+        // The name of a word that others may share is that of its memory, which must be there.
+        resident(&mm, at).await?;
+        if matches!(command, REQUEUE | CMP_REQUEUE | WAKE_OP) {
+            resident(&mm, second).await?;
+        }
+    }
     let most = (value as i32).max(1) as usize;
     match command {
         WAIT | WAIT_BITSET => {

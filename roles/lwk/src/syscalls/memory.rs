@@ -2,11 +2,12 @@
 
 use super::Caller;
 use crate::Errno;
+use crate::files::{Description, Device, DeviceKind};
 use crate::mm::flags::{map, prot, protection};
 use crate::mm::{Fill, Map, Mm, PAGE, Stop, madv, mapping_of, whole_pages};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use keelson_hal::user::Access;
+use keelson_hal::user::{Access, Protection};
 
 mod numa;
 mod shm;
@@ -47,6 +48,9 @@ pub async fn sys_mmap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
         return mm.mmap(&Map { at, len, protection, flags, file: None, node });
     }
     let description = caller.thread.process.files().get(fd as u32)?;
+    if let Some(flags) = zeros(&description, protection, flags)? {
+        return mm.mmap(&Map { at, len, protection, flags, file: None, node });
+    }
     let memory = &caller.thread.process.system.memory;
     let file = mapping_of(&description, offset, |id, file| memory.known(id, file)).await?;
     drop(description);
@@ -64,6 +68,19 @@ pub async fn sys_mmap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
         let _ = mm.populate_wait(result, there, access, node).await;
     }
     Ok(result)
+}
+
+/// /dev/zero is mapped as memory without a file (mem(4)): the flags for that.
+fn zeros(description: &Description, protection: Protection, flags: u64) -> Result<Option<u64>, Errno> {
+    let device = description.file().as_any().downcast_ref::<Device>();
+    if device.is_none_or(|device| device.kind != DeviceKind::Zero) || description.is_path() {
+        return Ok(None);
+    }
+    let shared = flags & map::TYPE != map::PRIVATE;
+    if !description.readable() || shared && protection.write && !description.writable() {
+        return Err(Errno::EACCES);
+    }
+    Ok(Some(flags | map::ANONYMOUS))
 }
 
 /// Mappings of files of the host up to this size are fetched at once.

@@ -13,6 +13,7 @@ mod futex;
 mod identity;
 mod limits;
 mod local;
+mod mapped;
 mod memory;
 pub(crate) mod misc;
 mod objects;
@@ -26,6 +27,7 @@ mod sched;
 mod serve;
 pub(crate) mod signals;
 mod sockets;
+pub(crate) mod sysv;
 mod time;
 pub mod transfer;
 mod wait;
@@ -100,6 +102,9 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         35 => time::sys_nanosleep(caller, args).await,
         61 => wait::sys_wait4(caller, args).await,
         62 => signals::sys_kill(caller, args).await,
+        65 => sysv::sys_semop(caller, args).await,
+        69 => sysv::sys_msgsnd(caller, args).await,
+        70 => sysv::sys_msgrcv(caller, args).await,
         105 | 106 | 113 | 114 | 116 | 117 | 119 | 122 | 123 => identity::change(caller, number, args).await,
         109 => identity::sys_setpgid(caller, args).await,
         112 => identity::sys_setsid(caller).await,
@@ -109,6 +114,7 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         129 => signals::sys_rt_sigqueueinfo(caller, args).await,
         130 => signals::sys_rt_sigsuspend(caller, args).await,
         202 => futex::sys_futex(caller, args).await,
+        220 => sysv::sys_semtimedop(caller, args).await,
         230 => time::sys_clock_nanosleep(caller, args).await,
         247 => wait::sys_waitid(caller, args).await,
         _ => serve::files(caller, number, args).await.unwrap_or(Err(Errno::ENOSYS)),
@@ -134,7 +140,11 @@ fn plain(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64,
         39 => Ok(u64::from(caller.thread.process.pid)),
         63 => misc::sys_uname(caller, args),
         96 => time::sys_gettimeofday(caller, args),
+        64 => sysv::sys_semget(caller, args),
+        66 => sysv::sys_semctl(caller, args),
         67 => memory::sys_shmdt(caller, args),
+        68 => sysv::sys_msgget(caller, args),
+        71 => sysv::sys_msgctl(caller, args),
         97 => limits::sys_getrlimit(caller, args),
         98 => limits::sys_getrusage(caller, args),
         99 => misc::sys_sysinfo(caller, args),

@@ -2,6 +2,7 @@
 
 use super::Caller;
 use super::forward::forward;
+use super::mapped::Mapped;
 use super::transfer;
 use crate::Errno;
 use crate::files::flags::*;
@@ -151,7 +152,12 @@ pub fn read_timespec(mm: &crate::mm::Mm, at: u64) -> Result<Duration, Errno> {
 pub async fn sys_ftruncate(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let description = caller.thread.process.files().get_open(args[0] as u32)?;
     if is_host(&description) {
-        return forward(caller, 77, args).await;
+        let mapped = pushed(caller, &description).await?;
+        let result = forward(caller, 77, args).await?;
+        if let Some(mapped) = mapped {
+            mapped.cut(args[1]);
+        }
+        return Ok(result);
     }
     if !description.writable() || args[1] > i64::MAX as u64 {
         return Err(Errno::EINVAL);
@@ -163,7 +169,12 @@ pub async fn sys_ftruncate(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
 pub async fn sys_fallocate(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let description = caller.thread.process.files().get_open(args[0] as u32)?;
     if is_host(&description) {
-        return forward(caller, 285, args).await;
+        let mapped = pushed(caller, &description).await?;
+        let result = forward(caller, 285, args).await?;
+        if let Some(mapped) = mapped {
+            mapped.changed(caller, &description).await?;
+        }
+        return Ok(result);
     }
     if !description.writable() {
         return Err(Errno::EBADF);
@@ -174,10 +185,20 @@ pub async fn sys_fallocate(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
     description.file().allocate(args[1] as u32, args[2], args[3]).map(|()| 0)
 }
 
+/// The memory of a file that is mapped, after what mappings changed went to the host.
+async fn pushed(caller: &Caller<'_>, description: &Description) -> Result<Option<Mapped>, Errno> {
+    let mapped = Mapped::of(caller, description);
+    if let Some(mapped) = &mapped {
+        mapped.push().await?;
+    }
+    Ok(mapped)
+}
+
 /// fsync, fdatasync, syncfs, sync_file_range: memory of the node is nowhere to be written to.
 pub async fn sys_sync(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Result<u64, Errno> {
     let description = caller.thread.process.files().get_open(args[0] as u32)?;
     if is_host(&description) {
+        pushed(caller, &description).await?;
         return forward(caller, number, args).await;
     }
     if description.file().positioned() { Ok(0) } else { Err(Errno::EINVAL) }
@@ -307,7 +328,7 @@ pub async fn sys_sendfile(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Er
     let files = caller.thread.process.files();
     let (out, from) = (files.get_open(args[0] as u32)?, files.get_open(args[1] as u32)?);
     if is_host(&out) && is_host(&from) {
-        return forward(caller, 40, args).await;
+        return copied(caller, 40, args, &from, &out).await;
     }
     if !out.writable() || !from.readable() {
         return Err(Errno::EBADF);
@@ -363,5 +384,26 @@ pub async fn sys_sendfile(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Er
 pub async fn sys_copy_file_range(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let files = caller.thread.process.files();
     let (from, to) = (files.get_open(args[0] as u32)?, files.get_open(args[2] as u32)?);
-    if is_host(&from) && is_host(&to) { forward(caller, 326, args).await } else { Err(Errno::EXDEV) }
+    if is_host(&from) && is_host(&to) {
+        copied(caller, 326, args, &from, &to).await
+    } else {
+        Err(Errno::EXDEV)
+    }
+}
+
+/// A copy at the host, of files that may be mapped here.
+async fn copied(
+    caller: &Caller<'_>,
+    number: u32,
+    args: [u64; 6],
+    from: &Description,
+    to: &Description,
+) -> Result<u64, Errno> {
+    pushed(caller, from).await?;
+    let mapped = pushed(caller, to).await?;
+    let result = forward(caller, number, args).await?;
+    if let Some(mapped) = mapped {
+        mapped.changed(caller, to).await?;
+    }
+    Ok(result)
 }

@@ -125,6 +125,11 @@ async fn open(caller: &Caller<'_>, number: u32, args: [u64; 6], flags: u32, mode
     let fd = forward_with(caller, number, host_args, changes).await? as u32;
     let opened = files.close(fd)?;
     let description = Description::with_path(opened.file().clone(), flags, shown);
+    if flags & O_TRUNC != 0
+        && let Some(mapped) = super::mapped::Mapped::of(caller, &description)
+    {
+        mapped.cut(0);
+    }
     files.install(fd, description, FdFlags::of(flags)).map(|()| u64::from(fd))
 }
 

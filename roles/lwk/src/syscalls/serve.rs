@@ -79,10 +79,8 @@ pub async fn files(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<R
         332 => paths::sys_statx(caller, args).await,
         437 => paths::sys_openat2(caller, args).await,
         441 => poll::sys_epoll_pwait2(caller, args).await,
-        // The host's alone: sync, System V semaphores and messages, POSIX message queues, inotify, ustat.
-        64..=66 | 68..=71 | 136 | 162 | 220 | 240..=243 | 245 | 253..=255 | 294 => {
-            forward(caller, number, args).await
-        }
+        // The host's alone: sync, POSIX message queues, inotify, ustat.
+        136 | 162 | 240..=243 | 245 | 253..=255 | 294 => forward(caller, number, args).await,
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 //! Reading and writing: between files and the memory of the caller, waiting as long as it takes.
 
 use super::Caller;
+use super::mapped::Mapped;
 use crate::Errno;
 use crate::files::{Description, Iovec, Operation, UserBuffer};
 use crate::mm::Mm;
@@ -55,6 +56,9 @@ pub async fn read(
 ) -> Result<u64, Errno> {
     let flags = description.flags() | more_flags;
     let mut tried = None;
+    if let Some(mapped) = Mapped::of(caller, description) {
+        mapped.push().await?;
+    }
     loop {
         let mut buffer = UserBuffer::new(mm, pieces);
         let done =
@@ -77,12 +81,23 @@ pub async fn write(
 ) -> Result<u64, Errno> {
     let flags = description.flags() | more_flags;
     let mut tried = None;
+    let mapped = Mapped::of(caller, description);
+    if let Some(mapped) = &mapped {
+        mapped.push().await?;
+    }
     loop {
         let mut buffer = UserBuffer::new(mm, pieces);
         let done =
             wait(caller, flags, |cx, operation| description.poll_write(cx, operation, at, &mut buffer)).await;
         if done == Err(Errno::EFAULT) && fetch(mm, &buffer, Access::Read, &mut tried).await {
             continue;
+        }
+        if let (Some(mapped), Ok(count)) = (&mapped, done) {
+            // The bytes are in the file: nothing that fails now makes the call fail.
+            let shown = mapped.written(caller, mm, description, at, pieces, count as u64).await;
+            if let Err(error) = shown {
+                log::warn!("lwk: a mapping does not show what was written to its file: {error}");
+            }
         }
         return done.map(|done| done as u64).map_err(|error| broken_pipe(caller, error));
     }

@@ -1,6 +1,7 @@
 //! Processes: fork, vfork, wait, groups, orphans (section 3.8).
 
 use super::*;
+use crate::cores::CoreState;
 use std::sync::atomic::Ordering;
 
 const WNOHANG: u64 = 1;
@@ -299,4 +300,24 @@ fn a_taken_process_id_is_refused() {
     world.settle();
     assert_eq!(world.node.core(1).unwrap().threads(), 0);
     assert_eq!(process.helpers.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn who_keeps_a_shared_core_is_interrupted() {
+    let world =
+        World::with(NodeSettings { compute: vec![1, 2], oversubscribe: 2, ..NodeSettings::default() });
+    let kicks = || [1, 2].map(|core: usize| world.machine.kicks[core].load(Ordering::Relaxed));
+    let core = |number| world.node.core(number).unwrap();
+    for number in [1, 2] {
+        core(number).seat();
+        core(number).set_state(CoreState::User);
+    }
+    world.node.end_slices();
+    assert_eq!(kicks(), [0, 0], "whoever is alone is left alone");
+    core(1).seat();
+    world.node.end_slices();
+    assert_eq!(kicks(), [1, 0]);
+    core(1).set_state(CoreState::Idle);
+    world.node.end_slices();
+    assert_eq!(kicks(), [1, 0], "nobody computes");
 }

@@ -37,6 +37,7 @@ fn area_view(mm: &Mm, area: &Area, policy: &Policy) -> AreaView {
         name: name(area),
         resident: usage.resident(),
         dirty: usage.dirty,
+        locked: if area.flags.locked { usage.resident() } else { 0 },
         anonymous: usage.anonymous,
         large: usage.large + usage.huge,
         page_size,

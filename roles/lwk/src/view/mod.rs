@@ -283,5 +283,6 @@ fn memory_use(process: &Process) -> MemoryUse {
         data: usage.data,
         stack: usage.stack,
         tables: 0,
+        locked: usage.locked,
     }
 }

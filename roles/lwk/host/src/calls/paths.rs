@@ -58,13 +58,19 @@ pub(super) fn refuse_own_proc(fd: &impl AsFd) -> Result<(), Fail> {
     const PROC_SUPER_MAGIC: i64 = 0x9fa0;
     if rustix::fs::fstatfs(fd).is_ok_and(|found| found.f_type == PROC_SUPER_MAGIC) {
         let link = std::fs::read_link(crate::proxy::confine::own_link(fd))?;
-        if let Ok(below) = link.strip_prefix(format!("/proc/{}", std::process::id()))
-            && !["net", "mounts"].iter().any(|shared| below.starts_with(shared))
-        {
+        if is_own_secret(&link, std::process::id()) {
             return Err(Fail(Errno::EACCES));
         }
     }
     Ok(())
+}
+
+/// True for what /proc has of process `pid` alone. Where networks and mounts are shown is a matter of /proc only: `/proc/net` and
+/// `/proc/mounts` lead there.
+fn is_own_secret(link: &std::path::Path, pid: u32) -> bool {
+    const HOST: [&str; 3] = ["net", "mounts", "mountinfo"];
+    let Ok(inside) = link.strip_prefix(format!("/proc/{pid}")) else { return false };
+    !inside.iter().next().is_some_and(|first| HOST.iter().any(|name| first == *name))
 }
 
 /// readlink, readlinkat
@@ -190,4 +196,26 @@ fn make_node(task: &Task<'_>, dir: &Dir, path: &[u8], mode: u32, dev: u32) -> Re
     let dev = rustix::fs::makedev(major, minor);
     let mode = Mode::from_bits_retain(mode & 0o7777);
     done(task.at(dir, path, Last::Itself, |dir, path| Ok(rustix::fs::mknodat(dir, path, kind, mode, dev)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own_secret;
+    use std::path::Path;
+
+    #[test]
+    fn what_proc_has_of_this_process() {
+        for (path, secret) in [
+            ("/proc/12", true),
+            ("/proc/12/mem", true),
+            ("/proc/12/task/12/maps", true),
+            ("/proc/12/network", true),
+            ("/proc/12/net/dev", false),
+            ("/proc/12/mounts", false),
+            ("/proc/123/mem", false),
+            ("/proc/cpuinfo", false),
+        ] {
+            assert_eq!(is_own_secret(Path::new(path), 12), secret, "{path}");
+        }
+    }
 }

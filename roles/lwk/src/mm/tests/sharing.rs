@@ -82,6 +82,8 @@ fn shared_memory_is_large_and_the_same_in_a_child() {
     assert_eq!(pool().used(), 4 * MIB);
     // A move to where large pages do not fit takes them apart.
     let to = 0x5000_0000_1000;
+    let beyond = u64::MAX - 0x1fff;
+    assert_eq!(mm.mremap(at, beyond, beyond, 3, to, 0), Err(Errno::EINVAL), "no such place");
     assert_eq!(mm.mremap(at, 4 * MIB, 4 * MIB, 3, to, 0), Ok(to));
     assert_eq!(byte(&mm, to + MIB), b'b');
     mm.write(to + MIB, b"d").unwrap();

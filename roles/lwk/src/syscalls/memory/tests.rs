@@ -106,3 +106,57 @@ fn memory_is_copied_between_processes_up_to_what_is_there() {
     assert_eq!(fails(now(sys_process_vm_readv(&caller, [100, long, 1, gone, 1, 0]))), Errno::EFAULT);
     assert_eq!(fails(now(sys_process_vm_readv(&caller, [4711, long, 1, gone, 1, 0]))), Errno::ESRCH);
 }
+
+#[test]
+fn dev_zero_is_mapped_as_memory() {
+    let program = Program::new();
+    let (caller, mm) = (program.caller(), program.thread.process.mm());
+    let open = |flags: u64| {
+        let path = program.text("/dev/zero");
+        now(sys_openat(&caller, [AT_FDCWD, path, flags, 0, 0, 0])).unwrap()
+    };
+    let (both, reader) = (open(u64::from(O_RDWR)), open(0));
+    for kind in [map::PRIVATE, map::SHARED] {
+        let at = now(sys_mmap(&caller, [0, PAGE, READ_WRITE, kind, both, 0])).unwrap();
+        mm.write(at, b"x").unwrap();
+        assert_eq!(program.bytes(at, 2), b"x\0");
+    }
+    assert_eq!(fails(now(sys_mmap(&caller, [0, PAGE, READ_WRITE, map::SHARED, reader, 0]))), Errno::EACCES);
+    now(sys_mmap(&caller, [0, PAGE, READ_WRITE, map::PRIVATE, reader, 0])).unwrap();
+    now(sys_mmap(&caller, [0, PAGE, prot::READ, map::SHARED, reader, 0])).unwrap();
+}
+
+#[test]
+fn locked_memory_is_limited_but_for_root() {
+    let program = Program::new();
+    let (caller, process) = (program.caller(), &program.thread.process);
+    let flags = map::PRIVATE | map::ANONYMOUS;
+    let at = now(sys_mmap(&caller, [0, 4 * PAGE, READ_WRITE, flags, u64::MAX, 0])).unwrap();
+    process.limits.lock().0[crate::limits::MEMLOCK] = crate::limits::Limit::both(PAGE);
+    process.ids.lock().user.effective = 1000;
+    process.limits_changed(&process.limits.lock().clone());
+    assert_eq!(fails(sys_mlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0])), Errno::ENOMEM);
+    assert_eq!(sys_mlock(&caller, [at, PAGE, 0, 0, 0, 0]), Ok(0));
+    process.ids.lock().user.effective = 0;
+    process.limits_changed(&process.limits.lock().clone());
+    assert_eq!(sys_mlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0]), Ok(0));
+    assert_eq!(process.mm().usage().locked, 4 * PAGE);
+}
+
+#[test]
+fn a_child_has_one_handle_for_a_file_that_is_open_and_mapped() {
+    let program = Program::new();
+    let (caller, mm) = (program.caller(), program.thread.process.mm());
+    program.host.file("/tmp/a", b"text");
+    let fd = open(&program, "/tmp/a");
+    let at = now(sys_mmap(&caller, [0, PAGE, prot::READ, map::PRIVATE, fd, 0])).unwrap();
+    let parent = program.thread.process.delegate.clone();
+    let child: Arc<dyn crate::delegate::Delegate> = Arc::new(program.host.clone());
+    let table = program.files().fork(&parent, &child);
+    mm.follow(&parent, &child, table.open_files());
+    assert_eq!(now(sys_munmap(&caller, [at, PAGE, 0, 0, 0, 0])), Ok(0));
+    program.system.memory.rest();
+    assert_eq!(program.host.closed(), [], "both processes have it open");
+    drop(table);
+    assert_eq!(program.host.closed().len(), 1, "the child is gone");
+}
