@@ -3,12 +3,13 @@
 //! Sections cited in this crate are those of the project's LWK specification.
 //!
 //! ```text
-//!   program     one program with many names: lwkctl, mcexec
+//!   program     one program with many names: lwkctl, mcexec, ihkconfig, ...
 //!   mcexec      options, finding and opening the program, LAUNCH, exit status
 //!   nodes       node table and key files
 //!   link        connections to the node: `hi` and `bulk`
 //!   proxy       the engine: requests, workers, cancellation, streams, readiness, signals, fork, exit
 //!   calls       system calls, performed for the program
+//!   boot        what boots and stops nodes: ihkconfig, mcreboot, mcstop+release
 //! ```
 //!
 //! Principles:
@@ -22,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod calls;
 pub mod fail;
 pub mod link;

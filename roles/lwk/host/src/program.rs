@@ -3,13 +3,27 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::boot::{ihkconfig, mcreboot, mcstop, verbs};
 use crate::mcexec;
 
 /// A tool: its arguments without its name, its exit status.
 type Tool = fn(Vec<OsString>) -> i32;
 
 /// All tools.
-const TOOLS: &[(&str, Tool)] = &[("mcexec", mcexec::run)];
+const TOOLS: &[(&str, Tool)] = &[
+    ("mcexec", mcexec::run),
+    ("ihkconfig", ihkconfig::run),
+    ("ihkosctl", verbs::run),
+    ("mcreboot", mcreboot::run),
+    ("mcreboot.sh", mcreboot::run),
+    ("mcstop+release", mcstop::run),
+    ("mcstop+release.sh", mcstop::run),
+];
+
+/// Whether there is a tool with this name.
+pub fn has(name: &str) -> bool {
+    TOOLS.iter().any(|(tool, _)| *tool == name)
+}
 
 fn find(name: &OsString) -> Option<Tool> {
     let name = Path::new(name).file_name()?;
