@@ -27,6 +27,8 @@ use crate::nodes::{self, Node};
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a node may take for one answer while it is waited for.
 const ANSWER: Duration = Duration::from_secs(3);
+/// How long it is not asked when its console says nothing.
+const QUIET: Duration = Duration::from_secs(8);
 /// Lines of the console that a message shows.
 const CONSOLE_LINES: usize = 3;
 
@@ -185,6 +187,7 @@ impl Prepared {
     pub fn await_running(&self, time: Duration, interrupted: &AtomicBool) -> Result<(), Problem> {
         let object = format!("node {}", self.node.name);
         let deadline = Instant::now() + time;
+        let mut silence = String::from("not asked yet");
         loop {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Problem::failed(object, "interrupted before it ran"));
@@ -193,16 +196,18 @@ impl Prepared {
                 return Err(problem);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match link::ask(&self.node, "get", &["status"], Roles::MONITOR, ANSWER.min(left)) {
-                Answer::Text(_) | Answer::Refused(_) => return write_file(&self.files.running, b"", 0o644),
-                Answer::Stranger(reason) => return Err(Problem::new(code::DENIED, object, reason)),
-                Answer::Silent(reason) if left.is_zero() => {
-                    let reason =
-                        format!("does not run after {} seconds ({reason}){}", time.as_secs(), self.said());
-                    return Err(Problem::new(code::TIMEOUT, object, reason));
-                }
-                Answer::Silent(_) => thread::sleep(LOOK),
+            if left.is_zero() {
+                let reason = format!("does not run after {} seconds ({silence}){}", time.as_secs(), self.said());
+                return Err(Problem::new(code::TIMEOUT, object, reason));
             }
+            if may_answer(&self.files) {
+                match link::ask(&self.node, "get", &["status"], Roles::MONITOR, ANSWER.min(left)) {
+                    Answer::Text(_) | Answer::Refused(_) => return write_file(&self.files.running, b"", 0o644),
+                    Answer::Stranger(reason) => return Err(Problem::new(code::DENIED, object, reason)),
+                    Answer::Silent(reason) => silence = reason,
+                }
+            }
+            thread::sleep(LOOK.min(left));
         }
     }
 
@@ -228,6 +233,14 @@ impl Prepared {
 
 fn console(files: &Files) -> String {
     fs::read(&files.console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// Whether it is worth asking a node that boots: it has said so, or it could have by now. A question that comes too early waits
+/// in QEMU's network for seconds.
+pub fn may_answer(files: &Files) -> bool {
+    let age = fs::metadata(&files.pid).and_then(|metadata| metadata.modified()).map(|since| since.elapsed());
+    let young = matches!(age, Ok(Ok(age)) if age < QUIET);
+    !young || console(files).contains("lwk: hosts may connect")
 }
 
 /// What the console says of a node that cannot serve: it panicked, or it refused to start the role.

@@ -67,7 +67,7 @@ pub fn of(place: &Place, node: &Node) -> Result<Status, Problem> {
     if files.running.exists() {
         return Ok(Status::Running);
     }
-    if !answers() {
+    if !start::may_answer(&files) || !answers() {
         return Ok(Status::Booting);
     }
     write_file(&files.running, b"", 0o644)?;

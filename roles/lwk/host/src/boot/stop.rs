@@ -41,6 +41,9 @@ pub enum Manner {
 pub fn stop(place: &Place, node: &Node, manner: Manner) -> Result<(), Problem> {
     let files = Files::of(&place.directory(node.index));
     let status = status::of(place, node)?;
+    // What does not run yet cannot be asked.
+    let runs = matches!(status, Status::Running | Status::Shutdown);
+    let manner = if runs { manner } else { Manner::Forced };
     let ended = match parameters::read(node)? {
         _ if status == Status::Inactive => Ok(()),
         Boot::Manual => {
@@ -49,8 +52,7 @@ pub fn stop(place: &Place, node: &Node, manner: Manner) -> Result<(), Problem> {
         }
         Boot::Qemu(_) => {
             write_file(&files.stopping, b"", 0o644)?;
-            let runs = matches!(status, Status::Running | Status::Shutdown);
-            machine(node, &files, if runs { manner } else { Manner::Forced })
+            machine(node, &files, manner)
         }
         Boot::Ipmi(bmc) => {
             write_file(&files.stopping, b"", 0o644)?;

@@ -173,7 +173,11 @@ impl Verbs<'_> {
     fn boot(&self) -> Result<String, Problem> {
         let _lock = self.place.lock(self.node)?;
         self.must_be_inactive()?;
-        start::prepare(self.place, self.node, &self.record()?)?.start()?;
+        let prepared = start::prepare(self.place, self.node, &self.record()?)?;
+        prepared.start().inspect_err(|_| {
+            // Half a start is none. What is wrong with it is said by the caller.
+            let _ = stop::stop(self.place, self.node, Manner::Forced);
+        })?;
         Ok(String::new())
     }
 
