@@ -26,6 +26,7 @@ pub mod image;
 pub mod irq;
 pub mod log_filter;
 pub mod mm;
+pub mod note;
 pub mod options;
 pub mod panic;
 pub mod pci;

@@ -99,8 +99,8 @@ fn main(_machine: Machine) -> ! {
     unreachable!("there is no machine to start on a host")
 }
 
-/// Names the image's main function: `fn(Machine) -> !`. On a host, where images cannot run, the program only
-/// says so.
+/// Names the image's main function: `fn(Machine) -> !`, and says in the boot file what it is ([`note`](crate::note)): the name of
+/// the binary is the role. On a host, where images cannot run, the program only says so.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
@@ -110,6 +110,12 @@ macro_rules! entry {
             let main: fn($crate::Machine) -> ! = $main;
             main(machine)
         }
+
+        #[cfg(keelson_image)]
+        #[used]
+        #[unsafe(link_section = ".note.keelson")]
+        static KEELSON_NOTE: $crate::note::Note =
+            $crate::note::Note::new(env!("CARGO_BIN_NAME"), env!("KEELSON_BUILT"));
 
         #[cfg(not(keelson_image))]
         fn main() {

@@ -3,7 +3,7 @@
 //! Sections cited in this crate are those of the project's LWK specification.
 //!
 //! ```text
-//!   program     one program with many names: lwkctl, mcexec, ihkosctl, lwk-rsh, ...
+//!   program     one program with many names: lwkctl, mcexec, ihkosctl, mcreboot, lwk-rsh, ...
 //!   rsh         lwk-rsh, for launchers that want to log in to nodes
 //!   mpi_env     lwk-mpi-env, variables for MPI jobs
 //!   mcexec      options, finding and opening the program, LAUNCH, exit status
@@ -11,6 +11,7 @@
 //!   link        connections to the node: `hi` and `bulk`
 //!   proxy       the engine: requests, workers, cancellation, streams, readiness, signals, fork, exit
 //!   calls       system calls, performed for the program
+//!   boot        what boots and stops nodes: ihkconfig, mcreboot, mcstop+release
 //!   tools       what looks after nodes: ihkosctl, ihkmond, mcstat, mcps
 //! ```
 //!
@@ -25,12 +26,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod calls;
 pub mod fail;
 pub mod link;
 pub mod mcexec;
 pub mod mpi_env;
 pub mod nodes;
+pub mod problem;
 pub mod program;
 pub mod proxy;
 pub mod rsh;

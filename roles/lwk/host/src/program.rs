@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::boot::{ihkconfig, mcreboot, mcstop};
 use crate::tools::{ihkmond, ihkosctl, mcps, mcstat};
 use crate::{mcexec, mpi_env, rsh};
 
@@ -12,13 +13,23 @@ type Tool = fn(Vec<OsString>) -> i32;
 /// All tools.
 const TOOLS: &[(&str, Tool)] = &[
     ("mcexec", mcexec::run),
+    ("ihkconfig", ihkconfig::run),
     ("ihkosctl", ihkosctl::run),
     ("ihkmond", ihkmond::run),
+    ("mcreboot", mcreboot::run),
+    ("mcreboot.sh", mcreboot::run),
+    ("mcstop+release", mcstop::run),
+    ("mcstop+release.sh", mcstop::run),
     ("mcstat", mcstat::run),
     ("mcps", mcps::run),
     ("lwk-rsh", rsh::run),
     ("lwk-mpi-env", mpi_env::run),
 ];
+
+/// Whether there is a tool with this name.
+pub fn has(name: &str) -> bool {
+    TOOLS.iter().any(|(tool, _)| *tool == name)
+}
 
 fn find(name: &OsString) -> Option<Tool> {
     let name = Path::new(name).file_name()?;

@@ -9,8 +9,10 @@ use keelson_lwk_wire::messages::{Event, EventKind, KmsgLine, Message, Ping};
 
 use super::json::quoted;
 use super::options::{Common, Usage};
-use super::remote::{self, Answer, Remote};
+use super::remote::{Answer, Remote};
 use super::{Manual, Problem, Stop, code, options, print};
+use crate::boot::place::Place;
+use crate::boot::verbs;
 use crate::nodes::Node;
 
 const MANUAL: Manual = Manual {
@@ -29,6 +31,14 @@ const MANUAL: Manual = Manual {
   events [-i <seconds>]    what happens; looks for cores that hang
   freeze | thaw            all programs stop, and go on
   shutdown [-f] [--wait]   programs end, by force, and the node switches off
+and of the record and the machine of a node that does not run:
+  load <image>             the boot file, which must be one of an LWK node
+  kargs \"<string>\"         kernel arguments; hidos must be among them
+  assign cpu <list> | mem <size@numa>
+  release cpu|mem <list>|all
+  set ikc_map <map> | get ikc_map
+  boot
+options:
   --conf=<file>            node table; otherwise $LWK_CONF or /etc/lwk/nodes.conf
   --timeout=<seconds>      for each answer of the node (10)
   --json  -v  --version  --help",
@@ -63,10 +73,15 @@ fn perform(args: Vec<OsString>) -> Result<i32, Stop> {
     let wanted = wanted.ok_or_else(|| Usage::Wrong("expected: <node> <verb>".into()))?;
     let verb = words.next().ok_or_else(|| Usage::Wrong(format!("{wanted}: which verb?")))?;
     let mut args: Vec<String> = words.collect();
+    let place = Place::new(common.conf.clone())?;
+    let node = place.node(&wanted)?;
+    if let Some(result) = verbs::ihkosctl(&verb, &args, &place, &node) {
+        print(&result?)?;
+        return Ok(code::OK);
+    }
     let Some(roles) = role(&verb, &args) else {
         return Err(Usage::Wrong(format!("{verb}: no such verb")).into());
     };
-    let node = remote::find(remote::table(&common)?, &wanted)?;
     if verb == "kmsg" || verb == "events" {
         return stream(&node, roles, &common, &verb, &args);
     }

@@ -21,49 +21,8 @@ pub mod remote;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 
+pub use crate::problem::{Problem, code};
 use options::Usage;
-
-/// Exit codes of all tools (section 6).
-pub mod code {
-    /// Done.
-    pub const OK: i32 = 0;
-    /// Not done.
-    pub const FAILED: i32 = 1;
-    /// The command line is wrong.
-    pub const USAGE: i32 = 2;
-    /// The node cannot be reached.
-    pub const UNREACHABLE: i32 = 3;
-    /// The key is wrong, or not for this.
-    pub const DENIED: i32 = 4;
-    /// Not in the state that the node is in.
-    pub const STATE: i32 = 5;
-    /// No answer in time.
-    pub const TIMEOUT: i32 = 6;
-}
-
-/// Why something was not done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problem {
-    /// The exit code.
-    pub code: i32,
-    /// What it is about: a node, a file, a verb.
-    pub object: String,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl Problem {
-    /// A problem with `object`.
-    pub fn new(code: i32, object: impl std::fmt::Display, reason: impl std::fmt::Display) -> Problem {
-        Problem { code, object: object.to_string(), reason: reason.to_string() }
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.object, self.reason)
-    }
-}
 
 /// What `--help` and a wrong command line say.
 struct Manual {

@@ -1,0 +1,244 @@
+//! The kernel's command line: checked with the kernel's own parser and the image's own tables before anything starts.
+
+use keelson_config::{Config, Kind, OptionSpec, same_key, words};
+use keelson_lwk::options::{PORT, Settings, cpulist};
+
+use super::parameters::{Boot, Qemu};
+use super::problem::Problem;
+use super::record::Record;
+use crate::nodes::{Address, Node};
+
+/// The role, its command line before the one of the loader, and the first part of its own options: `LWK_COMPUTE` in
+/// images/src/roles.rs.
+pub const ROLE: &str = "lwk-compute";
+const DEFAULT_LINE: &str = "ip=dhcp";
+const PREFIXES: &[&str] = &["lwk"];
+
+/// Tables of everything in the image. Those of the remote console are the image's own: their values are checked at boot.
+pub const TABLES: &[&[OptionSpec]] =
+    &[keelson_kernel::options::OPTIONS, keelson_net::OPTIONS, CONSOLE, keelson_lwk::options::OPTIONS];
+const CONSOLE: &[OptionSpec] = &[
+    OptionSpec::new("console.port", Kind::Text, "TCP port of the remote console.").owner("console"),
+    OptionSpec::new("console.allow", Kind::Text, "Who may connect to it.").repeatable().owner("console"),
+];
+
+/// What a node is told, and what follows from it for its machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// The whole command line.
+    pub text: String,
+    /// Processors that the machine needs.
+    pub processors: usize,
+    /// Where the node listens.
+    pub port: u16,
+}
+
+/// Whether an image has this option at all.
+pub fn declared(name: &str) -> bool {
+    TABLES.iter().copied().flatten().any(|spec| same_key(spec.name, name))
+}
+
+/// Reads a line as the image does. Whatever has no effect, or not the one that was meant, is an error.
+fn parse(text: &str) -> Result<Config, Problem> {
+    let config = Config::parse(TABLES, PREFIXES, DEFAULT_LINE, text.as_bytes());
+    match config.problems().first() {
+        Some(problem) => Err(Problem::usage("kargs", problem)),
+        None => Ok(config),
+    }
+}
+
+/// Checks the string of `ihkosctl kargs`.
+pub fn check(text: &str) -> Result<(), Problem> {
+    if text.contains('\n') {
+        return Err(Problem::usage("kargs", "one line only"));
+    }
+    let config = parse(text)?;
+    if !config.is_set("hidos") || !config.flag("hidos") {
+        return Err(Problem::usage("kargs", "hidos is missing: without it no host may connect; add it"));
+    }
+    if config.text("psk").is_some() {
+        let reason =
+            "psk= would let everybody read the key; it goes to the node by the key file of the table";
+        return Err(Problem::usage("kargs", reason));
+    }
+    Ok(())
+}
+
+/// The whole line for a node.
+pub fn line(record: &Record, node: &Node, boot: &Boot) -> Result<Line, Problem> {
+    let kargs = record.kargs.clone().unwrap_or_else(|| "hidos".into());
+    check(&kargs)?;
+    let mut text = kargs.clone();
+    let mut add = |name: &str, value: &str| {
+        if !words(&kargs).any(|word| same_key(word.key, name)) {
+            text += &format!(" {name}={value}");
+        }
+    };
+    add("hostname", &node.name);
+    if let (Address::Tcp(address), false) = (&node.address, forwarded(boot)) {
+        let port = address.rsplit_once(':').map_or("", |(_, port)| port);
+        if port != PORT.to_string() {
+            add("listen", port);
+        }
+    }
+    if !record.cpus.is_empty() {
+        // The last one counts.
+        text += &format!(" cpus={}", cpulist::format(&record.cpus));
+    }
+    if !record.ikc_map.is_empty() && declared("ikc_map") {
+        text += &format!(" ikc_map={}", record.ikc_map);
+    }
+    let config = parse(&text)?;
+    if node.key_file.is_none() && !config.flag("insecure") {
+        let reason =
+            "the table names no key file for it; name one, or add insecure=1 to the kernel arguments";
+        return Err(Problem::usage(format!("node {}", node.name), reason));
+    }
+    let processors = processors(&config, record, boot)?;
+    let settings = Settings::from_options(&config, processors)
+        .map_err(|error| Problem::usage(format!("kargs: {}", error.option), error.reason))?;
+    Ok(Line { text, processors, port: settings.port })
+}
+
+/// Whether QEMU forwards a port of its own to the node's.
+fn forwarded(boot: &Boot) -> bool {
+    matches!(boot, Boot::Qemu(Qemu { tap: None, .. }))
+}
+
+/// How many processors the machine has: as many as it was given, or as its lists need.
+fn processors(config: &Config, record: &Record, boot: &Boot) -> Result<usize, Problem> {
+    let highest = |name: &'static str| -> Result<Option<usize>, Problem> {
+        let text = config.text(name).filter(|text| *text != "auto");
+        let list = text.map(cpulist::parse).transpose();
+        let list = list.map_err(|reason| Problem::usage(format!("kargs: {name}"), reason))?;
+        Ok(list.and_then(|list| list.into_iter().max()))
+    };
+    let (service, compute) = (highest("svc")?.unwrap_or(0), highest("cpus")?);
+    let given = match boot {
+        Boot::Qemu(qemu) => qemu.processors,
+        // What the machine has is seen when it runs.
+        Boot::Ipmi(_) | Boot::Manual => Some(cpulist::MAX_CORES),
+    };
+    let reserved = Some(record.host_cpus.len()).filter(|count| *count > 0);
+    let all = || std::thread::available_parallelism().map_or(2, usize::from);
+    // One of them at least computes.
+    let wanted = given.or(reserved).unwrap_or_else(|| if compute.is_some() { 1 } else { all() });
+    let least = compute.unwrap_or(service + 1).max(service) + 1;
+    Ok(if given.is_some() { wanted } else { wanted.max(least).min(cpulist::MAX_CORES) })
+}
+
+/// Checks a map of `set ikc_map`, `CPULIST:CPU+...`: what every core's messages are carried by now is service core 0.
+pub fn check_ikc_map(map: &str) -> Result<(), Problem> {
+    let wrong = |reason: String| Problem::usage("ikc_map", reason);
+    let mut seen = Vec::new();
+    for part in map.split('+') {
+        let (cores, target) = part.split_once(':').ok_or_else(|| {
+            wrong(format!("{part:?}: expected: a list of cores, a colon and a service core"))
+        })?;
+        for core in cpulist::parse(cores).map_err(wrong)? {
+            if seen.contains(&core) {
+                return Err(wrong(format!("core {core} is there twice")));
+            }
+            seen.push(core);
+        }
+        if target != "0" && !declared("ikc_map") {
+            let reason = format!("{part}: service core 0 carries the messages of all cores; {target} cannot");
+            return Err(wrong(reason));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(address: &str, key: bool) -> Node {
+        Node {
+            index: 0,
+            name: "n0".into(),
+            address: Address::parse(address).unwrap(),
+            key_file: key.then(|| "/k".into()),
+            parameters: Vec::new(),
+        }
+    }
+
+    fn qemu() -> Boot {
+        Boot::Qemu(Qemu::default())
+    }
+
+    #[test]
+    fn good_arguments_pass() {
+        for good in [
+            "hidos",
+            "hidos=1 allow_oversubscribe=4",
+            "svc=0 hidos lwk.echo log=info,net=debug",
+            "hidos ip=dhcp",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_refused() {
+        for (bad, message) in [
+            ("", "hidos is missing"),
+            ("hidos=0", "hidos is missing"),
+            ("hidos sccv=0", "unknown option \"sccv\"; did you mean svc"),
+            ("hidos turbox", "word \"turbox\" ignored"),
+            ("hidos prefault=some", "bad value prefault=some: accepted is one of anon, none, all"),
+            ("hidos helpers", "option helpers needs a value"),
+            ("hidos lwk.unknown=1", "unknown option \"lwk.unknown\""),
+            ("hidos cpus=4-1", "4-1 runs backwards; write 1-4"),
+            ("hidos\ncpus=1", "one line only"),
+        ] {
+            let text = check(bad).unwrap_err().to_string();
+            assert!(text.starts_with("kargs: ") && text.contains(message), "{bad}: {text}");
+        }
+        let key = format!("hidos insecure=1 psk={}", "0".repeat(64));
+        assert!(check(&key).unwrap_err().reason.contains("everybody"));
+    }
+
+    #[test]
+    fn a_line_follows_from_the_record() {
+        let record = Record { cpus: vec![1, 2], ..Record::default() };
+        let made = line(&record, &node("127.0.0.1:18824", true), &qemu()).unwrap();
+        assert_eq!(made, Line { text: "hidos hostname=n0 cpus=1-2".into(), processors: 3, port: 8810 });
+
+        let boot = Boot::Qemu(Qemu { tap: Some("tap0".into()), processors: Some(4), ..Qemu::default() });
+        let record = Record { kargs: Some("hidos hostname=x".into()), ..record };
+        let made = line(&record, &node("10.0.0.1:99", true), &boot).unwrap();
+        assert_eq!(
+            made,
+            Line { text: "hidos hostname=x listen=99 cpus=1-2".into(), processors: 4, port: 99 }
+        );
+
+        let record =
+            Record { kargs: Some("hidos svc=0,5".into()), host_cpus: vec![0, 1], ..Record::default() };
+        assert_eq!(line(&record, &node("a:1", true), &qemu()).unwrap().processors, 7);
+        let record = Record { host_cpus: vec![4, 5, 6, 7], ..Record::default() };
+        assert_eq!(line(&record, &node("a:1", true), &qemu()).unwrap().processors, 4);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_is_refused() {
+        let small = Boot::Qemu(Qemu { processors: Some(2), ..Qemu::default() });
+        for (record, key, boot, message) in [
+            (Record::default(), false, qemu(), "no key file"),
+            (Record { cpus: vec![0, 1], ..Record::default() }, true, qemu(), "processor 0 is a service core"),
+            (Record { cpus: vec![1, 2], ..Record::default() }, true, small, "there is no processor 2"),
+            (Record { kargs: Some("cpus=1".into()), ..Record::default() }, true, qemu(), "hidos is missing"),
+        ] {
+            let text = line(&record, &node("a:1", key), &boot).unwrap_err().to_string();
+            assert!(text.contains(message), "{text}");
+        }
+    }
+
+    #[test]
+    fn maps_of_messages() {
+        assert_eq!(check_ikc_map("1-2:0+3:0"), Ok(()));
+        for bad in ["", "1", "1:1", "1-2:0+2:0", "x:0", "1:"] {
+            assert!(check_ikc_map(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! QEMU's command line for a node.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use super::kargs::Line;
+use super::memory::{Memory, size};
+use super::parameters::Qemu;
+use super::problem::Problem;
+use crate::nodes::{Address, Node};
+
+/// The program.
+const PROGRAM: &str = "qemu-system-x86_64";
+/// Longest path of a Unix socket (unix(7)).
+const SOCKET_PATH: usize = 107;
+/// Memory that a node has when nobody says how much (McKernel's `512M@0`).
+pub const DEFAULT_MEMORY: u64 = 512 << 20;
+/// Less than this the kernel cannot start with.
+const LEAST_MEMORY: u64 = 64 << 20;
+
+/// Files of a running machine, in the node's directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Files {
+    /// QEMU's process id.
+    pub pid: PathBuf,
+    /// QEMU's control socket.
+    pub qmp: PathBuf,
+    /// What the node's console said since it was booted.
+    pub console: PathBuf,
+    /// The key, as long as QEMU has not read it.
+    pub key: PathBuf,
+    /// There as soon as the node ran.
+    pub running: PathBuf,
+    /// There while it is ended.
+    pub stopping: PathBuf,
+    /// The process id of its ihkmond.
+    pub monitor: PathBuf,
+}
+
+impl Files {
+    /// In this directory.
+    pub fn of(directory: &Path) -> Files {
+        let file = |name: &str| directory.join(name);
+        Files {
+            pid: file("qemu.pid"),
+            qmp: file("qmp"),
+            console: file("console.log"),
+            key: file("psk"),
+            running: file("running"),
+            stopping: file("stopping"),
+            monitor: file("ihkmond.pid"),
+        }
+    }
+}
+
+/// What a machine is made of.
+pub struct Machine<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Its parameters.
+    pub qemu: &'a Qemu,
+    /// Its files.
+    pub files: &'a Files,
+    /// The boot file.
+    pub image: &'a Path,
+    /// What the kernel is told.
+    pub line: &'a Line,
+    /// Memory by NUMA nodes of this host.
+    pub memory: &'a Memory,
+    /// The NUMA nodes that this host has.
+    pub host_nodes: &'a [u32],
+}
+
+impl Machine<'_> {
+    /// The command that starts it and returns when it runs.
+    pub fn command(&self) -> Result<Vec<String>, Problem> {
+        let mut words: Vec<String> = vec![PROGRAM.into()];
+        let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
+        add("-name", format!("lwk-{}", escaped(&self.node.name)));
+        add("-machine", "q35".into());
+        add("-accel", if self.qemu.kvm { "kvm" } else { "tcg" }.into());
+        add("-cpu", "max".into());
+        add("-smp", self.line.processors.to_string());
+        for (option, value) in self.memory()? {
+            add(option, value);
+        }
+        add("-display", "none".into());
+        add("-kernel", self.image.display().to_string());
+        add("-append", self.line.text.clone());
+        if self.node.key_file.is_some() {
+            add("-fw_cfg", format!("name=opt/lwk/psk,file={}", path(&self.files.key)));
+        }
+        let (netdev, device) = self.network()?;
+        add("-netdev", netdev);
+        add("-device", device);
+        add("-chardev", format!("file,id=console,path={}", path(&self.files.console)));
+        add("-serial", "chardev:console".into());
+        if self.files.qmp.as_os_str().len() > SOCKET_PATH {
+            let reason = format!(
+                "longer than {SOCKET_PATH} bytes, which no socket may be; set LWK_STATE to a shorter path"
+            );
+            return Err(Problem::usage(self.files.qmp.display(), reason));
+        }
+        add("-qmp", format!("unix:{},server=on,wait=off", path(&self.files.qmp)));
+        add("-pidfile", self.files.pid.display().to_string());
+        words.extend(["-nodefaults", "-no-user-config", "-daemonize"].map(String::from));
+        Ok(words)
+    }
+
+    /// `-m`; with the memory tied to NUMA nodes of the host where there are several.
+    fn memory(&self) -> Result<Vec<(&'static str, String)>, Problem> {
+        let total = self.memory.total();
+        if total < LEAST_MEMORY {
+            let reason = format!("the node needs at least {}", size(LEAST_MEMORY));
+            return Err(Problem::usage(format!("memory {}", self.memory), reason));
+        }
+        let missing = self.memory.0.keys().find(|node| !self.host_nodes.contains(node));
+        if let Some(missing) = missing {
+            let there: Vec<String> = self.host_nodes.iter().map(u32::to_string).collect();
+            let reason = format!("this host has no NUMA node {missing}; it has {}", there.join(","));
+            return Err(Problem::usage(format!("memory {}", self.memory), reason));
+        }
+        let mut words = vec![("-m", size(total))];
+        if self.host_nodes.len() < 2 {
+            return Ok(words);
+        }
+        for (index, (node, bytes)) in self.memory.0.iter().enumerate() {
+            let bytes = size(*bytes);
+            let backend =
+                format!("memory-backend-ram,id=mem{index},size={bytes},host-nodes={node},policy=bind");
+            words.push(("-object", backend));
+            words.push(("-numa", format!("node,nodeid={index},memdev=mem{index}")));
+        }
+        Ok(words)
+    }
+
+    fn network(&self) -> Result<(String, String), Problem> {
+        let device = "virtio-net-pci,netdev=net0";
+        let problem = |reason: String| Problem::usage(format!("node {}", self.node.name), reason);
+        let Address::Tcp(address) = &self.node.address else {
+            return Err(problem(format!("{}: QEMU forwards TCP only; give host:port", self.node.address)));
+        };
+        if let Some(tap) = &self.qemu.tap {
+            let [.., high, low] = self.node.index.to_be_bytes();
+            let mac = self.qemu.mac.clone().unwrap_or_else(|| format!("52:54:00:4c:{high:02x}:{low:02x}"));
+            let netdev = format!("tap,id=net0,ifname={tap},script=no,downscript=no");
+            return Ok((netdev, format!("{device},mac={mac}")));
+        }
+        let found = address.to_socket_addrs().map_err(|error| problem(format!("{address}: {error}")))?;
+        let own = found.into_iter().find_map(|address| match address {
+            SocketAddr::V4(address) => Some(address),
+            SocketAddr::V6(_) => None,
+        });
+        let own = own.ok_or_else(|| problem(format!("{address}: not an IPv4 address of this host")))?;
+        let netdev = format!("user,id=net0,hostfwd=tcp:{}:{}-:{}", own.ip(), own.port(), self.line.port);
+        let mac = self.qemu.mac.as_ref().map_or(String::new(), |mac| format!(",mac={mac}"));
+        Ok((netdev, format!("{device}{mac}")))
+    }
+}
+
+/// In QEMU's options a comma is written twice.
+fn escaped(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+fn path(path: &Path) -> String {
+    escaped(&path.display().to_string())
+}
+
+/// NUMA nodes of this host with memory; node 0 where nothing says so.
+pub fn host_nodes() -> Vec<u32> {
+    let text = std::fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default();
+    let list = keelson_lwk::options::cpulist::parse(text.trim()).unwrap_or_default();
+    let nodes: Vec<u32> = list.into_iter().filter_map(|node| u32::try_from(node).ok()).collect();
+    if nodes.is_empty() { vec![0] } else { nodes }
+}
+
+/// A command as a shell reads it.
+pub fn shell_line(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    quoted.join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(address: &str) -> Node {
+        Node {
+            index: 258,
+            name: "n0".into(),
+            address: Address::parse(address).unwrap(),
+            key_file: Some("/k".into()),
+            parameters: Vec::new(),
+        }
+    }
+
+    fn command(node: &Node, qemu: &Qemu, memory: &str, host_nodes: &[u32]) -> Result<String, Problem> {
+        let line = Line { text: "hidos cpus=1-2".into(), processors: 3, port: 8810 };
+        let files = Files::of(Path::new("/s/a,b"));
+        let memory = Memory::parse(memory).unwrap();
+        let image = Path::new("/i/lwk.img");
+        let machine = Machine { node, qemu, files: &files, image, line: &line, memory: &memory, host_nodes };
+        machine.command().map(|words| shell_line(&words))
+    }
+
+    #[test]
+    fn a_port_of_this_host_is_forwarded() {
+        let text = command(&node("127.0.0.1:18824"), &Qemu::default(), "512M@0", &[0]).unwrap();
+        assert_eq!(
+            text,
+            "qemu-system-x86_64 -name lwk-n0 -machine q35 -accel tcg -cpu max -smp 3 -m 512M -display none \
+             -kernel /i/lwk.img -append 'hidos cpus=1-2' -fw_cfg name=opt/lwk/psk,file=/s/a,,b/psk \
+             -netdev user,id=net0,hostfwd=tcp:127.0.0.1:18824-:8810 -device virtio-net-pci,netdev=net0 \
+             -chardev file,id=console,path=/s/a,,b/console.log -serial chardev:console \
+             -qmp unix:/s/a,,b/qmp,server=on,wait=off -pidfile /s/a,b/qemu.pid -nodefaults -no-user-config -daemonize"
+        );
+    }
+
+    #[test]
+    fn a_tap_has_an_address_of_its_own() {
+        let qemu = Qemu { tap: Some("tap0".into()), kvm: true, ..Qemu::default() };
+        let text = command(&node("10.0.0.1:8810"), &qemu, "1G", &[0]).unwrap();
+        assert!(text.contains("-accel kvm "));
+        assert!(text.contains("-netdev tap,id=net0,ifname=tap0,script=no,downscript=no "));
+        assert!(text.contains("-device virtio-net-pci,netdev=net0,mac=52:54:00:4c:01:02 "));
+    }
+
+    #[test]
+    fn memory_lies_where_the_list_says() {
+        let text = command(&node("127.0.0.1:1"), &Qemu::default(), "512M@0,1G@1", &[0, 1]).unwrap();
+        assert!(text.contains(
+            "-m 1536M -object memory-backend-ram,id=mem0,size=512M,host-nodes=0,policy=bind -numa node,nodeid=0,memdev=mem0 \
+             -object memory-backend-ram,id=mem1,size=1G,host-nodes=1,policy=bind -numa node,nodeid=1,memdev=mem1 "
+        ));
+        for (memory, message) in [
+            ("512M@1", "memory 512M@1: this host has no NUMA node 1; it has 0"),
+            ("62M", "memory 62M@0: the node needs at least 64M"),
+        ] {
+            let problem = command(&node("127.0.0.1:1"), &Qemu::default(), memory, &[0]).unwrap_err();
+            assert_eq!(problem.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn words_for_a_shell() {
+        let words = ["a", "", "b c", "it's", "x=1,y"].map(String::from);
+        assert_eq!(shell_line(&words), r"a '' 'b c' 'it'\''s' x=1,y");
+    }
+}
