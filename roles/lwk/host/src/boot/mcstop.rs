@@ -58,10 +58,10 @@ fn perform(args: Vec<OsString>) -> Result<String, Problem> {
         if verbose {
             complain(TOOL, format!("node {}", node.name));
         }
-        if let Err(problem) = stop::release(&place, node, manner) {
-            if let Some(earlier) = failed.replace(problem) {
-                complain(TOOL, earlier);
-            }
+        if let Err(problem) = stop::release(&place, node, manner)
+            && let Some(earlier) = failed.replace(problem)
+        {
+            complain(TOOL, earlier);
         }
     }
     failed.map_or(Ok(String::new()), |problem| Err(Problem { code: code::FAILED, ..problem }))

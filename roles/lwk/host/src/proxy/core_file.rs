@@ -40,7 +40,7 @@ impl CoreFile {
                 return Err("unexpected DUMPHDR".into());
             }
             *self = CoreFile::Refused;
-            let opened = pattern.ok_or(Fail(Errno::ECANCELED)).and_then(|pattern| open(pattern));
+            let opened = pattern.ok_or(Fail(Errno::ECANCELED)).and_then(open);
             return Ok(opened.map(|(path, file)| *self = CoreFile::Open { path, size: header.size, file }));
         }
         let data = DumpData::decode(&frame.payload).map_err(|error| error.to_string())?;
