@@ -66,7 +66,9 @@ impl Counting {
         let lines = counted.clone();
         // It ends with the program.
         thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).for_each(|_| drop(counted.fetch_add(1, Ordering::Relaxed)))
+            for _ in stdout.lines().map_while(Result::ok) {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
         });
         let counting = Counting { child, lines };
         counting.goes_on();
