@@ -1,5 +1,5 @@
 /* Sums and maxima over all ranks, of vectors of several lengths, against what they must be. */
-#include <mpi.h>
+#include "mpi-finish.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -36,6 +36,6 @@ int main(int argc, char **argv)
     MPI_Allreduce(&wrong, &all, 1, MPI_LONG, MPI_SUM, MPI_COMM_WORLD);
     if (rank == 0)
         printf("%ld wrong elements\n", all);
-    MPI_Finalize();
+    finish();
     return all != 0;
 }
