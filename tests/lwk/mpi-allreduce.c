@@ -35,7 +35,7 @@ int main(int argc, char **argv)
     long all = 0;
     MPI_Allreduce(&wrong, &all, 1, MPI_LONG, MPI_SUM, MPI_COMM_WORLD);
     if (rank == 0)
-        printf("%ld wrong elements\n", all);
+        printf("end: %ld wrong elements\n", all);
     finish();
     return all != 0;
 }

@@ -42,7 +42,7 @@ int main(int argc, char **argv)
     unsigned long all = 0;
     MPI_Reduce(&wrong, &all, 1, MPI_UNSIGNED_LONG, MPI_SUM, 0, MPI_COMM_WORLD);
     if (rank == 0)
-        printf("%lu wrong bytes\n", all);
+        printf("end: %lu wrong bytes\n", all);
     free(out);
     free(in);
     finish();

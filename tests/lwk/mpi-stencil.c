@@ -76,7 +76,7 @@ int main(int argc, char **argv)
         }
     MPI_Reduce(&mine, &all, 1, MPI_UINT64_T, MPI_SUM, 0, grid);
     if (rank == 0) {
-        printf("checksum %016llx, centre-left %.17g\n", (unsigned long long)all, P(now, rows, columns));
+        printf("end: checksum %016llx, centre-left %.17g\n", (unsigned long long)all, P(now, rows, columns));
         fprintf(stderr, "%d steps in %.3f s\n", STEPS, took);
     }
     MPI_Type_free(&column);
