@@ -1,5 +1,5 @@
 /* Sums and maxima over all ranks, of vectors of several lengths, against what they must be. */
-#include <mpi.h>
+#include "mpi-finish.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -35,7 +35,7 @@ int main(int argc, char **argv)
     long all = 0;
     MPI_Allreduce(&wrong, &all, 1, MPI_LONG, MPI_SUM, MPI_COMM_WORLD);
     if (rank == 0)
-        printf("%ld wrong elements\n", all);
-    MPI_Finalize();
+        printf("end: %ld wrong elements\n", all);
+    finish();
     return all != 0;
 }

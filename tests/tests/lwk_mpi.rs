@@ -4,14 +4,14 @@ use keelson_tests::lwk::{Job, Link, Shape, output, program};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const LWKCTL: &str = env!("CARGO_BIN_EXE_keelson-lwkctl");
 const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
 /// For a job, on a machine that has other things to do: mpiexec ends it then.
-const PATIENCE: &str = "90";
+const PATIENCE: &str = "30";
 /// mpiexec's words for four ranks, two on each node.
 const BY_RANK: [&str; 6] = ["-n", "4", "mcexec", "--allow-root", "--node-by-rank=n0,n1", "-n"];
 /// The same by a launcher that thinks it logs in to the nodes.
@@ -37,23 +37,34 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs a program as four ranks on the nodes.
-fn job(nodes: &Job, words: &[&str], name: &str) -> Output {
-    let mut command = nodes.mpiexec(words);
-    command.arg("2").arg(compiled(name)).env("MPIEXEC_TIMEOUT", PATIENCE);
-    output(command, b"")
+/// Runs a program as four ranks until a run ends well; what it printed.
+///
+/// MPICH 4.0.2 over UCX deadlocks in MPI_Finalize now and then, on any Linux (one run of ten on the host alone): such a run has printed
+/// all there is to print, and is repeated. Whatever else goes wrong fails at once.
+fn job(nodes: &Job, words: &[&str], name: &str) -> String {
+    const ATTEMPTS: usize = 4;
+    let mut said = String::new();
+    for _ in 0..ATTEMPTS {
+        let mut command = nodes.mpiexec(words);
+        command.arg(compiled(name)).env("MPIEXEC_TIMEOUT", PATIENCE);
+        let ended = output(command, b"");
+        let (stdout, errors) = (text(&ended.stdout), text(&ended.stderr));
+        if ended.status.success() {
+            return stdout;
+        }
+        let all = stdout.lines().any(|line| line.starts_with("end: "));
+        let late = format!("{stdout}{errors}").contains("APPLICATION TIMED OUT");
+        assert!(all && late, "{name} {words:?}: {}\n{stdout}\n{errors}", ended.status);
+        said = stdout;
+    }
+    panic!("{name} {words:?}: MPI_Finalize never ended in {ATTEMPTS} runs\n{said}");
 }
 
-/// Runs it there and as four ranks on the host, and wants the same output.
+/// Runs it on the nodes and as four ranks on the host, and wants the same output.
 fn same(nodes: &Job, words: &[&str], name: &str) {
-    let ours = job(nodes, words, name);
-    let mut reference = nodes.mpiexec(&["-n", "4"]);
-    reference.arg(compiled(name)).env("MPIEXEC_TIMEOUT", PATIENCE);
-    let host = output(reference, b"");
-    let errors = text(&ours.stderr);
-    assert_eq!(text(&ours.stdout), text(&host.stdout), "{name} {words:?}: {errors}\n{}", text(&host.stderr));
-    assert!(ours.status.success() && host.status.success(), "{name}: {} {}", ours.status, host.status);
-    assert!(!ours.stdout.is_empty());
+    let ours = job(nodes, &[words, &["2"]].concat(), name);
+    assert!(ours.contains("end: "), "{ours}");
+    assert_eq!(ours, job(nodes, &["-n", "4"], name), "{name} {words:?}");
 }
 
 #[test]
@@ -85,8 +96,9 @@ fn ctrl_c_ends_all_ranks(nodes: &Job) {
         assert!(Instant::now() < deadline, "mpiexec goes on after Ctrl-C");
         thread::sleep(Duration::from_millis(20));
     }
-    let said = rest(&mut mpiexec);
-    assert!(said.contains("Ctrl-C caught"), "{said}");
+    let mut said = rest(&mut mpiexec);
+    stdout.read_to_string(&mut said).expect("text");
+    assert!(said.contains("Sending Ctrl-C to processes as requested"), "{said}");
     nobody_is_left(nodes);
 }
 

@@ -56,6 +56,31 @@ impl Job {
         Job { nodes, namespace, dir, _bench: bench }
     }
 
+    /// Threads of programs that a node has, as its console lists them.
+    ///
+    /// # Panics
+    ///
+    /// When the console does not answer.
+    pub fn threads(&self, node: &Machine) -> usize {
+        let console = node.console();
+        let before = console.lines().len();
+        console.send_line("mcps").unwrap();
+        // What comes after it says that the list is complete.
+        console.send_line("mcps-end").unwrap();
+        let deadline = Instant::now() + SOON;
+        loop {
+            let lines: Vec<String> = console.lines().into_iter().skip(before).map(|line| line.text).collect();
+            if lines.iter().any(|line| line.contains("mcps-end: no such command")) {
+                let numbers = |line: &&String| {
+                    line.split_whitespace().take(3).filter(|word| word.parse::<u32>().is_ok()).count() == 3
+                };
+                return lines.iter().filter(numbers).count();
+            }
+            assert!(Instant::now() < deadline, "{}: {lines:?}", node.name());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// A directory for what programs write.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -4,7 +4,7 @@ use super::Stopped;
 use crate::exit::cause;
 use crate::mm::{Area, PAGE};
 use crate::process::Process;
-use crate::signals::SigInfo;
+use crate::signals::{SigInfo, frame::components};
 use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_hal::user::Registers;
@@ -154,8 +154,7 @@ fn files(areas: &[Area]) -> Vec<u8> {
 /// The XSAVE area with the processor's components where debuggers look for them.
 fn extended(thread: &Stopped, process: &Process) -> Vec<u8> {
     let mut bytes = thread.extended.clone();
-    let [low, _, _, high] = process.system.machine.cpuid(0xd, 0);
-    let features = (u64::from(high) << 32 | u64::from(low)) & !(3 << 17) | 3;
+    let features = components(&*process.system.machine, bytes.len());
     put(&mut bytes, XCR0_AT, &features.to_le_bytes());
     bytes
 }

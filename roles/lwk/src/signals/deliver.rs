@@ -122,12 +122,8 @@ impl Task {
         if frame::load_extended(&*self.context.extended, &bytes) { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
-    /// The state components that frames carry: those of XCR0, of which AMX is never on (section 3.6).
+    /// The state components that frames carry: those of XCR0.
     fn features(&self) -> u64 {
-        const AMX: u64 = 3 << 17;
-        let [low, _, _, high] = self.thread.process.system.machine.cpuid(0xd, 0);
-        let supported = (u64::from(high) << 32 | u64::from(low)) & !AMX;
-        // x87 and SSE are always there.
-        supported | 3
+        frame::components(&*self.thread.process.system.machine, self.context.extended.len())
     }
 }

@@ -10,7 +10,7 @@
 
 use super::{AltStack, SigSet};
 use alloc::vec::Vec;
-use keelson_hal::user::{ExtendedState, Registers};
+use keelson_hal::user::{ExtendedState, Registers, UserMachine};
 
 /// Bytes of the frame below the extended state.
 pub const FRAME_SIZE: u64 = 8 + UCONTEXT_SIZE as u64 + 128;
@@ -137,6 +137,19 @@ fn places(r: &mut Registers) -> [&mut u64; 18] {
 pub fn extended_size(extended: &dyn ExtendedState) -> u64 {
     let len = extended.len() as u64;
     if len > LEGACY as u64 { len + 4 } else { LEGACY as u64 }
+}
+
+/// The state components that an XSAVE area of `len` bytes has: those of the processor (CPUID leaf 0xd) that end within it. The
+/// kernel turns on fewer than there are.
+pub fn components(machine: &dyn UserMachine, len: usize) -> u64 {
+    let [low, _, _, high] = machine.cpuid(0xd, 0);
+    let supported = u64::from(high) << 32 | u64::from(low);
+    let inside = |component: &u32| {
+        let [size, offset, ..] = machine.cpuid(0xd, *component);
+        supported >> component & 1 != 0 && u64::from(size) + u64::from(offset) <= len as u64
+    };
+    // x87 and SSE are always there.
+    (2..63).filter(inside).fold(3, |all, component| all | 1 << component)
 }
 
 /// The extended state as a frame has it. `features` are the components that the processor saves (XCR0).
