@@ -1,7 +1,7 @@
 //! Reading, writing and the numbers of files (section 4.1).
 
 use super::Caller;
-use super::request::{Request, check_writable, result_of, store};
+use super::request::{Request, check_writable, output_of, result_of, store};
 use super::transfer;
 use crate::Errno;
 use crate::files::flags::*;
@@ -233,11 +233,14 @@ async fn set_status(caller: &Caller<'_>, file: &Description, flags: u32) -> Resu
 /// Locks of byte ranges are kept by the proxy: `struct flock` there and back.
 async fn lock(caller: &Caller<'_>, host: &HostFile, args: [u64; 6]) -> Result<u64, Errno> {
     const FLOCK_BYTES: u64 = 32;
+    const F_UNLCK: u16 = 2;
     let mm = mm(caller);
     let request = Request::new(caller, 72, args).handle(0, host).user_input(&mm, 2, args[2], FLOCK_BYTES)?;
     let reply = request.output(2, FLOCK_BYTES).send_to(host).await?;
     if matches!(args[1] as u32, F_GETLK | F_OFD_GETLK) {
-        store(&mm, &reply, 2, args[2], FLOCK_BYTES)?;
+        // Without a lock in the way only the type is changed (fcntl(2)).
+        let free = output_of(&reply, 2).starts_with(&F_UNLCK.to_le_bytes());
+        store(&mm, &reply, 2, args[2], if free { 2 } else { FLOCK_BYTES })?;
     }
     result_of(&reply)
 }
