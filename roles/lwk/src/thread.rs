@@ -176,6 +176,11 @@ impl Thread {
         self.demanded(Attention::END) || self.demanded(Attention::SIGNAL) && self.claim()
     }
 
+    /// True while it waits for something that a signal may break off.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.lock().is_some()
+    }
+
     /// What it waits for.
     pub fn waits_for(&self) -> Wait {
         match self.wait.load(Ordering::Relaxed) {
