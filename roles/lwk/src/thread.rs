@@ -186,6 +186,11 @@ impl Thread {
         self.call.load(Ordering::Relaxed).checked_sub(1)
     }
 
+    /// True while it waits for something that a signal may break off.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.lock().is_some()
+    }
+
     /// What it waits for.
     pub fn waits_for(&self) -> Wait {
         match self.wait.load(Ordering::Relaxed) {

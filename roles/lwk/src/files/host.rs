@@ -32,6 +32,8 @@ pub struct HostFile {
     opened: Opened,
     /// The handle is no longer ours to release.
     released: AtomicBool,
+    /// The process may have a record lock through it.
+    locked: AtomicBool,
     readiness: Arc<Cache>,
     /// Events that the host was asked to report.
     subscribed: AtomicU32,
@@ -70,6 +72,7 @@ impl HostFile {
             handle,
             opened,
             released: AtomicBool::new(false),
+            locked: AtomicBool::new(false),
             readiness: Arc::new(cache),
             subscribed: AtomicU32::new(0),
         }
@@ -98,6 +101,16 @@ impl HostFile {
     /// The handle is released by other means: a close whose result matters.
     pub fn take_over(&self) -> bool {
         !self.released.swap(true, Ordering::AcqRel)
+    }
+
+    /// The process took a record lock (fcntl(2)).
+    pub fn lock_taken(&self) {
+        self.locked.store(true, Ordering::Release);
+    }
+
+    /// Whether it may have one; not any more afterwards.
+    pub fn locks_end(&self) -> bool {
+        self.locked.swap(false, Ordering::AcqRel)
     }
 
     /// Takes over what a reply says of the readiness of the handle.

@@ -248,7 +248,8 @@ impl File for PipeEnd {
         match command {
             F_GETPIPE_SZ => Ok(state.capacity as u64),
             F_SETPIPE_SZ => {
-                let wanted = u32::try_from(argument).map_err(|_| Errno::EINVAL)? as usize;
+                // An int, and a power of two has to fit into it.
+                let wanted = i32::try_from(argument).map_err(|_| Errno::EINVAL)? as usize;
                 if wanted > MAX_CAPACITY {
                     return Err(Errno::EPERM);
                 }
@@ -358,5 +359,6 @@ mod tests {
         assert_eq!(write(&writer, &[0; 10_000], O_NONBLOCK), ready(8192));
         assert_eq!(writer.control(F_SETPIPE_SZ, 4096), Err(Errno::EBUSY));
         assert_eq!(writer.control(F_SETPIPE_SZ, 2 << 20), Err(Errno::EPERM));
+        assert_eq!(writer.control(F_SETPIPE_SZ, 1 << 31), Err(Errno::EINVAL));
     }
 }

@@ -50,6 +50,7 @@ const SYSCTL: &[(&str, Make)] = &[
     ("kernel/shmall", |_, _| line("18446744073692774399")),
     ("kernel/shmmax", |_, _| line("18446744073692774399")),
     ("kernel/shmmni", |_, _| line("4096")),
+    ("kernel/tainted", |_, _| line("0")),
     ("kernel/threads-max", |view, _| line(view.facts().threads_max)),
     ("kernel/version", |view, _| line(view.facts().version)),
     ("kernel/yama/ptrace_scope", |_, _| line("0")),

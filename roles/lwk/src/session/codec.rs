@@ -23,7 +23,8 @@ pub fn descriptors(call: &Call) -> Vec<Desc> {
     let mut descs: Vec<Desc> = Vec::with_capacity(call.input.len() + call.output.len());
     let inputs = call.input.iter().map(|(key, bytes)| (*key, bytes.len() as u32, Direction::In));
     let outputs = call.output.iter().map(|(key, len)| (*key, *len, Direction::Out));
-    for (key, len, direction) in inputs.chain(outputs) {
+    // Nothing is nowhere: read(2) and write(2) of no bytes have no descriptor.
+    for (key, len, direction) in inputs.chain(outputs).filter(|(_, len, _)| *len > 0) {
         let (arg, part) = (key & ARGUMENT, part(call.number, key));
         match descs.iter_mut().find(|desc| desc.arg == arg && desc.part == part) {
             Some(desc) => desc.direction = Direction::InOut,
@@ -282,6 +283,9 @@ mod tests {
             call(0, [9, 0, 100, 0, 0, 0], vec![], vec![(1, 100)]),
             call(1, [9, 0, 3, 0, 0, 0], vec![(1, b"abc".to_vec())], vec![]),
             call(17, [9, 0, 100, 7, 0, 0], vec![], vec![(1, 100)]),
+            call(0, [9, 0, 0, 0, 0, 0], vec![], vec![(1, 0)]),
+            call(1, [9, 0, 0, 0, 0, 0], vec![(1, vec![])], vec![]),
+            call(190, [9, 0, 1, 0, 0, 0], vec![(1, b"user.a\0".to_vec()), (2, vec![])], vec![]),
             call(257, [u64::MAX - 99, 0, 0, 0, 0, 0], vec![(1, b"/etc/hosts\0".to_vec())], vec![]),
             call(5, [9, 0, 0, 0, 0, 0], vec![], vec![(1, 144)]),
             call(262, [u64::MAX - 99, 0, 0, 0, 0, 0], vec![(1, b"x\0".to_vec())], vec![(2, 144)]),

@@ -1,7 +1,7 @@
 //! Reading, writing and the numbers of files (section 4.1).
 
 use super::Caller;
-use super::request::{Request, check_writable, result_of, store};
+use super::request::{Request, check_writable, output_of, result_of, store};
 use super::transfer;
 use crate::Errno;
 use crate::files::flags::*;
@@ -128,6 +128,16 @@ pub async fn sys_close(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
 /// for; other handles are released by and by.
 async fn finish(caller: &Caller<'_>, closed: Arc<Description>) -> Result<u64, Errno> {
     // Ours is the last reference when there is one: the number is gone, so nobody can make another.
+    if Arc::strong_count(&closed) > 1
+        && let Some(host) = closed.file().host()
+        && host.locks_end()
+    {
+        // With any of its numbers for a file a process loses its record locks there (fcntl(2)).
+        let everything = [F_UNLCK.to_le_bytes().to_vec(), alloc::vec![0; FLOCK_BYTES as usize - 2]].concat();
+        let unlock = [0, u64::from(F_SETLK), 0, 0, 0, 0];
+        let request = Request::new(caller, 72, unlock).handle(0, host).input(2, everything);
+        request.output(2, FLOCK_BYTES).send_through(host.delegate()).await?;
+    }
     if Arc::strong_count(&closed) > 1 || !closed.writable() {
         return Ok(0);
     }
@@ -230,14 +240,22 @@ async fn set_status(caller: &Caller<'_>, file: &Description, flags: u32) -> Resu
     Ok(0)
 }
 
+/// Bytes of `struct flock`, and its type for no lock.
+const FLOCK_BYTES: u64 = 32;
+const F_UNLCK: u16 = 2;
+
 /// Locks of byte ranges are kept by the proxy: `struct flock` there and back.
 async fn lock(caller: &Caller<'_>, host: &HostFile, args: [u64; 6]) -> Result<u64, Errno> {
-    const FLOCK_BYTES: u64 = 32;
     let mm = mm(caller);
     let request = Request::new(caller, 72, args).handle(0, host).user_input(&mm, 2, args[2], FLOCK_BYTES)?;
     let reply = request.output(2, FLOCK_BYTES).send_to(host).await?;
+    if matches!(args[1] as u32, F_SETLK | F_SETLKW) {
+        host.lock_taken();
+    }
     if matches!(args[1] as u32, F_GETLK | F_OFD_GETLK) {
-        store(&mm, &reply, 2, args[2], FLOCK_BYTES)?;
+        // Without a lock in the way only the type is changed (fcntl(2)).
+        let free = output_of(&reply, 2).starts_with(&F_UNLCK.to_le_bytes());
+        store(&mm, &reply, 2, args[2], if free { 2 } else { FLOCK_BYTES })?;
     }
     result_of(&reply)
 }
@@ -411,6 +429,25 @@ mod tests {
         assert_eq!(program.files().numbers(), [2]);
         assert_eq!(now(sys_close_range(&caller, [0, 0xffff_ffff, 0, 0, 0, 0])), Ok(0));
         assert_eq!(program.files().numbers(), []);
+    }
+
+    #[test]
+    fn record_locks_end_with_any_number_of_their_file() {
+        let program = Program::new();
+        let caller = program.caller();
+        program.host.file("/tmp/a", b"abc");
+        let fd = open(&program, "/tmp/a", O_RDWR);
+        let close_another = || {
+            let other = sys_dup(&caller, [fd, 0, 0, 0, 0, 0]).unwrap();
+            program.host.numbers();
+            assert_eq!(now(sys_close(&caller, [other, 0, 0, 0, 0, 0])), Ok(0));
+            program.host.numbers()
+        };
+        assert_eq!(close_another(), []);
+        let lock = program.put(&[1u8; 1].iter().chain(&[0; 31]).copied().collect::<Vec<u8>>());
+        assert_eq!(now(sys_fcntl(&caller, [fd, u64::from(F_SETLK), lock, 0, 0, 0])), Ok(0));
+        assert_eq!(close_another(), [72], "unlocked");
+        assert_eq!(close_another(), [], "once");
     }
 
     #[test]

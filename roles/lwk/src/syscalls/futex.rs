@@ -1,6 +1,6 @@
 //! futex(2), robust lists, and what the end of a thread does to futexes (section 3.6).
 
-use super::{Caller, put_words, time};
+use super::{Caller, futex_pi, put_words, time};
 use crate::Errno;
 use crate::futex::{ANY, Futexes, Waiting, Word};
 use crate::mm::Mm;
@@ -16,15 +16,19 @@ const WAKE: u32 = 1;
 const REQUEUE: u32 = 3;
 const CMP_REQUEUE: u32 = 4;
 const WAKE_OP: u32 = 5;
+const LOCK_PI: u32 = 6;
+const UNLOCK_PI: u32 = 7;
+const TRYLOCK_PI: u32 = 8;
 const WAIT_BITSET: u32 = 9;
 const WAKE_BITSET: u32 = 10;
+const LOCK_PI2: u32 = 13;
 const PRIVATE: u32 = 128;
 const CLOCK_REALTIME: u32 = 256;
 
 /// Bits of a robust futex word (`linux/futex.h`).
-const WAITERS: u32 = 0x8000_0000;
-const OWNER_DIED: u32 = 0x4000_0000;
-const TID_MASK: u32 = 0x3fff_ffff;
+pub(super) const WAITERS: u32 = 0x8000_0000;
+pub(super) const OWNER_DIED: u32 = 0x4000_0000;
+pub(super) const TID_MASK: u32 = 0x3fff_ffff;
 /// Entries of a robust list that are looked at.
 const ROBUST_MOST: usize = 2048;
 /// Bytes of `struct robust_list_head`.
@@ -41,7 +45,7 @@ pub async fn sys_futex(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
     let word = |at| key(at).map(|key| Word { mm: &mm, at, key });
     let command = op as u32 & !(PRIVATE | CLOCK_REALTIME);
     let wall = op as u32 & CLOCK_REALTIME != 0;
-    if wall && !matches!(command, WAIT | WAIT_BITSET) {
+    if wall && !matches!(command, WAIT | WAIT_BITSET | LOCK_PI2) {
         return Err(Errno::ENOSYS);
     }
     // Linux counts these as int: a negative number wakes one.
@@ -93,12 +97,23 @@ pub async fn sys_futex(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
             let step = |old| (change.apply(old), change.holds(old));
             futexes.wake_op(key(at)?, second, most, (fourth as i32).max(1) as usize, step).map(|n| n as u64)
         }
+        LOCK_PI | LOCK_PI2 => {
+            // The older one counts real time without being told.
+            let wall = wall || command == LOCK_PI;
+            let deadline = match fourth {
+                0 => None,
+                at => Some(time::moment(caller.thread, wall, time::read_timespec(&mm, at)?)),
+            };
+            futex_pi::lock(caller, at, private, deadline).await
+        }
+        UNLOCK_PI => futex_pi::unlock(caller, at, private).await,
+        TRYLOCK_PI => futex_pi::try_lock(caller, at).await,
         _ => Err(Errno::ENOSYS),
     }
 }
 
 /// Brings the page of a word when it is a page of a file.
-async fn resident(mm: &Mm, at: u64) -> Result<(), Errno> {
+pub(super) async fn resident(mm: &Mm, at: u64) -> Result<(), Errno> {
     if !at.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
@@ -270,7 +285,7 @@ fn owner_died(futexes: &Futexes, mm: &Mm, at: u64, tid: u32, pi: bool, pending: 
         }
         let dead = value & WAITERS | OWNER_DIED;
         if mm.compare_exchange_u32(at, value, dead)? == value {
-            return if !pi && value & WAITERS != 0 { wake() } else { Ok(()) };
+            return if value & WAITERS != 0 { wake() } else { Ok(()) };
         }
     }
 }

@@ -10,6 +10,7 @@
 pub mod files;
 pub mod forward;
 mod futex;
+mod futex_pi;
 mod identity;
 mod limits;
 mod local;

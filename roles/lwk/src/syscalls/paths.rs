@@ -334,7 +334,7 @@ pub async fn sys_getcwd(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errn
     let (Cwd::Host(mut path) | Cwd::Local(mut path)) = files.fs().cwd() else { return Err(Errno::ENOENT) };
     path.push(0);
     if path.len() as u64 > args[1] {
-        return Err(if args[1] == 0 { Errno::EINVAL } else { Errno::ERANGE });
+        return Err(Errno::ERANGE);
     }
     caller.mm().write(args[0], &path)?;
     Ok(path.len() as u64)

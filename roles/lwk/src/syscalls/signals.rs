@@ -161,7 +161,7 @@ pub async fn sys_kill(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
     let me = &caller.thread.process;
     let info = SigInfo::sent(signal, SI_USER, me.pid, me.ids.lock().user.real);
     let targets = match pid {
-        1.. => me.node.process(pid as u32).into_iter().collect(),
+        1.. => named(me, pid as u32).into_iter().collect(),
         0 => group(me, me.node.group_and_session(me.pid).map_or(0, |(group, _)| group)),
         -1 => me.node.processes().into_iter().filter(|other| other.pid != me.pid).collect(),
         _ => group(me, pid.unsigned_abs()),
@@ -182,6 +182,11 @@ pub async fn sys_kill(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
         }
     }
     result
+}
+
+/// The process of a number, which may also be that of one of its threads.
+fn named(me: &Process, number: u32) -> Option<Arc<Process>> {
+    me.node.process(number).or_else(|| Some(me.node.thread(number)?.process.clone()))
 }
 
 fn group(me: &Process, group: u32) -> Vec<Arc<Process>> {
@@ -258,7 +263,7 @@ pub async fn sys_rt_sigqueueinfo(caller: &Caller<'_>, args: [u64; 6]) -> Result<
     if pid <= 0 {
         return Err(Errno::ESRCH);
     }
-    match me.node.process(pid as u32) {
+    match named(me, pid as u32) {
         Some(target) => {
             forgeable(me, &target, &info)?;
             send(me, &target, info).map(|()| 0)

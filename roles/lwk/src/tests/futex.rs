@@ -46,6 +46,43 @@ fn wake_wakes_as_many_as_asked_and_bits_choose() {
 }
 
 #[test]
+fn a_word_that_names_its_owner_goes_from_one_to_the_next() {
+    const WORD: u64 = DATA + 128;
+    const LOCK: u64 = 6;
+    let world = World::new(4);
+    let order = Arc::new(AtomicU64::new(0));
+    let status = world.run_program(move |cpu| {
+        cpu.put(WORD, &[0]);
+        assert_eq!(cpu.call(202, &[WORD, 7, 0, 0, 0, 0]), -1, "unlocked by somebody else");
+        assert_eq!(cpu.call(202, &[WORD, LOCK, 0, 0, 0, 0]), 0);
+        assert_eq!(cpu.word(WORD), 1000);
+        assert_eq!(cpu.call(202, &[WORD, LOCK, 0, 0, 0, 0]), -35);
+        for index in 0..2 {
+            let order = order.clone();
+            cpu.spawn(56, &[THREAD, STACK + 0x8000 + index * 0x1000, DATA, DATA + 8, 0], move |cpu| {
+                assert_eq!(cpu.call(202, &[WORD, 8, 0, 0, 0, 0]), -11, "try");
+                assert_eq!(cpu.call(202, &[WORD, LOCK, 0, 0, 0, 0]), 0);
+                order.fetch_add(1, Ordering::Relaxed);
+                assert_eq!(cpu.call(202, &[WORD, 7, 0, 0, 0, 0]), 0);
+                cpu.exit(0);
+            });
+        }
+        cpu.put(DATA + 64, &[0, 1_000_000]);
+        pause(cpu);
+        assert_eq!(cpu.word(WORD), 1000 | 0x8000_0000);
+        assert_eq!(order.load(Ordering::Relaxed), 0);
+        assert_eq!(cpu.call(202, &[WORD, 7, 0, 0, 0, 0]), 0);
+        pause(cpu);
+        assert_eq!(order.load(Ordering::Relaxed), 2);
+        assert_eq!(cpu.word(WORD), 0);
+        // Nobody of that number.
+        cpu.put(WORD, &[99_999]);
+        assert_eq!(cpu.call(202, &[WORD, LOCK, 0, 0, 0, 0]), -3);
+    });
+    assert_eq!(status, 0);
+}
+
+#[test]
 fn requeue_moves_waiters_to_another_word() {
     let world = World::new(4);
     let woken = Arc::new(AtomicU64::new(0));
@@ -105,7 +142,7 @@ fn waits_end_in_time_and_bad_words_are_refused() {
         assert_eq!(cpu.call(202, &[DATA, 9 | 128 | 256, 0, DATA + 64, 0, 1]), -110);
         assert_eq!(cpu.call(228, &[1, DATA + 80]), 0);
         assert_eq!(cpu.word(DATA + 80), 7);
-        assert_eq!(cpu.call(202, &[DATA, 6, 0, 0]), -38);
+        assert_eq!(cpu.call(202, &[DATA, 11, 0, 0]), -38);
         cpu.put(DATA + 64, &[0, 1_000_000_000]);
         assert_eq!(cpu.call(202, &[DATA, 0, 0, DATA + 64]), -22);
     });

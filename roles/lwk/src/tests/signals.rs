@@ -362,3 +362,23 @@ fn what_a_handler_did_to_its_frame_is_checked() {
     });
     assert_eq!(status, 11);
 }
+
+#[test]
+fn the_number_of_a_thread_names_its_process() {
+    let world = World::new(2);
+    let (seen, note) = notes();
+    let status = world.run_program(move |cpu| {
+        let note = note.clone();
+        cpu.on_signal(SCRATCH, 10, SIGINFO, 0, move |_, signal, _, _| note(signal));
+        let tid = cpu.spawn(56, &[THREAD, STACK + 0x8000, DATA, DATA + 8, 0], |cpu| {
+            cpu.call(34, &[]);
+            cpu.exit(0);
+        });
+        assert_eq!(cpu.call(62, &[tid as u64, 10]), 0);
+        cpu.put(DATA + 64, &[0, 1_000_000]);
+        assert_eq!(cpu.call(35, &[DATA + 64, 0]), 0);
+        cpu.exit_group(0);
+    });
+    assert_eq!(status, 0);
+    assert_eq!(*seen.lock().unwrap(), [10], "the host has nothing to do with it");
+}

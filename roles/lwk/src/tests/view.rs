@@ -241,6 +241,7 @@ fn others_are_seen_while_they_live() {
         cpu.call(35, &[DATA, 0]);
     });
     shown.world.launch(shown.request(900, "/bin/sleeper")).expect("launched");
+    assert_eq!(shown.view.thread(900, 900).map(|thread| thread.state), Some('R'), "about to run");
     shown.world.settle();
     let sleeper = shown.view.thread(900, 900).expect("it lives");
     assert_eq!((sleeper.name, sleeper.state), (b"sleeper".to_vec(), 'S'));

@@ -13,6 +13,7 @@ use crate::pseudo::{AreaView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView,
 use crate::signals::{SIG_DFL, SIG_IGN};
 use crate::syscalls::misc::{RELEASE, VERSION};
 use crate::table::FIRST_TID;
+use crate::thread::Wait;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -197,7 +198,10 @@ impl NodeView for View {
         let state = match (thread.times.is_running(), process.stopped()) {
             (true, _) => 'R',
             (false, Some(_)) => 'T',
-            (false, None) => 'S',
+            (false, None) if thread.waits_for() == Wait::Host => 'D',
+            (false, None) if thread.is_waiting() => 'S',
+            // Ready, while another thread has the core.
+            (false, None) => 'R',
         };
         let allowed = thread.placement.lock().affinity.and(process.slice.cpus);
         Some(ThreadView {

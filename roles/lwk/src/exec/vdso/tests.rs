@@ -64,3 +64,24 @@ fn programs_see_the_times_change() {
     drop((mm, vdso));
     assert_eq!(pool().used(), 0);
 }
+
+#[test]
+fn of_two_clocks_the_fastest_reading_counts() {
+    // Each reading takes less time than the one before it, but for the last ones.
+    let mut steps =
+        (0..32u64).map(|turn| if turn < 20 { 1000 - 40 * turn } else { 900 }).flat_map(|step| [10, step]);
+    let (mut time, mut turn) = (0, 0);
+    let (moment, value) = both(
+        || {
+            time += steps.next().unwrap();
+            time
+        },
+        || {
+            turn += 1;
+            turn
+        },
+    );
+    // The twentieth one takes 1000 - 40 * 19 = 240, and the clock is read in its middle.
+    let begin: u64 = (0..19).map(|turn| 10 + 1000 - 40 * turn).sum::<u64>() + 10;
+    assert_eq!((moment, value), (begin + 120, 20));
+}
