@@ -197,12 +197,15 @@ impl Prepared {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let reason = format!("does not run after {} seconds ({silence}){}", time.as_secs(), self.said());
+                let reason =
+                    format!("does not run after {} seconds ({silence}){}", time.as_secs(), self.said());
                 return Err(Problem::new(code::TIMEOUT, object, reason));
             }
             if may_answer(&self.files) {
                 match link::ask(&self.node, "get", &["status"], Roles::MONITOR, ANSWER.min(left)) {
-                    Answer::Text(_) | Answer::Refused(_) => return write_file(&self.files.running, b"", 0o644),
+                    Answer::Text(_) | Answer::Refused(_) => {
+                        return write_file(&self.files.running, b"", 0o644);
+                    }
                     Answer::Stranger(reason) => return Err(Problem::new(code::DENIED, object, reason)),
                     Answer::Silent(reason) => silence = reason,
                 }
