@@ -240,7 +240,7 @@ fn perform(args: Vec<OsString>) -> Result<String, Problem> {
     let mut words = Words::new(args)?;
     let (mut conf, mut wanted) = (None, None);
     loop {
-        match words.next() {
+        match words.item() {
             Some(Item::Option(option, value)) => match option.as_str() {
                 "--help" => return Ok(format!("{HELP}\n")),
                 "--version" => return Ok(format!("ihkosctl {}\n", env!("CARGO_PKG_VERSION"))),
