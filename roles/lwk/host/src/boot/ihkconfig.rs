@@ -45,7 +45,7 @@ pub fn run(args: Vec<OsString>) -> i32 {
 fn perform(args: Vec<OsString>) -> Result<String, Problem> {
     let mut words = Words::new(args)?;
     let (mut conf, mut wanted, mut plain) = (None, None, Vec::new());
-    while let Some(item) = words.next() {
+    while let Some(item) = words.item() {
         match item {
             Item::Word(word) => plain.push(word),
             Item::Option(option, value) => match option.as_str() {

@@ -168,6 +168,25 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_are_those_of_the_image() {
+        let roles = include_str!("../../../../../images/src/roles.rs");
+        let role =
+            roles.split("pub const LWK_COMPUTE").nth(1).and_then(|rest| rest.split("};").next()).unwrap();
+        for line in [
+            format!("name: {ROLE:?},"),
+            format!("default_line: {DEFAULT_LINE:?},"),
+            format!("prefixes: &{PREFIXES:?},"),
+            "options: &[keelson_net::OPTIONS, shell::OPTIONS, keelson_lwk::options::OPTIONS],".into(),
+        ] {
+            assert!(role.contains(&line), "{line} is not what images/src/roles.rs has: {role}");
+        }
+        let console = include_str!("../../../../../images/src/shell/remote.rs");
+        assert_eq!(console.matches("OptionSpec::new(").count(), CONSOLE.len());
+        assert!(CONSOLE.iter().all(|spec| console.contains(&format!("{:?},", spec.name))));
+        assert_eq!(keelson_config::lint(TABLES), [""; 0]);
+    }
+
+    #[test]
     fn good_arguments_pass() {
         for good in [
             "hidos",

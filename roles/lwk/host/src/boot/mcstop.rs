@@ -24,7 +24,7 @@ pub fn run(args: Vec<OsString>) -> i32 {
 fn perform(args: Vec<OsString>) -> Result<String, Problem> {
     let mut words = Words::new(args)?;
     let (mut conf, mut wanted, mut manner, mut verbose) = (None, None, Manner::Orderly, false);
-    while let Some(item) = words.next() {
+    while let Some(item) = words.item() {
         let (option, value) = match item {
             Item::Option(option, value) => (option, value),
             Item::Word(word) => {

@@ -108,8 +108,8 @@ impl std::fmt::Display for Memory {
 
 /// Bytes in the largest unit that shows them exactly, as QEMU reads it too.
 pub fn size(bytes: u64) -> String {
-    let unit = [(30, "G"), (20, "M"), (10, "K")].into_iter();
-    match unit.into_iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift) {
+    let mut units = [(30, "G"), (20, "M"), (10, "K")].into_iter();
+    match units.find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift) {
         Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
         None => bytes.to_string(),
     }

@@ -95,8 +95,8 @@ impl Place {
     pub fn remove(&self, index: u32) -> Result<(), Problem> {
         let text = self.text()?;
         let is_its = |line: &str| {
-            let words = line.split('#').next().unwrap_or_default().split_whitespace();
-            words.into_iter().next().and_then(|word| word.parse().ok()) == Some(index)
+            let first = line.split('#').next().and_then(|words| words.split_whitespace().next());
+            first.and_then(|word| word.parse().ok()) == Some(index)
         };
         let left: String = text.split_inclusive('\n').filter(|line| !is_its(line)).collect();
         if left.is_empty() {

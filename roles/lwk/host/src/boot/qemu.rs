@@ -146,8 +146,8 @@ impl Machine<'_> {
             let netdev = format!("tap,id=net0,ifname={tap},script=no,downscript=no");
             return Ok((netdev, format!("{device},mac={mac}")));
         }
-        let found = address.to_socket_addrs().map_err(|error| problem(format!("{address}: {error}")))?;
-        let own = found.into_iter().find_map(|address| match address {
+        let mut found = address.to_socket_addrs().map_err(|error| problem(format!("{address}: {error}")))?;
+        let own = found.find_map(|address| match address {
             SocketAddr::V4(address) => Some(address),
             SocketAddr::V6(_) => None,
         });

@@ -27,7 +27,7 @@ impl Words {
     }
 
     /// The next one. A short option with more than a letter is the option and its value.
-    pub fn next(&mut self) -> Option<Item> {
+    pub fn item(&mut self) -> Option<Item> {
         let word = self.words.next()?;
         if word.starts_with("--") && word.len() > 2 {
             return Some(match word.split_once('=') {
@@ -67,15 +67,15 @@ mod tests {
         let mut words = Words::new(args.iter().map(OsString::from).collect()).unwrap();
         let option =
             |name: &str, value: Option<&str>| Some(Item::Option(name.into(), value.map(String::from)));
-        assert_eq!(words.next(), option("-c", None));
+        assert_eq!(words.item(), option("-c", None));
         assert_eq!(words.value("-c", None).unwrap(), "1-2");
-        assert_eq!(words.next(), option("-m", Some("512M")));
-        assert_eq!(words.next(), option("--wait", Some("5")));
-        assert_eq!(words.next(), option("-i", None));
+        assert_eq!(words.item(), option("-m", Some("512M")));
+        assert_eq!(words.item(), option("--wait", Some("5")));
+        assert_eq!(words.item(), option("-i", None));
         assert_eq!(words.value("-i", None).unwrap(), "-1");
-        assert_eq!(words.next(), Some(Item::Word("0".into())));
-        assert_eq!(words.next(), Some(Item::Word("-".into())));
-        assert_eq!(words.next(), option("-O", None));
+        assert_eq!(words.item(), Some(Item::Word("0".into())));
+        assert_eq!(words.item(), Some(Item::Word("-".into())));
+        assert_eq!(words.item(), option("-O", None));
         assert_eq!(words.value("-O", None).unwrap_err().to_string(), "-O: a value must follow");
     }
 }

@@ -79,7 +79,7 @@ impl Options {
     /// Reads the words.
     pub fn parse(mut words: Words) -> Result<Parsed, Problem> {
         let mut options = Options { wait: Duration::from_secs(WAIT), ..Options::default() };
-        while let Some(item) = words.next() {
+        while let Some(item) = words.item() {
             let (option, value) = match item {
                 Item::Option(option, value) => (option, value),
                 Item::Word(word) => {
