@@ -203,7 +203,7 @@ mod tests {
         for (bad, message) in [
             ("", "hidos is missing"),
             ("hidos=0", "hidos is missing"),
-            ("hidos sccv=0", "unknown option \"sccv\"; did you mean svc"),
+            ("hidos helper=0", "unknown option \"helper\"; did you mean helpers"),
             ("hidos turbox", "word \"turbox\" ignored"),
             ("hidos prefault=some", "bad value prefault=some: accepted is one of anon, none, all"),
             ("hidos helpers", "option helpers needs a value"),
