@@ -54,11 +54,21 @@ impl Verbs<'_> {
         Record::load(&self.place.directory(self.node.index))
     }
 
+    /// True when this host boots the node: the table says how, or one of the tools has done something with it. What others boot
+    /// is asked itself.
+    fn is_ours(&self) -> bool {
+        let says_how = self.node.parameters.iter().any(|word| word.starts_with("boot="));
+        says_how || self.place.directory(self.node.index).exists()
+    }
+
     /// Answers for a node that cannot do so itself.
     fn unless_running(
         &self,
         answer: impl FnOnce(Status) -> Result<String, Problem>,
     ) -> Option<Result<String, Problem>> {
+        if !self.is_ours() {
+            return None;
+        }
         match status::of(self.place, self.node) {
             Ok(Status::Running) => None,
             Ok(status) => Some(answer(status)),
@@ -164,7 +174,7 @@ impl Verbs<'_> {
 
     /// `None` where somebody else's machine has to be asked.
     fn shutdown(&self, words: &[&str]) -> Option<Result<String, Problem>> {
-        if let Ok(Boot::Manual) = parameters::read(self.node) {
+        if !self.is_ours() || matches!(parameters::read(self.node), Ok(Boot::Manual)) {
             return None;
         }
         Some(self.end(words.contains(&"-f"), words.contains(&"--wait")))
