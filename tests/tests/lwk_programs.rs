@@ -202,7 +202,9 @@ fn backtrace(program: &Path, core: &Path) -> Vec<String> {
         let name = if words.get(2) == Some(&"in") { words.get(3) } else { words.get(1) };
         name.map(|name| (*name).to_owned())
     };
-    let functions: Vec<String> = said.lines().filter_map(frame).collect();
+    // It shows the first frame by itself when it opens the file.
+    let start = said.rfind("\n#0").unwrap_or_default();
+    let functions: Vec<String> = said[start..].lines().filter_map(frame).collect();
     assert!(functions.len() > 1, "{}: {said}\n{errors}", core.display());
     functions
 }
