@@ -165,7 +165,6 @@ fn answers_and_exit_codes() {
         ("--timeout=1 0 cores", 6, "ihkosctl: node sim: no answer to cores within 1 seconds\n"),
         ("0 reboot", 2, "ihkosctl: reboot: no such verb   (--help says more)\n"),
         ("0", 2, "ihkosctl: 0: which verb?   (--help says more)\n"),
-        ("7 get status", 2, "ihkosctl: 7: no such node in the table\n"),
     ] {
         let (status, stdout, stderr) = node.run("ihkosctl", &line.split(' ').collect::<Vec<_>>());
         assert_eq!((status, stdout.as_str(), stderr.as_str()), (code, "", message), "{line}");
@@ -177,8 +176,16 @@ fn answers_and_exit_codes() {
     );
     let (status, _, stderr) = node.run("ihkosctl", &["other", "get", "status"]);
     assert!(status == 4 && stderr.starts_with("ihkosctl: node other: does not accept the key: "), "{stderr}");
-    let (status, _, stderr) = node.run("ihkosctl", &["--conf=/nonexistent", "0", "get", "status"]);
-    assert!(status == 1 && stderr.starts_with("ihkosctl: /nonexistent: "), "{status} {stderr}");
+    // A node may still be made by this tool, table and all; others have nothing to look at.
+    for (words, table) in
+        [(&["7", "get", "status"][..], "/nodes; "), (&["--conf=/none", "7", "boot"], "/none; ")]
+    {
+        let (status, _, stderr) = node.run("ihkosctl", words);
+        assert!(status == 2 && stderr.starts_with("ihkosctl: node 7: not in "), "{status} {stderr}");
+        assert!(stderr.contains(table) && stderr.contains("ihkconfig 0 create"), "{stderr}");
+    }
+    let (status, _, stderr) = node.run("mcps", &["--conf=/none"]);
+    assert!(status == 1 && stderr.starts_with("mcps: /none: "), "{status} {stderr}");
     // Who only looks asks for no more.
     let asked = node.asked.lock().unwrap();
     assert!(asked.contains(&(Purpose::Control(Roles::MONITOR), "get status".into())));
