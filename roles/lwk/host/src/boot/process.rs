@@ -51,20 +51,25 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_process_is_known_by_its_arguments() {
         let file = std::env::temp_dir().join(format!("lwk-pid-{}", std::process::id()));
-        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo; read line", "/the/argument"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A process that has only just been started has no arguments for an instant; one that speaks has.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         fs::write(&file, format!("{}\n", child.id())).unwrap();
-        let process = Process::of(&file, Path::new("60")).unwrap();
+        let process = Process::of(&file, Path::new("/the/argument")).unwrap();
         assert!(Process::of(&file, Path::new("/other")).is_none());
         assert!(!process.ends_within(Duration::from_millis(10)));
         process.kill();
         assert!(process.ends_within(Duration::from_secs(10)));
         // Nobody has waited for it yet, and still it is over.
-        assert!(Process::of(&file, Path::new("60")).is_none());
+        assert!(Process::of(&file, Path::new("/the/argument")).is_none());
         child.wait().unwrap();
         fs::remove_file(&file).unwrap();
     }
