@@ -70,10 +70,19 @@ static void *other_side(void *count)
     return NULL;
 }
 
+static void begin(pthread_t *thread, void *(*work)(void *), void *argument)
+{
+    int error = pthread_create(thread, NULL, work, argument);
+    if (error) {
+        fprintf(stderr, "pthread_create: %s\n", strerror(error));
+        exit(1);
+    }
+}
+
 static void bench_futex(long count)
 {
     pthread_t other;
-    pthread_create(&other, NULL, other_side, (void *)count);
+    begin(&other, other_side, (void *)count);
     play(0, count);
     pthread_join(other, NULL);
 }
@@ -84,7 +93,7 @@ static void bench_thread(long count)
 {
     while (count--) {
         pthread_t thread;
-        pthread_create(&thread, NULL, nothing, NULL);
+        begin(&thread, nothing, NULL);
         pthread_join(thread, NULL);
     }
 }

@@ -224,6 +224,12 @@ fn a_thread_more_than_there_are_processors() {
 }
 
 #[test]
+fn a_thread_after_the_other_on_the_last_processor() {
+    let node = node("lwk-joins", Shape { cpus: 3, line: "helpers=0", ..Shape::default() });
+    node.same(&compiled("joins.c", Link::Static), &[], b"");
+}
+
+#[test]
 fn a_thread_more_where_it_is_allowed() {
     let node =
         node("lwk-oversubscribe", Shape { cpus: 2, line: "allow_oversubscribe=8", ..Shape::default() });

@@ -27,10 +27,11 @@ pub(crate) async fn end_thread(task: &mut Task, code: Option<u32>) {
     let thread = task.thread.clone();
     let process = &thread.process;
     task.leave_registers();
+    // Whoever waits for the thread's end may make another one at once, and there is a place for it: before the word is cleared.
+    thread.placement.lock().seat = None;
     task.release_futexes().await;
     let now = process.system.clock.now().as_nanos();
     thread.times.enter(crate::account::Phase::Waiting, now);
-    thread.placement.lock().seat = None;
     process.node.table.lock().remove_thread(thread.tid);
     if thread.tid == process.pid
         && let Some(code) = code
