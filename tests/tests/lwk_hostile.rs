@@ -58,6 +58,18 @@ fn system_calls_at_random() {
 }
 
 #[test]
+fn timers_of_a_nanosecond() {
+    let node = LwkNode::start("lwk-ticks", LWKCTL, Shape { cpus: 3, ..Shape::default() });
+    let mut command = node.mcexec(&[], &compiled("ticks.c"), &[]);
+    let running = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The service core has other work, and does it.
+    assert_alive(&node);
+    let ended = running.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "alarms came, ticks came, expirations counted\n");
+    assert!(ended.status.success(), "{:?}", ended.status);
+}
+
+#[test]
 fn strangers_are_refused() {
     let node = LwkNode::start("lwk-strangers", LWKCTL, Shape { cpus: 2, ..Shape::default() });
     let key = node.dir().join("key");

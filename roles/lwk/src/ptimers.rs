@@ -8,7 +8,7 @@ use crate::clocks::Clock;
 use crate::limits::{INFINITY, Limit};
 use crate::process::Process;
 use crate::signals::*;
-use crate::timers::Deadline;
+use crate::timers::{Deadline, until_next};
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
@@ -212,7 +212,8 @@ impl Timer {
             let Some(next) = setting.next else { return };
             let Ok(now) = self.clock.read(&process.node) else { return };
             let wait = self.clock.soonest(&process.node, next.saturating_sub(now));
-            let wait = if self.clock.is_cpu() { wait.max(SOONEST) } else { wait };
+            let wait =
+                if self.clock.is_cpu() { wait.max(SOONEST) } else { until_next(wait, setting.interval) };
             let timers = &process.system.timers;
             let mut deadline = timers.at(timers.now() + wait);
             let waker = Waker::from(self.clone());

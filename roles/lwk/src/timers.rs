@@ -8,9 +8,19 @@ use alloc::sync::Arc;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_hal::{Clock, Instant};
 use spin::Mutex;
+
+/// How often a timer that repeats is looked at, at most: programs may ask for a nanosecond.
+const SHORTEST: Duration = Duration::from_micros(100);
+
+/// How long to wait for the next expiration, `wait` away, of a timer that repeats every `interval` (zero: not at all). Shorter
+/// intervals than can be served are counted together.
+pub fn until_next(wait: Duration, interval: Duration) -> Duration {
+    if interval.is_zero() || interval >= SHORTEST { wait } else { wait.max(SHORTEST) }
+}
 
 /// The deadlines of the node. Cheap to clone.
 #[derive(Clone)]
@@ -50,19 +60,25 @@ impl Timers {
     pub async fn serve(self, handle: Handle) {
         loop {
             let next = self.wake_due();
+            if next <= self.now() {
+                // Others on this core have their turn, however many deadlines there are.
+                keelson_exec::yield_now().await;
+                continue;
+            }
             let changed = Changed { timers: &self, before: next, armed: false };
             keelson_exec::select(changed, handle.sleep_until(next)).await;
         }
     }
 
-    /// Wakes everybody whose time has come; when the next one comes.
+    /// Wakes everybody whose time has come by now; when the next one comes.
     fn wake_due(&self) -> Instant {
+        let now = self.now();
         loop {
             let mut state = self.0.state.lock();
             let Some((&(deadline, number), _)) = state.pending.first_key_value() else {
                 return Instant::FAR_FUTURE;
             };
-            if deadline > self.now() {
+            if deadline > now {
                 return deadline;
             }
             let waker = state.pending.remove(&(deadline, number));

@@ -13,7 +13,7 @@
 //!   kmsg        kmsg [-f], clear_kmsg
 //!   freeze      freeze, thaw
 //!   shutdown    shutdown [-f]
-//!   watch       events [-i SECONDS]: OOM, HUNGUP, KMSG_FULL
+//!   watch       events [-i SECONDS]: OOM, HUNGUP, KMSG_FULL, STALLED
 //!   hang        which cores hang
 //! ```
 
@@ -32,6 +32,7 @@ mod watch;
 pub use hang::provoke as provoke_hang;
 pub use kmsg::LONGEST;
 pub use shutdown::GRACE;
+pub use watch::Checks;
 
 use crate::Errno;
 use crate::node::Node;

@@ -34,7 +34,7 @@ impl Control {
         Table { titles: &["NODE", "PID", "TID", "CPU", "STATE", "CALL", "TIME", "RSS", "COMMAND"], rows }
     }
 
-    fn members(&self) -> Vec<(u32, Option<alloc::sync::Arc<Process>>)> {
+    pub(super) fn members(&self) -> Vec<(u32, Option<alloc::sync::Arc<Process>>)> {
         let table = self.node.table.lock();
         table.members().map(|(pid, member)| (pid, member.process.clone())).collect()
     }
@@ -71,8 +71,7 @@ impl Control {
         let state = match phase {
             Phase::User => "R",
             Phase::System => "K",
-            Phase::Waiting if thread.waits_for() == Wait::Host => "D",
-            Phase::Waiting if process.delegate.has_call_of(thread.tid) => "D",
+            Phase::Waiting if waits_for_host(process, thread) => "D",
             // A frozen or stopped thread is in no call.
             Phase::Waiting
                 if thread.call().is_none() && (self.node.is_frozen() || process.stopped().is_some()) =>
@@ -98,6 +97,11 @@ impl Control {
             "<defunct>".into(),
         ])
     }
+}
+
+/// True while the host does something for the thread.
+pub(super) fn waits_for_host(process: &Process, thread: &Thread) -> bool {
+    thread.waits_for() == Wait::Host || process.delegate.has_call_of(thread.tid)
 }
 
 fn command(process: &Process) -> String {

@@ -1,8 +1,11 @@
-//! What happens, and who is told: OOM, HUNGUP, KMSG_FULL (section 10).
+//! What happens, and who is told: OOM, HUNGUP, KMSG_FULL, STALLED (section 10).
 
 use super::Control;
 use super::hang::Detector;
+use super::processes::waits_for_host;
+use crate::account::Phase;
 use crate::session::Tool;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -10,6 +13,8 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::time::Duration;
 use keelson_exec::{Either, select};
+use keelson_hal::Instant;
+use keelson_lwk_wire::calls;
 use keelson_lwk_wire::messages::{Event, EventKind};
 
 /// How often memory and log are looked at.
@@ -38,12 +43,23 @@ impl Watchers {
     }
 }
 
+/// What the node looks for by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Checks {
+    /// How often it looks for cores that hang (`mon_interval`).
+    pub hangs: Option<Duration>,
+    /// How long the host may take for a call before that is told (`stall_timeout`).
+    pub stalls: Option<Duration>,
+}
+
 /// What was said already.
 #[derive(Default)]
 struct Said {
     out_of_memory: bool,
     /// Where the log ended when it was last said to be half full.
     log: u64,
+    /// Threads whose calls were said to be stalled, and since when they wait in them (nanoseconds since boot).
+    stalled: BTreeMap<u32, u64>,
 }
 
 impl Control {
@@ -62,14 +78,52 @@ impl Control {
         }
     }
 
-    /// Watches memory and log, for ever: a task of the service core.
-    pub async fn watch(self: Rc<Self>) {
-        let mut said = Said::default();
+    /// Watches memory and log, and what `checks` says, for ever: a task of the service core.
+    pub async fn watch(self: Rc<Self>, checks: Checks) {
+        let (mut said, mut detector) = (Said::default(), Detector::default());
+        let mut hangs = checks.hangs.map_or(Instant::FAR_FUTURE, |_| self.timers().now());
         loop {
             self.look_at_memory(&mut said);
             self.look_at_log(&mut said);
-            self.timers().at(self.timers().now() + PERIOD).await;
+            let now = self.timers().now();
+            if let Some(interval) = checks.hangs.filter(|_| hangs <= now) {
+                self.look_for_hangs(&mut detector);
+                hangs = now + interval;
+            }
+            if let Some(most) = checks.stalls {
+                self.look_for_stalls(most, &mut said);
+            }
+            self.timers().at(now + PERIOD).await;
         }
+    }
+
+    /// Looks for calls that the host has had for longer than `most`.
+    fn look_for_stalls(&self, most: Duration, said: &mut Said) {
+        let now = self.timers().now().as_nanos();
+        let mut stalled = BTreeMap::new();
+        for process in self.members().into_iter().filter_map(|(_, process)| process) {
+            for thread in process.threads() {
+                let (phase, since) = thread.times.phase();
+                let waited = Duration::from_nanos(now.saturating_sub(since));
+                if phase != Phase::Waiting || waited < most || !waits_for_host(&process, &thread) {
+                    continue;
+                }
+                stalled.insert(thread.tid, since);
+                if said.stalled.get(&thread.tid) == Some(&since) {
+                    continue;
+                }
+                let name = thread.call().and_then(calls::call).map_or("a page", |call| call.name);
+                let text = format!(
+                    "thread {} of process {} has waited for the host for {} s: {name}",
+                    thread.tid,
+                    process.pid,
+                    waited.as_secs(),
+                );
+                log::warn!(target: "lwk", "delegate stalled: {text}");
+                self.watchers.tell(EventKind::Stalled, &text);
+            }
+        }
+        said.stalled = stalled;
     }
 
     fn look_for_hangs(&self, detector: &mut Detector) {

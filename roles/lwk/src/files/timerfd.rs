@@ -2,7 +2,7 @@
 
 use super::{Events, File, Operation, Stat, Target, WaitQueue};
 use crate::Errno;
-use crate::timers::{Deadline, Timers};
+use crate::timers::{Deadline, Timers, until_next};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -52,9 +52,11 @@ impl Shared {
     /// Counts what has expired and waits for what comes next.
     fn arm(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        state.count(self.timers.now());
+        let now = self.timers.now();
+        state.count(now);
         let before = state.alarm.take();
-        let alarm = state.next.map(|next| Box::pin(self.timers.at(next)));
+        let wait = |next| until_next(next - now, state.interval);
+        let alarm = state.next.map(|next| Box::pin(self.timers.at(now + wait(next))));
         drop(state);
         drop(before);
         let Some(mut alarm) = alarm else { return };

@@ -51,7 +51,7 @@ pub use placement::{PolicyAnswer, mpol};
 pub use policy::{Choice, Mode, NODES_MOST, Policy, RELATIVE_NODES, STATIC_NODES};
 pub use report::{AreaUsage, BySize, Usage};
 pub use settings::{Duplicate, Limits, MmSettings, Prefault};
-pub use shm::{Attachment, SEGMENT_MOST, SEGMENTS_MOST, ShmInfo, ShmStat, ShmUser, ipc};
+pub use shm::{Attachment, SEGMENT_MOST, SEGMENTS_MOST, ShmInfo, ShmStat};
 pub use source::{Bytes, Fetch, FileId, FileMapping, FileVersion, PageSource, Written};
 
 use crate::Errno;

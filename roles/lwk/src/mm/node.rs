@@ -2,8 +2,9 @@
 
 use super::cache::Cache;
 use super::object::Object;
-use super::shm::Segments;
+use super::shm::Segment;
 use super::source::PageSource;
+use crate::sysv::Table;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use spin::Mutex;
 #[derive(Default)]
 pub struct NodeMemory {
     pub(super) cache: Mutex<Cache>,
-    pub(super) segments: Mutex<Segments>,
+    pub(super) segments: Table<Segment>,
     /// Files that are, or were, mapped for shared writing, by number.
     pub(super) written: Mutex<BTreeMap<u64, Arc<Object>>>,
     shortages: AtomicU64,

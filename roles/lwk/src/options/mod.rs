@@ -8,10 +8,12 @@ mod table;
 pub use keys::Keys;
 pub use table::{OPTIONS, key};
 
+use crate::control::Checks;
 use crate::mm::Prefault;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 use keelson_config::Config;
 use keelson_hal::user::PageSize;
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub prefault: Prefault,
     /// Whether fork copies a page when it is written, instead of at once.
     pub fork_cow: bool,
+    /// What the node looks for by itself.
+    pub checks: Checks,
     /// Whether a host need not prove that it knows the key.
     pub insecure: bool,
 }
@@ -86,6 +90,10 @@ impl Settings {
                 _ => Prefault::Anon,
             },
             fork_cow: config.choice("fork") == Some("cow"),
+            checks: Checks {
+                hangs: seconds(config, "mon_interval"),
+                stalls: seconds(config, "stall_timeout"),
+            },
             insecure: config.flag("insecure"),
         })
     }
@@ -106,6 +114,12 @@ pub fn public_line(config: &Config) -> String {
         }
     }
     public.join(" ")
+}
+
+/// A span that is off at zero and below.
+fn seconds(config: &Config, option: &str) -> Option<Duration> {
+    let seconds = config.integer(option).and_then(|seconds| u64::try_from(seconds).ok());
+    seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
 fn error(option: &'static str, reason: String) -> SettingsError {
@@ -177,6 +191,18 @@ fn page_sizes(text: &str) -> Result<Vec<PageSize>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_node_looks_by_itself_when_it_is_told_to() {
+        let checks = |line: &str| settings(line, 2).unwrap().checks;
+        assert_eq!(checks(""), Checks::default());
+        assert_eq!(checks("mon_interval=-1 stall_timeout=0"), Checks::default());
+        let checks = checks("mon_interval=30 stall_timeout=5");
+        assert_eq!(
+            (checks.hangs, checks.stalls),
+            (Some(Duration::from_secs(30)), Some(Duration::from_secs(5)))
+        );
+    }
 
     fn settings(line: &str, cores: usize) -> Result<Settings, SettingsError> {
         Settings::from_options(&Config::parse(&[OPTIONS], &["lwk"], "", line.as_bytes()), cores)

@@ -97,6 +97,24 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "mon_interval",
+        Kind::Integer { min: -1, max: 86_400 },
+        "Seconds between two looks of the node itself for cores that hang: a line in its log and the event HUNGUP; -1 or 0 is \
+         never. ihkmond and `ihkosctl NODE events -i` look by themselves.",
+    )
+    .default("-1")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "stall_timeout",
+        Kind::Integer { min: 0, max: 86_400 },
+        "Seconds that the host may take for a call of a program before that is told: a line in the log and the event STALLED; \
+         0 is never.",
+    )
+    .default("0")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
         "lwk.selftest",
         Kind::Choice(&["user"]),
         "Tests a part of the kernel on this machine and switches off: user runs programs in ring 3.",

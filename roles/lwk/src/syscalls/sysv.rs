@@ -2,7 +2,7 @@
 
 use super::{Caller, time};
 use crate::Errno;
-use crate::mm::{Mm, ShmUser};
+use crate::mm::Mm;
 use crate::sysv::*;
 use crate::thread::Wait;
 use alloc::vec::Vec;
@@ -18,14 +18,15 @@ mod command {
 }
 
 /// Set in commands by some C libraries: the 64-bit layout, which is the only one here.
-const IPC_64: u32 = 0x100;
+pub(super) const IPC_64: u32 = 0x100;
 const IPC_NOWAIT: u32 = 0o4000;
 
-fn user(caller: &Caller<'_>) -> ShmUser {
+/// The calling process.
+pub(super) fn user(caller: &Caller<'_>) -> User {
     let process = &caller.thread.process;
     let ids = process.ids.lock();
     let (uid, gid) = (ids.user.effective, ids.group.effective);
-    ShmUser { pid: process.pid, uid, gid, now: process.system.clock.wall().as_secs() as i64 }
+    User { pid: process.pid, uid, gid, now: process.system.clock.wall().as_secs() as i64 }
 }
 
 fn sysv<'a>(caller: &Caller<'a>) -> &'a Sysv {
@@ -33,7 +34,7 @@ fn sysv<'a>(caller: &Caller<'a>) -> &'a Sysv {
 }
 
 /// `struct` of 64-bit words behind the permissions.
-fn put(mm: &Mm, at: u64, permission: &Permission, words: &[u64]) -> Result<u64, Errno> {
+pub(super) fn put(mm: &Mm, at: u64, permission: &Permission, words: &[u64]) -> Result<u64, Errno> {
     let mut bytes = permission.to_bytes().to_vec();
     words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
     mm.write(at, &bytes).map(|()| 0)
@@ -44,7 +45,8 @@ fn put_ints(mm: &Mm, at: u64, ints: &[u32]) -> Result<(), Errno> {
     mm.write(at, &bytes)
 }
 
-fn get_permission(mm: &Mm, at: u64) -> Result<[u8; Permission::BYTES], Errno> {
+/// The permissions at the beginning of such a structure.
+pub(super) fn get_permission(mm: &Mm, at: u64) -> Result<[u8; Permission::BYTES], Errno> {
     let mut bytes = [0; Permission::BYTES];
     mm.read(at, &mut bytes)?;
     Ok(bytes)
@@ -162,10 +164,7 @@ pub fn sys_semctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
             return Ok(u64::from(sysv.semaphores.highest()));
         }
         SEM_STAT | SEM_STAT_ANY => {
-            let (id, set) = sysv.semaphores.at(id)?;
-            if command == SEM_STAT {
-                set.permission().lock().check(&user, 4)?;
-            }
+            let (id, set) = sysv.semaphores.at(id, (command == SEM_STAT).then_some(&user))?;
             return put_set(&mm, argument, &set).map(|_| u64::from(id));
         }
         command::RMID => return sysv.remove_set(id, &user).map(|()| 0),
@@ -321,10 +320,7 @@ pub fn sys_msgctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
             return Ok(u64::from(sysv.messages.highest()));
         }
         MSG_STAT | MSG_STAT_ANY => {
-            let (id, queue) = sysv.messages.at(id)?;
-            if command == MSG_STAT {
-                queue.permission().lock().check(&user, 4)?;
-            }
+            let (id, queue) = sysv.messages.at(id, (command == MSG_STAT).then_some(&user))?;
             return put_queue(&mm, buffer, &queue).map(|_| u64::from(id));
         }
         command::RMID => return sysv.remove_queue(id, &user).map(|()| 0),

@@ -1,9 +1,8 @@
 //! Message queues (msgsnd(2), msgrcv(2), msgctl(2)).
 
-use super::{Member, Permission, Sysv, count};
+use super::{Member, Permission, Sysv, User, count};
 use crate::Errno;
 use crate::event::Event;
-use crate::mm::ShmUser;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -83,7 +82,7 @@ impl Member for Queue {
 
 impl Sysv {
     /// msgget(2).
-    pub fn msgget(&self, key: u32, flags: u64, user: &ShmUser) -> Result<u32, Errno> {
+    pub fn msgget(&self, key: u32, flags: u64, user: &User) -> Result<u32, Errno> {
         self.messages.get_or_make(
             key,
             flags,
@@ -99,7 +98,7 @@ impl Sysv {
     }
 
     /// `IPC_RMID`: whoever waits gets EIDRM.
-    pub fn remove_queue(&self, id: u32, user: &ShmUser) -> Result<(), Errno> {
+    pub fn remove_queue(&self, id: u32, user: &User) -> Result<(), Errno> {
         let queue = self.messages.get(id)?;
         queue.permission.lock().check_owner(user)?;
         let lost = {
@@ -114,7 +113,7 @@ impl Sysv {
     }
 
     /// Puts a message into a queue; `None` when it has no room.
-    pub fn send(&self, queue: &Queue, message: &Message, user: &ShmUser) -> Result<Option<()>, Errno> {
+    pub fn send(&self, queue: &Queue, message: &Message, user: &User) -> Result<Option<()>, Errno> {
         let mut state = queue.state.lock();
         if state.gone {
             return Err(Errno::EIDRM);
@@ -143,7 +142,7 @@ impl Sysv {
         wanted: Wanted,
         most: u64,
         cut: bool,
-        user: &ShmUser,
+        user: &User,
     ) -> Result<Option<Message>, Errno> {
         let mut state = queue.state.lock();
         if state.gone {
@@ -182,7 +181,7 @@ impl Queue {
     }
 
     /// `IPC_SET`: most bytes, which only root may raise above what is usual.
-    pub fn set_most(&self, most: u64, user: &ShmUser) -> Result<(), Errno> {
+    pub fn set_most(&self, most: u64, user: &User) -> Result<(), Errno> {
         if most > QUEUE_BYTES && user.uid != 0 {
             return Err(Errno::EPERM);
         }

@@ -1,9 +1,8 @@
 //! Semaphore sets (semop(2), semctl(2)).
 
-use super::{Member, Permission, Sysv, count};
+use super::{Member, Permission, Sysv, User, count};
 use crate::Errno;
 use crate::event::Event;
-use crate::mm::ShmUser;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -86,7 +85,7 @@ impl Member for Set {
 
 impl Sysv {
     /// semget(2).
-    pub fn semget(&self, key: u32, semaphores: u64, flags: u64, user: &ShmUser) -> Result<u32, Errno> {
+    pub fn semget(&self, key: u32, semaphores: u64, flags: u64, user: &User) -> Result<u32, Errno> {
         // An int.
         let semaphores = i32::try_from(semaphores as u32).map_or(usize::MAX, |count| count as usize);
         if semaphores > SEMAPHORES_MOST {
@@ -113,7 +112,7 @@ impl Sysv {
     }
 
     /// `IPC_RMID`: whoever waits gets EIDRM.
-    pub fn remove_set(&self, id: u32, user: &ShmUser) -> Result<(), Errno> {
+    pub fn remove_set(&self, id: u32, user: &User) -> Result<(), Errno> {
         let set = self.semaphores.get(id)?;
         set.permission.lock().check_owner(user)?;
         if !core::mem::replace(&mut set.state.lock().gone, true) {
@@ -149,7 +148,7 @@ impl Set {
     }
 
     /// Does all operations, or none. ERANGE beyond the highest value, EIDRM when the set is gone.
-    pub fn attempt(&self, changes: &[Change], user: &ShmUser) -> Result<Step, Errno> {
+    pub fn attempt(&self, changes: &[Change], user: &User) -> Result<Step, Errno> {
         let mut state = self.state.lock();
         if state.gone {
             return Err(Errno::EIDRM);
@@ -219,7 +218,7 @@ impl Set {
     }
 
     /// `SETVAL`, and `SETALL` with the first number 0. What processes were to give back is forgotten.
-    pub fn set_values(&self, first: usize, values: &[u16], user: &ShmUser) -> Result<(), Errno> {
+    pub fn set_values(&self, first: usize, values: &[u16], user: &User) -> Result<(), Errno> {
         if values.iter().any(|value| *value > VALUE_MOST) {
             return Err(Errno::ERANGE);
         }

@@ -1,7 +1,7 @@
 //! What tools are told, and what they can do to programs.
 
 use super::*;
-use crate::control::{Control, GRACE, Kernel};
+use crate::control::{Checks, Control, GRACE, Kernel};
 use crate::cores::CoreState;
 use crate::session::{Message, Outgoing, Session, Tool};
 use keelson_lwk_wire::handshake::Roles;
@@ -304,7 +304,7 @@ fn a_core_that_stays_in_the_kernel_hangs() {
 fn monitors_are_told_what_runs_out() {
     let watched = Watched::new(1);
     let session = watched.send("events", Roles::MONITOR);
-    watched.world.cores[0].0.handle().spawn("watch", watched.control.clone().watch());
+    watched.world.cores[0].0.handle().spawn("watch", watched.control.clone().watch(Checks::default()));
     watched.for_a_while(Duration::from_secs(3));
     assert_eq!(told(&session), []);
     watched.world.machine.limit.store(3 << 20, Ordering::Relaxed);
@@ -320,4 +320,27 @@ fn monitors_are_told_what_runs_out() {
     session.lost();
     watched.for_a_while(Duration::from_secs(2));
     assert!(told(&session).is_empty());
+}
+
+#[test]
+fn the_node_looks_for_hangs_and_stalls_by_itself() {
+    let watched = Watched::new(2);
+    let session = watched.send("events", Roles::MONITOR);
+    let seconds = Duration::from_secs;
+    let checks = Checks { hangs: Some(seconds(2)), stalls: Some(seconds(5)) };
+    watched.world.cores[0].0.handle().spawn("watch", watched.control.clone().watch(checks));
+    watched.world.program("/bin/wait", |cpu| {
+        cpu.call(PAUSE, &[]);
+    });
+    watched.world.launch(watched.world.request(1000, "/bin/wait")).unwrap();
+    watched.for_a_while(seconds(7));
+    assert_eq!(told(&session), [], "a pause is neither");
+    let thread = watched.world.node.thread(1000).unwrap();
+    thread.wait.store(crate::thread::Wait::Host as u8, Ordering::Relaxed);
+    watched.for_a_while(seconds(7));
+    assert_eq!(told(&session), [EventKind::Stalled], "once for each call");
+    let idle = watched.world.node.core(2).unwrap().clone();
+    idle.set_state(CoreState::Kernel);
+    watched.for_a_while(seconds(5));
+    assert_eq!(told(&session), [EventKind::Hungup]);
 }

@@ -1,6 +1,7 @@
 //! Fork, copy on write, shared memory, System V segments, NUMA.
 
 use super::*;
+use crate::sysv::{User, ipc};
 
 fn cow() -> Arc<Mm> {
     mm_with(|settings| settings.duplicate = Duplicate::CopyOnWrite).0
@@ -97,8 +98,8 @@ fn segments_are_found_attached_and_removed() {
     let mm = mm();
     let memory = mm.system().memory.clone();
     let machine = mm.system().machine.clone();
-    let user = ShmUser { pid: 1, uid: 1000, gid: 100, now: 5 };
-    let stranger = ShmUser { uid: 1, gid: 1, ..user };
+    let user = User { pid: 1, uid: 1000, gid: 100, now: 5 };
+    let stranger = User { uid: 1, gid: 1, ..user };
     let get = |key, size, flags| memory.shmget(&machine, key, size, flags, &user);
     assert_eq!(get(7, 4096, 0o600), Err(Errno::ENOENT));
     let id = get(7, 5000, ipc::IPC_CREAT | 0o600).unwrap();
@@ -115,14 +116,14 @@ fn segments_are_found_attached_and_removed() {
     assert_eq!(byte(&mm, again + 8000), b'a');
     assert_eq!(mm.write(again, b"x"), Err(Errno::EFAULT));
     let child = mm.fork().unwrap();
-    assert_eq!(memory.shm_stat(id, &user).unwrap().attached, 4);
+    assert_eq!(memory.shm_stat(id, &user).unwrap().1.attached, 4);
     mm.shmdt(at, &user).unwrap();
     assert_eq!(mm.shmdt(at, &user), Err(Errno::EINVAL));
-    assert_eq!(memory.shm_stat(id, &user).unwrap().attached, 3);
+    assert_eq!(memory.shm_stat(id, &user).unwrap().1.attached, 3);
     assert_eq!(memory.shm_remove(id, &stranger), Err(Errno::EPERM));
     memory.shm_remove(id, &user).unwrap();
     assert_eq!(get(7, 1, 0o600), Err(Errno::ENOENT));
-    assert!(memory.shm_stat(id, &user).unwrap().mode & ipc::DEST != 0);
+    assert!(memory.shm_stat(id, &user).unwrap().0.mode & ipc::DEST != 0);
     drop(mm);
     assert_eq!(byte(&child, at + 8000), b'a');
     drop(child);

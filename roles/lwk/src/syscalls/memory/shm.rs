@@ -2,32 +2,21 @@
 
 use super::{Caller, mm, node, nothing};
 use crate::Errno;
-use crate::mm::{Mm, PAGE, SEGMENT_MOST, SEGMENTS_MOST, ShmStat, ShmUser};
+use crate::mm::{Mm, PAGE, SEGMENT_MOST, SEGMENTS_MOST, ShmStat};
+use crate::syscalls::sysv::{IPC_64, get_permission, put, user};
+use crate::sysv::Permission;
 
 /// Commands of shmctl(2).
 mod command {
-    pub const RMID: u64 = 0;
-    pub const SET: u64 = 1;
-    pub const STAT: u64 = 2;
-    pub const INFO: u64 = 3;
-    pub const LOCK: u64 = 11;
-    pub const UNLOCK: u64 = 12;
-    pub const SHM_STAT: u64 = 13;
-    pub const SHM_INFO: u64 = 14;
-    pub const SHM_STAT_ANY: u64 = 15;
-}
-
-/// Set in commands by some C libraries: the 64-bit layout, which is the only one here.
-const IPC_64: u64 = 0x100;
-
-/// Bytes of `struct shmid64_ds`.
-const STAT_BYTES: usize = 112;
-
-fn user(caller: &Caller<'_>) -> ShmUser {
-    let process = &caller.thread.process;
-    let ids = process.ids.lock();
-    let (uid, gid) = (ids.user.effective, ids.group.effective);
-    ShmUser { pid: process.pid, uid, gid, now: process.system.clock.wall().as_secs() as i64 }
+    pub const RMID: u32 = 0;
+    pub const SET: u32 = 1;
+    pub const STAT: u32 = 2;
+    pub const INFO: u32 = 3;
+    pub const LOCK: u32 = 11;
+    pub const UNLOCK: u32 = 12;
+    pub const SHM_STAT: u32 = 13;
+    pub const SHM_INFO: u32 = 14;
+    pub const SHM_STAT_ANY: u32 = 15;
 }
 
 /// shmget(key, size, flags).
@@ -51,22 +40,21 @@ pub fn sys_shmdt(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
 pub fn sys_shmctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let (id, buffer, user, mm) = (args[0] as u32, args[2], user(caller), mm(caller));
     let memory = &caller.thread.process.system.memory;
-    match u64::from(args[1] as u32) & !IPC_64 {
+    let command = args[1] as u32 & !IPC_64;
+    match command {
         command::RMID => nothing(memory.shm_remove(id, &user)),
         command::SET => {
-            let mut bytes = [0; STAT_BYTES];
-            mm.read(buffer, &mut bytes)?;
-            nothing(memory.shm_set(id, word(&bytes, 4), word(&bytes, 8), word(&bytes, 20), &user))
+            let bytes = get_permission(&mm, buffer)?;
+            nothing(memory.shm_set(id, &bytes, &user))
         }
         command::STAT => {
-            let stat = memory.shm_stat(id, &user)?;
-            nothing(mm.write(buffer, &stat_bytes(&stat)))
+            let (permission, stat) = memory.shm_stat(id, &user)?;
+            put_segment(&mm, buffer, &permission, &stat)
         }
         command::SHM_STAT | command::SHM_STAT_ANY => {
-            let any = u64::from(args[1] as u32) & !IPC_64 == command::SHM_STAT_ANY;
-            let (id, stat) = memory.shm_stat_at(id, if any { None } else { Some(&user) })?;
-            mm.write(buffer, &stat_bytes(&stat))?;
-            Ok(u64::from(id))
+            let reader = (command == command::SHM_STAT).then_some(&user);
+            let (id, permission, stat) = memory.shm_stat_at(id, reader)?;
+            put_segment(&mm, buffer, &permission, &stat).map(|_| u64::from(id))
         }
         command::INFO => limits(&mm, buffer, memory.shm_info().highest),
         command::SHM_INFO => {
@@ -77,9 +65,7 @@ pub fn sys_shmctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
             mm.write(buffer, &bytes)?;
             Ok(info.highest as u64)
         }
-        command @ (command::LOCK | command::UNLOCK) => {
-            nothing(memory.shm_lock(id, command == command::LOCK, &user))
-        }
+        command::LOCK | command::UNLOCK => nothing(memory.shm_lock(id, command == command::LOCK, &user)),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -93,28 +79,9 @@ fn limits(mm: &Mm, buffer: u64, highest: usize) -> Result<u64, Errno> {
     Ok(highest as u64)
 }
 
-/// `struct shmid64_ds` (asm-generic/shmbuf.h with asm-generic/ipcbuf.h).
-fn stat_bytes(stat: &ShmStat) -> [u8; STAT_BYTES] {
-    let mut bytes = [0; STAT_BYTES];
-    let mut word = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    word(0, stat.key);
-    word(4, stat.uid);
-    word(8, stat.gid);
-    word(12, stat.cuid);
-    word(16, stat.cgid);
-    word(20, stat.mode);
-    word(24, stat.seq & 0xffff);
-    word(80, stat.creator);
-    word(84, stat.last);
-    let mut long = |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    long(48, stat.size);
-    long(56, stat.attached_at as u64);
-    long(64, stat.detached_at as u64);
-    long(72, stat.changed_at as u64);
-    long(88, stat.attached);
-    bytes
-}
-
-fn word(bytes: &[u8; STAT_BYTES], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+/// `struct shmid64_ds` (asm-generic/shmbuf.h).
+fn put_segment(mm: &Mm, at: u64, permission: &Permission, stat: &ShmStat) -> Result<u64, Errno> {
+    let times = [stat.attached_at, stat.detached_at, stat.changed_at].map(|time| time as u64);
+    let pids = u64::from(stat.creator) | u64::from(stat.last) << 32;
+    put(mm, at, permission, &[stat.size, times[0], times[1], times[2], pids, stat.attached, 0, 0])
 }
