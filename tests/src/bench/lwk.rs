@@ -3,9 +3,9 @@
 //!
 //! Calls that the host does for the node stand beside as many bytes over TCP on the same cable.
 
-use super::Plan;
 use super::report::Report;
 use super::servers::{LONG, failed};
+use super::{Plan, profile};
 use crate::lwk::{Link, LwkNode, Shape, program};
 use keelson_qemu::{Bench, Error, LinuxGuest, LinuxSpec, Result};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,16 @@ pub fn run(plan: &Plan) -> Result<()> {
     let spec = LinuxSpec::new("linux").cpus(CPUS).memory_mib(MEMORY);
     let linux =
         LinuxGuest::boot(&bench, spec.file(&programs.bench, "/bench").file(&programs.hello, "/hello"))?;
+    if plan.profile {
+        let rows = LOCAL.iter().map(|(key, name, _)| (key, name));
+        for (key, name) in rows.chain(DELEGATED.iter().map(|(key, name, _)| (key, name))) {
+            if plan.wants(name) {
+                let sampled = profile::Plan::new("lwk-compute", name);
+                sampled.during(&node.machine, || on_node(&node, &programs, key))?;
+            }
+        }
+        return Ok(());
+    }
     println!();
     report.quantities();
     for (key, name, target) in LOCAL.iter().filter(|(_, name, _)| plan.wants(name)) {

@@ -4,7 +4,6 @@
 //!
 //! | Call | Answer |
 //! |---|---|
-//! | semget, semop, semctl, semtimedop, msgget, msgsnd, msgrcv, msgctl | ENOSYS |
 //! | mq_open and its family | ENOSYS |
 //! | rt_sigqueueinfo to another process, kill with a real-time signal | EPERM, EINVAL |
 //! | socket options beyond those in [`options`] | ENOPROTOOPT |

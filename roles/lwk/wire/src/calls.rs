@@ -71,10 +71,6 @@ pub enum Len {
     Const(u32),
     /// An argument.
     Arg(u8),
-    /// An argument times something.
-    Times(u8, u32),
-    /// An argument plus something.
-    Plus(u8, u32),
 }
 
 impl Len {
@@ -84,8 +80,6 @@ impl Len {
         match self {
             Len::Const(len) => len.into(),
             Len::Arg(index) => arg(index),
-            Len::Times(index, factor) => arg(index).saturating_mul(factor.into()),
-            Len::Plus(index, more) => arg(index).saturating_add(more.into()),
         }
     }
 }
@@ -128,8 +122,6 @@ pub enum Arg {
     Ioctl,
     /// Depends on the command before it: [`fcntl_arg`].
     Fcntl,
-    /// Depends on the command before it: `struct msqid_ds` of 120 bytes, or nothing.
-    Msgctl,
 }
 
 /// Whether a call may wait for somebody, and can be cancelled meanwhile.

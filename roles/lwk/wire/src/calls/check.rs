@@ -205,11 +205,6 @@ fn argument(
             FcntlArg::Flock => alloc::vec![Wanted::whole(Direction::InOut, 32)],
             FcntlArg::Refused => return Err(Violation::Command(value(1) as u32)),
         },
-        Arg::Msgctl => match value(1) {
-            1 => alloc::vec![Wanted::whole(Direction::In, 120)],
-            2 | 11 | 13 => alloc::vec![Wanted::whole(Direction::Out, 120)],
-            _ => Vec::new(),
-        },
         Arg::Series(_) => return Err(Violation::Call(checked.call.nr)),
         Arg::Path => {
             if let Some(path) = checked.input(index, Part::Whole) {

@@ -147,12 +147,6 @@ impl Planner<'_> {
                 FcntlArg::Flock => self.whole(index, Direction::InOut, 32),
                 FcntlArg::Refused => Err(PlanError::Errno(Errno::EINVAL)),
             },
-            Arg::Msgctl => match self.value(1) {
-                // IPC_SET reads, IPC_STAT, MSG_STAT and MSG_STAT_ANY write `struct msqid_ds`.
-                1 => self.whole(index, Direction::In, 120),
-                2 | 11 | 13 => self.whole(index, Direction::Out, 120),
-                _ => Ok(()),
-            },
             Arg::Series(_) => Err(PlanError::Errno(Errno::ENOSYS)),
             _ if at == 0 => Ok(()),
             Arg::Path => self.path(index, at),

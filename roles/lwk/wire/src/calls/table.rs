@@ -3,11 +3,11 @@
 //! Signatures stand only with calls that can travel. Arguments are those of the system call, not of the C function.
 
 use super::Arg::{
-    DataIn, DataOut, Dir, Fcntl, Handle, In, InOut, Ioctl, IovIn, IovOut, MsgIn, MsgOut, Msgctl, Out, OutBy,
-    Path, Scalar, Series,
+    DataIn, DataOut, Dir, Fcntl, Handle, In, InOut, Ioctl, IovIn, IovOut, MsgIn, MsgOut, Out, OutBy, Path,
+    Scalar, Series,
 };
 use super::Class::{Both, Delegated, Local, NoEffect, Refused};
-use super::Len::{Const, Plus, Times};
+use super::Len::Const;
 use super::{Arg, Call, Class, Len, Makes, Side, Waits};
 use crate::errno::Errno;
 
@@ -96,14 +96,14 @@ pub(super) static CALLS: &[Call] = &[
     plain(61, "wait4", Local),
     call(62, "kill", Both, &[Scalar, Scalar]),
     plain(63, "uname", Local),
-    call(64, "semget", Delegated, &[Scalar, Scalar, Scalar]),
-    waits(call(65, "semop", Delegated, &[Scalar, In(Times(2, 6)), Scalar])),
-    call(66, "semctl", Delegated, &[Scalar, Scalar, Scalar, Scalar]),
+    plain(64, "semget", Local),
+    plain(65, "semop", Local),
+    plain(66, "semctl", Local),
     plain(67, "shmdt", Local),
-    call(68, "msgget", Delegated, &[Scalar, Scalar]),
-    waits(call(69, "msgsnd", Delegated, &[Scalar, In(Plus(2, 8)), Scalar, Scalar])),
-    waits(call(70, "msgrcv", Delegated, &[Scalar, Out(Plus(2, 8)), Scalar, Scalar, Scalar])),
-    call(71, "msgctl", Delegated, &[Scalar, Scalar, Msgctl]),
+    plain(68, "msgget", Local),
+    plain(69, "msgsnd", Local),
+    plain(70, "msgrcv", Local),
+    plain(71, "msgctl", Local),
     waits(call(72, "fcntl", Both, &[Handle, Scalar, Fcntl])),
     waits(call(73, "flock", Delegated, &[Handle, Scalar])),
     call(74, "fsync", Delegated, &[Handle]),
@@ -252,7 +252,7 @@ pub(super) static CALLS: &[Call] = &[
     call(217, "getdents64", Both, &[Handle, Out(Len::Arg(2)), Scalar]),
     plain(218, "set_tid_address", Local),
     plain(219, "restart_syscall", Local),
-    waits(call(220, "semtimedop", Delegated, &[Scalar, In(Times(2, 6)), Scalar, In(Const(16))])),
+    plain(220, "semtimedop", Local),
     plain(221, "fadvise64", NoEffect),
     plain(222, "timer_create", Local),
     plain(223, "timer_settime", Local),
