@@ -116,7 +116,7 @@ impl Lwk {
             settings.oversubscribe,
             if settings.oversubscribe == 1 { "" } else { "s" }
         );
-        if settings.oversubscribe > 1 {
+        if settings.oversubscribe > 1 && settings.time_sharing {
             let programs = programs.clone();
             node.handle.spawn("lwk-turns", async move { programs.share_cores().await });
         }

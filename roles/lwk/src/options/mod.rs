@@ -33,6 +33,8 @@ pub struct Settings {
     pub port: u16,
     /// Threads that may run on one compute core.
     pub oversubscribe: usize,
+    /// Whether those take turns.
+    pub time_sharing: bool,
     /// Threads of a process that may run on service cores beside it.
     pub helpers: usize,
     /// Sizes of pages for programs, largest first.
@@ -80,11 +82,13 @@ impl Settings {
                 Some(text) => oversubscribe(text).map_err(|reason| error("allow_oversubscribe", reason))?,
                 None => 1,
             },
+            time_sharing: config.flag("time_sharing"),
             helpers: integer("helpers"),
             page_sizes: page_sizes(config.text("hugepages").unwrap_or_default())
                 .map_err(|reason| error("hugepages", reason))?,
             thp: config.flag("thp"),
             prefault: match config.choice("prefault") {
+                _ if config.flag("anon_on_demand") => Prefault::None,
                 Some("none") => Prefault::None,
                 Some("all") => Prefault::All,
                 _ => Prefault::Anon,
@@ -191,6 +195,14 @@ fn page_sizes(text: &str) -> Result<Vec<PageSize>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mckernels_words_are_understood() {
+        assert_eq!(settings("anon_on_demand", 2).unwrap().prefault, Prefault::None);
+        assert_eq!(settings("prefault=all", 2).unwrap().prefault, Prefault::All);
+        assert!(settings("allow_oversubscribe", 2).unwrap().time_sharing);
+        assert!(!settings("allow_oversubscribe time_sharing=0", 2).unwrap().time_sharing);
+    }
 
     #[test]
     fn the_node_looks_by_itself_when_it_is_told_to() {

@@ -60,6 +60,15 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "time_sharing",
+        Kind::Flag,
+        "Whether threads that share a processor take turns of 10 ms; off, each runs until it waits. Only with \
+         allow_oversubscribe, and only on processors that are shared.",
+    )
+    .default("on")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
         "helpers",
         Kind::Integer { min: 0, max: 64 },
         "Threads of a process beyond its processors that may run on service cores, for the progress threads of MPI \
@@ -88,6 +97,10 @@ pub const OPTIONS: &[OptionSpec] = &[
     .default("anon")
     .owner("lwk")
     .essential(),
+    OptionSpec::new("anon_on_demand", Kind::Flag, "McKernel's name for prefault=none, which it goes before.")
+        .default("off")
+        .owner("lwk")
+        .essential(),
     OptionSpec::new(
         "fork",
         Kind::Choice(&["copy", "cow"]),

@@ -46,6 +46,7 @@ fn programs_of_a_node_share_their_trees() {
         delegation: true,
         port: 1,
         oversubscribe: 1,
+        time_sharing: true,
         helpers: 0,
         page_sizes: vec![PageSize::Large, PageSize::Small],
         thp: true,

@@ -138,8 +138,6 @@ impl Options {
             }
             "-o" => self.owner = Some(value),
             "-e" => self.kargs.push(value),
-            // Nobody shares time unless asked.
-            "-T" if value == "0" && !declared("time_sharing") => {}
             "-T" if value == "0" || value == "1" => self.karg(option, "time_sharing", Some(&value))?,
             "-T" => return Err(accepted("0 or 1")),
             "-d" if value == "0" || value == "24" => self.karg(option, "dump_level", Some(&value))?,
@@ -244,12 +242,12 @@ mod tests {
 
     #[test]
     fn options_become_a_record() {
-        let record = parse("-c 1-2 -m 512M@0 -O -k 1 -e log=debug --image /i --wait=5")
+        let record = parse("-c 1-2 -m 512M@0 -O -T 0 -k 1 -e log=debug --image /i --wait=5")
             .unwrap()
             .record(&Record::default());
         assert_eq!(record.cpus, [1, 2]);
         assert_eq!(record.memory, Memory::of_first(512 << 20));
-        assert_eq!(record.kargs.as_deref(), Some("hidos allow_oversubscribe log=debug"));
+        assert_eq!(record.kargs.as_deref(), Some("hidos allow_oversubscribe time_sharing=0 log=debug"));
         assert_eq!(record.monitor, "-f LOG_LOCAL6 -k 1 -i -1");
         assert_eq!(record.image, Some("/i".into()));
     }
@@ -258,7 +256,7 @@ mod tests {
     fn what_is_not_given_stays() {
         let before = parse("-c 3 -m 1G -O -i 5 -f local3 -r 3:0").unwrap().record(&Record::default());
         assert_eq!(parse("").unwrap().record(&before), before);
-        assert_eq!(parse("-s -h -T 0").unwrap().record(&before), before);
+        assert_eq!(parse("-s -h").unwrap().record(&before), before);
         let after = parse("-c 4 -i -1").unwrap().record(&before);
         assert_eq!((after.cpus.clone(), after.monitor.as_str()), (vec![4], ""));
         assert_eq!((after.memory, after.kargs), (before.memory.clone(), before.kargs.clone()));
@@ -288,9 +286,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_lacks_is_refused() {
-        for (line, name) in
-            [("-t", "turbo"), ("-q 240", "ikc_vector"), ("-T 1", "time_sharing"), ("-d 24", "dump_level")]
-        {
+        for (line, name) in [("-t", "turbo"), ("-q 240", "ikc_vector"), ("-d 24", "dump_level")] {
             let parsed = parse(line);
             match declared(name) {
                 true => assert!(parsed.is_ok(), "{line}"),
