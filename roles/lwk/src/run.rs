@@ -85,9 +85,10 @@ async fn on_core<F: Future>(core: &Core, thread: &Thread, future: F) -> F::Outpu
         thread.times.enter(Phase::Waiting, now);
         core.enter(Phase::Waiting, now);
         core.set_state(match thread.waits_for() {
-            Wait::Other => CoreState::Idle,
+            _ if result.is_ready() => CoreState::Idle,
             Wait::Heavy => CoreState::Heavy,
-            Wait::Host => CoreState::Offload,
+            _ if thread.is_with_host() => CoreState::Offload,
+            _ => CoreState::Idle,
         });
         result
     })

@@ -200,6 +200,11 @@ impl Thread {
         }
     }
 
+    /// True while the host does something for it.
+    pub fn is_with_host(&self) -> bool {
+        self.waits_for() == Wait::Host || self.process.delegate.has_call_of(self.tid)
+    }
+
     /// `comm`, without its zeros.
     pub fn comm(&self) -> Vec<u8> {
         self.name.lock().iter().copied().take_while(|byte| *byte != 0).collect()

@@ -4,7 +4,7 @@ use super::Control;
 use super::report::{Cell, Table};
 use crate::account::Phase;
 use crate::process::Process;
-use crate::thread::{Thread, Wait};
+use crate::thread::Thread;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -71,7 +71,7 @@ impl Control {
         let state = match phase {
             Phase::User => "R",
             Phase::System => "K",
-            Phase::Waiting if waits_for_host(process, thread) => "D",
+            Phase::Waiting if thread.is_with_host() => "D",
             // A frozen or stopped thread is in no call.
             Phase::Waiting
                 if thread.call().is_none() && (self.node.is_frozen() || process.stopped().is_some()) =>
@@ -97,11 +97,6 @@ impl Control {
             "<defunct>".into(),
         ])
     }
-}
-
-/// True while the host does something for the thread.
-pub(super) fn waits_for_host(process: &Process, thread: &Thread) -> bool {
-    thread.waits_for() == Wait::Host || process.delegate.has_call_of(thread.tid)
 }
 
 fn command(process: &Process) -> String {

@@ -2,7 +2,6 @@
 
 use super::Control;
 use super::hang::Detector;
-use super::processes::waits_for_host;
 use crate::account::Phase;
 use crate::session::Tool;
 use alloc::collections::BTreeMap;
@@ -105,7 +104,7 @@ impl Control {
             for thread in process.threads() {
                 let (phase, since) = thread.times.phase();
                 let waited = Duration::from_nanos(now.saturating_sub(since));
-                if phase != Phase::Waiting || waited < most || !waits_for_host(&process, &thread) {
+                if phase != Phase::Waiting || waited < most || !thread.is_with_host() {
                     continue;
                 }
                 stalled.insert(thread.tid, since);

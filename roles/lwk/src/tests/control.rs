@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 const NANOSLEEP: u64 = 35;
 const PAUSE: u64 = 34;
+const GETCWD: u64 = 79;
 
 /// What is below the node.
 #[derive(Default)]
@@ -324,22 +325,26 @@ fn monitors_are_told_what_runs_out() {
 
 #[test]
 fn the_node_looks_for_hangs_and_stalls_by_itself() {
-    let watched = Watched::new(2);
+    let watched = Watched::new(3);
     let session = watched.send("events", Roles::MONITOR);
     let seconds = Duration::from_secs;
     let checks = Checks { hangs: Some(seconds(2)), stalls: Some(seconds(5)) };
     watched.world.cores[0].0.handle().spawn("watch", watched.control.clone().watch(checks));
     watched.world.program("/bin/wait", |cpu| {
+        cpu.call(GETCWD, &[DATA, 64]);
+    });
+    watched.world.program("/bin/pause", |cpu| {
         cpu.call(PAUSE, &[]);
     });
-    watched.world.launch(watched.world.request(1000, "/bin/wait")).unwrap();
+    watched.world.launch(watched.world.request(1000, "/bin/pause")).unwrap();
     watched.for_a_while(seconds(7));
     assert_eq!(told(&session), [], "a pause is neither");
-    let thread = watched.world.node.thread(1000).unwrap();
-    thread.wait.store(crate::thread::Wait::Host as u8, Ordering::Relaxed);
+    watched.world.host.silent.store(true, Ordering::Relaxed);
+    watched.world.launch(watched.world.request(1001, "/bin/wait")).unwrap();
     watched.for_a_while(seconds(7));
     assert_eq!(told(&session), [EventKind::Stalled], "once for each call");
-    let idle = watched.world.node.core(2).unwrap().clone();
+    assert_eq!(watched.world.node.core(2).unwrap().state(), CoreState::Offload);
+    let idle = watched.world.node.core(3).unwrap().clone();
     idle.set_state(CoreState::Kernel);
     watched.for_a_while(seconds(5));
     assert_eq!(told(&session), [EventKind::Hungup]);

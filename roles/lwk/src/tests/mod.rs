@@ -35,6 +35,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, ready};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -83,6 +84,8 @@ pub struct Host {
     /// Its parts: offset, bytes, the last one.
     pub core_parts: Mutex<Vec<(usize, usize, bool)>>,
     pub forks: Mutex<u32>,
+    /// It takes calls and does not answer.
+    pub silent: AtomicBool,
     /// Answers to fork.
     pub fork_fails: Mutex<Option<Errno>>,
 }
@@ -98,7 +101,14 @@ impl Delegate for Proxy {
 
     fn call(&self, call: Call) -> Pending {
         self.host.calls.lock().unwrap().push(call);
+        if self.host.silent.load(Ordering::Relaxed) {
+            return Box::pin(core::future::pending());
+        }
         Box::pin(ready(Reply::default()))
+    }
+    fn has_call_of(&self, tid: u32) -> bool {
+        self.host.silent.load(Ordering::Relaxed)
+            && self.host.calls.lock().unwrap().iter().any(|call| call.tid == tid)
     }
     fn cancel(&self, _tid: u32) {}
     fn close(&self, _handles: &[Handle]) {}
