@@ -7,6 +7,13 @@ const LINES: &str = "\
 # MPI on LWK nodes:  eval \"$(lwkctl lwk-mpi-env)\"
 # MPICH over UCX: nodes share no memory with each other, nor with this host. Between ranks of one node `sm` may be added.
 export UCX_TLS=\"${UCX_TLS:-tcp,self}\"
+# One connection between two ranks: MPI_Finalize must not find an answer on one before the question on another.
+export UCX_MAX_EAGER_LANES=\"${UCX_MAX_EAGER_LANES:-1}\"
+export UCX_MAX_RNDV_LANES=\"${UCX_MAX_RNDV_LANES:-1}\"
+# MPICH before 4.2 with ch4:ucx (mpichversion) hangs in MPI_Finalize, on Linux too. What helps, once for all programs:
+#   lwkctl lwk-mpi-env --mpich-finish >finish.c
+#   mpicc -O2 -fPIC -c finish.c && gcc -shared -o mpich-finish.so finish.o
+#   mpiexec -genv LD_PRELOAD $PWD/mpich-finish.so ...
 # Open MPI: its daemon keeps what ranks must know in shared memory here; they ask it by messages instead.
 export PMIX_MCA_gds=\"${PMIX_MCA_gds:-hash}\"
 # OpenMP: one thread for each core, where it is.
@@ -14,12 +21,19 @@ export OMP_PROC_BIND=\"${OMP_PROC_BIND:-close}\"
 export OMP_PLACES=\"${OMP_PLACES:-cores}\"
 export OMP_WAIT_POLICY=\"${OMP_WAIT_POLICY:-active}\"";
 
-/// Prints them.
+/// A library for ranks, in C: it must be compiled with the header of the MPICH that they use.
+const MPICH_FINISH: &str = include_str!("mpich-finish.c");
+
+/// Prints them, or the library.
 pub fn run(args: Vec<OsString>) -> i32 {
-    if !args.is_empty() {
-        eprintln!("usage: eval \"$(lwkctl lwk-mpi-env)\"");
-        return 2;
+    match args.as_slice() {
+        [] => println!("{LINES}"),
+        [word] if word == "--mpich-finish" => print!("{MPICH_FINISH}"),
+        _ => {
+            eprintln!("usage: eval \"$(lwkctl lwk-mpi-env)\"");
+            eprintln!("   or: lwkctl lwk-mpi-env --mpich-finish >finish.c");
+            return 2;
+        }
     }
-    println!("{LINES}");
     0
 }
