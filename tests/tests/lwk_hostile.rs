@@ -69,6 +69,19 @@ fn timers_of_a_nanosecond() {
     assert!(ended.status.success(), "{:?}", ended.status);
 }
 
+/// Threads beyond the processors are on the service core, beside network and hosts.
+#[test]
+fn helpers_that_never_wait() {
+    let node = LwkNode::start("lwk-spin", LWKCTL, Shape { cpus: 3, ..Shape::default() });
+    let begun = Instant::now();
+    let ended = output(node.mcexec(&["--helper-auto"], &compiled("spin.c"), &[]), b"");
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "all of them\nenough\n", "{errors}");
+    assert!(ended.status.success(), "{:?} {errors}", ended.status);
+    assert!(begun.elapsed() < SOON, "the node was there all the time");
+    assert_alive(&node);
+}
+
 #[test]
 fn strangers_are_refused() {
     let node = LwkNode::start("lwk-strangers", LWKCTL, Shape { cpus: 2, ..Shape::default() });

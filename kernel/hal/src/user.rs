@@ -8,6 +8,7 @@
 //! 3. **The kernel never follows a user pointer.** It walks the page tables and copies through its own view of memory, so
 //!    that a bad pointer is an error and not a fault.
 
+use crate::Instant;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
@@ -394,6 +395,10 @@ pub struct CoreEntries {
 pub trait UserCore {
     /// Runs the thread in ring 3 until something brings it back.
     fn run(&self, context: &mut UserContext, space: &dyn AddressSpace) -> Trap;
+
+    /// Makes `run` come back with [`Trap::Interrupt`] at `deadline` at the latest. Only cores that serve others have a timer for
+    /// that; on those that only run programs nothing happens.
+    fn limit(&self, deadline: Instant);
 }
 
 /// A machine that can run user programs.

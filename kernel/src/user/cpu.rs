@@ -9,10 +9,12 @@ use crate::arch::cpu::{self, MSR_FS_BASE, MSR_KERNEL_GS_BASE};
 use crate::irq::{apic, vector};
 use crate::smp::{self, PerCpu};
 use crate::sync::SpinLock;
+use crate::time;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use keelson_hal::Instant;
 use keelson_hal::user::{Access, AddressSpace, ExtendedState, Registers, Trap, UserContext, UserCore};
 
 /// Exceptions that count apart.
@@ -177,6 +179,14 @@ impl UserCore for ThisCore {
             if let Some(trap) = trapped(cpu) {
                 return trap;
             }
+        }
+    }
+
+    fn limit(&self, deadline: Instant) {
+        // The others' timers are off: see `ComputePark`.
+        if self.cpu.core() == 0 {
+            let now = time::now();
+            time::arm_timer(deadline.max(now), now);
         }
     }
 }

@@ -23,10 +23,16 @@ use alloc::sync::Arc;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::sync::atomic::Ordering;
+use core::time::Duration;
+use keelson_hal::Instant;
 use keelson_hal::user::{Access, Registers, Trap, UserContext, UserCore};
 
 /// Bytes of the `syscall` instruction.
 const SYSCALL_LENGTH: u64 = 2;
+
+/// How long a helper thread keeps a service core, and how long it lets it be in between at least.
+const TURN: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// How a thread leaves its task.
 pub(crate) enum Outcome {
@@ -45,6 +51,8 @@ pub(crate) struct Task {
     pub mm: Arc<Mm>,
     core: Arc<Core>,
     user: Rc<dyn UserCore>,
+    /// On a service core: when the others there have their turn.
+    turn_ends: Option<Instant>,
     /// The call that was interrupted, and how it is made again.
     interrupted: Option<(u64, Errno)>,
 }
@@ -53,7 +61,7 @@ pub(crate) struct Task {
 pub(crate) async fn thread(start: Start, core: Arc<Core>, user: Rc<dyn UserCore>) {
     let mm = start.thread.process.mm();
     let Start { thread, context } = start;
-    let mut task = Task { thread, context, mm, core: core.clone(), user, interrupted: None };
+    let mut task = Task { thread, context, mm, core: core.clone(), user, turn_ends: None, interrupted: None };
     loop {
         let outcome = on_core(&core, &task.thread.clone(), task.run()).await;
         match outcome {
@@ -104,6 +112,9 @@ impl Task {
                     return outcome;
                 }
             }
+            if self.serves() {
+                self.give_way().await;
+            }
             match self.ring_3() {
                 Trap::Syscall => {
                     if let Some(outcome) = self.system_call().await {
@@ -119,9 +130,36 @@ impl Task {
                 }
                 Trap::Interrupt => {
                     self.thread.times.involuntary.fetch_add(1, Ordering::Relaxed);
-                    keelson_exec::yield_now().await;
+                    if self.serves() {
+                        // What interrupted is for the core to look at.
+                        self.turn_ends = Some(self.thread.process.system.timers.now());
+                    } else {
+                        keelson_exec::yield_now().await;
+                    }
                 }
             }
+        }
+    }
+
+    /// True on a core that serves network, hosts and time: a helper thread there must not keep it from that.
+    fn serves(&self) -> bool {
+        self.thread.process.node.settings.service.contains(&self.core.number)
+    }
+
+    /// Lets the core do what it is there for when the thread's turn is over, and begins another. Whether the thread makes calls or
+    /// computes, nothing else runs there meanwhile, not even what interrupts ask for.
+    async fn give_way(&mut self) {
+        let timers = self.thread.process.system.timers.clone();
+        let now = timers.now();
+        match self.turn_ends {
+            Some(end) if end > now => {}
+            // The thread has waited since, and others had their turn.
+            Some(end) if now - end >= TURN => self.turn_ends = Some(now + TURN),
+            Some(_) => {
+                timers.at(now + PAUSE).await;
+                self.turn_ends = Some(timers.now() + TURN);
+            }
+            None => self.turn_ends = Some(now + TURN),
         }
     }
 
@@ -132,6 +170,9 @@ impl Task {
         self.thread.times.enter(Phase::User, now);
         self.core.enter(Phase::User, now);
         self.core.set_state(CoreState::User);
+        if let Some(end) = self.turn_ends {
+            self.user.limit(end);
+        }
         let trap = loop {
             let trap = self.user.run(&mut self.context, &**self.mm.space());
             if trap != Trap::Syscall || self.thread.wanted() {

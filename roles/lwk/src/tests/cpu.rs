@@ -3,6 +3,7 @@
 //! A closure makes system calls and touches memory through its [`Cpu`]; what a real processor would do with registers for it
 //! (return addresses, handlers that the kernel calls, calls that are made again) is done here.
 
+use keelson_hal::Instant;
 use keelson_hal::user::{Access, AddressSpace, Registers, Trap, UserContext, UserCore};
 use std::any::Any;
 use std::collections::HashMap;
@@ -371,4 +372,6 @@ impl UserCore for Script {
             }
         }
     }
+
+    fn limit(&self, _deadline: Instant) {}
 }
