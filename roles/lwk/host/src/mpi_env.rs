@@ -7,9 +7,6 @@ const LINES: &str = "\
 # MPI on LWK nodes:  eval \"$(lwkctl lwk-mpi-env)\"
 # MPICH over UCX: nodes share no memory with each other, nor with this host. Between ranks of one node `sm` may be added.
 export UCX_TLS=\"${UCX_TLS:-tcp,self}\"
-# One connection between two ranks: MPI_Finalize must not find an answer on one before the question on another.
-export UCX_MAX_EAGER_LANES=\"${UCX_MAX_EAGER_LANES:-1}\"
-export UCX_MAX_RNDV_LANES=\"${UCX_MAX_RNDV_LANES:-1}\"
 # MPICH before 4.2 with ch4:ucx (mpichversion) hangs in MPI_Finalize, on Linux too. What helps, once for all programs:
 #   lwkctl lwk-mpi-env --mpich-finish >finish.c
 #   mpicc -O2 -fPIC -c finish.c && gcc -shared -o mpich-finish.so finish.o

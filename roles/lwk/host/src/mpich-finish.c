@@ -7,8 +7,8 @@
  * This stands in for MPI_Finalize by way of the profiling interface of MPI. First, all ranks exchange a message with all: every
  * rank must then wait for an answer of every other, and none can leave before the last has come. Second, they wait for each other
  * in the process manager's barrier, where MPI does nothing: when the first of them begins to flush, nobody is still to do anything
- * else, and a rank answers only after having asked itself. Both come over the same connection and in this order, if there is one
- * between two ranks: see to that with UCX_MAX_EAGER_LANES=1 and UCX_MAX_RNDV_LANES=1.
+ * else, and a rank answers only after having asked itself. Where all ranks are reached by one network
+ * device, UCX_MAX_EAGER_LANES=1 and UCX_MAX_RNDV_LANES=1 have both come over the same connection, and so in this order.
  */
 #include <errno.h>
 #include <mpi.h>
