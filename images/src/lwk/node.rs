@@ -13,7 +13,7 @@ use keelson_exec::Handle;
 use keelson_kernel::console;
 use keelson_kernel::mm::heap;
 use keelson_kernel::user::UserMode;
-use keelson_lwk::control::{Control, Kernel, provoke_hang};
+use keelson_lwk::control::{Control, Kernel, provoke_failure, provoke_hang};
 use keelson_lwk::exec::{TimeBase, Vdso};
 use keelson_lwk::loading::HostLoader;
 use keelson_lwk::node::{Node as Programs, NodeSettings};
@@ -207,6 +207,16 @@ impl Lwk {
         match provoke_hang(&self.programs, core, Duration::from_secs(seconds)) {
             true => String::new(),
             false => format!("{core}: no such processor"),
+        }
+    }
+
+    /// Makes the kernel give up on a core for programs, to see what a dump shows of it.
+    pub fn fail(&self, words: &[&str]) -> String {
+        let core = words.first().and_then(|word| word.parse().ok());
+        let service = &self.programs.settings.service;
+        match core.filter(|core| !service.contains(core)) {
+            Some(core) if provoke_failure(&self.programs, core) => String::new(),
+            _ => String::from("fail CORE: a processor for programs"),
         }
     }
 

@@ -29,7 +29,7 @@ mod usage;
 mod verb;
 mod watch;
 
-pub use hang::provoke as provoke_hang;
+pub use hang::{provoke as provoke_hang, provoke_failure};
 pub use kmsg::LONGEST;
 pub use shutdown::GRACE;
 
