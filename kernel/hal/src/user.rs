@@ -394,6 +394,10 @@ pub struct CoreEntries {
 pub trait UserCore {
     /// Runs the thread in ring 3 until something brings it back.
     fn run(&self, context: &mut UserContext, space: &dyn AddressSpace) -> Trap;
+    /// Says whose work the core does from now on, for who looks at the machine after it stopped; zeros for nobody's.
+    fn works_for(&self, pid: u32, tid: u32) {
+        let _ = (pid, tid);
+    }
 }
 
 /// A machine that can run user programs.
@@ -425,6 +429,14 @@ pub trait UserMachine: Send + Sync {
     fn entries(&self, core: usize) -> CoreEntries;
     /// Ticks of the time stamp counter: now, and per second.
     fn tsc(&self) -> (u64, u64);
+    /// Notes that a process has this address space and name, for who looks at the machine after it stopped.
+    fn process_began(&self, pid: u32, space: &dyn AddressSpace, name: &[u8]) {
+        let _ = (pid, space, name);
+    }
+    /// Forgets it.
+    fn process_ended(&self, pid: u32) {
+        let _ = pid;
+    }
     /// CPUID of the processor: EAX, EBX, ECX, EDX.
     fn cpuid(&self, leaf: u32, sub: u32) -> [u32; 4];
 }

@@ -7,6 +7,7 @@ use super::features;
 use super::space::{self, Inner, Space};
 use crate::arch::cpu::{self, MSR_FS_BASE, MSR_KERNEL_GS_BASE};
 use crate::irq::{apic, vector};
+use crate::postmortem;
 use crate::smp::{self, PerCpu};
 use crate::sync::SpinLock;
 use alloc::sync::Arc;
@@ -178,6 +179,10 @@ impl UserCore for ThisCore {
                 return trap;
             }
         }
+    }
+
+    fn works_for(&self, pid: u32, tid: u32) {
+        postmortem::runs(self.cpu.core(), pid, tid);
     }
 }
 
