@@ -47,6 +47,9 @@ impl View<'_> {
         if !info.panic.is_empty() {
             add(&mut text, format_args!("panic     {}\n", info.panic));
         }
+        if let Some(remarks) = self.description.report("remarks") {
+            add(&mut text, format_args!("remarks   {}\n", remarks.trim_end()));
+        }
         text
     }
 

@@ -81,8 +81,9 @@ fn connect(place: &Place, node: &Node, common: &Common) -> Result<Result<Remote,
 }
 
 fn ask(mut remote: Remote, given: &Options, mut writer: Writer) -> Result<(), Problem> {
-    let level = given.level.unwrap_or_default();
-    let mut args = vec!["-d".to_owned(), (level as u8).to_string()];
+    // Without a level it is the node's `dump_level`.
+    let level = given.level.map(|level| ["-d".to_owned(), (level as u8).to_string()]);
+    let mut args: Vec<String> = level.into_iter().flatten().collect();
     if given.interactive {
         args.push("-i".into());
     }
@@ -100,7 +101,11 @@ fn ask(mut remote: Remote, given: &Options, mut writer: Writer) -> Result<(), Pr
     }
     let source = if given.interactive { Source::Waiting } else { Source::Node };
     let description = stream.end(source, &writer).ok_or_else(|| remote.nonsense())?;
-    writer.finish(&description)
+    writer.finish(&description)?;
+    if let Some(remarks) = description.report("remarks") {
+        eprintln!("ihkosctl: {}: {}", remote.name(), remarks.trim_end());
+    }
+    Ok(())
 }
 
 /// What has come of a dump so far.

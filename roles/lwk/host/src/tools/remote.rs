@@ -53,6 +53,11 @@ impl Remote {
         Ok(Remote { hello, name, lane, timeout, next: 1 })
     }
 
+    /// How messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Sends a verb; the number of the request.
     pub fn send(&mut self, verb: &str, args: &[String]) -> Result<u64, Problem> {
         let id = self.next;

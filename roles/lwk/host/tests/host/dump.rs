@@ -388,24 +388,30 @@ fn serve(listener: TcpListener) {
                         bytes(world.range(at..at + len).to_vec());
                     }
                 }
-                ("dump", ["-d", level, rest @ ..]) => {
+                ("dump", words) => {
                     let more = header.with(Flags::REPLY | Flags::MORE);
                     let record = |header, record: DumpRecord<'_>| {
                         let mut bytes = Vec::new();
                         record.write(&mut Bytes::new(&mut bytes));
                         lane.send(header, &CtrlReply { answer: CtrlAnswer::Binary(bytes) });
                     };
-                    let level = Level::from_raw(level.parse().unwrap()).unwrap();
+                    let level = match words {
+                        ["-d", "0", ..] => Level::All,
+                        [] | ["-i"] | ["-d", "24", ..] => Level::Kernel,
+                        other => panic!("{other:?}"),
+                    };
                     record(&more, DumpRecord::Begin { level, version: STREAM_VERSION });
                     record(&more, DumpRecord::Info(&world.info.encode()));
-                    for text in ["a report", " in two parts\n"] {
-                        record(&more, DumpRecord::Text { name: "mem".into(), text: text.into() });
+                    for (name, text) in
+                        [("mem", "a report"), ("mem", " in two parts\n"), ("remarks", "core 3 hangs\n")]
+                    {
+                        record(&more, DumpRecord::Text { name: name.into(), text: text.into() });
                     }
                     if level == Level::All {
                         break;
                     }
                     let mut pages = 0;
-                    for range in KERNEL.iter().filter(|_| rest != ["-i"]) {
+                    for range in KERNEL.iter().filter(|_| !words.contains(&"-i")) {
                         record(
                             &more,
                             DumpRecord::Memory { physical: range.start, bytes: world.range(range.clone()) },
@@ -434,13 +440,19 @@ fn node(name: &str) -> Scratch {
 #[test]
 fn a_node_is_dumped() {
     let scratch = node("dump-node");
-    assert_eq!(said(&scratch, &["ihkosctl", "0", "dump", "mcdump"]), "");
+    let (code, out, errors) = tool(&scratch, &["ihkosctl", "0", "dump", "mcdump"]);
+    assert_eq!((code, out.as_str(), errors.as_str()), (0, "", "ihkosctl: node sim: core 3 hangs\n"));
     let dumped = Dump::open(Path::new(&scratch.path("mcdump"))).unwrap();
     assert_eq!(
         dumped.description,
-        description(&World::new(), Level::Kernel, &[("mem", "a report in two parts\n")])
+        description(
+            &World::new(),
+            Level::Kernel,
+            &[("mem", "a report in two parts\n"), ("remarks", "core 3 hangs\n")]
+        )
     );
     assert_eq!(said(&scratch, &["eclair", "-x", "mem"]), "a report in two parts\n");
+    assert!(said(&scratch, &["eclair", "-x", "info"]).ends_with("remarks   core 3 hangs\n"));
     assert_eq!(
         said(&scratch, &["eclair", "-x", "x 0xffffd00000040f08 1"]),
         "ffffd00000040f08: ffffffff80000011\n"
