@@ -44,11 +44,11 @@ fn said(node: &LwkNode, words: &[&str]) -> String {
 fn gdb(dump: &Path, commands: &[&str]) -> String {
     let mut command = Command::new("gdb");
     command.args(["-nx", "-q", "-batch"]);
-    commands.iter().for_each(|line| drop(command.args(["-ex", line])));
-    let (_, out, errors) = run({
-        command.arg(Appliance::elf("lwk-compute")).arg(dump);
-        command
-    });
+    for line in commands {
+        command.args(["-ex", line]);
+    }
+    command.arg(Appliance::elf("lwk-compute")).arg(dump);
+    let (_, out, errors) = run(command);
     out + &errors
 }
 
