@@ -37,7 +37,14 @@ impl Control {
 
     /// Lets them go on.
     pub(super) fn thaw(&self) -> Result<Report, Refusal> {
-        if !self.node.thaw() {
+        if self.is_dumping() {
+            return Err((
+                Errno::EBUSY,
+                "thaw: a dump is being made; everything goes on when it is done".to_string(),
+            ));
+        }
+        let held = self.let_go();
+        if !self.node.thaw() && !held {
             return Err((Errno::EBUSY, "thaw: the node is not frozen".to_string()));
         }
         log::info!(target: "lwk", "all programs go on");

@@ -14,6 +14,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use keelson_config::Config;
 use keelson_hal::user::PageSize;
+use keelson_lwk_wire::dump::Level;
 
 /// Port where hosts connect.
 pub const PORT: u16 = 8810;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub prefault: Prefault,
     /// Whether fork copies a page when it is written, instead of at once.
     pub fork_cow: bool,
+    /// What a dump holds when nobody says.
+    pub dump_level: Level,
     /// Whether a host need not prove that it knows the key.
     pub insecure: bool,
 }
@@ -86,6 +89,7 @@ impl Settings {
                 _ => Prefault::Anon,
             },
             fork_cow: config.choice("fork") == Some("cow"),
+            dump_level: if config.choice("dump_level") == Some("0") { Level::All } else { Level::Kernel },
             insecure: config.flag("insecure"),
         })
     }
@@ -211,6 +215,10 @@ mod tests {
         assert_eq!((chosen.oversubscribe, chosen.page_sizes.len()), (2, 2));
         assert!(chosen.fork_cow);
         assert_eq!((plain.prefault, chosen.prefault), (Prefault::Anon, Prefault::None));
+        assert_eq!(
+            (plain.dump_level, settings("dump_level=0", 2).unwrap().dump_level),
+            (Level::Kernel, Level::All)
+        );
         assert_eq!(settings("allow_oversubscribe=16", 2).unwrap().oversubscribe, 16);
     }
 

@@ -51,6 +51,7 @@ fn programs_of_a_node_share_their_trees() {
         thp: true,
         prefault: Default::default(),
         fork_cow: true,
+        dump_level: keelson_lwk_wire::dump::Level::Kernel,
         insecure: false,
     };
     let service = Service::new(
