@@ -81,11 +81,11 @@ enum Trouble {
 
 fn copy(memory: &FileMemory, end: u64, writer: &mut Writer) -> Result<(), Trouble> {
     let mut buffer = Vec::new();
-    // What lies behind RAM is firmware and devices.
-    for extent in memory.extents().iter().filter(|extent| extent.end() <= end) {
-        let mut at = extent.physical;
-        while at < extent.end() {
-            let len = COPIED.min(extent.end() - at);
+    // What lies behind RAM is firmware and devices; firmware may have the last of RAM, too.
+    for extent in memory.extents() {
+        let (mut at, end) = (extent.physical, extent.end().min(end));
+        while at < end {
+            let len = COPIED.min(end - at);
             buffer.resize(len as usize, 0);
             memory.read(at, &mut buffer).map_err(|unread| Trouble::Reading(unread.to_string()))?;
             writer.memory_with_zeros(at, &buffer).map_err(Trouble::Writing)?;

@@ -196,19 +196,14 @@ impl Tail {
 
 /// Where the kernel sees which memory.
 fn loads(info: &Info, memory: &FileMemory) -> Vec<Load> {
-    let mut loads: Vec<Load> = memory
-        .extents()
-        .iter()
-        .filter(|extent| extent.end() <= info.memory_end)
-        .map(|extent| load(info.direct_map.wrapping_add(extent.physical), extent))
-        .collect();
+    let mut seen =
+        vec![(info.direct_map, 0, info.memory_end), (info.image, info.image_physical, info.image_len)];
     let direct = info.direct_map..info.direct_map.saturating_add(info.memory_end);
     let image = info.image..info.image.saturating_add(info.image_len);
     let known = |address: u64, len: u64| {
         let end = address.saturating_add(len);
         (address >= direct.start && end <= direct.end) || (address >= image.start && end <= image.end)
     };
-    let mut seen = vec![(info.image, info.image_physical, info.image_len)];
     for mapping in tables::mappings(memory, info.root, Half::Upper, &known) {
         // Large pages may begin before, or end behind, what is known.
         let known = direct.contains(&mapping.address) || image.contains(&mapping.address);
@@ -216,6 +211,7 @@ fn loads(info: &Info, memory: &FileMemory) -> Vec<Load> {
             seen.push((mapping.address, mapping.physical, mapping.len));
         }
     }
+    let mut loads = Vec::new();
     for (address, physical, len) in seen {
         loads.extend(
             pieces(memory, physical, len)

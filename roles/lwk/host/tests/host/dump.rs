@@ -214,8 +214,14 @@ fn eclair_finds_what_is_asked() {
     assert_eq!(says("x 0xffffd00000040f00 2"), "ffffd00000040f00: ffffd00000040f20 ffffffff80000011\n");
     assert!(says("x inner 1").contains("<inner>:\t0xc3c99090e5894855"), "{}", says("x inner 1"));
 
-    let trace = says("bt");
-    assert!(trace.contains("in inner ()") && trace.contains("#1  0xffffffff80000011 in outer ()"), "{trace}");
+    let (code, trace, errors) = tool(&scratch, &["eclair", "-x", "bt"]);
+    assert!(code == 0 && !errors.contains("Remote communication error"), "{errors}");
+    assert!(
+        !trace.contains("error")
+            && trace.contains("in inner ()")
+            && trace.contains("#1  0xffffffff80000011 in outer ()"),
+        "{trace}"
+    );
     let all = says("bt all");
     assert_eq!(all.matches("\nThread ").count(), 3, "{all}");
     assert!(all.contains("(Thread 78 ") && all.contains("(Thread 1000002 "), "{all}");
@@ -333,9 +339,9 @@ fn a_dump_of_a_machine_becomes_one_of_its_node() {
     // The one that the kernel did not see.
     assert_eq!((cores[3].state, cores[3].registers[register::R15]), (CoreState::Live, 3));
     assert_eq!((cores[3].cr2, cores[3].cr3, cores[3].per_cpu), (0xdead, 0x1_0000, DIRECT + 3));
-    let mut ram = vec![1; (RAM - IMAGE) as usize];
+    let mut ram = vec![1; (MEMORY_END - IMAGE) as usize];
     dump.memory.read(IMAGE, &mut ram).unwrap();
-    assert!(ram == world.range(IMAGE..RAM));
+    assert!(ram == world.range(IMAGE..MEMORY_END) && dump.memory.read(MEMORY_END, &mut [0]).is_err());
     assert!(
         dump.memory.read(0xffff_f000, &mut [0]).is_err() && dump.memory.read(0xa_0000, &mut [0]).is_err()
     );

@@ -14,6 +14,8 @@ use keelson_lwk_host::dump::elf::PAGE;
 use keelson_lwk_wire::dump::{Core, CoreState, Info, Process, layout, register};
 
 pub const RAM: u64 = 4 << 20;
+/// Firmware has the last pages of RAM.
+pub const MEMORY_END: u64 = RAM - 8192;
 pub const LINK: u64 = 0xffff_ffff_8000_0000;
 pub const IMAGE: u64 = 0x10_0000;
 pub const DIRECT: u64 = 0xffff_8000_0000_0000;
@@ -130,7 +132,7 @@ fn info() -> Info {
         tsc_hz: 1_000_000_000,
         booted: 1_709_210_096_000_000_000,
         stopped: 1_500_000_000,
-        memory_end: RAM,
+        memory_end: MEMORY_END,
         build: "0.1.0 Nov 28 2026 at 02:00:00".into(),
         panic: "core 0: panic: the test says so".into(),
         kargs: "hidos cpus=1-3".into(),

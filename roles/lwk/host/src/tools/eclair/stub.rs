@@ -65,7 +65,7 @@ pub struct Stub<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Reply {
     Text(String),
-    /// The debugger leaves.
+    /// The debugger ends it all.
     End,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Stub<'a> {
         let mut from = BufReader::new(from);
         while let Some(packet) = packet(&mut from, &mut to)? {
             match self.answer(&packet) {
-                Reply::End => return send(&mut to, "OK"),
+                Reply::End => return Ok(()),
                 Reply::Text(text) => send(&mut to, &text)?,
             }
         }
@@ -98,7 +98,9 @@ impl<'a> Stub<'a> {
                 Some(_) => "OK".into(),
                 None => "E03".into(),
             },
-            Some(("D", _)) | Some(("k", _)) => return Reply::End,
+            // It leaves things as they are, and the connection when it has heard that.
+            Some(("D", _)) => "OK".into(),
+            Some(("k", _)) => return Reply::End,
             // It does not run, and memory is as it was.
             Some(("c" | "s" | "C" | "S", _)) => self.stopped(),
             Some(("M" | "X" | "G" | "P", _)) => "E0d".into(),
