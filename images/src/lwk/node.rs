@@ -9,6 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use core::ops::Range;
 use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_kernel::console;
@@ -100,6 +101,10 @@ impl Postmortem for Below {
             Level::Kernel => Selection::Kernel,
         };
         postmortem::next(from, selection).map(|piece| Piece { range: piece.range, wanted: piece.wanted })
+    }
+
+    fn is_zero(&self, range: Range<u64>) -> bool {
+        postmortem::is_zero(range)
     }
 
     fn read(&self, physical: u64, into: &mut [u8]) -> bool {

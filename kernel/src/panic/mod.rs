@@ -47,7 +47,7 @@ fn report(message: Arguments<'_>) -> ! {
 /// The first core to fail reports; the others, and a failure inside the report, stop here.
 fn begin(why: Arguments<'_>, registers: &[u64; postmortem::REGISTERS]) {
     if REPORTING.swap(true, Ordering::AcqRel) {
-        smp::stop_here();
+        postmortem::failed_too(registers);
     }
     postmortem::failed(why, registers);
     console::break_locks();

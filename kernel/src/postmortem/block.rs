@@ -214,6 +214,11 @@ impl Core {
         self.state.store(state as u32, Ordering::Release);
     }
 
+    /// True once it failed.
+    pub fn has_failed(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == CoreState::Panicked as u32
+    }
+
     /// Says which thread the core runs.
     pub fn set_running(&self, pid: u32, tid: u32) {
         self.running.store(u64::from(pid) | u64::from(tid) << 32, Ordering::Relaxed);

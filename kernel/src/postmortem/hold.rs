@@ -192,7 +192,8 @@ pub(crate) fn nmi(cpu: &PerCpu, frame: &Frame, gs_base: u64) -> bool {
     true
 }
 
-fn stop_here(holding: &Holding) -> ! {
+/// Stops this core for good.
+pub(super) fn stop_here(holding: &Holding) -> ! {
     holding.held.store(FOR_GOOD, Ordering::Release);
     smp::stop_here()
 }

@@ -80,11 +80,27 @@ fn next_in(ram: &[Range<u64>], from: u64, look: impl Fn(u64, u64) -> (u64, bool)
     Some(Piece { range: start..end.min(range.end), wanted })
 }
 
+/// True when all of a range of RAM is zero: most of it is, and need not be copied to find that out. False for what is no RAM.
+pub fn is_zero(range: Range<u64>) -> bool {
+    let whole = range.start.is_multiple_of(PAGE_SIZE) && range.end.is_multiple_of(PAGE_SIZE);
+    if !whole || !is_ram(&range) {
+        return false;
+    }
+    let words = (range.end.saturating_sub(range.start) / 8) as usize;
+    let first = mm::phys_to_virt(range.start) as *const u64;
+    // SAFETY: RAM, all of which the direct map shows, aligned. Volatile, because others may write at the same time.
+    (0..words).all(|word| unsafe { first.add(word).read_volatile() } == 0)
+}
+
+fn is_ram(range: &Range<u64>) -> bool {
+    let inside = |ram: &Range<u64>| ram.start <= range.start && range.end <= ram.end;
+    RAM.get().is_some_and(|ram| ram.iter().any(inside))
+}
+
 /// Copies RAM; false when not all of it is RAM. Of the core that holds the others the stack is as it was then.
 pub fn read(physical: u64, into: &mut [u8]) -> bool {
     let Some(end) = physical.checked_add(into.len() as u64) else { return false };
-    let inside = |range: &Range<u64>| range.start <= physical && end <= range.end;
-    if !RAM.get().is_some_and(|ram| ram.iter().any(inside)) {
+    if !is_ram(&(physical..end)) {
         return false;
     }
     // SAFETY: RAM, all of which the direct map shows. Others may write at the same time: then the bytes are old or new, and mean

@@ -19,7 +19,7 @@ mod own;
 pub use block::{REGISTERS, bytes};
 pub(crate) use hold::{Holding, nmi};
 pub use hold::{hold, is_held, is_holding, release};
-pub use memory::{Piece, Selection, next, read};
+pub use memory::{Piece, Selection, is_zero, next, read};
 pub(crate) use own::registers_here;
 
 use crate::arch::exception::Frame;
@@ -70,6 +70,16 @@ pub(crate) fn failed(why: Arguments<'_>, registers: &[u64; REGISTERS]) {
     block::stopped_now();
     smp::stop_others();
     hold::wait_for_stops();
+}
+
+/// This core fails while another one reports, or in its own report: it stops, with the registers that it had the first time.
+pub(crate) fn failed_too(registers: &[u64; REGISTERS]) -> ! {
+    let here = smp::here();
+    let known = block::core(here.core());
+    if !known.has_failed() {
+        known.save(CoreState::Live, registers, here);
+    }
+    hold::stop_here(&here.holding)
 }
 
 /// The registers of an exception as a debugger wants them. GS base is what the interrupted code had: the

@@ -39,6 +39,9 @@ pub trait Postmortem {
     /// The first pages of RAM from `from` on, as far as they are of one kind; `None` behind the last.
     fn next(&self, from: u64, level: Level) -> Option<Piece>;
 
+    /// True when these pages of RAM are all zero.
+    fn is_zero(&self, range: Range<u64>) -> bool;
+
     /// Copies RAM; false when it is none.
     fn read(&self, physical: u64, into: &mut [u8]) -> bool;
 
@@ -126,7 +129,6 @@ impl Control {
     }
 
     async fn send_pages(&self, tool: &Tool, machine: &dyn Postmortem, level: Level) -> Result<u64, Gone> {
-        let send = |what: &DumpRecord<'_>| record(what, |bytes| tool.bytes_part(bytes));
         let (mut at, mut pages) = (0, 0);
         // Zeros that have not been sent: they may go on.
         let mut zeros: Range<u64> = 0..0;
@@ -139,34 +141,22 @@ impl Control {
             let mut start = piece.range.start;
             while start < piece.range.end {
                 let len = (piece.range.end - start).min(PIECE);
-                let mut buffer = vec![0; len as usize];
                 self.room(tool).await?;
-                machine.read(start, &mut buffer);
-                for (physical, run) in runs(start, &buffer) {
-                    let end = physical + run.len() as u64;
-                    let is_zero = is_zero(run);
-                    if is_zero && zeros.end == physical {
-                        zeros.end = end;
-                        continue;
-                    }
-                    if !zeros.is_empty() {
-                        let (physical, len) = (zeros.start, zeros.end - zeros.start);
-                        send(&DumpRecord::Zero { physical, len });
-                        zeros = 0..0;
-                    }
-                    match is_zero {
-                        true => zeros = physical..end,
-                        false => send(&DumpRecord::Memory { physical, bytes: run }),
-                    }
+                if zeros.end == start && machine.is_zero(start..start + len) {
+                    zeros.end += len;
+                } else {
+                    let mut buffer = vec![0; len as usize];
+                    machine.read(start, &mut buffer);
+                    runs(start, &buffer)
+                        .into_iter()
+                        .for_each(|(at, run)| send_run(tool, &mut zeros, at, run));
                 }
                 pages += len / PAGE;
                 start += len;
                 yield_now().await;
             }
         }
-        if !zeros.is_empty() {
-            send(&DumpRecord::Zero { physical: zeros.start, len: zeros.end - zeros.start });
-        }
+        send_zeros(tool, zeros);
         Ok(pages)
     }
 
@@ -282,6 +272,26 @@ impl Control {
 
 fn no_dumps(tool: &Tool) {
     tool.fail(Errno::EOPNOTSUPP, "this node cannot be dumped");
+}
+
+/// Sends a run of pages, or adds it to the zeros that have not been sent.
+fn send_run(tool: &Tool, zeros: &mut Range<u64>, physical: u64, run: &[u8]) {
+    let end = physical + run.len() as u64;
+    if !is_zero(run) {
+        send_zeros(tool, core::mem::take(zeros));
+        record(&DumpRecord::Memory { physical, bytes: run }, |bytes| tool.bytes_part(bytes));
+    } else if zeros.end == physical {
+        zeros.end = end;
+    } else {
+        send_zeros(tool, core::mem::replace(zeros, physical..end));
+    }
+}
+
+fn send_zeros(tool: &Tool, zeros: Range<u64>) {
+    if !zeros.is_empty() {
+        let zero = DumpRecord::Zero { physical: zeros.start, len: zeros.end - zeros.start };
+        record(&zero, |bytes| tool.bytes_part(bytes));
+    }
 }
 
 fn record(record: &DumpRecord<'_>, send: impl FnOnce(Vec<u8>)) {

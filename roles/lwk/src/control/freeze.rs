@@ -22,7 +22,8 @@ impl Control {
             log::info!(target: "lwk", "all programs are being frozen");
         }
         let deadline = self.timers().now() + PATIENCE;
-        while self.node.is_frozen() && self.node.still_running() > 0 {
+        // Who is held in a program does not run either.
+        while self.node.is_frozen() && self.node.still_running() > 0 && !self.is_held() {
             if self.timers().now() >= deadline {
                 let running = self.node.still_running();
                 let text = format!(

@@ -9,6 +9,7 @@ use keelson_lwk_wire::handshake::Roles;
 use keelson_lwk_wire::messages::{Ctrl, CtrlAnswer, CtrlReply, EventKind};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 const NANOSLEEP: u64 = 35;
@@ -78,6 +79,9 @@ impl Postmortem for Machine {
         let parts = [(0..2 << 12, true), (2 << 12..4 << 12, level == Level::All), (4 << 12..RAM, true)];
         let part = parts.into_iter().find(|(range, _)| range.end > from)?;
         Some(Piece { range: part.0.start.max(from)..part.0.end, wanted: part.1 })
+    }
+    fn is_zero(&self, range: Range<u64>) -> bool {
+        USED.iter().all(|page| !range.contains(&(page << 12)))
     }
     fn read(&self, physical: u64, into: &mut [u8]) -> bool {
         let used = |byte: u64| USED.contains(&(byte >> 12));
@@ -458,6 +462,7 @@ fn the_machine_can_stay_stopped_after_a_dump() {
     let before = count();
     watched.for_a_while(Duration::from_secs(1));
     assert_eq!(count(), before);
+    assert_eq!(watched.ask("get status"), Ok("FROZEN\n".into()));
     assert_eq!(watched.bytes("memory 4090 10"), [[0, 0, 0, 0, 0, 0, 2, 2, 2, 2]]);
     assert_eq!(watched.ask("memory 0x80000 1"), Err(Errno::EFAULT));
     // A dump of a stopped machine leaves it so.
