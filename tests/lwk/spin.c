@@ -1,5 +1,4 @@
 /* Threads that do not wait for anything, more of them than processors. */
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

@@ -51,6 +51,8 @@ pub(crate) struct Task {
     pub mm: Arc<Mm>,
     core: Arc<Core>,
     user: Rc<dyn UserCore>,
+    /// The core serves network, hosts and time: a helper thread there must not keep it from that.
+    serves: bool,
     /// On a service core: when the others there have their turn.
     turn_ends: Option<Instant>,
     /// The call that was interrupted, and how it is made again.
@@ -61,7 +63,9 @@ pub(crate) struct Task {
 pub(crate) async fn thread(start: Start, core: Arc<Core>, user: Rc<dyn UserCore>) {
     let mm = start.thread.process.mm();
     let Start { thread, context } = start;
-    let mut task = Task { thread, context, mm, core: core.clone(), user, turn_ends: None, interrupted: None };
+    let serves = thread.process.node.settings.service.contains(&core.number);
+    let mut task =
+        Task { thread, context, mm, core: core.clone(), user, serves, turn_ends: None, interrupted: None };
     loop {
         let outcome = on_core(&core, &task.thread.clone(), task.run()).await;
         match outcome {
@@ -112,7 +116,7 @@ impl Task {
                     return outcome;
                 }
             }
-            if self.serves() {
+            if self.serves {
                 self.give_way().await;
             }
             match self.ring_3() {
@@ -130,7 +134,7 @@ impl Task {
                 }
                 Trap::Interrupt => {
                     self.thread.times.involuntary.fetch_add(1, Ordering::Relaxed);
-                    if self.serves() {
+                    if self.serves {
                         // What interrupted is for the core to look at.
                         self.turn_ends = Some(self.thread.process.system.timers.now());
                     } else {
@@ -139,11 +143,6 @@ impl Task {
                 }
             }
         }
-    }
-
-    /// True on a core that serves network, hosts and time: a helper thread there must not keep it from that.
-    fn serves(&self) -> bool {
-        self.thread.process.node.settings.service.contains(&self.core.number)
     }
 
     /// Lets the core do what it is there for when the thread's turn is over, and begins another. Whether the thread makes calls or

@@ -43,10 +43,6 @@ pub fn run(plan: &Plan) -> Result<()> {
     let mut report = Report::new("node", "linux");
     let programs = Programs::compile()?;
     let node = LwkNode::start("bench-lwk", &lwkctl(), Shape { cpus: CPUS, memory: MEMORY, line: "lwk.echo" });
-    let bench = Bench::new("bench-lwk-linux");
-    let spec = LinuxSpec::new("linux").cpus(CPUS).memory_mib(MEMORY);
-    let linux =
-        LinuxGuest::boot(&bench, spec.file(&programs.bench, "/bench").file(&programs.hello, "/hello"))?;
     if plan.profile {
         let rows = LOCAL.iter().map(|(key, name, _)| (key, name));
         for (key, name) in rows.chain(DELEGATED.iter().map(|(key, name, _)| (key, name))) {
@@ -57,6 +53,10 @@ pub fn run(plan: &Plan) -> Result<()> {
         }
         return Ok(());
     }
+    let bench = Bench::new("bench-lwk-linux");
+    let spec = LinuxSpec::new("linux").cpus(CPUS).memory_mib(MEMORY);
+    let linux =
+        LinuxGuest::boot(&bench, spec.file(&programs.bench, "/bench").file(&programs.hello, "/hello"))?;
     println!();
     report.quantities();
     for (key, name, target) in LOCAL.iter().filter(|(_, name, _)| plan.wants(name)) {
