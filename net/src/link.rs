@@ -64,6 +64,13 @@ impl Nic {
         }
     }
 
+    /// Wakes the interface's task if something waits for room in the device's ring: nobody else sees when there is some.
+    pub fn kick_for_backlog(&mut self) {
+        if !self.backlog.is_empty() {
+            self.kick();
+        }
+    }
+
     /// Whether a frame can go straight into the device's ring.
     pub fn has_room(&mut self) -> bool {
         self.backlog.is_empty() && self.device.as_mut().is_some_and(|device| device.transmit_room() > 0)

@@ -2,8 +2,8 @@
 //! their own (Qnet's 106).
 //!
 //! A handler runs in the interface's task while frames are received. It sees the frame in the device's ring, must not call
-//! the stack, and best only takes note. Sending goes straight into the ring of the interface; its task rings the doorbell,
-//! once for all that was sent since its last turn.
+//! the stack, and best only takes note. Sending goes straight into the ring of the interface; whoever sends rings the doorbell
+//! when nothing more follows ([`Stack::flush_frames`]), without a turn of the interface's task.
 
 use crate::ip::header::{IPV4_HEADER, Packet, protocol, write_v4};
 use crate::registry::InterfaceId;
@@ -127,8 +127,16 @@ impl Stack {
         nic.device.as_mut().map_or(0, |device| device.transmit_room())
     }
 
-    /// Sends a frame of an EtherType of its own with `len` bytes after the Ethernet header, written by `fill`. False when
-    /// it was dropped: the interface is down, its queue full, or the frame longer than its MTU.
+    /// Rings the doorbell of an interface for frames and packets that were sent since the last time.
+    pub fn flush_frames(&self, id: InterfaceId) {
+        if let Some(nic) = self.shared.state.borrow_mut().net.nics.get_mut(id.index()) {
+            nic.flush();
+        }
+    }
+
+    /// Sends a frame of an EtherType of its own with `len` bytes after the Ethernet header, written by `fill`; the device may
+    /// first see it with [`Stack::flush_frames`]. False when it was dropped: the interface is down, its queue full, or the frame
+    /// longer than its MTU.
     pub fn send_frame(
         &self,
         id: InterfaceId,
@@ -143,13 +151,13 @@ impl Stack {
             return false;
         }
         let sent = nic.transmit(to, ethertype, len, TxOffload::default(), fill);
-        nic.kick();
+        nic.kick_for_backlog();
         state.net.counters.tx_backlog_dropped += u64::from(!sent);
         sent
     }
 
-    /// Sends a packet of an IPv4 protocol of its own with `len` bytes after the IP header, written by `fill`. It is not
-    /// cut, here or on the way.
+    /// Sends a packet of an IPv4 protocol of its own with `len` bytes after the IP header, written by `fill`; the device may
+    /// first see it with [`Stack::flush_frames`]. It is not cut, here or on the way.
     ///
     /// # Errors
     ///
@@ -179,7 +187,7 @@ impl Stack {
             write_v4(packet, (from, to), protocol, TTL, id, DONT_FRAGMENT);
             fill(&mut packet[IPV4_HEADER..]);
         });
-        net.nics[path.nic].kick();
+        net.nics[path.nic].kick_for_backlog();
         if sent { Ok(()) } else { Err(SendError::Dropped) }
     }
 }

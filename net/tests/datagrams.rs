@@ -327,6 +327,7 @@ fn other_ethertypes_reach_their_handler() {
     };
     assert!(send(b"qnet"));
     assert!(!send(&[0; 1501]), "longer than the MTU");
+    b.flush_frames(id);
     lab.run_for(Duration::from_millis(5));
     let from = MacAddress([2, 0, 0, 0, 0, 2]);
     assert_eq!(seen.take(), [(from, MacAddress::BROADCAST, b"qnet".to_vec())]);
@@ -334,6 +335,7 @@ fn other_ethertypes_reach_their_handler() {
     a.unregister_ethertype(0x8204);
     assert_eq!(Rc::strong_count(&seen), 1, "the handler is gone with what it owned");
     assert!(send(b"qnet"));
+    b.flush_frames(id);
     lab.run_for(Duration::from_millis(5));
     assert_eq!(a.counters().eth_unknown_type, before.eth_unknown_type + 1);
     b.set_up(id, false).unwrap();
@@ -355,8 +357,11 @@ fn other_ip_protocols_reach_their_handler() {
     assert_eq!(a.register_protocol(6, Box::new(|_| ())), Err(RegisterError::Reserved));
     assert_eq!(a.register_protocol(106, Box::new(|_| ())), Err(RegisterError::InUse));
     let [to, from] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(Ipv4Addr::from);
+    let id = b.interface("eth0").unwrap();
     let send = |to, protocol, bytes: &[u8]| {
-        b.send_packet(None, to, protocol, bytes.len(), &mut |packet| packet.copy_from_slice(bytes))
+        let sent = b.send_packet(None, to, protocol, bytes.len(), &mut |packet| packet.copy_from_slice(bytes));
+        b.flush_frames(id);
+        sent
     };
     // The neighbour is asked for first; the packet waits for the answer.
     assert_eq!(send(to, 106, b"qnet"), Ok(()));

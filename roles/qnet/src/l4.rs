@@ -6,6 +6,7 @@
 //!   acks             ACK, NACK, timeouts, heartbeat, idle connections
 //!   paths            which link, links that die and come back                (section 8)
 //!   receive, gaps    reassembly, order, NACKs                                ranges, pool: memory
+//!   shared           ACKs, one for several messages where the peer can read that
 //!   claims           another address under the name of a node that seems alive      (sections 6.3, 9.4)
 //!   down             the end of a connection, shutdown
 //!   table, timers, limits, random, options, body
@@ -40,6 +41,7 @@ mod random;
 mod ranges;
 mod receive;
 mod rx;
+mod shared;
 mod table;
 mod timers;
 mod transmit;

@@ -98,7 +98,13 @@ impl Node {
         let mut node = Node { transport, port: port.clone(), now, rx: 0, tx: 0 };
         assert!(node.transport.add_link(now, LINK, port));
         let mut payload = [0; 100];
-        let init = Init { src_name: "beta", src_domain: "lab", dst_name: "alpha", dst_domain: "lab" };
+        let init = Init {
+            src_name: "beta",
+            src_domain: "lab",
+            dst_name: "alpha",
+            dst_domain: "lab",
+            shares_acks: false,
+        };
         let len = init.emit(&mut payload, Endian::Little).unwrap();
         node.give(BETA, Header { src_conn_id: TX, ..Header::new(Kind::TcsInit) }, &payload[..len]);
         let of = |kind| {

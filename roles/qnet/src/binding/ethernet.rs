@@ -113,8 +113,9 @@ impl LinkPort for EthernetPort {
         self.stack.send_frame(self.id, to, ETHERTYPE, len, &mut |room| fill(room, PAD, head, payload))
     }
 
-    /// The stack rings the doorbell at the end of its turn, for all frames since the last one.
-    fn flush(&self) {}
+    fn flush(&self) {
+        self.stack.flush_frames(self.id);
+    }
 }
 
 /// Writes padding, header, payload, and zeros behind them.

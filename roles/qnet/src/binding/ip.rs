@@ -122,6 +122,7 @@ impl LinkPort for IpPort {
         sent.is_ok()
     }
 
-    /// As with Ethernet.
-    fn flush(&self) {}
+    fn flush(&self) {
+        self.ways.borrow().iter().for_each(|id| self.stack.flush_frames(*id));
+    }
 }

@@ -6,7 +6,6 @@ use super::rx::{Rx, RxState};
 use super::{Arrival, Transport};
 use crate::nodes::Learnt;
 use crate::sessions::{NodeNr, Qos, RxId};
-use keelson_hal::Instant;
 use keelson_qnet_wire::Errno;
 use keelson_qnet_wire::l4::{Header, Kind, Packet};
 use keelson_qnet_wire::tcs::Init;
@@ -40,15 +39,17 @@ impl Transport {
         let node = match self.learn(init.src_name, init.src_domain, arrival) {
             Some((node, Learnt::Address)) => NodeNr(node),
             // There is a connection under this name, with another address.
-            Some((node, Learnt::Other)) => return self.on_claim(NodeNr(node), arrival, header),
+            Some((node, Learnt::Other)) => {
+                return self.on_claim(NodeNr(node), arrival, header, init.shares_acks);
+            }
             None => return,
         };
         self.claims.forget(node);
-        self.admit(node, arrival, header);
+        self.admit(node, arrival, header, init.shares_acks);
     }
 
     /// Takes in a TCS_INIT of a node that is known under its address.
-    pub(crate) fn admit(&mut self, node: NodeNr, arrival: Arrival, header: &Header) {
+    pub(crate) fn admit(&mut self, node: NodeNr, arrival: Arrival, header: &Header, shares_acks: bool) {
         self.heard(node, header);
         if let Some(entry) = self.nodes.get_mut(node.0) {
             // It is alive, whatever our last attempt said.
@@ -59,7 +60,7 @@ impl Transport {
         if let Some(old) = self.find_rx(node, header) {
             self.new_epoch(node, old);
         }
-        self.accept(node, arrival, header);
+        self.accept(node, arrival, header, shares_acks);
     }
 
     /// The connection that a TCS_INIT repeats: same names, same id of the opener.
@@ -109,7 +110,7 @@ impl Transport {
         }
     }
 
-    fn accept(&mut self, node: NodeNr, arrival: Arrival, header: &Header) {
+    fn accept(&mut self, node: NodeNr, arrival: Arrival, header: &Header, shares_acks: bool) {
         let of_node = self.nodes.get(node.0).map_or(0, |entry| entry.rx.len());
         if of_node >= self.options.max_per_node || self.rx.is_full() && !self.evict_half() {
             // Silence: the peer tries again.
@@ -136,6 +137,9 @@ impl Transport {
             heard: now,
             link: arrival.link,
             address: arrival.from,
+            shares_acks,
+            owed: 0,
+            ack_at: None,
             gap_at: None,
             gap_limit: 0,
             gap_limit_ended: false,
@@ -234,7 +238,11 @@ impl Transport {
         if rx.gap_at.is_some_and(|at| at <= now) {
             self.ask_for_missing(id);
         }
-        let gap = self.rx.get(id).and_then(|rx| rx.gap_at).unwrap_or(Instant::FAR_FUTURE);
-        self.timers.bring_forward(self.rx_key(id), over.min(gap));
+        if self.rx.get(id).is_some_and(|rx| rx.ack_at.is_some_and(|at| at <= now)) {
+            self.acknowledge_owed(id);
+        }
+        let Some(rx) = self.rx.get(id) else { return };
+        let next = [Some(over), rx.gap_at, rx.ack_at].into_iter().flatten().min().unwrap_or(over);
+        self.timers.bring_forward(self.rx_key(id), next);
     }
 }

@@ -2,13 +2,13 @@
 
 use super::body::Body;
 use super::links::Again;
-use super::tx::{Outgoing, Progress, Tx, TxState};
+use super::tx::{Outgoing, Progress, Released, Tx, TxState};
 use super::{Arrival, Transport};
 use crate::nodes::Usage;
 use crate::sessions::NodeNr;
 use core::time::Duration;
 use keelson_hal::Instant;
-use keelson_qnet_wire::l4::{Header, Layer};
+use keelson_qnet_wire::l4::{Header, Layer, SHARED_ACK};
 use keelson_qnet_wire::nr::NrMessage;
 use keelson_qnet_wire::{Endian, Errno};
 
@@ -51,6 +51,10 @@ impl Transport {
         self.counters.acks_rx += 1;
         let Some(tx) = self.tx.get_mut(id) else { return };
         let node = tx.node;
+        let released = match header.offset == SHARED_ACK {
+            true => tx.release_before(header.seq),
+            false => Released::default(),
+        };
         let Some((index, message)) = tx.begun_message(header.seq) else { return };
         let layer = message.layer;
         match message.progress {
@@ -68,20 +72,17 @@ impl Transport {
         if probed {
             tx.evidence = 0;
         }
-        if tx.heartbeat == Some(header.seq) {
-            tx.heartbeat = None;
-        }
         let srtt = tx.srtt;
         if let Some(entry) = self.nodes.get_mut(node.0) {
             entry.profile.saw_ack(header.flags, header.layer, layer);
-            entry.profile.acked(RECOVERED);
+            entry.profile.acked(released.messages + 1, RECOVERED);
             entry.srtt = srtt;
         }
         if index > 0 {
             self.older_than(id, index, Acked::First);
         }
         self.enqueue(id);
-        if layer == Layer::Nr {
+        if layer == Layer::Nr || released.question {
             // It has a ping of ours, whether it answers it or not.
             self.verified(node, Ok(()));
         }
@@ -109,12 +110,7 @@ impl Transport {
             cumulative = tx.evidence >= EVIDENCE;
         }
         if cumulative {
-            let last = tx.base.wrapping_add(index as u32);
-            let is_before = |base: u32| (last.wrapping_sub(base) as i32) > 0;
-            while is_before(tx.base) && tx.queue.front().is_some_and(|front| front.progress == Progress::Sent)
-            {
-                tx.release(0);
-            }
+            tx.release_before(tx.base.wrapping_add(index as u32));
             if let Some(entry) = self.nodes.get_mut(node.0) {
                 entry.profile.ack_cumulative = true;
             }
@@ -259,20 +255,24 @@ impl Transport {
         message.probed |= message.guarded;
         let (via, total, sent_at) = (message.via, message.len(), message.sent_at);
         if index == 0 {
+            if tx.silent == 0 {
+                tx.silent_since = now;
+            }
             tx.silent += 1;
             let alive = self.nodes.get(node.0).is_some_and(|entry| entry.last_heard > sent_at);
             if is_heartbeat && alive {
                 // It answers, if not heartbeats.
                 tx.silent = 0;
             }
-            let silent = tx.silent;
+            let (silent, since) = (tx.silent, tx.silent_since);
             if silent > self.options.tx_retries {
                 if in_flight > 1
                     && let Some(entry) = self.nodes.get_mut(node.0)
                 {
                     entry.profile.halve_window();
                 }
-                self.node_failed(node.0, sent_at);
+                // Not since the message was sent: its reply may have come, and only the ACK that was still owed not.
+                self.node_failed(node.0, since);
                 self.tx_down(id, Errno::ESRCH);
                 return false;
             }

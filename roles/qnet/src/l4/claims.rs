@@ -39,6 +39,7 @@ struct Claim {
     /// Where its last TCS_INIT came from, and its header.
     arrival: Arrival,
     header: Header,
+    shares_acks: bool,
     since: Instant,
     /// Questions that the node was asked.
     asked: u32,
@@ -63,11 +64,11 @@ impl Claims {
 
 impl Transport {
     /// TCS_INIT in the name of a node that has a connection, from another address.
-    pub(crate) fn on_claim(&mut self, node: NodeNr, arrival: Arrival, header: &Header) {
+    pub(crate) fn on_claim(&mut self, node: NodeNr, arrival: Arrival, header: &Header, shares_acks: bool) {
         if let Some(claim) = self.claims.0.iter_mut().find(|claim| claim.node == node) {
             if (claim.arrival.link, claim.arrival.from) == (arrival.link, arrival.from) {
                 // It asks again, perhaps for another connection.
-                claim.header = *header;
+                (claim.header, claim.shares_acks) = (*header, shares_acks);
                 return;
             }
             return self.refuse(arrival, header);
@@ -83,7 +84,8 @@ impl Transport {
             entry.claims_from = now + pause;
         }
         let next = now + self.question_gap();
-        self.claims.0.push(Claim { node, arrival, header: *header, since: now, asked: 1, next });
+        let header = *header;
+        self.claims.0.push(Claim { node, arrival, header, shares_acks, since: now, asked: 1, next });
         self.timers.bring_forward(self.single_key(Single::Claims), next);
     }
 
@@ -132,7 +134,7 @@ impl Transport {
         }
         // Without a connection it is known to be gone.
         if entry.state != NodeState::Up || asked >= QUESTIONS {
-            return self.give_name(node, arrival, header);
+            return self.give_name(claim);
         }
         if !self.question(node) {
             return self.refuse(arrival, header);
@@ -142,7 +144,8 @@ impl Transport {
     }
 
     /// A node is not where it was, and who came under its name is that node from now on.
-    fn give_name(&mut self, node: NodeNr, arrival: Arrival, header: &Header) {
+    fn give_name(&mut self, claim: Claim) {
+        let Claim { node, arrival, header, shares_acks, .. } = claim;
         self.counters.lr_claims_won += 1;
         self.node_failed(node.0, self.now);
         for id in self.nodes.get(node.0).map(|entry| entry.tx.clone()).unwrap_or_default() {
@@ -158,7 +161,7 @@ impl Transport {
         let (name, domain) = (entry.name.clone(), entry.domain.clone());
         if let Some((_, Learnt::Address)) = self.learn(&name, &domain, arrival) {
             self.counters.nd_changed += 1;
-            self.admit(node, arrival, header);
+            self.admit(node, arrival, &header, shares_acks);
         }
     }
 }

@@ -56,6 +56,8 @@ impl Transport {
 
     /// Sends TCS_REM_DOWN for a connection that exists.
     pub(crate) fn refuse_rx(&mut self, id: u32) {
+        // What came is not to be taken for lost.
+        self.acknowledge_owed(id);
         let Some(rx) = self.rx.get(id) else { return };
         let (link, to) = (rx.link, rx.address);
         let on = On { src: id, dst: rx.remote, seq: 0, qos_type: rx.qos_type, qos_idx: rx.qos_idx };

@@ -129,9 +129,10 @@ impl Transport {
             src_domain: self.identity.domain(),
             dst_name: &entry.name,
             dst_domain: &entry.domain,
+            shares_acks: true,
         };
         let mut payload = [0; MAX_CONTROL];
-        // Four names of at most 63 and 127 bytes fit.
+        // Four names of at most 63 and 127 bytes fit, and what follows them.
         let Ok(len) = init.emit(&mut payload, Endian::Little) else { return };
         let on = On { src: id, dst: 0, seq: ISN, qos_type: tx.qos.policy.to_wire(), qos_idx: tx.qos.index };
         let header = self.header(Kind::TcsInit, tx.node.0, on);

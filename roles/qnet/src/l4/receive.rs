@@ -1,13 +1,12 @@
 //! Messages that arrive: reassembly, order, delivery (section 7.2).
 
-use super::frames::On;
 use super::options::RX_WINDOW;
 use super::pool::RxMessage;
 use super::ranges::Ranges;
 use super::rx::{Assembly, Rx};
 use super::{Arrival, Transport};
 use crate::sessions::{NodeNr, RxId, SessionEvent};
-use keelson_qnet_wire::l4::{Flags, Fragment, FragmentError, Header, Kind, Layer, Packet};
+use keelson_qnet_wire::l4::{Fragment, FragmentError, Layer, Packet};
 
 /// Messages that may be delivered and not taken on one connection: then nothing more is acknowledged.
 const MAX_UNTAKEN: u32 = RX_WINDOW;
@@ -66,21 +65,21 @@ impl Transport {
             self.counters.dup_rx += 1;
             self.came_early(id, header);
             if fragment.last {
-                self.acknowledge(id, header.seq, header.layer, arrival);
+                self.acknowledge(id, header.seq, header.layer);
             }
         } else if distance >= RX_WINDOW {
             self.counters.rx_window += 1;
         } else if rx.untaken >= MAX_UNTAKEN {
             self.counters.rx_no_memory += 1;
         } else if distance == 0 && fragment.start == 0 && fragment.last && rx.span == 0 {
-            self.deliver_frame(id, node, arrival, packet);
+            self.deliver_frame(id, node, packet);
         } else {
-            self.collect(id, node, arrival, packet, fragment);
+            self.collect(id, node, packet, fragment);
         }
     }
 
     /// A message that is one frame, and next: the most frequent case.
-    fn deliver_frame(&mut self, id: u32, node: NodeNr, arrival: Arrival, packet: &Packet) {
+    fn deliver_frame(&mut self, id: u32, node: NodeNr, packet: &Packet) {
         let header = &packet.header;
         if header.layer == Layer::Kif {
             let Some(room) = self.pool.room_for(packet.payload.len()) else { return };
@@ -96,14 +95,14 @@ impl Transport {
             self.hand_up(id, node, message);
         }
         self.next_expected(id);
-        self.acknowledge(id, header.seq, header.layer, arrival);
+        self.acknowledge_frame(id, header.seq, header.layer, packet.payload.len());
         if header.layer == Layer::Nr {
             self.on_nr(node, packet.payload, header.endian);
         }
     }
 
     /// A fragment of a message that is not whole, or not next.
-    fn collect(&mut self, id: u32, node: NodeNr, arrival: Arrival, packet: &Packet, fragment: Fragment) {
+    fn collect(&mut self, id: u32, node: NodeNr, packet: &Packet, fragment: Fragment) {
         let header = &packet.header;
         match self.store(id, packet, fragment) {
             Stored::Yes => {}
@@ -122,7 +121,7 @@ impl Transport {
             }
         }
         while self.rx.get(id).is_some_and(|rx| rx.front_is_whole() && rx.untaken < MAX_UNTAKEN) {
-            self.deliver_front(id, node, arrival);
+            self.deliver_front(id, node);
         }
         self.watch_gap(id);
     }
@@ -196,7 +195,7 @@ impl Transport {
         }
     }
 
-    fn deliver_front(&mut self, id: u32, node: NodeNr, arrival: Arrival) {
+    fn deliver_front(&mut self, id: u32, node: NodeNr) {
         let Some(rx) = self.rx.get_mut(id) else { return };
         let seq = rx.expected;
         let Some(assembly) = rx.slot_mut(seq).and_then(|slot| slot.assembly.take()) else { return };
@@ -205,7 +204,7 @@ impl Transport {
         let Assembly { buffer, layer, endian, .. } = assembly;
         let message = RxMessage { buffer, len, endian };
         self.next_expected(id);
-        self.acknowledge(id, seq, layer, arrival);
+        self.acknowledge(id, seq, layer);
         if layer == Layer::Kif {
             return self.hand_up(id, node, message);
         }
@@ -232,22 +231,6 @@ impl Transport {
             rx.since_early = 0;
             rx.reorder = base.max(rx.reorder * 7 / 8);
         }
-    }
-
-    /// Sends an ACK. It implies that everything before arrived: messages are acknowledged in order.
-    fn acknowledge(&mut self, id: u32, seq: u32, layer: Layer, arrival: Arrival) {
-        let Some(rx) = self.rx.get(id) else { return };
-        let on = On { src: id, dst: rx.remote, seq, qos_type: rx.qos_type, qos_idx: rx.qos_idx };
-        let node = rx.node.0;
-        let mut header: Header = self.header(Kind::Ack, node, on);
-        if let Some(entry) = self.nodes.get(node) {
-            header.flags = Flags(entry.profile.ack_flags.0);
-            if entry.profile.ack_echoes_layer {
-                header.layer = layer;
-            }
-        }
-        self.counters.acks_tx += 1;
-        self.send_ack(arrival.link, arrival.from, header);
     }
 
     /// An event was taken: its message does not count any more.

@@ -76,6 +76,11 @@ pub struct Rx {
     /// Where the last frame came from: NACKs go there.
     pub link: LinkId,
     pub address: LinkAddress,
+    /// The peer reads ACKs that stand for several messages.
+    pub shares_acks: bool,
+    /// Messages delivered for which an ACK is owed, and when it is due.
+    pub owed: u32,
+    pub ack_at: Option<Instant>,
     /// When to ask for what is missing.
     pub gap_at: Option<Instant>,
     /// What was missing when that was decided: everything before this number, and itself if its end was known.

@@ -179,6 +179,15 @@ pub struct Turn {
     pub listed: [u64; MAX_LINKS],
 }
 
+/// What an ACK released besides the message that it names.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Released {
+    /// How many messages.
+    pub messages: u32,
+    /// One of them was a question to the node itself (NR).
+    pub question: bool,
+}
+
 /// A connection to a peer.
 pub struct Tx {
     pub uid: TxId,
@@ -200,8 +209,9 @@ pub struct Tx {
     pub queued_bytes: usize,
     pub waiting: Waiting,
     pub srtt: Option<Duration>,
-    /// Expiries of the oldest message in a row.
+    /// Expiries of the oldest message in a row, and when the first of them was.
     pub silent: u32,
+    pub silent_since: Instant,
     /// Probes that were answered only by ACKs of later messages, in a row.
     pub evidence: u8,
     pub turn: Turn,
@@ -240,6 +250,7 @@ impl Tx {
             waiting: Waiting::new(),
             srtt: None,
             silent: 0,
+            silent_since: now,
             evidence: 0,
             turn: Turn::default(),
             last_link: LinkId(0),
@@ -298,6 +309,24 @@ impl Tx {
         }
     }
 
+    /// Releases all messages before one that was begun: its ACK stands for them.
+    pub fn release_before(&mut self, seq: u32) -> Released {
+        let mut released = Released::default();
+        if self.begun_message(seq).is_none() {
+            return released;
+        }
+        let is_before = |base: u32| (seq.wrapping_sub(base) as i32) > 0;
+        while is_before(self.base) {
+            let Some(front) = self.queue.front().filter(|front| front.progress == Progress::Sent) else {
+                break;
+            };
+            released.messages += 1;
+            released.question |= front.layer == Layer::Nr;
+            self.release(0);
+        }
+        released
+    }
+
     /// Releases a message that was begun: it is acknowledged.
     pub fn release(&mut self, index: usize) {
         let Some(message) = self.queue.get_mut(index).filter(|message| message.is_in_flight()) else {
@@ -306,6 +335,9 @@ impl Tx {
         let len = message.len() as usize;
         message.progress = Progress::Acked;
         message.let_go();
+        if self.heartbeat == Some(self.base.wrapping_add(index as u32)) {
+            self.heartbeat = None;
+        }
         self.in_flight -= 1;
         self.in_flight_bytes = self.in_flight_bytes.saturating_sub(len);
         self.queued_bytes = self.queued_bytes.saturating_sub(len);

@@ -64,10 +64,10 @@ impl PeerProfile {
         self.acked_since = 0;
     }
 
-    /// A message was acknowledged. After `recovered` of them the window is doubled again.
-    pub fn acked(&mut self, recovered: u32) {
+    /// Messages were acknowledged. After `recovered` of them the window is doubled again.
+    pub fn acked(&mut self, messages: u32, recovered: u32) {
         if self.window_halved > 0 {
-            self.acked_since += 1;
+            self.acked_since = self.acked_since.saturating_add(messages);
             if self.acked_since >= recovered {
                 self.window_halved -= 1;
                 self.acked_since = 0;
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(windows, [32, 16, 8, 4, 2, 1, 1, 1]);
         assert_eq!(profile.window(1), 1);
         for _ in 0..20 {
-            profile.acked(10);
+            profile.acked(1, 10);
         }
         assert_eq!(profile.window(32), 4, "trusted again");
     }

@@ -45,7 +45,13 @@ fn listed_and_refused() {
     world.pass(SOON);
     assert_eq!(names_of(&world, &alpha), ["alpha", "mips"]);
 
-    let init = Init { src_name: "mips", src_domain: "lab.test", dst_name: "alpha", dst_domain: "lab.test" };
+    let init = Init {
+        src_name: "mips",
+        src_domain: "lab.test",
+        dst_name: "alpha",
+        dst_domain: "lab.test",
+        shares_acks: false,
+    };
     let len = init.emit(&mut room, Endian::Big).unwrap();
     say(
         false,

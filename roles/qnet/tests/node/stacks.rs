@@ -255,8 +255,13 @@ fn padding_under_ip_is_learnt() {
     stack
         .register_protocol(106, Box::new(move |packet| packets.borrow_mut().push(packet.payload.to_vec())))
         .unwrap();
-    let init =
-        keelson_qnet_wire::tcs::Init { src_name: "omega", src_domain: "", dst_name: "alpha", dst_domain: "" };
+    let init = keelson_qnet_wire::tcs::Init {
+        src_name: "omega",
+        src_domain: "",
+        dst_name: "alpha",
+        dst_domain: "",
+        shares_acks: false,
+    };
     let mut names = [0; 64];
     let len = init.emit(&mut names, keelson_qnet_wire::Endian::Little).unwrap();
     use keelson_qnet_wire::l4::{Header, Kind};

@@ -53,6 +53,10 @@ layout! {
     }
 }
 
+/// Offset in an ACK that stands for all messages before its own as well: only between nodes of this project, to an opener that
+/// said in its TCS_INIT that it reads it ([`crate::tcs::SHARES_ACKS`]). In other ACKs the offset is 0 (section 3).
+pub const SHARED_ACK: u32 = u32::from_le_bytes(*b"ACK+");
+
 /// The header. Decoding and encoding lose nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {

@@ -4,12 +4,18 @@
 //! |---|---|---|
 //! | 0 | 2 x 4 | offsets of source name, source domain, destination name, destination domain |
 //! | 8 | | strings with NUL; the offsets count from here |
+//! | behind all strings | 10 | only from nodes of this project: [`SHARES_ACKS`], to which no offset leads |
 
 use crate::endian::Endian;
 use crate::layout::{Short, layout, until_nul};
 use crate::names::{self, NameError};
 use crate::out::{NoRoom, Out, len16};
+use core::cell::Cell;
 use core::fmt;
+
+/// What stands behind the strings when the opener reads ACKs that are shared: see [`crate::l4::SHARED_ACK`]. Not in QNX's
+/// protocol; who does not know it does not see it.
+pub const SHARES_ACKS: &[u8; 10] = b"shared-ack";
 
 layout! {
     struct Offsets: 8, "TCS_INIT" {
@@ -78,6 +84,8 @@ pub struct Init<'a> {
     pub dst_name: &'a str,
     /// The domain of the node it wants, or empty.
     pub dst_domain: &'a str,
+    /// Whether it reads ACKs that are shared ([`SHARES_ACKS`]).
+    pub shares_acks: bool,
 }
 
 impl<'a> Init<'a> {
@@ -85,6 +93,7 @@ impl<'a> Init<'a> {
     pub fn decode(payload: &'a [u8], endian: Endian) -> Result<Init<'a>, InitError> {
         let offsets = Offsets::decode(payload, endian).map_err(InitError::Short)?;
         let area = payload.get(Offsets::LEN..).unwrap_or_default();
+        let end = Cell::new(0);
         let string = |field, offset: u16| {
             let outside = InitError::Offset { field, offset, area: area.len() };
             let bytes = area.get(usize::from(offset)..).filter(|rest| !rest.is_empty()).ok_or(outside)?;
@@ -92,6 +101,7 @@ impl<'a> Init<'a> {
             if text.len() == bytes.len() {
                 return Err(InitError::Unterminated { field, offset });
             }
+            end.set(end.get().max(usize::from(offset) + text.len() + 1));
             Ok(text)
         };
         let name = |field, bytes| names::node_name(bytes).map_err(|error| InitError::Name { field, error });
@@ -104,6 +114,7 @@ impl<'a> Init<'a> {
             src_domain: domain("src_domain", string("src_domain", offsets.src_domain)?)?,
             dst_name: name("dst_name", string("dst_name", offsets.dst_name)?)?,
             dst_domain: domain("dst_domain", string("dst_domain", offsets.dst_domain)?)?,
+            shares_acks: area.get(end.get()..) == Some(SHARES_ACKS),
         })
     }
 
@@ -123,6 +134,9 @@ impl<'a> Init<'a> {
         for text in [self.src_name, self.src_domain, self.dst_name, self.dst_domain] {
             out.string(text.as_bytes());
         }
+        if self.shares_acks {
+            out.bytes(SHARES_ACKS);
+        }
         out.finish()
     }
 }
@@ -131,7 +145,8 @@ impl<'a> Init<'a> {
 mod tests {
     use super::*;
 
-    const INIT: Init = Init { src_name: "a", src_domain: "", dst_name: "bc", dst_domain: "d" };
+    const INIT: Init =
+        Init { src_name: "a", src_domain: "", dst_name: "bc", dst_domain: "d", shares_acks: false };
 
     fn with(at: usize, value: u8) -> Result<(), InitError> {
         let mut bytes = [0; 16];
@@ -151,5 +166,17 @@ mod tests {
         assert_eq!(with(11, 0), Err(InitError::Name { field: "dst_name", error: NameError::Empty }));
         assert!(matches!(Init::decode(&[0; 7], Endian::Big), Err(InitError::Short(_))));
         assert_eq!(INIT.emit(&mut [0; 15], Endian::Big), Err(NoRoom { need: 16, have: 15 }));
+    }
+
+    #[test]
+    fn shared_acks_are_said_behind_the_strings() {
+        let init = Init { shares_acks: true, ..INIT };
+        let mut bytes = [0; 27];
+        assert_eq!(init.emit(&mut bytes, Endian::Little), Ok(26));
+        let shares = |bytes: &[u8]| Init::decode(bytes, Endian::Little).unwrap().shares_acks;
+        assert_eq!(Init::decode(&bytes[..26], Endian::Little), Ok(init));
+        assert!(!shares(&bytes[..25]) && !shares(&bytes) && !shares(&bytes[..16]));
+        bytes[16] = b'S';
+        assert!(!shares(&bytes[..26]));
     }
 }

@@ -103,6 +103,7 @@ pub fn r20(case: &Case) -> Result<String> {
         src_domain: crate::machine::DOMAIN,
         dst_name: "alpha",
         dst_domain: crate::machine::DOMAIN,
+        shares_acks: false,
     };
     let len = init.emit(&mut room, Endian::Big).map_err(|_| "no room")?;
     say(&emitted(Header { src_conn_id: 0x21, ..Header::new(Kind::TcsInit) }, &room[..len]), false);

@@ -102,6 +102,7 @@ fn a_client_comes_back_with_another_adapter() {
     let took = reach(&mut world, 1, "alpha", Duration::from_secs(1));
     assert!(took.is_ok_and(|took| took < TWO_TICKS), "{took:?}");
     assert_eq!(claims(&world, 0), (1, 1));
+    assert!(world.drain(Duration::from_secs(1)));
     world.finish();
 }
 
@@ -132,6 +133,7 @@ fn a_namesake_is_refused_while_the_node_answers() {
         let took = reach(&mut world, namesake, "alpha", Duration::from_secs(1));
         assert!(took.is_ok_and(|took| took < TWO_TICKS), "{took:?}");
         assert_eq!(claims(&world, 0), (2, 1));
+        assert!(world.drain(Duration::from_secs(1)));
         world.finish();
     }
 }
@@ -185,7 +187,8 @@ fn lost_frames_do_not_keep_a_node_out() {
 
 /// A TCS_INIT to alpha in beta's name.
 fn forged(id: u32) -> Vec<u8> {
-    let init = Init { src_name: "beta", src_domain: "", dst_name: "alpha", dst_domain: "" };
+    let init =
+        Init { src_name: "beta", src_domain: "", dst_name: "alpha", dst_domain: "", shares_acks: false };
     let mut payload = [0; 512];
     let len = init.emit(&mut payload, Endian::Little).unwrap();
     let header = Header { src_conn_id: id, length: len as u32, ..Header::new(Kind::TcsInit) };

@@ -265,7 +265,8 @@ fn stolen_names() {
     let mut world = scene(4);
     let beta = world.nr(0, "beta");
     let mut payload = [0; 100];
-    let init = Init { src_name: "beta", src_domain: "", dst_name: "alpha", dst_domain: "" };
+    let init =
+        Init { src_name: "beta", src_domain: "", dst_name: "alpha", dst_domain: "", shares_acks: false };
     let len = init.emit(&mut payload, Endian::Little).unwrap();
     let header = Header { src_conn_id: 5, length: len as u32, ..Header::new(Kind::TcsInit) };
     let bytes = [&header.encode()[..], &payload[..len]].concat();
@@ -288,7 +289,8 @@ fn half_open_connections() {
     for n in 0..1000u32 {
         let name = format!("n{n}");
         let mut payload = [0; 100];
-        let init = Init { src_name: &name, src_domain: "", dst_name: "alpha", dst_domain: "" };
+        let init =
+            Init { src_name: &name, src_domain: "", dst_name: "alpha", dst_domain: "", shares_acks: false };
         let len = init.emit(&mut payload, Endian::Little).unwrap();
         let header = Header { src_conn_id: n + 1, length: len as u32, ..Header::new(Kind::TcsInit) };
         let bytes = [&header.encode()[..], &payload[..len]].concat();

@@ -1,11 +1,11 @@
 //! Peers with other ways (section 28), and questions to peers (section 10).
 
 use crate::l4::Options;
-use crate::l4::testing::{World, mac};
+use crate::l4::testing::{Impair, World, mac};
 use crate::link::LinkId;
 use crate::sessions::{NodeNr, Qos};
 use core::time::Duration;
-use keelson_qnet_wire::l4::{Header, Kind, Layer};
+use keelson_qnet_wire::l4::{Header, Kind, Layer, SHARED_ACK};
 use keelson_qnet_wire::{Errno, Nd};
 
 /// Alpha with a connection to beta, who is gone: the test answers in its place.
@@ -63,6 +63,98 @@ fn cumulative_acks_are_learnt() {
     let seqs: Vec<u32> = (0..3).map(|_| puppet.send()).collect();
     puppet.answer(ack(seqs[1]));
     assert_eq!(puppet.waiting(), 1);
+}
+
+/// An ACK that says so stands for what was sent before, with what hangs on it.
+#[test]
+fn shared_acks_release_what_precedes_them() {
+    let mut puppet = Puppet::new();
+    let beta = puppet.beta;
+    puppet.send();
+    let question = puppet.world.with(0, |transport, now| transport.verify(now, beta)).unwrap();
+    let last = (0..3).map(|_| puppet.send()).last().unwrap();
+    puppet.send();
+    let shared = Header { seq: last, offset: SHARED_ACK, ..Header::new(Kind::Ack) };
+    puppet.answer(shared);
+    assert_eq!(puppet.waiting(), 1);
+    let answer = puppet.world.with(0, |transport, _| transport.poll_request(question, None));
+    assert!(matches!(answer, Some(Ok(_))), "{answer:?}");
+    assert!(!puppet.cumulative(), "it is said each time");
+    // Numbers that were not sent, or not any more, release nothing.
+    for seq in [last, last + 2, last.wrapping_sub(1000), last + 1000] {
+        puppet.answer(Header { seq, ..shared });
+        assert_eq!(puppet.waiting(), 1, "{seq}");
+    }
+    puppet.answer(Header { seq: last + 1, ..shared });
+    assert_eq!(puppet.waiting(), 0);
+}
+
+/// Frames of a kind that have gone out of a node.
+fn acks(world: &World, node: usize) -> u64 {
+    world.nodes[node].transport.counters().acks_tx
+}
+
+#[test]
+fn short_messages_share_an_ack() {
+    let mut world = World::connected(1, 1, Options::default());
+    let beta = world.nr(0, "beta");
+    world.drain(Duration::from_secs(1));
+    let before = acks(&world, 1);
+    for _ in 0..16 {
+        world.send(0, beta, Qos::default(), 100).unwrap();
+    }
+    world.run(Duration::from_millis(1));
+    assert_eq!(acks(&world, 1) - before, 2, "one for eight");
+    world.send(0, beta, Qos::default(), 100).unwrap();
+    world.run(Duration::from_millis(1));
+    assert_eq!(acks(&world, 1) - before, 2, "owed");
+    world.run(Duration::from_millis(3));
+    assert_eq!(acks(&world, 1) - before, 3, "and paid");
+    // What is long, or no message of programs, is acknowledged at once, and what is owed with it.
+    world.send(0, beta, Qos::default(), 100).unwrap();
+    world.send(0, beta, Qos::default(), 5000).unwrap();
+    world.run(Duration::from_millis(1));
+    assert_eq!(acks(&world, 1) - before, 4);
+    assert_eq!(world.nodes[0].transport.counters().retransmits, 0);
+    assert_eq!(world.nodes[0].transport.occupancy().outbound_messages, 0);
+    world.finish();
+}
+
+#[test]
+fn a_shared_ack_that_is_lost_is_asked_for() {
+    let mut world = World::connected(1, 1, Options::default());
+    let beta = world.nr(0, "beta");
+    for _ in 0..3 {
+        world.send(0, beta, Qos::default(), 100).unwrap();
+    }
+    world.run(Duration::from_millis(1));
+    // All that beta says now is lost.
+    let fate = world.wires[0];
+    world.wires[0] = Impair { loss: 1000, ..fate };
+    world.run(Duration::from_millis(3));
+    world.wires[0] = fate;
+    world.run(Duration::from_millis(30));
+    let counters = world.nodes[0].transport.counters();
+    assert!((1..=3).contains(&counters.retransmits), "{counters:?}");
+    assert_eq!(world.nodes[0].transport.occupancy().outbound_messages, 0);
+    world.finish();
+}
+
+/// Whoever does not say that it reads shared ACKs gets one for each message, at once.
+#[test]
+fn others_get_an_ack_for_each_message() {
+    let mut world = World::connected(1, 1, Options::default());
+    let alpha = world.nr(1, "alpha");
+    let rx = world.nodes[1].transport.node(alpha).unwrap().rx[0];
+    world.nodes[1].transport.rx.get_mut(rx).unwrap().shares_acks = false;
+    let beta = world.nr(0, "beta");
+    let before = acks(&world, 1);
+    for _ in 0..9 {
+        world.send(0, beta, Qos::default(), 100).unwrap();
+    }
+    world.run(Duration::from_millis(1));
+    assert_eq!(acks(&world, 1) - before, 9);
+    world.finish();
 }
 
 #[test]

@@ -110,17 +110,24 @@ proptest! {
     }
 
     #[test]
-    fn tcs_init(src_name in name(), src_domain in domain(), dst_name in name(), dst_domain in domain()) {
+    fn tcs_init(
+        (src_name, src_domain, dst_name, dst_domain) in (name(), domain(), name(), domain()),
+        shares_acks: bool,
+    ) {
         let init = Init {
             src_name: &src_name,
             src_domain: &src_domain,
             dst_name: &dst_name,
             dst_domain: &dst_domain,
+            shares_acks,
         };
         for endian in BOTH {
             let bytes = emitted(|room| init.emit(room, endian));
             prop_assert_eq!(Init::decode(&bytes, endian), Ok(init));
-            prop_assert!(Init::decode(&bytes[..bytes.len() - 1], endian).is_err());
+            let alone = Init { shares_acks: false, ..init };
+            let len = emitted(|room| alone.emit(room, endian)).len();
+            prop_assert_eq!(Init::decode(&bytes[..len], endian), Ok(alone));
+            prop_assert!(Init::decode(&bytes[..len - 1], endian).is_err());
         }
     }
 

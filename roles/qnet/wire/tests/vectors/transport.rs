@@ -13,7 +13,13 @@ use keelson_qnet_wire::tcs::Init;
 
 #[test]
 fn handshake() {
-    let names = Init { src_name: "alpha", src_domain: "lab.test", dst_name: "beta", dst_domain: "lab.test" };
+    let names = Init {
+        src_name: "alpha",
+        src_domain: "lab.test",
+        dst_name: "beta",
+        dst_domain: "lab.test",
+        shares_acks: false,
+    };
     let mut payload = [0xee; 64];
     let len = names.emit(&mut payload, Endian::Little).unwrap();
     let payload = &payload[..len];
