@@ -28,7 +28,7 @@ use keelson_exec::{Executor, Handle};
 use keelson_hal::Clock;
 use keelson_kernel::console::SerialConsole;
 use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
-use keelson_kernel::{Machine, console, mm, panic, smp};
+use keelson_kernel::{Machine, console, mm, panic, postmortem, smp};
 use shutdown::Shutdown;
 
 /// What an image is; see [`roles`].
@@ -69,6 +69,7 @@ impl Role {
 impl Node {
     /// Reads the command line, makes it take effect, and says what was started on what.
     pub fn start(machine: Machine, role: &'static Role) -> Node {
+        postmortem::set_build(env!("KEELSON_BUILT"));
         let config = Rc::new(parse(role, machine.boot.cmdline_bytes()));
         console::log::set_filter(options::log_filter(&config));
         panic::set_action(PanicAction::of(&config));

@@ -32,6 +32,7 @@ pub mod panic;
 pub mod pci;
 pub mod pci_host;
 pub mod platform;
+pub mod postmortem;
 pub mod power;
 pub mod power_button;
 pub mod rtc;

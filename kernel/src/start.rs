@@ -8,7 +8,7 @@ use crate::mm::KernelDma;
 use crate::pci_host::PciHost;
 use crate::platform::Platform;
 use crate::time::KernelClock;
-use crate::{arch, entropy, mm, power, rtc, smp, time};
+use crate::{arch, entropy, mm, postmortem, power, rtc, smp, time};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -74,6 +74,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
         Err(error) => log::warn!(target: "time", "{error}"),
     }
     smp::start_all(boot, &platform.processors);
+    postmortem::init(boot);
     main(Machine {
         boot,
         platform,

@@ -78,7 +78,7 @@ fn commands(stack: &Stack, lwk: Option<Rc<Lwk>>) -> Vec<Command> {
         Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
     ]);
     if let Some(lwk) = lwk {
-        let (interrupts, hanging) = (lwk.clone(), lwk.clone());
+        let (interrupts, hanging, failing) = (lwk.clone(), lwk.clone(), lwk.clone());
         commands.push(Command::new("mcps", "processes and threads", move |_| lwk.processes()));
         commands.push(Command::new("interrupts", "what interrupted each processor", move |_| {
             interrupts.interrupts()
@@ -88,6 +88,9 @@ fn commands(stack: &Stack, lwk: Option<Rc<Lwk>>) -> Vec<Command> {
             "keep core N in the kernel for [SECONDS], to see it noticed",
             move |words| hanging.hang(words),
         ));
+        commands.push(Command::new("fail", "panic on core N, which runs programs", move |words| {
+            failing.fail(words)
+        }));
     }
     commands
 }

@@ -7,13 +7,16 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::Write;
+use core::ops::Range;
 use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_kernel::console;
-use keelson_kernel::mm::heap;
+use keelson_kernel::mm::{PAGE_SIZE, frames, heap};
+use keelson_kernel::postmortem::{self, Selection};
 use keelson_kernel::user::UserMode;
-use keelson_lwk::control::{Control, Kernel, provoke_hang};
+use keelson_lwk::control::{Control, Kernel, Piece, Postmortem, provoke_failure, provoke_hang};
 use keelson_lwk::exec::{TimeBase, Vdso};
 use keelson_lwk::loading::HostLoader;
 use keelson_lwk::node::{Node as Programs, NodeSettings};
@@ -22,6 +25,7 @@ use keelson_lwk::service::Service;
 use keelson_lwk::session::{Hub, Server};
 use keelson_lwk::signals::{SIGKILL, SIGTERM, SigInfo};
 use keelson_lwk_wire::channel::Identity;
+use keelson_lwk_wire::dump::Level;
 use keelson_lwk_wire::handshake::{Features, Modes};
 use keelson_net::{Stack, TcpListener, TcpOptions};
 
@@ -68,6 +72,49 @@ impl Kernel for Below {
     fn power_off(&self) {
         self.shutdown.request(Then::PowerOff);
     }
+
+    fn postmortem(&self) -> Option<&dyn Postmortem> {
+        Some(self)
+    }
+}
+
+impl Postmortem for Below {
+    fn hold(&self) -> Vec<usize> {
+        postmortem::hold()
+    }
+
+    fn release(&self) {
+        postmortem::release();
+    }
+
+    fn is_holding(&self) -> bool {
+        postmortem::is_holding()
+    }
+
+    fn info(&self) -> Vec<u8> {
+        postmortem::bytes()
+    }
+
+    fn next(&self, from: u64, level: Level) -> Option<Piece> {
+        let selection = match level {
+            Level::All => Selection::All,
+            Level::Kernel => Selection::Kernel,
+        };
+        postmortem::next(from, selection).map(|piece| Piece { range: piece.range, wanted: piece.wanted })
+    }
+
+    fn is_zero(&self, range: Range<u64>) -> bool {
+        postmortem::is_zero(range)
+    }
+
+    fn read(&self, physical: u64, into: &mut [u8]) -> bool {
+        postmortem::read(physical, into)
+    }
+
+    fn free_blocks(&self) -> Vec<(u64, u64)> {
+        let blocks = frames::free_blocks().into_iter().enumerate();
+        blocks.map(|(order, count)| (PAGE_SIZE << order, count)).collect()
+    }
 }
 
 /// A node that runs programs.
@@ -85,6 +132,7 @@ impl Lwk {
         settings: Settings,
         keys: Option<Keys>,
     ) -> Result<Lwk, String> {
+        postmortem::set_kargs(&public_line(&node.config));
         let system = machine::system(machine, &node.machine.entropy);
         cores::serve_first(&node.handle);
         for core in settings.compute.iter().chain(&settings.service).copied().filter(|core| *core != 0) {
@@ -105,6 +153,7 @@ impl Lwk {
                 service: settings.service.clone(),
                 oversubscribe: settings.oversubscribe,
                 helpers: settings.helpers,
+                dump_level: settings.dump_level,
                 ..NodeSettings::default()
             },
         );
@@ -207,6 +256,16 @@ impl Lwk {
         match provoke_hang(&self.programs, core, Duration::from_secs(seconds)) {
             true => String::new(),
             false => format!("{core}: no such processor"),
+        }
+    }
+
+    /// Makes the kernel give up on a core for programs, to see what a dump shows of it.
+    pub fn fail(&self, words: &[&str]) -> String {
+        let core = words.first().and_then(|word| word.parse().ok());
+        let service = &self.programs.settings.service;
+        match core.filter(|core| !service.contains(core)) {
+            Some(core) if provoke_failure(&self.programs, core) => String::new(),
+            _ => String::from("fail CORE: a processor for programs"),
         }
     }
 

@@ -399,6 +399,11 @@ pub trait UserCore {
     /// Makes `run` come back with [`Trap::Interrupt`] at `deadline` at the latest. Only cores that serve others have a timer for
     /// that; on those that only run programs nothing happens.
     fn limit(&self, deadline: Instant);
+
+    /// Says whose work the core does from now on, for who looks at the machine after it stopped; zeros for nobody's.
+    fn works_for(&self, pid: u32, tid: u32) {
+        let _ = (pid, tid);
+    }
 }
 
 /// A machine that can run user programs.
@@ -430,6 +435,14 @@ pub trait UserMachine: Send + Sync {
     fn entries(&self, core: usize) -> CoreEntries;
     /// Ticks of the time stamp counter: now, and per second.
     fn tsc(&self) -> (u64, u64);
+    /// Notes that a process has this address space and name, for who looks at the machine after it stopped.
+    fn process_began(&self, pid: u32, space: &dyn AddressSpace, name: &[u8]) {
+        let _ = (pid, space, name);
+    }
+    /// Forgets it.
+    fn process_ended(&self, pid: u32) {
+        let _ = pid;
+    }
     /// CPUID of the processor: EAX, EBX, ECX, EDX.
     fn cpuid(&self, leaf: u32, sub: u32) -> [u32; 4];
 }

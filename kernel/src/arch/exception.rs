@@ -1,9 +1,10 @@
 //! Processor exceptions. Those of ring 3 bring the program back ([`UserCore::run`](keelson_hal::user::UserCore));
-//! of the others none returns: each ends in a report and the `panic=` behaviour.
+//! of the others only an NMI returns that another core sent ([`postmortem`]). Each of the rest ends in a report and the
+//! `panic=` behaviour.
 
 use super::{cpu, gdt};
 use crate::user::entries::count;
-use crate::{mm, panic, smp};
+use crate::{mm, panic, postmortem, smp};
 use core::arch::global_asm;
 use core::fmt;
 
@@ -16,6 +17,9 @@ pub const DOUBLE_FAULT: usize = 8;
 const PAGE_FAULT: usize = 14;
 /// Machine check.
 pub const MACHINE_CHECK: usize = 18;
+
+/// MXCSR as the kernel has it: all exceptions masked, round to nearest (Intel SDM volume 1, section 10.2.3).
+const MXCSR: u32 = 0x1f80;
 
 const NAMES: [&str; COUNT] = [
     "divide error",
@@ -124,6 +128,11 @@ global_asm!(
         pushq %r14
         pushq %r15
         cld
+        movl ${GS_BASE}, %ecx
+        rdmsr
+        shlq $32, %rdx
+        orq %rdx, %rax
+        movq %rax, %rsi
         # GS may be a program's: an NMI comes between any two instructions, `swapgs` included. The core's own
         # descriptor table says where its block is.
         subq $16, %rsp
@@ -139,12 +148,57 @@ global_asm!(
     2:  addq $16, %rsp
         movq %rsp, %rdi
         xorl %ebp, %ebp
+        cmpq $2, {VECTOR}(%rsp)
+        je 3f
         andq $-16, %rsp
         call {report}
         ud2
+        # An NMI may go back to where it came from, so that nothing may change: neither the registers that Rust code uses, xmm0-15
+        # and MXCSR with them, nor the GS base. x87 and the upper halves of AVX are nobody's in the kernel.
+    3:  movq %rsp, %rbx
+        movq %rsi, %r12
+        subq $272, %rsp
+        andq $-16, %rsp
+        .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+        movaps %xmm\n, 16*\n(%rsp)
+        .endr
+        stmxcsr 256(%rsp)
+        movl ${MXCSR}, 260(%rsp)
+        ldmxcsr 260(%rsp)
+        call {nmi}
+        .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+        movaps 16*\n(%rsp), %xmm\n
+        .endr
+        ldmxcsr 256(%rsp)
+        movq %r12, %rax
+        movq %r12, %rdx
+        shrq $32, %rdx
+        movl ${GS_BASE}, %ecx
+        wrmsr
+        movq %rbx, %rsp
+        popq %r15
+        popq %r14
+        popq %r13
+        popq %r12
+        popq %r11
+        popq %r10
+        popq %r9
+        popq %r8
+        popq %rbp
+        popq %rdi
+        popq %rsi
+        popq %rdx
+        popq %rcx
+        popq %rbx
+        popq %rax
+        addq $16, %rsp
+        iretq
     .text
     "#,
     report = sym report,
+    nmi = sym nmi,
+    VECTOR = const core::mem::offset_of!(Frame, vector),
+    MXCSR = const MXCSR,
     LIMIT = const gdt::LIMIT,
     PER_CPU = const gdt::PER_CPU,
     GS_BASE = const cpu::MSR_GS_BASE,
@@ -208,20 +262,25 @@ impl fmt::Display for Frame {
     }
 }
 
-/// Called by the entry code, on an interrupt stack, with everything else as the exception left it.
-extern "C" fn report(frame: &Frame) -> ! {
+/// Called by the entry code of NMI, on its stack, with the GS base that the interrupted code had. Returns to that code when
+/// another core sent the NMI.
+extern "C" fn nmi(frame: &Frame, gs_base: u64) {
+    let cpu = smp::this_cpu();
+    count(&cpu.entries.nmi);
+    if !postmortem::nmi(cpu, frame, gs_base) {
+        report(frame, gs_base);
+    }
+}
+
+/// Called by the entry code, on an interrupt stack, with everything else as the exception left it; GS base is what the interrupted
+/// code had.
+extern "C" fn report(frame: &Frame, gs_base: u64) -> ! {
     let number = frame.vector as usize;
-    if number == NMI {
-        count(&smp::this_cpu().entries.nmi);
-    }
-    if number == NMI && smp::stop_requested() {
-        smp::stop_here();
-    }
     let address = cpu::cr2();
     // A double fault is a page fault whose handler could not run; CR2 still says where.
     let guard_of =
         matches!(number, PAGE_FAULT | DOUBLE_FAULT).then(|| mm::stack::guard_of(address as usize)).flatten();
-    panic::exception(&Headline { frame, address, guard_of }, frame)
+    panic::exception(&Headline { frame, address, guard_of }, frame, gs_base)
 }
 
 #[cfg(test)]

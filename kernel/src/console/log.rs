@@ -79,6 +79,11 @@ impl Log for Backend {
     fn flush(&self) {}
 }
 
+/// Addresses of the ring's bytes and of its position; see [`Ring::place`].
+pub fn place() -> (usize, usize) {
+    RING.lock().place()
+}
+
 /// Calls `show` with the log's last `lines` lines, in two pieces.
 pub fn with_last_lines(lines: usize, show: impl FnOnce(&[u8], &[u8])) {
     let ring = RING.lock();

@@ -26,6 +26,11 @@ impl Ring {
         self.written += bytes.len() as u64;
     }
 
+    /// Addresses of the bytes and of the count of bytes ever written, for who reads them after the machine stopped.
+    pub fn place(&self) -> (usize, usize) {
+        (&raw const self.bytes as usize, &raw const self.written as usize)
+    }
+
     /// Everything kept, oldest first, as two pieces.
     pub fn contents(&self) -> (&[u8], &[u8]) {
         let at = (self.written % CAPACITY as u64) as usize;

@@ -49,10 +49,13 @@ pub(crate) fn open_window() {
     unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
 }
 
-/// Rests until the next interrupt.
+/// Rests until the next interrupt. Nobody who does holds a lock.
 pub(crate) fn halt() {
+    let holding = &smp::this_cpu().holding;
+    holding.set_resting(true);
     // SAFETY: as `open_window`.
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+    holding.set_resting(false);
 }
 
 /// Rests until any interrupt, without timer and without dispatching: for a core that has no tasks.

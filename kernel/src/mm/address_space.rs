@@ -181,6 +181,12 @@ pub(super) fn is_mapped(phys: u64, len: usize) -> bool {
     MAPPED.lock().iter().any(|range| range.start <= phys && end <= range.end)
 }
 
+/// The physical address behind an address of the kernel.
+pub(super) fn translate(virt: usize) -> Option<u64> {
+    let root = ROOT.lock();
+    PageTables::at(Tables, *root, false).walk(virt as u64).map(|(phys, _)| phys)
+}
+
 /// Maps `len` bytes of device registers at `phys` (page offset kept), uncached.
 pub fn map_mmio(phys: u64, len: usize) -> Result<Mmio, MapError> {
     let offset = phys % PAGE_SIZE;

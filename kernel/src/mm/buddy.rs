@@ -189,6 +189,25 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
         Ok(())
     }
 
+    /// The free block that contains physical address `address`.
+    pub fn free_block(&self, address: u64) -> Option<Range<u64>> {
+        let frame = address / FRAME_SIZE;
+        if frame >= self.frames {
+            return None;
+        }
+        let (start, order) = self.free_block_around(frame)?;
+        Some(start * FRAME_SIZE..(start + (1 << order)) * FRAME_SIZE)
+    }
+
+    /// Free blocks of each order.
+    pub fn free_blocks(&self) -> [u64; MAX_ORDER + 1] {
+        core::array::from_fn(|order| {
+            let next = |at: &u64| Some(self.memory.read(*at)[0]).filter(|next| *next != NONE);
+            let first = Some(self.heads[order]).filter(|head| *head != NONE);
+            core::iter::successors(first, next).count() as u64
+        })
+    }
+
     /// How the memory is used.
     pub fn statistics(&self) -> FrameStatistics {
         self.statistics

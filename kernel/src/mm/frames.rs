@@ -1,6 +1,6 @@
 //! The machine's free physical memory: one buddy allocator under one lock, linked through the direct map.
 
-use super::buddy::{Buddy, FrameAccess, FrameStatistics};
+use super::buddy::{Buddy, FrameAccess, FrameStatistics, MAX_ORDER};
 use super::phys_to_virt;
 use crate::sync::SpinLock;
 use core::ops::Range;
@@ -63,6 +63,16 @@ pub unsafe fn free(block: u64, order: usize) {
     if let Some(Err(error)) = result {
         panic!("memory at {block:#x} (order {order}) given back: {error}");
     }
+}
+
+/// The free block that contains physical address `address`.
+pub fn free_block(address: u64) -> Option<Range<u64>> {
+    FRAMES.lock().as_ref()?.free_block(address)
+}
+
+/// Free blocks of each order.
+pub fn free_blocks() -> [u64; MAX_ORDER + 1] {
+    FRAMES.lock().as_ref().map(Buddy::free_blocks).unwrap_or_default()
 }
 
 /// How the memory is used.

@@ -26,6 +26,11 @@ pub fn allocate(core: usize) -> Option<usize> {
     Some(bottom + STACK_SIZE)
 }
 
+/// The physical address behind an address in a stack; what follows there follows in memory too, up to the stack's end.
+pub fn physical(address: usize) -> Option<u64> {
+    address_space::translate(address)
+}
+
 /// The core whose guard contains `address`.
 pub fn guard_of(address: usize) -> Option<usize> {
     let offset = address.checked_sub(STACKS)?;

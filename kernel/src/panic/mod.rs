@@ -9,7 +9,7 @@ use crate::console::{self, Raw};
 use crate::options::PanicAction;
 use crate::symbols::SymbolTable;
 use crate::sync::SpinLock;
-use crate::{image, mm, power, smp};
+use crate::{image, mm, postmortem, power, smp};
 use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,8 +27,8 @@ pub fn set_action(action: PanicAction) {
 }
 
 /// Reports an exception and ends.
-pub fn exception(headline: &Headline<'_>, frame: &Frame) -> ! {
-    begin();
+pub fn exception(headline: &Headline<'_>, frame: &Frame, gs_base: u64) -> ! {
+    begin(format_args!("{headline}"), &postmortem::registers_of(frame, gs_base));
     let _ = writeln!(Raw, "\n*** core {}: {headline} ***\n{frame}", smp::current_core());
     finish(Some(frame.rip as usize), frame.rbp as usize)
 }
@@ -36,7 +36,7 @@ pub fn exception(headline: &Headline<'_>, frame: &Frame) -> ! {
 /// Reports a panic and ends.
 #[cfg_attr(not(keelson_image), allow(dead_code))]
 fn report(message: Arguments<'_>) -> ! {
-    begin();
+    begin(message, &postmortem::registers_here());
     let _ = writeln!(Raw, "\n*** core {}: {message} ***", smp::current_core());
     let rbp: usize;
     // SAFETY: reads a register.
@@ -45,11 +45,11 @@ fn report(message: Arguments<'_>) -> ! {
 }
 
 /// The first core to fail reports; the others, and a failure inside the report, stop here.
-fn begin() {
+fn begin(why: Arguments<'_>, registers: &[u64; postmortem::REGISTERS]) {
     if REPORTING.swap(true, Ordering::AcqRel) {
-        smp::stop_here();
+        postmortem::failed_too(registers);
     }
-    smp::stop_others();
+    postmortem::failed(why, registers);
     console::break_locks();
 }
 

@@ -8,6 +8,7 @@ pub(crate) use start::start_all;
 
 use crate::arch::cpu::{self, MSR_GS_BASE};
 use crate::irq::apic;
+use crate::postmortem::Holding;
 use crate::sync::SpinLock;
 use crate::user::cpu::UserCpu;
 use crate::user::entries::Counters;
@@ -34,6 +35,8 @@ pub struct PerCpu {
     pub user: UserCpu,
     /// What the core shall do next, for cores but the first.
     work: SpinLock<Option<Work>>,
+    /// Whether it is stopped for somebody who looks at the machine.
+    pub(crate) holding: Holding,
 }
 
 /// Offset of [`PerCpu::entries`] for the interrupt handlers.
@@ -52,6 +55,7 @@ impl PerCpu {
             entries: Counters::new(),
             user: UserCpu::new(),
             work: SpinLock::new(None),
+            holding: Holding::new(),
         }
     }
 

@@ -83,6 +83,11 @@ pub fn set_wall(wall: Duration) {
     WALL_AT_BOOT.store(at_boot, Ordering::Relaxed);
 }
 
+/// What time it was at boot, since 1970; zero when nobody said.
+pub fn wall_at_boot() -> Duration {
+    Duration::from_nanos(WALL_AT_BOOT.load(Ordering::Relaxed))
+}
+
 /// The machine's clocks.
 #[derive(Clone, Copy, Default)]
 pub struct KernelClock;

@@ -127,6 +127,19 @@ impl<'a> Counts<'a> {
         small + large + huge + inside
     }
 
+    /// Size of the piece at `address` that somebody has a reference to.
+    pub fn piece(&self, address: u64) -> Option<PageSize> {
+        [PageSize::Huge, PageSize::Large, PageSize::Small].into_iter().find(|size| {
+            let counts = match size {
+                PageSize::Small => self.small,
+                PageSize::Large => self.large,
+                PageSize::Huge => self.huge,
+            };
+            let count = counts.get((address / size.bytes()) as usize);
+            count.is_some_and(|count| count.load(Ordering::Relaxed) != 0)
+        })
+    }
+
     /// True when the 2 MiB at `address`, or parts of them, have references.
     fn in_use(&self, address: u64) -> bool {
         self.count(address, PageSize::Large).load(Ordering::Relaxed) != 0

@@ -7,6 +7,7 @@ use super::features;
 use super::space::{self, Inner, Space};
 use crate::arch::cpu::{self, MSR_FS_BASE, MSR_KERNEL_GS_BASE};
 use crate::irq::{apic, vector};
+use crate::postmortem;
 use crate::smp::{self, PerCpu};
 use crate::sync::SpinLock;
 use crate::time;
@@ -188,6 +189,10 @@ impl UserCore for ThisCore {
             let now = time::now();
             time::arm_timer(deadline.max(now), now);
         }
+    }
+
+    fn works_for(&self, pid: u32, tid: u32) {
+        postmortem::runs(self.cpu.core(), pid, tid);
     }
 }
 

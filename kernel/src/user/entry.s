@@ -5,7 +5,7 @@
 #   KERNEL_GS_BASE   ring 3: PerCpu             kernel: the program's
 #
 # Interrupts are off from each entry to each exit. NMI and machine checks may come anywhere: they have stacks of
-# their own, find PerCpu by themselves and never return.
+# their own and find PerCpu by themselves. Only an NMI returns, and leaves all registers and the GS base as they were.
 
 .set RAX, 0
 .set RBX, 8

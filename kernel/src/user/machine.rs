@@ -2,7 +2,7 @@
 
 use super::{extended, pool, space};
 use crate::arch::cpu;
-use crate::{smp, time};
+use crate::{postmortem, smp, time};
 use alloc::sync::Arc;
 use keelson_hal::user::{AddressSpace, CoreEntries, ExtendedState, Frame, PageSize, UserMachine};
 
@@ -49,6 +49,12 @@ impl UserMachine for UserMode {
     }
     fn tsc(&self) -> (u64, u64) {
         (cpu::rdtsc(), time::tsc_hz())
+    }
+    fn process_began(&self, pid: u32, space: &dyn AddressSpace, name: &[u8]) {
+        postmortem::process_began(pid, space, name);
+    }
+    fn process_ended(&self, pid: u32) {
+        postmortem::process_ended(pid);
     }
     fn cpuid(&self, leaf: u32, sub: u32) -> [u32; 4] {
         let result = cpu::cpuid(leaf, sub);

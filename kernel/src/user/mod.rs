@@ -39,6 +39,8 @@ pub use cpu::ThisCore;
 pub use machine::UserMode;
 pub use park::{ComputePark, mark};
 pub use pool::refill_zeroed;
+pub(crate) use pool::{frame_of_program, give_up_zeroed};
+pub(crate) use space::root_of;
 
 use crate::boot::{BootInfo, RegionKind};
 use crate::{smp, time};

@@ -3,6 +3,7 @@
 use super::counts::{Counts, lengths, order_of};
 use super::stock::{self, Stock};
 use crate::mm::{self, PAGE_SIZE, frames};
+use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU32};
 use keelson_hal::user::{Frame, FramePool, PageSize};
 use spin::Once;
@@ -83,6 +84,18 @@ pub fn memory() -> (u64, u64) {
     let statistics = frames::statistics();
     let free = (statistics.free * PAGE_SIZE).saturating_sub(KERNEL_RESERVE);
     (free + STOCK.bytes(), (statistics.total * PAGE_SIZE).saturating_sub(KERNEL_RESERVE))
+}
+
+/// The frame around physical address `address`, if it is a program's.
+pub fn frame_of_program(address: u64) -> Option<Range<u64>> {
+    let size = COUNTS.get()?.piece(address)?.bytes();
+    let start = address & !(size - 1);
+    Some(start..start + size)
+}
+
+/// Gives back the frames that were zeroed in advance.
+pub fn give_up_zeroed() {
+    STOCK.give_up();
 }
 
 /// Prepares zeroed frames, in steps of at most 64 KiB; false when there is nothing to do. For cores that rest or

@@ -13,6 +13,7 @@ use super::visibility::View;
 use crate::arch;
 use crate::irq::apic;
 use crate::mm::{self, PAGE_SIZE, frames};
+use crate::postmortem;
 use crate::smp;
 use crate::sync::SpinLock;
 use alloc::sync::Arc;
@@ -113,6 +114,12 @@ pub fn new() -> Option<Arc<dyn AddressSpace>> {
         waiting: AtomicU32::new(0),
     };
     Some(Arc::new(Space { inner: Arc::new(inner) }))
+}
+
+/// Physical address of the root table of a space; `None` when it is not the kernel's.
+pub fn root_of(space: &dyn AddressSpace) -> Option<u64> {
+    let any: &dyn core::any::Any = space;
+    any.downcast_ref::<Space>().map(|space| space.inner.root())
 }
 
 impl Space {
@@ -251,7 +258,8 @@ impl Inner {
             }
             apic::send_shootdown(smp::apic_id(core));
             let began = crate::time::now();
-            while self.runs_old(core, generation) {
+            // One that is held takes the interrupt before its next instruction.
+            while self.runs_old(core, generation) && !postmortem::is_held(core) {
                 cpu::serve_requests(here);
                 arch::cpu::pause();
                 assert!(crate::time::now() - began < PATIENCE, "core {core} does not leave ring 3");

@@ -277,6 +277,7 @@ impl Task {
         };
         node.table.lock().insert(child.pid, member, thread.clone());
         child.add_thread(thread.clone());
+        child.announce(&thread.comm());
         child.watch_cpu();
         let pid = child.pid;
         node.begin(thread, seat, context);

@@ -112,6 +112,11 @@ pub trait Delegate: Send + Sync {
         false
     }
 
+    /// What is with the host, for dumps.
+    fn under_way(&self) -> Vec<UnderWay> {
+        Vec::new()
+    }
+
     /// A process ended: EXIT goes to its proxy.
     fn exited(&self, _exit: &Exit) {}
 
@@ -125,6 +130,19 @@ pub trait Delegate: Send + Sync {
     fn core_file(&self, _part: CorePart) -> Pin<Box<dyn Future<Output = bool>>> {
         Box::pin(async { false })
     }
+}
+
+/// A request that the host has not answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnderWay {
+    /// Its number.
+    pub id: u64,
+    /// The thread that waits; 0 for requests of the process.
+    pub tid: u32,
+    /// What it is about.
+    pub handle: Option<Handle>,
+    /// The thread does not want to wait any more.
+    pub cancelled: bool,
 }
 
 /// A part of a core file. Parts come in order; what lies between them is zeros.

@@ -65,6 +65,7 @@ impl Task {
         process.timers.exec();
         *self.thread.signals.stack.lock() = AltStack::default();
         self.thread.set_comm(loaded.program.name());
+        process.announce(loaded.program.name());
         *process.program.lock() = Arc::new(loaded.program);
         process.facts.executed();
         self.context.registers = Registers { rip: loaded.entry, rsp: loaded.stack, ..Registers::default() };

@@ -55,6 +55,7 @@ fn end_process(process: &Arc<Process>) {
     let code = process.first_exit.load(Ordering::Relaxed);
     process.begin_end(code << 8);
     let status = process.end().unwrap_or(0);
+    process.system.machine.process_ended(process.pid);
     process.release_memory();
     let node = process.node.clone();
     node.sysv.process_ended(process.pid);

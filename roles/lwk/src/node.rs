@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use keelson_hal::user::{Registers, UserContext};
+use keelson_lwk_wire::dump::Level;
 use spin::Mutex;
 
 /// What the command line says of the node (section 2).
@@ -39,6 +40,8 @@ pub struct NodeSettings {
     pub oversubscribe: usize,
     /// Helper threads that a process may have when its launcher says nothing.
     pub helpers: usize,
+    /// What a dump holds when nobody says.
+    pub dump_level: Level,
     /// How long a futex is polled before its waiter gives way.
     pub futex_spin: Duration,
 }
@@ -52,6 +55,7 @@ impl Default for NodeSettings {
             service: Vec::new(),
             oversubscribe: 1,
             helpers: 4,
+            dump_level: Level::default(),
             futex_spin: Duration::ZERO,
         }
     }
@@ -260,6 +264,7 @@ impl Node {
             table.insert(request.pid, member, thread.clone());
         }
         process.add_thread(thread.clone());
+        process.announce(process.program.lock().name());
         process.watch_cpu();
         self.begin(thread, seat, UserContext { registers, extended });
         let cpus = (0..self.settings.compute.len()).filter(|cpu| slice.cpus.has(*cpu)).collect();

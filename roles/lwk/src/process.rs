@@ -290,6 +290,11 @@ impl Process {
         self.mm.lock().clone()
     }
 
+    /// Tells the kernel below which address space and name the process has, for dumps.
+    pub(crate) fn announce(&self, name: &[u8]) {
+        self.system.machine.process_began(self.pid, &**self.mm().space(), name);
+    }
+
     /// Another address space, after exec; the one before is returned.
     pub(crate) fn replace_mm(&self, mm: Arc<Mm>) -> Arc<Mm> {
         core::mem::replace(&mut self.mm.lock(), mm)

@@ -64,13 +64,21 @@ pub(crate) async fn thread(start: Start, core: Arc<Core>, user: Rc<dyn UserCore>
     let mm = start.thread.process.mm();
     let Start { thread, context } = start;
     let serves = thread.process.node.settings.service.contains(&core.number);
-    let mut task =
-        Task { thread, context, mm, core: core.clone(), user, serves, turn_ends: None, interrupted: None };
+    let mut task = Task {
+        thread,
+        context,
+        mm,
+        core: core.clone(),
+        user: user.clone(),
+        serves,
+        turn_ends: None,
+        interrupted: None,
+    };
     loop {
-        let outcome = on_core(&core, &task.thread.clone(), task.run()).await;
+        let outcome = on_core(&core, &*user, &task.thread.clone(), task.run()).await;
         match outcome {
             Outcome::End(code) => {
-                on_core(&core, &task.thread.clone(), exit::end_thread(&mut task, code)).await;
+                on_core(&core, &*user, &task.thread.clone(), exit::end_thread(&mut task, code)).await;
                 return;
             }
             Outcome::Move(to) => {
@@ -83,12 +91,13 @@ pub(crate) async fn thread(start: Start, core: Arc<Core>, user: Rc<dyn UserCore>
 }
 
 /// Polls what a thread does, with the books of its time and of the core's state.
-async fn on_core<F: Future>(core: &Core, thread: &Thread, future: F) -> F::Output {
+async fn on_core<F: Future>(core: &Core, user: &dyn UserCore, thread: &Thread, future: F) -> F::Output {
     let mut future = pin!(future);
     let clock = &thread.process.system.clock;
     poll_fn(|cx| {
         core.set_state(CoreState::Kernel);
         core.count();
+        user.works_for(thread.process.pid, thread.tid);
         let now = clock.now().as_nanos();
         thread.times.enter(Phase::System, now);
         core.enter(Phase::System, now);
@@ -96,6 +105,7 @@ async fn on_core<F: Future>(core: &Core, thread: &Thread, future: F) -> F::Outpu
         let now = clock.now().as_nanos();
         thread.times.enter(Phase::Waiting, now);
         core.enter(Phase::Waiting, now);
+        user.works_for(0, 0);
         core.set_state(match thread.waits_for() {
             _ if result.is_ready() => CoreState::Idle,
             Wait::Heavy => CoreState::Heavy,

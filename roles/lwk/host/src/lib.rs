@@ -12,7 +12,8 @@
 //!   proxy       the engine: requests, workers, cancellation, streams, readiness, signals, fork, exit
 //!   calls       system calls, performed for the program
 //!   boot        what boots and stops nodes: ihkconfig, mcreboot, mcstop+release
-//!   tools       what looks after nodes: ihkosctl, ihkmond, mcstat, mcps
+//!   tools       what looks after nodes: ihkosctl, ihkmond, mcstat, mcps, eclair, mcinspect
+//!   dump        memory of a node's kernel, in files and alive
 //! ```
 //!
 //! Principles:
@@ -28,6 +29,7 @@
 
 pub mod boot;
 pub mod calls;
+pub mod dump;
 pub mod fail;
 pub mod link;
 pub mod mcexec;

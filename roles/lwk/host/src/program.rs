@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::boot::{ihkconfig, mcreboot, mcstop};
-use crate::tools::{ihkmond, ihkosctl, mcps, mcstat};
+use crate::tools::{eclair, ihkmond, ihkosctl, mcinspect, mcps, mcstat, vmcore2mckdump};
 use crate::{mcexec, mpi_env, rsh};
 
 /// A tool: its arguments without its name, its exit status.
@@ -22,6 +22,9 @@ const TOOLS: &[(&str, Tool)] = &[
     ("mcstop+release.sh", mcstop::run),
     ("mcstat", mcstat::run),
     ("mcps", mcps::run),
+    ("mcinspect", mcinspect::run),
+    ("eclair", eclair::run),
+    ("vmcore2mckdump", vmcore2mckdump::run),
     ("lwk-rsh", rsh::run),
     ("lwk-mpi-env", mpi_env::run),
 ];

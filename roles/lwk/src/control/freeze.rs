@@ -22,7 +22,8 @@ impl Control {
             log::info!(target: "lwk", "all programs are being frozen");
         }
         let deadline = self.timers().now() + PATIENCE;
-        while self.node.is_frozen() && self.node.still_running() > 0 {
+        // Who is held in a program does not run either.
+        while self.node.is_frozen() && self.node.still_running() > 0 && !self.is_held() {
             if self.timers().now() >= deadline {
                 let running = self.node.still_running();
                 let text = format!(
@@ -37,7 +38,14 @@ impl Control {
 
     /// Lets them go on.
     pub(super) fn thaw(&self) -> Result<Report, Refusal> {
-        if !self.node.thaw() {
+        if self.is_dumping() {
+            return Err((
+                Errno::EBUSY,
+                "thaw: a dump is being made; everything goes on when it is done".to_string(),
+            ));
+        }
+        let held = self.let_go();
+        if !self.node.thaw() && !held {
             return Err((Errno::EBUSY, "thaw: the node is not frozen".to_string()));
         }
         log::info!(target: "lwk", "all programs go on");

@@ -75,6 +75,17 @@ pub fn provoke(node: &Arc<Node>, core: usize, span: Duration) -> bool {
     run_on(core, Box::new(spin))
 }
 
+/// Makes the kernel give up on a core, to see what a dump shows of it; false when there is no such core.
+pub fn provoke_failure(node: &Arc<Node>, core: usize) -> bool {
+    (node.system.run_on)(core, Box::new(|_| fail_as_asked()))
+}
+
+/// A name to be found in backtraces.
+#[inline(never)]
+fn fail_as_asked() {
+    panic!("asked for on the console");
+}
+
 /// Gives a core something to do that takes no time.
 fn ask(node: &Node, core: usize) -> Arc<AtomicBool> {
     let answered = Arc::new(AtomicBool::new(false));

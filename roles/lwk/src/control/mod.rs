@@ -12,11 +12,13 @@
 //!   noise       noise [reset]
 //!   kmsg        kmsg [-f], clear_kmsg
 //!   freeze      freeze, thaw
+//!   dump        dump [-d 0|24] [-i], memory PHYSICAL LENGTH, info
 //!   shutdown    shutdown [-f]
 //!   watch       events [-i SECONDS]: OOM, HUNGUP, KMSG_FULL, STALLED
 //!   hang        which cores hang
 //! ```
 
+mod dump;
 mod freeze;
 mod hang;
 mod kmsg;
@@ -29,7 +31,8 @@ mod usage;
 mod verb;
 mod watch;
 
-pub use hang::provoke as provoke_hang;
+pub use dump::{Piece, Postmortem};
+pub use hang::{provoke as provoke_hang, provoke_failure};
 pub use kmsg::LONGEST;
 pub use shutdown::GRACE;
 pub use watch::Checks;
@@ -64,6 +67,11 @@ pub trait Kernel {
 
     /// Switches the machine off, soon.
     fn power_off(&self);
+
+    /// What a dump takes; `None` where none can be made.
+    fn postmortem(&self) -> Option<&dyn Postmortem> {
+        None
+    }
 }
 
 /// Why a verb was not done: for programs and for people.
@@ -81,6 +89,8 @@ pub struct Control {
     watchers: watch::Watchers,
     /// Cores that hang, as the machine counts them.
     hung: RefCell<BTreeSet<usize>>,
+    /// A dump is being made.
+    dumping: Cell<bool>,
     most_memory: Cell<u64>,
     most_kernel_memory: Cell<u64>,
 }
@@ -96,6 +106,7 @@ impl Control {
             baseline: RefCell::default(),
             watchers: watch::Watchers::default(),
             hung: RefCell::default(),
+            dumping: Cell::new(false),
             most_memory: Cell::new(0),
             most_kernel_memory: Cell::new(0),
         })
@@ -115,6 +126,12 @@ impl Control {
             Verb::Kmsg { follow, after } => return self.send_log(&tool, follow, after).await,
             Verb::Events { interval } => return self.send_events(tool, interval).await,
             Verb::Shutdown { force } => return self.shut_down(&tool, force).await,
+            Verb::Dump { level, stay } => {
+                let level = level.unwrap_or(self.node.settings.dump_level);
+                return self.send_dump(&tool, level, stay).await;
+            }
+            Verb::PhysicalMemory { physical, len } => return self.send_memory(&tool, physical, len),
+            Verb::Info => return self.send_info(&tool),
             Verb::Status => Ok(Report::Word("status", self.status().into())),
             Verb::BuildId => Ok(Report::Word("buildid", self.build.clone())),
             Verb::Cpus => Ok(Report::Word("cpus", self.cpus())),

@@ -22,7 +22,8 @@ impl Control {
         }
         self.node.close();
         tool.text("");
-        // Who is frozen cannot end by itself.
+        // Who is held or frozen cannot end by itself.
+        self.let_go();
         self.node.thaw();
         let rounds = [(SIGTERM, GRACE), (SIGKILL, END)];
         for (signal, patience) in rounds.into_iter().skip(usize::from(force)) {

@@ -17,7 +17,7 @@ impl Control {
             "HUNGUP"
         } else if !self.node.is_frozen() {
             "RUNNING"
-        } else if self.node.still_running() > 0 {
+        } else if self.node.still_running() > 0 && !self.is_held() {
             "FREEZING"
         } else {
             "FROZEN"

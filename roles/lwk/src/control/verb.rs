@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
+use keelson_lwk_wire::dump::{Level, MAX_MEMORY};
 use keelson_lwk_wire::handshake::Roles;
 use keelson_lwk_wire::messages::Ctrl;
 
@@ -51,6 +52,22 @@ pub enum Verb {
         /// Programs are not asked to end first.
         force: bool,
     },
+    /// `dump [-d 0|24] [-i]`
+    Dump {
+        /// What it holds; without, what the command line says.
+        level: Option<Level>,
+        /// The machine stays stopped, until `thaw`.
+        stay: bool,
+    },
+    /// `memory PHYSICAL LENGTH`
+    PhysicalMemory {
+        /// First byte.
+        physical: u64,
+        /// Bytes.
+        len: usize,
+    },
+    /// `info`
+    Info,
     /// `events [-i SECONDS]`
     Events {
         /// How often it is looked for cores that hang; not, without.
@@ -59,12 +76,17 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// The role that it needs: to look takes `monitor`, to change something `admin` (section 5.3).
+    /// The role that it needs: to look takes `monitor`, to change something or to see memory `admin` (section 5.3).
     pub fn role(self) -> Roles {
         match self {
-            Verb::ClearKmsg | Verb::ResetNoise | Verb::Freeze | Verb::Thaw | Verb::Shutdown { .. } => {
-                Roles::ADMIN
-            }
+            Verb::ClearKmsg
+            | Verb::ResetNoise
+            | Verb::Freeze
+            | Verb::Thaw
+            | Verb::Shutdown { .. }
+            | Verb::Dump { .. }
+            | Verb::PhysicalMemory { .. }
+            | Verb::Info => Roles::ADMIN,
             _ => Roles::MONITOR,
         }
     }
@@ -106,6 +128,10 @@ pub fn parse(ctrl: &Ctrl) -> Result<(Verb, bool), String> {
         ("shutdown", ["-f"]) => Verb::Shutdown { force: true },
         ("shutdown", _) => return Err("shutdown: accepted is -f".to_string()),
         ("kmsg", words) => kmsg(words)?,
+        ("dump", words) => dump(words)?,
+        ("memory", [physical, len]) => memory(physical, len)?,
+        ("memory", _) => return Err("memory: accepted are a physical address and a length".to_string()),
+        ("info", []) => Verb::Info,
         ("events", []) => Verb::Events { interval: None },
         ("events", ["-i", seconds]) => match seconds.parse() {
             Ok(seconds @ 1..=LONGEST_INTERVAL) => {
@@ -115,12 +141,43 @@ pub fn parse(ctrl: &Ctrl) -> Result<(Verb, bool), String> {
         },
         ("events", _) => return Err("events: accepted is -i SECONDS".to_string()),
         (
-            verb @ ("query_free_mem" | "cores" | "clear_kmsg" | "ps" | "rusage" | "freeze" | "thaw"),
+            verb @ ("query_free_mem" | "cores" | "clear_kmsg" | "ps" | "rusage" | "freeze" | "thaw" | "info"),
             [word, ..],
         ) => return Err(format!("{verb}: {word}: nothing may follow")),
         (verb, _) => return Err(format!("{verb}: the node does not know this verb")),
     };
     Ok((verb, json))
+}
+
+fn dump(words: &[&str]) -> Result<Verb, String> {
+    let (mut level, mut stay) = (None, false);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "-i" | "--interactive" => stay = true,
+            "-d" => {
+                let text = words.next().copied().unwrap_or_default();
+                let known = text.parse().ok().and_then(Level::from_raw);
+                level = Some(known.ok_or_else(|| format!("dump: -d {text}: accepted are 0 and 24"))?);
+            }
+            _ => return Err(format!("dump: {word}: accepted are -d 0|24 and -i")),
+        }
+    }
+    Ok(Verb::Dump { level, stay })
+}
+
+fn memory(physical: &str, len: &str) -> Result<Verb, String> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    let Some(physical) = number(physical) else {
+        return Err(format!("memory: {physical}: accepted is an address, as 4096 or 0x1000"));
+    };
+    match number(len).and_then(|len| usize::try_from(len).ok()) {
+        Some(len @ 1..=MAX_MEMORY) => Ok(Verb::PhysicalMemory { physical, len }),
+        _ => Err(format!("memory: {len}: accepted are 1 to {MAX_MEMORY} bytes")),
+    }
 }
 
 fn kmsg(words: &[&str]) -> Result<Verb, String> {
@@ -151,6 +208,11 @@ mod tests {
             ("kmsg -f --after=7", Verb::Kmsg { follow: true, after: Some(7) }, Roles::MONITOR),
             ("noise reset", Verb::ResetNoise, Roles::ADMIN),
             ("shutdown -f", Verb::Shutdown { force: true }, Roles::ADMIN),
+            ("dump", Verb::Dump { level: None, stay: false }, Roles::ADMIN),
+            ("dump -i -d 0", Verb::Dump { level: Some(Level::All), stay: true }, Roles::ADMIN),
+            ("dump -d 24", Verb::Dump { level: Some(Level::Kernel), stay: false }, Roles::ADMIN),
+            ("memory 0x1000 16", Verb::PhysicalMemory { physical: 4096, len: 16 }, Roles::ADMIN),
+            ("info", Verb::Info, Roles::ADMIN),
             ("events -i 5", Verb::Events { interval: Some(Duration::from_secs(5)) }, Roles::MONITOR),
         ] {
             assert_eq!(read(line), Ok((verb, false)), "{line}");
@@ -171,6 +233,16 @@ mod tests {
             "freeze now",
             "noise x",
             "shutdown now",
+            "dump -d",
+            "dump -d 1",
+            "dump 0",
+            "memory",
+            "memory 0",
+            "memory 0 0",
+            "memory x 1",
+            "memory -1 1",
+            "memory 0 262145",
+            "info x",
             "reboot",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -126,6 +126,11 @@ impl Control {
     }
 
     fn look_for_hangs(&self, detector: &mut Detector) {
+        if self.is_held() {
+            // Nobody moves, and nobody hangs. Afterwards the comparison begins anew.
+            *detector = Detector::default();
+            return;
+        }
         for finding in detector.look(&self.node) {
             let mut hung = self.hung.borrow_mut();
             let news = if finding.hangs { hung.insert(finding.core) } else { hung.remove(&finding.core) };

@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_config::Config;
 use keelson_hal::user::PageSize;
+use keelson_lwk_wire::dump::Level;
 
 /// Port where hosts connect.
 pub const PORT: u16 = 8810;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub fork_cow: bool,
     /// What the node looks for by itself.
     pub checks: Checks,
+    /// What a dump holds when nobody says.
+    pub dump_level: Level,
     /// Whether a host need not prove that it knows the key.
     pub insecure: bool,
 }
@@ -98,6 +101,7 @@ impl Settings {
                 hangs: seconds(config, "mon_interval"),
                 stalls: seconds(config, "stall_timeout"),
             },
+            dump_level: if config.choice("dump_level") == Some("0") { Level::All } else { Level::Kernel },
             insecure: config.flag("insecure"),
         })
     }
@@ -249,6 +253,10 @@ mod tests {
         assert_eq!((chosen.oversubscribe, chosen.page_sizes.len()), (2, 2));
         assert!(chosen.fork_cow);
         assert_eq!((plain.prefault, chosen.prefault), (Prefault::Anon, Prefault::None));
+        assert_eq!(
+            (plain.dump_level, settings("dump_level=0", 2).unwrap().dump_level),
+            (Level::Kernel, Level::All)
+        );
         assert_eq!(settings("allow_oversubscribe=16", 2).unwrap().oversubscribe, 16);
     }
 

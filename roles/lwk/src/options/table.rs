@@ -128,6 +128,15 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "dump_level",
+        Kind::Choice(&["0", "24"]),
+        "What a dump of the kernel holds (McKernel's numbers): 0 all memory, 24 only what the kernel uses, without free pages \
+         and without those of programs.",
+    )
+    .default("24")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
         "lwk.selftest",
         Kind::Choice(&["user"]),
         "Tests a part of the kernel on this machine and switches off: user runs programs in ring 3.",

@@ -13,6 +13,8 @@ mod sys;
 mod tests;
 mod view;
 
+pub(crate) use memory_maps::maps;
+
 pub use file::{DirectoryFile, PseudoFile};
 pub use status::list;
 pub use sys::SysTree;

@@ -4,7 +4,9 @@ use super::server::{TICKET_LIFE, Tickets, fork};
 use super::{Message, Outgoing, Session, codec, messages};
 use crate::Errno;
 use crate::account::Usage;
-use crate::delegate::{Bytes, Call, CorePart, Delegate, Done, Forked, Handle, Pending, Readiness, Reply};
+use crate::delegate::{
+    Bytes, Call, CorePart, Delegate, Done, Forked, Handle, Pending, Readiness, Reply, UnderWay,
+};
 use crate::exit::Exit;
 use crate::system::System;
 use alloc::boxed::Box;
@@ -148,6 +150,10 @@ impl Delegate for Host {
 
     fn has_call_of(&self, tid: u32) -> bool {
         self.session.has_request_of(tid)
+    }
+
+    fn under_way(&self) -> Vec<UnderWay> {
+        self.session.under_way()
     }
 
     fn exited(&self, exit: &Exit) {

@@ -20,7 +20,7 @@ pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets,
 pub use tool::Tool;
 
 use crate::Errno;
-use crate::delegate::{Call, CorePart, Handle, NOT_TOLD, Readiness, Reply};
+use crate::delegate::{Call, CorePart, Handle, NOT_TOLD, Readiness, Reply, UnderWay};
 use crate::event::Event;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -385,6 +385,18 @@ impl Session {
     /// True while the host owes an answer to a thread.
     fn has_request_of(&self, tid: u32) -> bool {
         self.state.lock().requests.values().any(|request| request.tid == tid)
+    }
+
+    /// What the host owes answers to.
+    fn under_way(&self) -> Vec<UnderWay> {
+        let state = self.state.lock();
+        let of = |(id, request): (&u64, &Request)| UnderWay {
+            id: *id,
+            tid: request.tid,
+            handle: request.handle,
+            cancelled: request.cancelled,
+        };
+        state.requests.iter().map(of).collect()
     }
 
     /// Asks the host to break off what a thread waits for.

@@ -5,6 +5,7 @@ use crate::Errno;
 use crate::timers::Timers;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_lwk_wire::handshake::Roles;
 use keelson_lwk_wire::messages::{CtrlAnswer, CtrlReply, Event, Kmsg};
@@ -14,7 +15,7 @@ const PART: usize = 256 << 10;
 /// Messages that may wait for a tool that is slow to read.
 const BACKLOG: usize = 8;
 /// How often it is looked whether it has read some.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A request of a tool.
 pub struct Tool {
@@ -45,6 +46,16 @@ impl Tool {
     pub fn fail(&self, error: Errno, text: &str) {
         let answer = CtrlAnswer::Failed { error, text: text.chars().take(1000).collect() };
         self.session.send(Message::Control(self.id, CtrlReply { answer }));
+    }
+
+    /// Sends bytes; more follow.
+    pub fn bytes_part(&self, bytes: Vec<u8>) {
+        self.session.send(Message::ControlPart(self.id, CtrlReply { answer: CtrlAnswer::Binary(bytes) }));
+    }
+
+    /// Answers with bytes, and is done.
+    pub fn bytes(&self, bytes: Vec<u8>) {
+        self.session.send(Message::Control(self.id, CtrlReply { answer: CtrlAnswer::Binary(bytes) }));
     }
 
     /// Sends lines of the log.

@@ -1,12 +1,15 @@
 //! What tools are told, and what they can do to programs.
 
 use super::*;
-use crate::control::{Checks, Control, GRACE, Kernel};
+use crate::control::{Checks, Control, GRACE, Kernel, Piece, Postmortem};
 use crate::cores::CoreState;
 use crate::session::{Message, Outgoing, Session, Tool};
+use keelson_lwk_wire::dump::{DumpRecord, Level};
 use keelson_lwk_wire::handshake::Roles;
 use keelson_lwk_wire::messages::{Ctrl, CtrlAnswer, CtrlReply, EventKind};
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 const NANOSLEEP: u64 = 35;
@@ -18,6 +21,10 @@ const GETCWD: u64 = 79;
 pub struct Machine {
     log: RefCell<Vec<u8>>,
     off: Cell<bool>,
+    /// The other cores do not run.
+    stopped: Cell<bool>,
+    /// Cores that do not stop.
+    stuck: Cell<Option<usize>>,
 }
 
 impl Kernel for Machine {
@@ -36,6 +43,56 @@ impl Kernel for Machine {
     }
     fn power_off(&self) {
         self.off.set(true);
+    }
+    fn postmortem(&self) -> Option<&dyn Postmortem> {
+        Some(self)
+    }
+}
+
+/// 128 pages of RAM: the second and those from the sixth to the 40th are the kernel's and not zero, the third and the fourth are
+/// programs'.
+const RAM: u64 = 128 << 12;
+const USED: [u64; 36] = {
+    let mut pages = [1; 36];
+    let mut n = 1;
+    while n < 36 {
+        pages[n] = n as u64 + 4;
+        n += 1;
+    }
+    pages
+};
+
+impl Postmortem for Machine {
+    fn hold(&self) -> Vec<usize> {
+        self.stopped.set(true);
+        self.stuck.get().into_iter().collect()
+    }
+    fn release(&self) {
+        self.stopped.set(false);
+    }
+    fn is_holding(&self) -> bool {
+        self.stopped.get()
+    }
+    fn info(&self) -> Vec<u8> {
+        vec![5; 100]
+    }
+    fn next(&self, from: u64, level: Level) -> Option<Piece> {
+        let parts = [(0..2 << 12, true), (2 << 12..4 << 12, level == Level::All), (4 << 12..RAM, true)];
+        let part = parts.into_iter().find(|(range, _)| range.end > from)?;
+        Some(Piece { range: part.0.start.max(from)..part.0.end, wanted: part.1 })
+    }
+    fn is_zero(&self, range: Range<u64>) -> bool {
+        USED.iter().all(|page| !range.contains(&(page << 12)))
+    }
+    fn read(&self, physical: u64, into: &mut [u8]) -> bool {
+        let used = |byte: u64| USED.contains(&(byte >> 12));
+        for (at, byte) in (physical..).zip(into.iter_mut()) {
+            *byte = if used(at) { 1 + (at >> 12) as u8 } else { 0 };
+        }
+        physical + into.len() as u64 <= RAM
+    }
+    fn free_blocks(&self) -> Vec<(u64, u64)> {
+        vec![(4096, 3), (8192, 0)]
     }
 }
 
@@ -134,7 +191,7 @@ fn the_node_says_what_it_is() {
     assert_eq!(mem, format!("{0}@0,{0}@1\n", 4u64 << 30));
     assert!(free.starts_with("{\"free\":\"42949"), "{free}");
     assert_eq!(watched.ask("reboot"), Err(Errno::EINVAL));
-    for admin in ["freeze", "thaw", "clear_kmsg", "noise reset", "shutdown"] {
+    for admin in ["freeze", "thaw", "clear_kmsg", "noise reset", "shutdown", "dump", "info", "memory 0 1"] {
         let session = watched.send(admin, Roles::MONITOR | Roles::LAUNCH);
         watched.for_a_while(Duration::from_millis(10));
         let Some(Outgoing::Message(Message::Control(_, reply))) = session.try_outgoing() else { panic!() };
@@ -348,4 +405,127 @@ fn the_node_looks_for_hangs_and_stalls_by_itself() {
     idle.set_state(CoreState::Kernel);
     watched.for_a_while(seconds(5));
     assert_eq!(told(&session), [EventKind::Hungup]);
+}
+
+impl Watched {
+    /// The bytes that a verb answers with, to its end.
+    fn bytes(&self, line: &str) -> Vec<Vec<u8>> {
+        let session = self.send(line, Roles::ADMIN);
+        let mut answers = Vec::new();
+        for _ in 0..100 {
+            self.for_a_while(Duration::from_millis(20));
+            while let Some(Outgoing::Message(message)) = session.try_outgoing() {
+                let (reply, last) = match message {
+                    Message::ControlPart(3, reply) => (reply, false),
+                    Message::Control(3, reply) => (reply, true),
+                    other => panic!("{line}: {other:?}"),
+                };
+                let CtrlAnswer::Binary(bytes) = reply.answer else { panic!("{line}: {:?}", reply.answer) };
+                answers.push(bytes);
+                if last {
+                    return answers;
+                }
+            }
+        }
+        panic!("{line}: no end")
+    }
+}
+
+/// Pages of memory and of zeros in a dump, its reports, and the number of pages in its last record.
+fn taken_apart(answers: &[Vec<u8>]) -> (Vec<u64>, Vec<u64>, BTreeMap<String, String>, u64) {
+    let mut records = answers.iter().map(|bytes| DumpRecord::decode(bytes).unwrap());
+    assert!(matches!(records.next(), Some(DumpRecord::Begin { version: 1, .. })));
+    assert_eq!(records.next(), Some(DumpRecord::Info(&[5; 100])));
+    let (mut memory, mut zeros, mut reports, mut end) = (Vec::new(), Vec::new(), BTreeMap::new(), None);
+    for record in records {
+        assert_eq!(end, None);
+        match record {
+            DumpRecord::Text { name, text } => drop(reports.insert(name, text)),
+            DumpRecord::Memory { physical, bytes } => {
+                for (number, page) in (physical >> 12..).zip(bytes.chunks(4096)) {
+                    assert!(page.iter().all(|byte| *byte == 1 + number as u8), "page {number}");
+                    memory.push(number);
+                }
+            }
+            DumpRecord::Zero { physical, len } => zeros.extend(physical >> 12..(physical + len) >> 12),
+            DumpRecord::End { pages } => end = Some(pages),
+            other => panic!("{other:?}"),
+        }
+    }
+    (memory, zeros, reports, end.unwrap())
+}
+
+#[test]
+fn a_dump_is_of_one_moment() {
+    let watched = Watched::new(2);
+    let count = watched.counting(1000);
+    watched.for_a_while(Duration::from_millis(100));
+    let (memory, zeros, reports, pages) = taken_apart(&watched.bytes("dump"));
+    assert_eq!(memory, USED);
+    let expected: Vec<u64> = (0..128).filter(|page| ![2, 3].contains(page) && !USED.contains(page)).collect();
+    assert_eq!((zeros, pages), (expected, 126));
+    let names: Vec<&str> = reports.keys().map(String::as_str).collect();
+    assert_eq!(names, ["cores", "kargs", "kmsg", "maps.1000", "mem", "ps", "requests"]);
+    assert!(
+        reports["ps"].contains("/bin/count1000") && reports["mem"].contains("  4    3    12"),
+        "{reports:?}"
+    );
+    // All goes on.
+    assert!(!watched.machine.stopped.get());
+    let before = count();
+    watched.for_a_while(Duration::from_secs(1));
+    assert!(count() > before + 90);
+    let (_, zeros, _, pages) = taken_apart(&watched.bytes("dump -d 0"));
+    assert_eq!((zeros.len(), pages), (128 - 36, 128));
+}
+
+#[test]
+fn the_machine_can_stay_stopped_after_a_dump() {
+    let watched = Watched::new(2);
+    let count = watched.counting(1000);
+    watched.for_a_while(Duration::from_millis(100));
+    let (memory, zeros, reports, pages) = taken_apart(&watched.bytes("dump -i"));
+    assert_eq!((memory, zeros, pages, reports.len()), (vec![], vec![], 0, 7));
+    assert!(watched.machine.stopped.get());
+    let before = count();
+    watched.for_a_while(Duration::from_secs(1));
+    assert_eq!(count(), before);
+    assert_eq!(watched.ask("get status"), Ok("FROZEN\n".into()));
+    assert_eq!(watched.bytes("memory 4090 10"), [[0, 0, 0, 0, 0, 0, 2, 2, 2, 2]]);
+    assert_eq!(watched.ask("memory 0x80000 1"), Err(Errno::EFAULT));
+    // A dump of a stopped machine leaves it so.
+    assert_eq!(taken_apart(&watched.bytes("dump")).3, 126);
+    assert!(watched.machine.stopped.get());
+    assert_eq!(watched.ask("thaw"), Ok(String::new()));
+    watched.for_a_while(Duration::from_secs(1));
+    assert!(!watched.machine.stopped.get() && count() > before + 90);
+    assert_eq!(watched.ask("thaw"), Err(Errno::EBUSY));
+    assert_eq!(watched.bytes("info"), [[5; 100]]);
+}
+
+#[test]
+fn a_dump_ends_with_whoever_wanted_it() {
+    let watched = Watched::new(2);
+    let count = watched.counting(1000);
+    let session = watched.send("dump", Roles::ADMIN);
+    // It does not read: no more than a few parts wait for it.
+    watched.for_a_while(Duration::from_secs(1));
+    assert!(watched.machine.stopped.get() && session.backlog() < 12);
+    assert_eq!(watched.ask("dump"), Err(Errno::EBUSY));
+    assert_eq!(watched.ask("thaw"), Err(Errno::EBUSY));
+    let before = count();
+    session.lost();
+    watched.for_a_while(Duration::from_secs(1));
+    assert!(!watched.machine.stopped.get() && count() > before + 90);
+}
+
+#[test]
+fn nothing_is_said_of_programs_while_a_core_hangs() {
+    let watched = Watched::new(2);
+    let _count = watched.counting(1000);
+    watched.machine.stuck.set(Some(1));
+    let (memory, _, reports, _) = taken_apart(&watched.bytes("dump"));
+    assert_eq!(memory, USED);
+    assert!(reports["remarks"].contains("[1] did not stop"), "{reports:?}");
+    assert!(!reports.contains_key("ps"));
 }

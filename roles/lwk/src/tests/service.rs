@@ -53,6 +53,7 @@ fn programs_of_a_node_share_their_trees() {
         prefault: Default::default(),
         fork_cow: true,
         checks: Default::default(),
+        dump_level: keelson_lwk_wire::dump::Level::Kernel,
         insecure: false,
     };
     let service = Service::new(

@@ -9,7 +9,9 @@ use crate::files::Cwd;
 use crate::mm::{Mm, PAGE};
 use crate::node::Node;
 use crate::process::{Process, Program};
-use crate::pseudo::{AreaView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView, ProcessView, ThreadView};
+use crate::pseudo::{
+    self, AreaView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView, ProcessView, ThreadView,
+};
 use crate::signals::{SIG_DFL, SIG_IGN};
 use crate::syscalls::misc::{RELEASE, VERSION};
 use crate::table::FIRST_TID;
@@ -77,6 +79,11 @@ impl View {
         let core = self.node.settings.compute.get(cpu).copied().unwrap_or(cpu);
         if said == UNKNOWN { core as u32 } else { said }
     }
+}
+
+/// /proc/[pid]/maps of an address space.
+pub(crate) fn maps(mm: &Mm) -> Vec<u8> {
+    pseudo::maps(&areas::all(mm))
 }
 
 impl NodeView for View {

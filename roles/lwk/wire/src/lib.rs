@@ -10,6 +10,7 @@
 //!   messages    the payload of each type of frame
 //!   calls       the table of system calls; what a node copies for one, what a host accepts as one
 //!   handshake   HELLO, choice of version, AUTH: Noise NNpsk0 with ChaCha20-Poly1305
+//!   dump        dumps of the kernel: the block in its image, the records of a stream
 //!   channel     bytes in, frames out, and back, whatever the protection
 //! ```
 //!
@@ -29,6 +30,7 @@ extern crate alloc;
 pub mod bytes;
 pub mod calls;
 pub mod channel;
+pub mod dump;
 pub mod errno;
 pub mod frame;
 pub mod handshake;

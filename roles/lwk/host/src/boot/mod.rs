@@ -9,6 +9,7 @@
 //!   qemu, qmp    a virtual machine                       process     the process it runs in
 //!   ipmi, pxe    a machine with a BMC                    link        the node, asked whether it runs
 //!   start, stop  a node's beginning and end              monitor     its ihkmond
+//!   crash        a machine whose node does not answer
 //!   verbs        ihkosctl      ihkconfig   mcreboot   mcstop
 //! ```
 //!
@@ -19,6 +20,7 @@
 //! 3. **A process is ended by a descriptor of it** after a look at what it is, never by its name or a number alone.
 //! 4. **One tool at a time works on a node**: it holds a lock on the node's directory.
 
+pub mod crash;
 pub mod ihkconfig;
 pub mod image;
 pub mod ipmi;

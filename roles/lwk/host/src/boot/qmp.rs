@@ -1,4 +1,5 @@
-//! QEMU's machine protocol (QEMU, docs/interop/qmp-spec.txt): just enough of it to end a machine and to find its processors.
+//! QEMU's machine protocol (QEMU, docs/interop/qmp-spec.txt): just enough of it to end a machine, to
+//! find its processors and to have its memory written to a file.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -30,7 +31,19 @@ impl Qmp {
 
     /// Gives a command; the line that answers it.
     pub fn command(&mut self, name: &str) -> io::Result<String> {
-        self.reader.get_mut().write_all(format!("{{\"execute\":\"{name}\"}}\n").as_bytes())?;
+        self.execute(name, &format!("{{\"execute\":\"{name}\"}}\n"))
+    }
+
+    /// Gives a command with arguments, an object of JSON, which may take longer.
+    pub fn command_with(&mut self, name: &str, arguments: &str, time: Duration) -> io::Result<String> {
+        self.reader.get_ref().set_read_timeout(Some(time))?;
+        let answer = self.execute(name, &format!("{{\"execute\":\"{name}\",\"arguments\":{arguments}}}\n"));
+        self.reader.get_ref().set_read_timeout(Some(PATIENCE))?;
+        answer
+    }
+
+    fn execute(&mut self, name: &str, line: &str) -> io::Result<String> {
+        self.reader.get_mut().write_all(line.as_bytes())?;
         loop {
             let line = self.line()?;
             // Events come in between.

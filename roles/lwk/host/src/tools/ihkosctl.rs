@@ -10,7 +10,7 @@ use keelson_lwk_wire::messages::{Event, EventKind, KmsgLine, Message, Ping};
 use super::json::quoted;
 use super::options::{Common, Usage};
 use super::remote::{Answer, Remote};
-use super::{Manual, Problem, Stop, code, options, print};
+use super::{Manual, Problem, Stop, code, dump, options, print};
 use crate::boot::place::Place;
 use crate::boot::verbs;
 use crate::nodes::Node;
@@ -30,6 +30,7 @@ const MANUAL: Manual = Manual {
   clear_kmsg               the log begins here
   events [-i <seconds>]    what happens; looks for cores that hang
   freeze | thaw            all programs stop, and go on
+  dump [-d 0|24] [-i] [<file>]   memory of the kernel, or all (0), for eclair; -i: the node waits for eclair -i, until thaw
   shutdown [-f] [--wait]   programs end, by force, and the node switches off
 and of the record and the machine of a node that does not run:
   load <image>             the boot file, which must be one of an LWK node
@@ -79,6 +80,9 @@ fn perform(args: Vec<OsString>) -> Result<i32, Stop> {
         print(&result?)?;
         return Ok(code::OK);
     }
+    if verb == "dump" {
+        return dump::run(&place, &node, &common, &args);
+    }
     let Some(roles) = role(&verb, &args) else {
         return Err(Usage::Wrong(format!("{verb}: no such verb")).into());
     };
@@ -126,7 +130,7 @@ fn stream(node: &Node, roles: Roles, common: &Common, verb: &str, args: &[String
                 print(&text)?;
             }
             Some(Answer::Last(_)) => return Ok(code::OK),
-            Some(Answer::Part(_)) | None => {}
+            Some(Answer::Part(_) | Answer::Bytes { .. }) | None => {}
         }
     }
 }

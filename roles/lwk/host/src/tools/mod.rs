@@ -8,15 +8,25 @@
 //!   mcps        programs and threads of all nodes
 //!   mcstat      memory, time and threads, line by line
 //!   ihkmond     logs of all nodes to syslog, and what happens there
+//!   dump        a verb of ihkosctl: memory of a kernel in a file
+//!   eclair      looks into such a file, by itself and with gdb
+//!   mcinspect   looks into the memory of a node that runs
+//!   vmcore2mckdump   makes such a file of one of QEMU's
+//!   time        dates, for messages and names
 //! ```
 
+mod dump;
+pub mod eclair;
 pub mod ihkmond;
 pub mod ihkosctl;
-mod json;
+pub(crate) mod json;
+pub mod mcinspect;
 pub mod mcps;
 pub mod mcstat;
 pub mod options;
 pub mod remote;
+pub mod time;
+pub mod vmcore2mckdump;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};

@@ -63,7 +63,7 @@ impl Value<'_> {
     }
 }
 
-/// Reads a command line. `own` is asked about options that are not common; it says whether it knows them. What is left are
+/// Reads a command line. `own` is asked first about each option; it says whether it is one of its own. What is left are
 /// the words that are no options; with `verbs`, everything behind the second of them stays as it is.
 pub fn parse(
     args: Vec<OsString>,
@@ -90,7 +90,10 @@ pub fn parse(
             _ => (word.as_str(), None),
         };
         let mut value = Value { option, attached, rest: &mut rest, used: false };
+        // First, for tools whose `-v` is another one.
+        let is_own = own(option, &mut value)?;
         match option {
+            _ if is_own => {}
             "--help" => return Err(Usage::Help),
             "--version" => return Err(Usage::Version),
             "--conf" => common.conf = Some(value.take()?.into()),
@@ -103,14 +106,12 @@ pub fn parse(
             },
             "--json" => common.json = true,
             "-v" => common.verbose = true,
+            _ if !verbs || words.is_empty() => {
+                return Err(Usage::Wrong(format!("{option}: no such option")));
+            }
             _ => {
-                if !own(option, &mut value)? {
-                    if !verbs || words.is_empty() {
-                        return Err(Usage::Wrong(format!("{option}: no such option")));
-                    }
-                    words.push(word);
-                    continue;
-                }
+                words.push(word);
+                continue;
             }
         }
         if attached.is_some() && !value.used {
@@ -118,6 +119,14 @@ pub fn parse(
         }
     }
     Ok((common, words))
+}
+
+/// A number as people write it: decimal, or with `0x`.
+pub fn number(word: &str) -> Option<u64> {
+    match word.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => word.parse().ok(),
+    }
 }
 
 fn is_number(word: &str) -> bool {

@@ -53,6 +53,11 @@ impl Remote {
         Ok(Remote { hello, name, lane, timeout, next: 1 })
     }
 
+    /// How messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Sends a verb; the number of the request.
     pub fn send(&mut self, verb: &str, args: &[String]) -> Result<u64, Problem> {
         let id = self.next;
@@ -87,7 +92,7 @@ impl Remote {
 
     /// What a frame of an answer says; `Ok(None)` for one of another request.
     pub fn answer(&self, id: u64, frame: &Frame) -> Result<Option<Answer>, Problem> {
-        let nonsense = |_| Problem::new(code::FAILED, &self.name, "it answers nonsense");
+        let nonsense = |_: Malformed| self.nonsense();
         if frame.header.id != id {
             return Ok(None);
         }
@@ -96,7 +101,9 @@ impl Remote {
             FrameType::CtrlReply => match CtrlReply::decode(&frame.payload).map_err(nonsense)?.answer {
                 CtrlAnswer::Text(text) if frame.header.flags.contains(Flags::MORE) => Answer::Part(text),
                 CtrlAnswer::Text(text) => Answer::Last(text),
-                CtrlAnswer::Binary(_) => return Err(nonsense(Malformed::Value)),
+                CtrlAnswer::Binary(bytes) => {
+                    Answer::Bytes { bytes, more: frame.header.flags.contains(Flags::MORE) }
+                }
                 CtrlAnswer::Failed { error, text } => return Err(refused(&self.name, error, &text)),
             },
             _ => return Ok(None),
@@ -109,18 +116,46 @@ impl Remote {
         let deadline = Instant::now() + self.timeout;
         let mut text = String::new();
         loop {
+            match self.next(id, verb, deadline)? {
+                Answer::Part(part) => text += &part,
+                Answer::Last(part) => return Ok(text + &part),
+                Answer::Lines(_) => {}
+                Answer::Bytes { .. } => return Err(self.nonsense()),
+            }
+        }
+    }
+
+    /// Asks for bytes that are answered at once.
+    pub fn ask_bytes(&mut self, verb: &str, args: &[String]) -> Result<Vec<u8>, Problem> {
+        let id = self.send(verb, args)?;
+        match self.next(id, verb, Instant::now() + self.timeout)? {
+            Answer::Bytes { bytes, more: false } => Ok(bytes),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// The next answer to a request, while the time of the options lasts from now on.
+    pub fn next_answer(&self, id: u64, verb: &str) -> Result<Answer, Problem> {
+        self.next(id, verb, Instant::now() + self.timeout)
+    }
+
+    fn next(&self, id: u64, verb: &str, deadline: Instant) -> Result<Answer, Problem> {
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let frame = if left.is_zero() { None } else { self.receive(left)? };
             let Some(frame) = frame else {
                 let reason = format!("no answer to {verb} within {} seconds", self.timeout.as_secs());
                 return Err(Problem::new(code::TIMEOUT, &self.name, reason));
             };
-            match self.answer(id, &frame)? {
-                Some(Answer::Part(part)) => text += &part,
-                Some(Answer::Last(part)) => return Ok(text + &part),
-                Some(Answer::Lines(_)) | None => {}
+            if let Some(answer) = self.answer(id, &frame)? {
+                return Ok(answer);
             }
         }
+    }
+
+    /// What is said of an answer that is none.
+    pub fn nonsense(&self) -> Problem {
+        Problem::new(code::FAILED, &self.name, "it answers nonsense")
     }
 }
 
@@ -130,6 +165,13 @@ pub enum Answer {
     Part(String),
     /// The end.
     Last(String),
+    /// Bytes.
+    Bytes {
+        /// They.
+        bytes: Vec<u8>,
+        /// More follows.
+        more: bool,
+    },
     /// Of the log; more follows.
     Lines(Vec<KmsgLine>),
 }

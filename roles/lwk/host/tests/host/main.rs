@@ -1,5 +1,6 @@
 //! The proxy against a simulated node: what the node asks for must come out as when this process does it itself.
 
+mod dump;
 mod files;
 mod mcexec;
 mod protocol;
@@ -8,3 +9,4 @@ mod sockets;
 mod terminal;
 mod tools;
 mod waiting;
+mod world;

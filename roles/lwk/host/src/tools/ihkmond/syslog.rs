@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
+
+use crate::tools::time::timestamp;
 
 /// A facility (RFC 5424, table 1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,34 +64,6 @@ impl Entry<'_> {
             self.instance,
         )
     }
-}
-
-/// RFC 3339 in UTC, with microseconds.
-fn timestamp(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date(days);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        since.subsec_micros()
-    )
-}
-
-/// The date so many days after 1 January 1970, in the Gregorian calendar. Years are counted from March, so that a leap day is the
-/// last day of its year.
-fn date(days: u64) -> (u64, u64, u64) {
-    // From 1 March of the year 0; 400 years have 146,097 days.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 /// How long a full or missing syslog is waited for before it is tried again.
@@ -157,7 +131,7 @@ mod tests {
 
     #[test]
     fn messages_are_as_rfc_5424_has_them() {
-        let time = UNIX_EPOCH + Duration::new(1_709_210_096, 7_000);
+        let time = SystemTime::UNIX_EPOCH + Duration::new(1_709_210_096, 7_000);
         let entry =
             Entry { severity: 4, time, host: "node 0", instance: 3, kind: "kmsg", text: "net: no\tcarrier" };
         assert_eq!(
@@ -167,29 +141,20 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
-        for (days, expected) in [
-            (0, (1970, 1, 1)),
-            (59, (1970, 3, 1)),
-            (10_956, (1999, 12, 31)),
-            (11_016, (2000, 2, 29)),
-            (11_017, (2000, 3, 1)),
-            (20_784, (2026, 11, 27)),
-            (47_540, (2100, 2, 28)),
-            (47_541, (2100, 3, 1)),
-        ] {
-            assert_eq!(date(days), expected, "{days}");
-        }
-    }
-
-    #[test]
     fn a_syslog_that_comes_late_or_again_gets_everything() {
         let dir = std::env::temp_dir().join(format!("ihkmond-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("log");
         let (syslog, stop) = (Syslog::new(path.clone(), Facility::LOCAL6), AtomicBool::new(false));
         let say = |text: &str| {
-            let entry = Entry { severity: 6, time: UNIX_EPOCH, host: "n", instance: 0, kind: "kmsg", text };
+            let entry = Entry {
+                severity: 6,
+                time: SystemTime::UNIX_EPOCH,
+                host: "n",
+                instance: 0,
+                kind: "kmsg",
+                text,
+            };
             assert!(syslog.send(&entry, &stop));
         };
         let heard = |socket: &UnixDatagram| {
@@ -211,7 +176,14 @@ mod tests {
             assert_eq!(heard(&socket), "again");
         });
         stop.store(true, Ordering::Relaxed);
-        let entry = Entry { severity: 6, time: UNIX_EPOCH, host: "n", instance: 0, kind: "kmsg", text: "x" };
+        let entry = Entry {
+            severity: 6,
+            time: SystemTime::UNIX_EPOCH,
+            host: "n",
+            instance: 0,
+            kind: "kmsg",
+            text: "x",
+        };
         assert!(!syslog.send(&entry, &stop));
         std::fs::remove_dir_all(&dir).unwrap();
     }
