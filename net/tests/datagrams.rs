@@ -359,7 +359,8 @@ fn other_ip_protocols_reach_their_handler() {
     let [to, from] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(Ipv4Addr::from);
     let id = b.interface("eth0").unwrap();
     let send = |to, protocol, bytes: &[u8]| {
-        let sent = b.send_packet(None, to, protocol, bytes.len(), &mut |packet| packet.copy_from_slice(bytes));
+        let sent =
+            b.send_packet(None, to, protocol, bytes.len(), &mut |packet| packet.copy_from_slice(bytes));
         b.flush_frames(id);
         sent
     };

@@ -1,7 +1,9 @@
 //! The LWK node in QEMU, the host that its programs are launched from, and programs.
 
+mod job;
 mod node;
 mod programs;
 
+pub use job::Job;
 pub use node::{LwkNode, Shape};
 pub use programs::{Link, output, program};

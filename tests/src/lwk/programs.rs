@@ -49,6 +49,7 @@ pub fn program(folder: &str, name: &str, link: Link, words: &[&str]) -> PathBuf 
     let fresh = program.with_extension(process::id().to_string());
     let compiler = match name {
         name if name.ends_with(".cc") => "g++",
+        name if name.starts_with("mpi-") => "mpicc",
         _ => "gcc",
     };
     let output = Command::new(compiler)
