@@ -272,6 +272,7 @@ fn padding_under_ip_is_learnt() {
         let packet = [&[0, 0][..pad], &content[..]].concat();
         let to = "10.0.0.1".parse().unwrap();
         stack.send_packet(None, to, 106, packet.len(), &mut |room| room.copy_from_slice(&packet)).unwrap();
+        stack.flush_frames(stack.interface("eth0").unwrap());
         world.run_for(SOON);
         let heard = heard.borrow();
         assert!(!heard.is_empty());

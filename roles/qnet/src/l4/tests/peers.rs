@@ -108,7 +108,7 @@ fn short_messages_share_an_ack() {
     world.send(0, beta, Qos::default(), 100).unwrap();
     world.run(Duration::from_millis(1));
     assert_eq!(acks(&world, 1) - before, 2, "owed");
-    world.run(Duration::from_millis(3));
+    world.run(Duration::from_millis(5));
     assert_eq!(acks(&world, 1) - before, 3, "and paid");
     // What is long, or no message of programs, is acknowledged at once, and what is owed with it.
     world.send(0, beta, Qos::default(), 100).unwrap();
@@ -131,7 +131,7 @@ fn a_shared_ack_that_is_lost_is_asked_for() {
     // All that beta says now is lost.
     let fate = world.wires[0];
     world.wires[0] = Impair { loss: 1000, ..fate };
-    world.run(Duration::from_millis(3));
+    world.run(Duration::from_millis(5));
     world.wires[0] = fate;
     world.run(Duration::from_millis(30));
     let counters = world.nodes[0].transport.counters();
