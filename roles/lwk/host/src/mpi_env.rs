@@ -11,7 +11,7 @@ export UCX_TLS=\"${UCX_TLS:-tcp,self}\"
 #   lwkctl lwk-mpi-env --mpich-finish >finish.c
 #   mpicc -O2 -fPIC -c finish.c && gcc -shared -o mpich-finish.so finish.o
 #   mpiexec -genv MCKERNEL_LD_PRELOAD $PWD/mpich-finish.so ...      (ranks on the host itself: LD_PRELOAD)
-# UCX connects ranks by every interface that is up; the first of the job is quicker with one: export UCX_NET_DEVICES=ib0
+# UCX connects ranks by every interface that is up; jobs begin sooner with one: export UCX_NET_DEVICES=<name>
 # Open MPI: its daemon keeps what ranks must know in shared memory here; they ask it by messages instead.
 export PMIX_MCA_gds=\"${PMIX_MCA_gds:-hash}\"
 # OpenMP: one thread for each core, where it is.

@@ -140,23 +140,17 @@ mod tests {
         );
     }
 
+    fn entry(text: &str) -> Entry<'_> {
+        Entry { severity: 6, time: SystemTime::UNIX_EPOCH, host: "n", instance: 0, kind: "kmsg", text }
+    }
+
     #[test]
     fn a_syslog_that_comes_late_or_again_gets_everything() {
         let dir = std::env::temp_dir().join(format!("ihkmond-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("log");
         let (syslog, stop) = (Syslog::new(path.clone(), Facility::LOCAL6), AtomicBool::new(false));
-        let say = |text: &str| {
-            let entry = Entry {
-                severity: 6,
-                time: SystemTime::UNIX_EPOCH,
-                host: "n",
-                instance: 0,
-                kind: "kmsg",
-                text,
-            };
-            assert!(syslog.send(&entry, &stop));
-        };
+        let say = |text: &str| assert!(syslog.send(&entry(text), &stop));
         let heard = |socket: &UnixDatagram| {
             let mut buffer = [0; 200];
             socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -176,15 +170,7 @@ mod tests {
             assert_eq!(heard(&socket), "again");
         });
         stop.store(true, Ordering::Relaxed);
-        let entry = Entry {
-            severity: 6,
-            time: SystemTime::UNIX_EPOCH,
-            host: "n",
-            instance: 0,
-            kind: "kmsg",
-            text: "x",
-        };
-        assert!(!syslog.send(&entry, &stop));
+        assert!(!syslog.send(&entry("x"), &stop));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
