@@ -138,8 +138,7 @@ impl Transport {
             link: arrival.link,
             address: arrival.from,
             shares_acks,
-            owed: 0,
-            ack_at: None,
+            owed: None,
             gap_at: None,
             gap_limit: 0,
             gap_limit_ended: false,
@@ -238,11 +237,12 @@ impl Transport {
         if rx.gap_at.is_some_and(|at| at <= now) {
             self.ask_for_missing(id);
         }
-        if self.rx.get(id).is_some_and(|rx| rx.ack_at.is_some_and(|at| at <= now)) {
+        if self.rx.get(id).is_some_and(|rx| rx.owed.is_some_and(|owed| owed.due <= now)) {
             self.acknowledge_owed(id);
         }
         let Some(rx) = self.rx.get(id) else { return };
-        let next = [Some(over), rx.gap_at, rx.ack_at].into_iter().flatten().min().unwrap_or(over);
+        let next =
+            [Some(over), rx.gap_at, rx.owed.map(|owed| owed.due)].into_iter().flatten().min().unwrap_or(over);
         self.timers.bring_forward(self.rx_key(id), next);
     }
 }

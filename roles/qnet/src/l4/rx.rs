@@ -3,6 +3,7 @@
 use super::options::RX_WINDOW;
 use super::pool::Buffer;
 use super::ranges::Ranges;
+use super::shared::Owed;
 use crate::link::{LinkAddress, LinkId};
 use crate::sessions::{NodeNr, RxId};
 use alloc::boxed::Box;
@@ -78,9 +79,8 @@ pub struct Rx {
     pub address: LinkAddress,
     /// The peer reads ACKs that stand for several messages.
     pub shares_acks: bool,
-    /// Messages delivered for which an ACK is owed, and when it is due.
-    pub owed: u32,
-    pub ack_at: Option<Instant>,
+    /// An ACK that stands for several messages, not sent yet.
+    pub owed: Option<Owed>,
     /// When to ask for what is missing.
     pub gap_at: Option<Instant>,
     /// What was missing when that was decided: everything before this number, and itself if its end was known.

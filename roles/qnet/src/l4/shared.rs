@@ -17,6 +17,7 @@
 use super::Transport;
 use super::frames::On;
 use core::time::Duration;
+use keelson_hal::Instant;
 use keelson_qnet_wire::l4::{Header, Kind, Layer, SHARED_ACK};
 
 /// Messages after which an ACK is sent. A quarter of the window: who sends much never waits for an ACK that is owed.
@@ -26,24 +27,38 @@ const DELAY: Duration = Duration::from_millis(4);
 /// Longest message whose ACK may be owed: all of them together fill a small part of the sender's window of bytes.
 const SHORT: usize = 1024;
 
+/// An ACK that is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// Messages delivered that it stands for.
+    messages: u32,
+    /// When it is sent if no other message makes it full before.
+    pub due: Instant,
+}
+
 impl Transport {
     /// Acknowledges a message of one frame, the last that was delivered on a connection: at once, or with others.
     pub(super) fn acknowledge_frame(&mut self, id: u32, seq: u32, layer: Layer, len: usize) {
-        let at = self.now + DELAY;
+        let due = self.now + DELAY;
         let Some(rx) = self.rx.get_mut(id) else { return };
-        if !rx.shares_acks || layer != Layer::Kif || len > SHORT || rx.owed + 1 >= EVERY {
+        let messages = rx.owed.map_or(1, |owed| owed.messages + 1);
+        if !rx.shares_acks || layer != Layer::Kif || len > SHORT || messages >= EVERY {
             return self.acknowledge(id, seq, layer);
         }
-        rx.owed += 1;
-        if rx.owed == 1 {
-            rx.ack_at = Some(at);
-            self.timers.bring_forward(self.rx_key(id), at);
+        if let Some(owed) = &mut rx.owed {
+            owed.messages = messages;
+            return;
         }
+        rx.owed = Some(Owed { messages, due });
+        // Set anew, not only brought forward: that of the last ACK, which was sent before it was due, would wake the machine
+        // for nothing. Silence, the third that this timer is for, is far away: something was heard just now.
+        let next = rx.gap_at.map_or(due, |gap| gap.min(due));
+        self.timers.set(self.rx_key(id), next);
     }
 
     /// Sends the ACK that is owed on a connection, if one is.
     pub(super) fn acknowledge_owed(&mut self, id: u32) {
-        let Some(rx) = self.rx.get(id).filter(|rx| rx.owed > 0) else { return };
+        let Some(rx) = self.rx.get(id).filter(|rx| rx.owed.is_some()) else { return };
         self.acknowledge(id, rx.expected.wrapping_sub(1), Layer::Kif);
     }
 
@@ -53,7 +68,7 @@ impl Transport {
         let Some(rx) = self.rx.get_mut(id) else { return };
         let shared = rx.shares_acks;
         let seq = if shared { rx.expected.wrapping_sub(1) } else { seq };
-        (rx.owed, rx.ack_at) = (0, None);
+        rx.owed = None;
         let on = On { src: id, dst: rx.remote, seq, qos_type: rx.qos_type, qos_idx: rx.qos_idx };
         let (node, link, to) = (rx.node.0, rx.link, rx.address);
         let mut header: Header = self.header(Kind::Ack, node, on);
