@@ -22,7 +22,7 @@ use keelson_lwk::loading::HostLoader;
 use keelson_lwk::node::{Node as Programs, NodeSettings};
 use keelson_lwk::options::{Keys, Settings, cpulist, public_line};
 use keelson_lwk::service::Service;
-use keelson_lwk::session::{Hub, Server};
+use keelson_lwk::session::{Changes, Hub, Server};
 use keelson_lwk::signals::{SIGKILL, SIGTERM, SigInfo};
 use keelson_lwk_wire::channel::Identity;
 use keelson_lwk_wire::dump::Level;
@@ -180,7 +180,11 @@ impl Lwk {
         let extended = system.machine.new_extended().map_or(0, |state| state.len() as u64);
         let fsgsbase = system.machine.cpuid(7, 0)[1] & FSGSBASE != 0;
         let loader = HostLoader::new(Some(vdso), if fsgsbase { HWCAP2_FSGSBASE } else { 0 }, extended);
-        let hub = Arc::new(Hub { system: system.clone(), tickets: Arc::default() });
+        let hub = Arc::new(Hub {
+            system: system.clone(),
+            tickets: Arc::default(),
+            changes: Changes::new(settings.attribute_cache),
+        });
         let port = settings.port;
         let below = Rc::new(Below { shutdown: node.shutdown.clone() });
         let control = Control::new(programs.clone(), below, env!("KEELSON_BUILT").to_string());

@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
+use keelson_lwk_wire::layout::Stat;
 
 /// An open file of the host, as its proxy names it (section 5.9).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -46,14 +47,8 @@ pub const NOT_TOLD: u32 = u32::MAX;
 /// What the host says about a file it opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Opened {
-    /// `st_mode`: type and permissions.
-    pub mode: u32,
-    /// `st_dev`.
-    pub device: u64,
-    /// `st_ino`.
-    pub inode: u64,
-    /// `st_size`.
-    pub size: u64,
+    /// What fstat(2) told then.
+    pub stat: Stat,
     /// Can be positioned.
     pub seekable: bool,
     /// Is a terminal.

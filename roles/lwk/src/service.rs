@@ -193,7 +193,11 @@ fn opened(fd: &ExportedFd) -> Opened {
         FdKind::Link => mode::LINK,
     };
     let seekable = matches!(fd.kind, FdKind::Regular | FdKind::Block | FdKind::Directory);
-    Opened { mode, device: 0, inode: 0, size: 0, seekable, terminal: fd.kind == FdKind::Terminal }
+    Opened {
+        stat: layout::Stat { mode, ..Default::default() },
+        seekable,
+        terminal: fd.kind == FdKind::Terminal,
+    }
 }
 
 fn memory(settings: &Settings, options: &LaunchOptions) -> MmSettings {

@@ -38,6 +38,7 @@ use keelson_lwk_wire::calls::Output;
 use keelson_lwk_wire::messages::Hint;
 
 use crate::fail::Fail;
+pub use attributes::stat_of;
 pub use io::{read_page, write_page};
 pub use paths::change_directory;
 pub use task::Task;

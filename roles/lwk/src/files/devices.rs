@@ -1,6 +1,5 @@
 //! Devices that every program expects (null(4), full(4), random(4)).
 
-use super::stat::device_number;
 use super::{Events, File, FileType, Operation, Source, Stat, Target, moved};
 use crate::Errno;
 use alloc::string::String;
@@ -8,6 +7,7 @@ use alloc::sync::Arc;
 use core::any::Any;
 use core::task::{Context, Poll};
 use keelson_hal::Entropy;
+use keelson_lwk_wire::layout::makedev;
 
 /// Which device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +51,7 @@ impl DeviceKind {
     /// What stat(2) tells.
     pub fn stat(self) -> Stat {
         Stat {
-            device: device_number(0, 5),
+            device: makedev(0, 5),
             inode: self.minor().into(),
             mode: FileType::Character as u32 | 0o666,
             links: 1,

@@ -95,7 +95,7 @@ impl HostFile {
 
     /// Its type; `None` for what has no type on Linux either.
     pub fn file_type(&self) -> Option<FileType> {
-        FileType::of(self.opened.mode)
+        FileType::of(self.opened.stat.mode)
     }
 
     /// The handle is released by other means: a close whose result matters.
@@ -213,8 +213,7 @@ impl File for HostFile {
     }
 
     fn stat(&self) -> Stat {
-        let Opened { mode, device, inode, size, .. } = self.opened;
-        Stat { mode, device, inode, size, links: 1, block_size: 4096, ..Stat::default() }
+        Stat::of_host(&self.opened.stat)
     }
 
     fn name(&self) -> String {
@@ -223,7 +222,7 @@ impl File for HostFile {
             Some(FileType::Socket) => "socket",
             _ => "host",
         };
-        format!("{kind}:[{}]", self.opened.inode)
+        format!("{kind}:[{}]", self.opened.stat.ino)
     }
 
     fn events(&self) -> Events {

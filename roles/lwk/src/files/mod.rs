@@ -45,7 +45,7 @@ pub use fs::{Cwd, FsContext};
 pub use host::{HostFile, errno as errno_of};
 pub use memory::{Attributes, Content, MemoryFile, seal};
 pub use pipe::{Pipe, PipeEnd};
-pub use stat::{FileType, Stat, device_number, device_parts};
+pub use stat::{FileType, Stat};
 pub use table::{FdFlags, FdTable};
 pub use timerfd::TimerFd;
 pub use user::{Iovec, MAX_TRANSFER, UserBuffer, is_writable, read_iovecs};

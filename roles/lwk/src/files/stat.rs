@@ -1,6 +1,7 @@
 //! What stat(2) and statx(2) tell.
 
 use core::time::Duration;
+use keelson_lwk_wire::layout;
 
 /// Types of files: the bits S_IFMT of `st_mode` (inode(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,74 +77,92 @@ pub struct Stat {
 
 impl Stat {
     /// `struct stat` of x86-64: 144 bytes.
-    pub const BYTES: usize = 144;
+    pub const BYTES: usize = layout::Stat::LEN;
     /// `struct statx`: 256 bytes.
-    pub const STATX_BYTES: usize = 256;
+    pub const STATX_BYTES: usize = layout::Statx::LEN;
 
     /// The type in the mode.
     pub fn file_type(&self) -> Option<FileType> {
         FileType::of(self.mode)
     }
 
-    /// As `struct stat` (stat(2); layout of the x86-64 system call interface).
+    /// What a host told of a file of its own.
+    pub fn of_host(told: &layout::Stat) -> Stat {
+        let time = |seconds: i64, nanos: i64| {
+            Duration::new(
+                u64::try_from(seconds).unwrap_or(0),
+                u32::try_from(nanos).unwrap_or(0).min(999_999_999),
+            )
+        };
+        Stat {
+            device: told.dev,
+            inode: told.ino,
+            mode: told.mode,
+            links: u32::try_from(told.nlink).unwrap_or(u32::MAX),
+            uid: told.uid,
+            gid: told.gid,
+            special: (layout::major(told.rdev), layout::minor(told.rdev)),
+            size: u64::try_from(told.size).unwrap_or(0),
+            block_size: u32::try_from(told.blksize).unwrap_or(4096),
+            blocks: u64::try_from(told.blocks).unwrap_or(0),
+            accessed: time(told.atime, told.atime_nsec),
+            modified: time(told.mtime, told.mtime_nsec),
+            changed: time(told.ctime, told.ctime_nsec),
+        }
+    }
+
+    /// As `struct stat` (stat(2)).
     pub fn to_bytes(&self) -> [u8; Stat::BYTES] {
-        let mut out = [0; Stat::BYTES];
-        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0, &self.device.to_le_bytes());
-        put(8, &self.inode.to_le_bytes());
-        put(16, &u64::from(self.links).to_le_bytes());
-        put(24, &self.mode.to_le_bytes());
-        put(28, &self.uid.to_le_bytes());
-        put(32, &self.gid.to_le_bytes());
-        put(40, &device_number(self.special.0, self.special.1).to_le_bytes());
-        put(48, &self.size.to_le_bytes());
-        put(56, &u64::from(self.block_size).to_le_bytes());
-        put(64, &self.blocks.to_le_bytes());
-        for (at, time) in [(72, self.accessed), (88, self.modified), (104, self.changed)] {
-            put(at, &time.as_secs().to_le_bytes());
-            put(at + 8, &u64::from(time.subsec_nanos()).to_le_bytes());
+        let seconds = |time: Duration| time.as_secs() as i64;
+        let nanos = |time: Duration| time.subsec_nanos().into();
+        layout::Stat {
+            dev: self.device,
+            ino: self.inode,
+            nlink: self.links.into(),
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: layout::makedev(self.special.0, self.special.1),
+            size: self.size as i64,
+            blksize: self.block_size.into(),
+            blocks: self.blocks as i64,
+            atime: seconds(self.accessed),
+            atime_nsec: nanos(self.accessed),
+            mtime: seconds(self.modified),
+            mtime_nsec: nanos(self.modified),
+            ctime: seconds(self.changed),
+            ctime_nsec: nanos(self.changed),
         }
-        out
+        .to_bytes()
     }
 
-    /// As `struct statx` (statx(2)); the mask says that the basic fields are there.
+    /// As `struct statx` (statx(2)); the mask says that the basic fields are there (STATX_BASIC_STATS).
     pub fn to_statx(&self) -> [u8; Stat::STATX_BYTES] {
-        const BASIC: u32 = 0x7ff;
-        let mut out = [0; Stat::STATX_BYTES];
-        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0, &BASIC.to_le_bytes());
-        put(4, &self.block_size.to_le_bytes());
-        put(16, &self.links.to_le_bytes());
-        put(20, &self.uid.to_le_bytes());
-        put(24, &self.gid.to_le_bytes());
-        put(28, &(self.mode as u16).to_le_bytes());
-        put(32, &self.inode.to_le_bytes());
-        put(40, &self.size.to_le_bytes());
-        put(48, &self.blocks.to_le_bytes());
-        for (at, time) in [(64, self.accessed), (96, self.changed), (112, self.modified)] {
-            put(at, &time.as_secs().to_le_bytes());
-            put(at + 8, &time.subsec_nanos().to_le_bytes());
+        let seconds = |time: Duration| time.as_secs() as i64;
+        layout::Statx {
+            mask: 0x7ff,
+            blksize: self.block_size,
+            nlink: self.links,
+            uid: self.uid,
+            gid: self.gid,
+            mode: self.mode as u16,
+            ino: self.inode,
+            size: self.size,
+            blocks: self.blocks,
+            atime: seconds(self.accessed),
+            atime_nsec: self.accessed.subsec_nanos(),
+            ctime: seconds(self.changed),
+            ctime_nsec: self.changed.subsec_nanos(),
+            mtime: seconds(self.modified),
+            mtime_nsec: self.modified.subsec_nanos(),
+            rdev_major: self.special.0,
+            rdev_minor: self.special.1,
+            dev_major: layout::major(self.device),
+            dev_minor: layout::minor(self.device),
+            ..layout::Statx::default()
         }
-        put(128, &self.special.0.to_le_bytes());
-        put(132, &self.special.1.to_le_bytes());
-        let (major, minor) = device_parts(self.device);
-        put(136, &major.to_le_bytes());
-        put(140, &minor.to_le_bytes());
-        out
+        .to_bytes()
     }
-}
-
-/// A device number as `st_dev` has it (makedev(3)).
-pub const fn device_number(major: u32, minor: u32) -> u64 {
-    let (major, minor) = (major as u64, minor as u64);
-    (minor & 0xff) | (major & 0xfff) << 8 | (minor & !0xff) << 12 | (major & !0xfff) << 32
-}
-
-/// Major and minor number.
-pub const fn device_parts(device: u64) -> (u32, u32) {
-    let major = (device >> 8 & 0xfff) | (device >> 32 & !0xfff);
-    let minor = (device & 0xff) | (device >> 12 & 0xffff_ff00);
-    (major as u32, minor as u32)
 }
 
 #[cfg(test)]
@@ -153,7 +172,7 @@ mod tests {
     #[test]
     fn layouts() {
         let stat = Stat {
-            device: device_number(8, 0x101),
+            device: layout::makedev(8, 0x101),
             inode: 77,
             mode: 0o100644,
             links: 2,
@@ -177,7 +196,7 @@ mod tests {
         let statx = stat.to_statx();
         assert_eq!(statx[136..144], [8, 0, 0, 0, 1, 1, 0, 0]);
         assert_eq!((statx[64], statx[96], statx[112], statx[120]), (1, 5, 3, 4));
-        assert_eq!(device_parts(device_number(0x12345, 0x6789a)), (0x12345, 0x6789a));
+        assert_eq!(Stat::of_host(&layout::Stat::from_bytes(&bytes)), stat);
         assert_eq!(FileType::Regular.entry_type(), 8);
     }
 }

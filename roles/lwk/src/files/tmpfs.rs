@@ -3,7 +3,6 @@
 //! One lock for the shape of the tree. Files that are open live on when their names are gone.
 
 use super::memory::{Attributes, Content};
-use super::stat::device_number;
 use super::{FileType, Stat};
 use crate::Errno;
 use crate::system::System;
@@ -11,10 +10,11 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
+use keelson_lwk_wire::layout::makedev;
 use spin::Mutex;
 
 /// `st_dev` of what lies in it.
-pub const DEVICE: u64 = device_number(0, 24);
+pub const DEVICE: u64 = makedev(0, 24);
 
 /// Longest name (NAME_MAX).
 const NAME_MAX: usize = 255;

@@ -52,6 +52,15 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "attrcache",
+        Kind::Flag,
+        "Whether what a host says about its files (stat, access, readlink) is believed for a second, until a program of the node \
+         changes a file or hears from somebody.",
+    )
+    .default("on")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
         "allow_oversubscribe",
         Kind::Custom { form: "[THREADS]", check: |text| oversubscribe(text).map(drop) },
         "Whether a program may have more threads than processors: so many on each, 2 if no number is given. Otherwise \

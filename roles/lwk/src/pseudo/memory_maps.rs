@@ -2,11 +2,11 @@
 
 use super::AreaView;
 use super::status::kilobytes as amount;
-use crate::files::device_parts;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use keelson_lwk_wire::layout;
 
 /// One line for each area.
 pub fn maps(areas: &[AreaView]) -> Vec<u8> {
@@ -18,7 +18,7 @@ pub fn maps(areas: &[AreaView]) -> Vec<u8> {
 fn head(out: &mut Vec<u8>, area: &AreaView) {
     let bit = |on: bool, letter: char| if on { letter } else { '-' };
     let (read, write, execute) = area.protection;
-    let (major, minor) = device_parts(area.device);
+    let (major, minor) = (layout::major(area.device), layout::minor(area.device));
     let text = format!(
         "{:08x}-{:08x} {}{}{}{} {:08x} {major:02x}:{minor:02x} {} ",
         area.start,

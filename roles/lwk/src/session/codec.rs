@@ -240,14 +240,8 @@ pub fn reply(flags: Flags, payload: &[u8], slot: &Slot) -> Result<Reply, Malform
         bytes = rest;
         output.push((key(desc), own.to_vec()));
     }
-    let opened = sysret.hint.map(|hint| Opened {
-        mode: hint.mode,
-        device: hint.dev,
-        inode: hint.ino,
-        size: hint.size,
-        seekable: hint.seekable,
-        terminal: hint.tty,
-    });
+    let opened =
+        sysret.hint.map(|hint| Opened { stat: hint.stat, seekable: hint.seekable, terminal: hint.tty });
     Ok(Reply { result: sysret.result, output, events: sysret.revents, opened })
 }
 

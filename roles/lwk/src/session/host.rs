@@ -1,5 +1,6 @@
 //! A session as processes hold it.
 
+use super::attributes::{Attributes, Changes, Effect, question};
 use super::server::{TICKET_LIFE, Tickets, fork};
 use super::{Message, Outgoing, Session, codec, messages};
 use crate::Errno;
@@ -15,6 +16,7 @@ use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use core::time::Duration;
+use keelson_hal::Instant;
 use keelson_hal::user::CoreEntries;
 use keelson_lwk_wire::layout::Rusage;
 use spin::Mutex;
@@ -25,6 +27,8 @@ pub struct Hub {
     pub system: Arc<System>,
     /// Sessions of children that have not connected yet.
     pub tickets: Arc<Tickets>,
+    /// What makes answers about files old.
+    pub changes: Changes,
 }
 
 /// The way to the proxy of one process.
@@ -34,18 +38,29 @@ pub struct Host {
     hub: Arc<Hub>,
     /// What had interrupted the cores of the program when it began (section 8.4).
     audit: Arc<Mutex<Vec<(usize, usize, CoreEntries)>>>,
+    attributes: Arc<Attributes>,
 }
 
 impl Host {
     /// The host at the other end of a session.
     pub fn new(session: Arc<Session>, hub: Arc<Hub>) -> Host {
-        Host { session, hub, audit: Arc::default() }
+        Host { session, hub, audit: Arc::default(), attributes: Arc::default() }
     }
 
     /// Counts from now on what interrupts these cores: number for programs, and of the machine.
     pub fn audit(&self, cores: impl Iterator<Item = (usize, usize)>) {
         let machine = &self.hub.system.machine;
         *self.audit.lock() = cores.map(|(cpu, core)| (cpu, core, machine.entries(core))).collect();
+    }
+
+    fn now(&self) -> Instant {
+        self.hub.system.timers.now()
+    }
+
+    /// Bytes of answers that are remembered.
+    #[cfg(test)]
+    pub(super) fn remembers(&self) -> usize {
+        self.attributes.bytes()
     }
 
     fn audited(&self) -> Vec<messages::CoreAudit> {
@@ -100,15 +115,35 @@ impl Delegate for Host {
             log::warn!(target: "lwk", "system call {} cannot be done by a host", call.number);
             return Box::pin(async { Reply { result: Errno::ENOSYS.as_result(), ..Reply::default() } });
         }
+        let effect = self.attributes.effect(&call);
+        if effect == Effect::Asks
+            && let Some(reply) = self.attributes.known(&call, &self.hub.changes, self.now())
+        {
+            return Box::pin(async { reply });
+        }
+        if effect == Effect::Changes {
+            self.hub.changes.note();
+        }
+        let sent = self.attributes.sent(&self.hub.changes, self.now());
+        let asked = (effect == Effect::Asks).then(|| question(&call));
         let most = call.output.iter().map(|(_, len)| u64::from(*len)).sum();
         let descs = codec::descriptors(&call);
         let waiting =
             self.session.request(call.tid, codec::subject(&call), descs, most, |id| Outgoing::Call(id, call));
+        let (hub, attributes) = (self.hub.clone(), self.attributes.clone());
         Box::pin(async move {
-            match waiting {
+            let reply = match waiting {
                 Ok(waiting) => waiting.await,
-                Err(errno) => Reply { result: errno.as_result(), ..Reply::default() },
+                Err(errno) => return Reply { result: errno.as_result(), ..Reply::default() },
+            };
+            match (effect, asked) {
+                (Effect::Asks, Some(asked)) => attributes.learn(asked, sent, &reply, &hub.changes),
+                (Effect::Opens, _) if attributes.opened(sent, &reply, &hub.changes) => {}
+                (Effect::Looks, _) => {}
+                // Once more: somebody may have asked while the host was at it.
+                _ => hub.changes.note(),
             }
+            reply
         })
     }
 
@@ -117,6 +152,7 @@ impl Delegate for Host {
     }
 
     fn close(&self, handles: &[Handle]) {
+        self.attributes.closed(handles);
         self.session.close(handles);
     }
 
@@ -135,9 +171,15 @@ impl Delegate for Host {
     }
 
     fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done {
+        self.hub.changes.note();
         let page = |id| Outgoing::PageOut { id, handle, offset, bytes };
         let waiting = self.session.request(0, None, Vec::new(), 0, page);
-        Box::pin(async move { waiting?.await.failure() })
+        let hub = self.hub.clone();
+        Box::pin(async move {
+            let done = waiting?.await.failure();
+            hub.changes.note();
+            done
+        })
     }
 
     fn host(&self) -> u64 {

@@ -8,6 +8,7 @@
 //!
 //! This part has neither frames nor sockets: [`Session`] is what threads on all cores and the two tasks of the service core share.
 
+mod attributes;
 mod codec;
 mod connection;
 mod host;
@@ -15,6 +16,7 @@ mod server;
 mod slot;
 mod tool;
 
+pub use attributes::Changes;
 pub use host::{Host, Hub};
 pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
 pub use tool::Tool;
@@ -448,6 +450,8 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod attribute_tests;
 #[cfg(test)]
 mod server_tests;
 #[cfg(test)]

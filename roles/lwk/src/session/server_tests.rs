@@ -200,7 +200,7 @@ fn run<T: 'static, F: Future<Output = T> + 'static>(test: impl FnOnce(World) -> 
 
 /// As processes hold it.
 fn host(session: &Arc<Session>) -> Host {
-    let hub = Hub { system: system().0, tickets: Arc::default() };
+    let hub = Hub { system: system().0, tickets: Arc::default(), changes: attributes::Changes::default() };
     Host::new(session.clone(), Arc::new(hub))
 }
 

@@ -385,7 +385,7 @@ mod tests {
         let program = Program::new();
         let caller = program.caller();
         let (handle, opened) = program.host.stream();
-        assert_eq!(FileType::of(opened.mode), Some(FileType::Fifo));
+        assert_eq!(FileType::of(opened.stat.mode), Some(FileType::Fifo));
         let delegate = &program.thread.process.delegate;
         program.files().install_host(5, delegate, handle, opened, O_RDWR).unwrap();
         let into = program.room(16);

@@ -237,14 +237,7 @@ async fn received_handles(
         let answer = delegate.call(call).await;
         answer.failure()?;
         let stat = answer.output.first().and_then(|(_, bytes)| Stat::read(bytes)).ok_or(Errno::EIO)?;
-        let opened = Opened {
-            mode: stat.mode,
-            device: stat.dev,
-            inode: stat.ino,
-            size: stat.size as u64,
-            seekable: stat.mode & 0o170000 == 0o100000,
-            terminal: false,
-        };
+        let opened = Opened { stat, seekable: stat.mode & 0o170000 == 0o100000, terminal: false };
         list.push((handle, opened));
     }
     Ok(list)

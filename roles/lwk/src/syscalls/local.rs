@@ -5,18 +5,16 @@ use super::place::{self, below_shm, looker};
 use crate::Errno;
 use crate::files::flags::*;
 use crate::files::paths::Tree;
-use crate::files::{
-    Content, Description, Device, DeviceKind, FileType, MemoryFile, PipeEnd, Stat, device_number, tmpfs,
-};
+use crate::files::{Content, Description, Device, DeviceKind, FileType, MemoryFile, PipeEnd, Stat, tmpfs};
 use crate::pseudo::{DirectoryFile, Entry, PseudoFile};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use keelson_lwk_wire::layout::Statfs;
+use keelson_lwk_wire::layout::{Statfs, makedev};
 
 /// `st_dev` of /proc, /sys.
-const PROC_DEVICE: u64 = device_number(0, 21);
-const SYS_DEVICE: u64 = device_number(0, 22);
+const PROC_DEVICE: u64 = makedev(0, 21);
+const SYS_DEVICE: u64 = makedev(0, 22);
 
 /// f_type of statfs(2).
 const PROC_MAGIC: i64 = 0x9fa0;

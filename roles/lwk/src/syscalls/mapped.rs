@@ -26,7 +26,7 @@ impl Mapped {
             return None;
         }
         let opened = host.opened();
-        let id = FileId { host: host.delegate().host(), device: opened.device, inode: opened.inode };
+        let id = FileId { host: host.delegate().host(), device: opened.stat.dev, inode: opened.stat.ino };
         caller.thread.process.system.memory.find(&id).filter(|object| object.is_mapped()).map(Mapped)
     }
 

@@ -8,7 +8,6 @@ use crate::Errno;
 use crate::files::flags::*;
 use crate::files::{
     BytesSource, BytesTarget, Content, Description, EventFd, FdFlags, FileType, MemoryFile, Pipe, TimerFd,
-    device_number,
 };
 use crate::pseudo::DirectoryFile;
 use alloc::format;
@@ -17,7 +16,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_hal::Instant;
-use keelson_lwk_wire::layout::{Dirent, push_dirent, push_old_dirent};
+use keelson_lwk_wire::layout::{Dirent, makedev, push_dirent, push_old_dirent};
 
 /// Most bytes that sendfile moves before it looks around.
 const PIECE: usize = 64 << 10;
@@ -73,7 +72,7 @@ pub async fn sys_memfd_create(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64
         error => error,
     })?;
     let sealed = if args[1] & MFD_ALLOW_SEALING != 0 { 0 } else { crate::files::seal::SEAL };
-    let content = Content::new(&caller.thread.process.system, device_number(0, 1), 0o777, sealed);
+    let content = Content::new(&caller.thread.process.system, makedev(0, 1), 0o777, sealed);
     let name = format!("/memfd:{} (deleted)", String::from_utf8_lossy(&name));
     let file = Arc::new(MemoryFile::new(content, name));
     let flags = FdFlags { close_on_exec: args[1] & MFD_CLOEXEC != 0 };

@@ -5,6 +5,7 @@
 
 use crate::Errno;
 use crate::delegate::{Call, Delegate, Handle, Opened, Pending, Readiness, Reply};
+use keelson_lwk_wire::layout;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -143,7 +144,16 @@ impl State {
         let Inode { mode, content } = &self.inodes[&inode];
         let seekable = *mode != FIFO;
         let size = content.len() as u64;
-        Opened { mode: *mode, device: 0x801, inode, size, seekable, terminal: false }
+        let stat = layout::Stat {
+            dev: 0x801,
+            ino: inode,
+            mode: *mode,
+            nlink: 1,
+            size: size as i64,
+            blksize: 4096,
+            ..Default::default()
+        };
+        Opened { stat, seekable, terminal: false }
     }
 
     fn events(&self, handle: u64) -> u32 {
@@ -153,17 +163,7 @@ impl State {
     }
 
     fn stat(&self, inode: u64) -> Vec<u8> {
-        let opened = self.opened(inode);
-        let stat = crate::files::Stat {
-            device: opened.device,
-            inode,
-            mode: opened.mode,
-            links: 1,
-            size: opened.size,
-            block_size: 4096,
-            ..Default::default()
-        };
-        stat.to_bytes().to_vec()
+        self.opened(inode).stat.to_bytes().to_vec()
     }
 
     fn path(&self, directory: u64, call: &Call, argument: u8) -> Result<Vec<u8>, Errno> {

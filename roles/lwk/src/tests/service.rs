@@ -5,7 +5,7 @@ use crate::files::Cwd;
 use crate::loading::HostLoader;
 use crate::options::Settings;
 use crate::service::Service;
-use crate::session::{Host as Remote, Hub, Session};
+use crate::session::{Changes, Host as Remote, Hub, Session};
 use keelson_hal::user::PageSize;
 use keelson_lwk_wire::messages::Launch;
 
@@ -39,7 +39,11 @@ fn launch(pid: u32) -> Launch {
 #[test]
 fn programs_of_a_node_share_their_trees() {
     let world = World::new(2);
-    let hub = Arc::new(Hub { system: world.node.system.clone(), tickets: Arc::default() });
+    let hub = Arc::new(Hub {
+        system: world.node.system.clone(),
+        tickets: Arc::default(),
+        changes: Changes::default(),
+    });
     let settings = Settings {
         service: vec![0],
         compute: vec![1, 2],
@@ -55,6 +59,7 @@ fn programs_of_a_node_share_their_trees() {
         checks: Default::default(),
         dump_level: keelson_lwk_wire::dump::Level::Kernel,
         insecure: false,
+        attribute_cache: true,
     };
     let service = Service::new(
         world.node.clone(),

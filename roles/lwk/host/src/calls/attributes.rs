@@ -35,7 +35,14 @@ pub(super) fn stat(task: &Task<'_>) -> Result<Reply, Fail> {
             })?
         }
     };
-    let stat = Stat {
+    let at = if task.nr() == 262 { 2 } else { 1 };
+    let output = task.checked.output(at, Part::Whole).ok_or(Fail(Errno::EFAULT))?;
+    Ok(Reply::done().with(Some(output), stat_of(&stat).to_bytes()))
+}
+
+/// As the node's program sees it.
+pub fn stat_of(stat: &rustix::fs::Stat) -> Stat {
+    Stat {
         dev: stat.st_dev,
         ino: stat.st_ino,
         nlink: stat.st_nlink,
@@ -52,10 +59,7 @@ pub(super) fn stat(task: &Task<'_>) -> Result<Reply, Fail> {
         mtime_nsec: stat.st_mtime_nsec as i64,
         ctime: stat.st_ctime,
         ctime_nsec: stat.st_ctime_nsec as i64,
-    };
-    let at = if task.nr() == 262 { 2 } else { 1 };
-    let output = task.checked.output(at, Part::Whole).ok_or(Fail(Errno::EFAULT))?;
-    Ok(Reply::done().with(Some(output), stat.to_bytes()))
+    }
 }
 
 fn statx(task: &Task<'_>) -> Result<Reply, Fail> {

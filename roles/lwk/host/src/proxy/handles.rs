@@ -14,6 +14,7 @@ use keelson_lwk_wire::messages::{FdKind, Hint};
 use rustix::fs::{FileType, OFlags};
 
 use super::lock;
+use crate::calls::stat_of;
 use crate::fail::Fail;
 use crate::link::HostEntropy;
 
@@ -57,17 +58,12 @@ impl Handle {
 
     /// What the node wants to know about it.
     pub fn hint(&self) -> Result<Hint, Fail> {
-        let stat = rustix::fs::fstat(self)?;
+        let stat = stat_of(&rustix::fs::fstat(self)?);
         let flags = rustix::fs::fcntl_getfl(self)?;
         Ok(Hint {
             kind: self.kind,
             flags: flags.bits(),
-            mode: stat.st_mode,
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-            size: stat.st_size as u64,
-            mtime: stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64),
-            blksize: stat.st_blksize as u32,
+            stat,
             seekable: matches!(self.kind, FdKind::Regular | FdKind::Directory | FdKind::Block),
             tty: self.kind == FdKind::Terminal,
         })

@@ -25,7 +25,7 @@ fn open_read_write_seek() {
     let hint = opened.hint.unwrap();
     let metadata = fs::metadata(&name).unwrap();
     assert_eq!(
-        (hint.kind, hint.ino, hint.dev, hint.mode),
+        (hint.kind, hint.stat.ino, hint.stat.dev, hint.stat.mode),
         (FdKind::Regular, metadata.ino(), metadata.dev(), metadata.mode())
     );
     assert!(hint.seekable && !hint.tty);

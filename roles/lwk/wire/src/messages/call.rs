@@ -6,6 +6,7 @@ use super::{FdKind, Message};
 use crate::bytes::{Malformed, Reader, Writer};
 use crate::errno::Errno;
 use crate::frame::{DATA_PIECE, FrameType, MAX_INLINE, MAX_INLINE_TOTAL};
+use crate::layout::Stat;
 
 /// Descriptors of one call.
 pub const MAX_DESCS: usize = 16;
@@ -148,18 +149,8 @@ pub struct Hint {
     pub kind: FdKind,
     /// Status flags, as F_GETFL gives them.
     pub flags: u32,
-    /// File mode, type included.
-    pub mode: u32,
-    /// Device and inode.
-    pub dev: u64,
-    /// Inode.
-    pub ino: u64,
-    /// Size, bytes.
-    pub size: u64,
-    /// Time of the last modification, nanoseconds since 1970.
-    pub mtime: i64,
-    /// Preferred size of I/O, bytes.
-    pub blksize: u32,
+    /// What fstat tells: programs ask for it at once.
+    pub stat: Stat,
     /// lseek works.
     pub seekable: bool,
     /// isatty is true.
@@ -203,20 +194,16 @@ impl Hint {
         Ok(Hint {
             kind: FdKind::from_raw(from.u8()?).ok_or(Malformed::Value)?,
             flags: from.u32()?,
-            mode: from.u32()?,
-            dev: from.u64()?,
-            ino: from.u64()?,
-            size: from.u64()?,
-            mtime: from.i64()?,
-            blksize: from.u32()?,
+            stat: Stat::from_bytes(&from.array()?),
             seekable: from.flag()?,
             tty: from.flag()?,
         })
     }
 
     fn write(&self, to: &mut Writer<'_>) {
-        to.u8(self.kind as u8).u32(self.flags).u32(self.mode).u64(self.dev).u64(self.ino).u64(self.size);
-        to.i64(self.mtime).u32(self.blksize).flag(self.seekable).flag(self.tty);
+        to.u8(self.kind as u8).u32(self.flags);
+        to.bytes(&self.stat.to_bytes());
+        to.flag(self.seekable).flag(self.tty);
     }
 }
 

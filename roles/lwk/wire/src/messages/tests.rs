@@ -101,12 +101,7 @@ fn call_messages() {
     let hint = Hint {
         kind: FdKind::Regular,
         flags: 0o2000,
-        mode: 0o100644,
-        dev: 1,
-        ino: 2,
-        size: 3,
-        mtime: -4,
-        blksize: 4096,
+        stat: Stat { mode: 0o100644, dev: 1, ino: 2, size: 3, mtime: -4, blksize: 4096, ..Stat::default() },
         seekable: true,
         tty: false,
     };
