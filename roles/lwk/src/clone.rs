@@ -261,6 +261,9 @@ impl Task {
         let thread = Arc::new(Thread::new(child.pid, child.clone(), seat.core().number));
         self.inherit(&thread);
         *thread.signals.stack.lock() = *self.thread.signals.stack.lock();
+        if !borrows {
+            *thread.rseq.lock() = *self.thread.rseq.lock();
+        }
         self.tell_process(&request, &child, &thread);
         let latch = (request.flags & flag::VFORK != 0).then(Arc::<Latch>::default);
         *child.borrowed.lock() = latch.clone();

@@ -64,6 +64,10 @@ impl Task {
         process.signals.actions.lock().forget_handlers();
         process.timers.exec();
         *self.thread.signals.stack.lock() = AltStack::default();
+        // What it had registered lay in the memory that is gone.
+        *self.thread.rseq.lock() = None;
+        self.thread.robust_list.store(0, Ordering::Relaxed);
+        self.thread.clear_child_tid.store(0, Ordering::Relaxed);
         self.thread.set_comm(loaded.program.name());
         process.announce(loaded.program.name());
         *process.program.lock() = Arc::new(loaded.program);

@@ -43,6 +43,7 @@ pub mod process;
 pub mod pseudo;
 mod ptimers;
 pub mod restart;
+mod rseq;
 mod run;
 pub mod sched;
 pub mod service;

@@ -198,7 +198,6 @@ impl HostLoader {
                 egid: ids.group.effective,
                 hwcap2: self.hwcap2,
                 min_signal_stack: self.min_signal_stack,
-                rseq: false,
             },
             vdso: self.vdso.as_ref(),
             node: 0,

@@ -63,6 +63,7 @@ pub(crate) struct Task {
 pub(crate) async fn thread(start: Start, core: Arc<Core>, user: Rc<dyn UserCore>) {
     let mm = start.thread.process.mm();
     let Start { thread, context } = start;
+    thread.was_kept();
     let serves = thread.process.node.settings.service.contains(&core.number);
     let mut task = Task {
         thread,
@@ -144,6 +145,7 @@ impl Task {
                 }
                 Trap::Interrupt => {
                     self.thread.times.involuntary.fetch_add(1, Ordering::Relaxed);
+                    self.thread.was_kept();
                     if self.serves {
                         // What interrupted is for the core to look at.
                         self.turn_ends = Some(self.thread.process.system.timers.now());
@@ -259,6 +261,7 @@ impl Task {
             }
             Err(Fault::Missing(request)) => {
                 times.major_faults.fetch_add(1, Ordering::Relaxed);
+                self.thread.was_kept();
                 if self.fetch(request).await.is_ok() {
                     return;
                 }
@@ -298,9 +301,15 @@ impl Task {
             self.stay_stopped().await;
             return self.must_end().then_some(Outcome::End(None));
         }
+        if self.thread.demanded(Attention::RSEQ) {
+            self.leave_sequence().await;
+        }
         while self.thread.claim() {
             match self.thread.claimed() {
-                Some(Claimed::Handler(info, action)) => self.handle(info, action),
+                Some(Claimed::Handler(info, action)) => {
+                    self.leave_sequence().await;
+                    self.handle(info, action);
+                }
                 Some(Claimed::Fatal { info, core }) => {
                     self.die(info, core).await;
                     return Some(Outcome::End(None));
@@ -329,6 +338,7 @@ impl Task {
         loop {
             let thawed = freezer.changed();
             self.thread.settled(Attention::FREEZE);
+            self.thread.was_kept();
             if !freezer.is_frozen() || self.must_end() {
                 return;
             }
@@ -342,6 +352,7 @@ impl Task {
         loop {
             let changed = process.changed.changed();
             self.thread.settled(Attention::STOP);
+            self.thread.was_kept();
             if process.stopped().is_none() || self.must_end() {
                 return;
             }

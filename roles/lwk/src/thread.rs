@@ -2,6 +2,7 @@
 
 use crate::account::Times;
 use crate::process::Process;
+use crate::rseq::Rseq;
 use crate::sched::Placement;
 use crate::signals::ThreadSignals;
 use alloc::sync::Arc;
@@ -42,6 +43,8 @@ pub struct Thread {
     pub(crate) policy: Mutex<crate::sched::Policy>,
     /// `PR_SET_PDEATHSIG`, `PR_SET_TIMERSLACK`.
     pub(crate) slack: AtomicU64,
+    /// Its restartable sequences, if it has any.
+    pub(crate) rseq: Mutex<Option<Rseq>>,
     attention: AtomicU32,
     /// Its task, while it waits interruptibly.
     waiting: Mutex<Option<Waker>>,
@@ -62,6 +65,8 @@ impl Attention {
     pub const STOP: Attention = Attention(8);
     /// The node is frozen.
     pub const FREEZE: Attention = Attention(16);
+    /// It was kept from going on, perhaps within a restartable sequence.
+    pub const RSEQ: Attention = Attention(32);
 }
 
 /// What a waiting thread waits for (section 10, states of cores).
@@ -98,6 +103,7 @@ impl Thread {
             helper_hint: AtomicBool::new(false),
             policy: Mutex::default(),
             slack: AtomicU64::new(50_000),
+            rseq: Mutex::default(),
             attention: AtomicU32::new(0),
             waiting: Mutex::new(None),
         }

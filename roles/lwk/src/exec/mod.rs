@@ -98,8 +98,6 @@ pub struct Facts {
     pub hwcap2: u64,
     /// `AT_MINSIGSTKSZ`: bytes of a signal frame.
     pub min_signal_stack: u64,
-    /// Restartable sequences are there (`AT_RSEQ_*`).
-    pub rseq: bool,
 }
 
 /// A program that is ready to run.

@@ -45,8 +45,6 @@ mod at {
     pub const SECURE: u64 = 23;
     pub const RANDOM: u64 = 25;
     pub const HWCAP2: u64 = 26;
-    pub const RSEQ_FEATURE_SIZE: u64 = 27;
-    pub const RSEQ_ALIGN: u64 = 28;
     pub const EXECFN: u64 = 31;
     pub const SYSINFO_EHDR: u64 = 33;
     pub const MINSIGSTKSZ: u64 = 51;
@@ -188,9 +186,6 @@ fn auxv(
         (at::EXECFN, strings.path),
         (at::PLATFORM, platform),
     ]);
-    if facts.rseq {
-        entries.extend([(at::RSEQ_FEATURE_SIZE, 28), (at::RSEQ_ALIGN, 32)]);
-    }
     entries.push((at::NULL, 0));
     entries.iter().flat_map(|(kind, value)| [kind.to_le_bytes(), value.to_le_bytes()]).flatten().collect()
 }

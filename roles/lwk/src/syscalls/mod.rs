@@ -97,6 +97,7 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         310 => memory::sys_process_vm_readv(caller, args).await,
         311 => memory::sys_process_vm_writev(caller, args).await,
         327 => files::sys_preadv2(caller, args).await,
+        334 => crate::rseq::sys_rseq(caller, args).await,
         328 => files::sys_pwritev2(caller, args).await,
         436 => files::sys_close_range(caller, args).await,
         34 => signals::sys_pause(caller).await,

@@ -191,6 +191,11 @@ impl Cpu {
         }
     }
 
+    /// Is interrupted at `rip`; where it goes on.
+    pub fn interrupted(&mut self, rip: u64) -> u64 {
+        self.trap(Trap::Interrupt, Registers { rip, ..self.registers }).rip
+    }
+
     /// Raises an exception.
     pub fn exception(&mut self, vector: u8, error: u64) {
         let at = self.registers.rip;

@@ -8,6 +8,7 @@ mod exec;
 mod futex;
 mod processes;
 mod queue;
+mod rseq;
 mod service;
 mod signals;
 mod threads;
