@@ -41,6 +41,7 @@ pub mod start;
 pub mod symbols;
 pub mod sync;
 pub mod time;
+pub mod turbo;
 pub mod user;
 
 pub use start::Machine;

@@ -14,6 +14,7 @@ use keelson_images::lwk::{key, selftest};
 use keelson_images::shell::{self, Command};
 use keelson_images::{Node, echo, network, roles};
 use keelson_kernel::power_button::PowerButton;
+use keelson_kernel::turbo::{self, Turbo};
 use keelson_kernel::{Machine, smp, user};
 use keelson_lwk::options::Settings;
 use keelson_net::Stack;
@@ -60,6 +61,16 @@ fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
     let started = Settings::from_options(&node.config, smp::online()).map_err(|error| error.to_string());
     let started = started.and_then(|settings| {
         let key = key::find(node).map_err(|error| error.to_string())?;
+        // Before the other processors have work for ever.
+        match turbo::set(settings.turbo).map_err(|error| error.to_string())? {
+            Turbo::Host | Turbo::Absent if settings.turbo => {
+                log::warn!(target: "lwk", "turbo: without effect, there is no switch for it on this machine")
+            }
+            Turbo::Host | Turbo::Absent => {}
+            Turbo::Intel | Turbo::Amd => {
+                log::info!(target: "lwk", "turbo {}", if settings.turbo { "on" } else { "off" })
+            }
+        }
         let machine = user::init(node.machine.boot).map_err(|error| error.to_string())?;
         Lwk::start(node, stack, machine, settings, key)
     });

@@ -10,10 +10,13 @@ use crate::arch::cpu::{self, MSR_GS_BASE};
 use crate::irq::apic;
 use crate::postmortem::Holding;
 use crate::sync::SpinLock;
+use crate::time;
 use crate::user::cpu::UserCpu;
 use crate::user::entries::Counters;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::time::Duration;
 
 /// Most cores that are used.
 pub const MAX_CORES: usize = 64;
@@ -153,6 +156,44 @@ pub fn run_on(core: usize, work: impl FnOnce() + Send + 'static) -> Result<(), R
     *slot = Some(Box::new(work));
     drop(slot);
     kick(core);
+    Ok(())
+}
+
+/// A core has other work, or does not answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoAnswer {
+    /// Its number.
+    pub core: usize,
+}
+
+impl core::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "core {} does not answer", self.core)
+    }
+}
+
+/// How long a core may take for work of [`on_each`].
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Does `work` on this core, then on each of the others; returns when the last is done. Before the others are given work for ever.
+pub fn on_each(work: fn()) -> Result<(), NoAnswer> {
+    work();
+    for core in 1..online() {
+        let done = Arc::new(AtomicBool::new(false));
+        let flag = done.clone();
+        let and_say_so = move || {
+            work();
+            flag.store(true, Ordering::Release);
+        };
+        run_on(core, and_say_so).map_err(|_| NoAnswer { core })?;
+        let end = time::now() + PATIENCE;
+        while !done.load(Ordering::Acquire) {
+            if time::now() >= end {
+                return Err(NoAnswer { core });
+            }
+            core::hint::spin_loop();
+        }
+    }
     Ok(())
 }
 

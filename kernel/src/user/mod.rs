@@ -43,13 +43,9 @@ pub(crate) use pool::{frame_of_program, give_up_zeroed};
 pub(crate) use space::root_of;
 
 use crate::boot::{BootInfo, RegionKind};
-use crate::{smp, time};
+use crate::smp::{self, NoAnswer};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
-use core::time::Duration;
-
-/// How long a core may take to prepare itself.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
@@ -60,11 +56,8 @@ pub enum InitError {
     Again,
     /// No memory to count frames.
     OutOfMemory,
-    /// A core has other work, or does not answer.
-    NoAnswer {
-        /// Its number.
-        core: usize,
-    },
+    /// A core could not be prepared.
+    NoAnswer(NoAnswer),
 }
 
 impl fmt::Display for InitError {
@@ -72,7 +65,7 @@ impl fmt::Display for InitError {
         match self {
             InitError::Again => f.write_str("user mode is on already"),
             InitError::OutOfMemory => f.write_str("no memory to count the frames of programs"),
-            InitError::NoAnswer { core } => write!(f, "core {core} does not answer"),
+            InitError::NoAnswer(core) => core.fmt(f),
         }
     }
 }
@@ -88,17 +81,6 @@ pub fn init(boot: &BootInfo) -> Result<UserMode, InitError> {
         return Err(InitError::OutOfMemory);
     }
     space::init();
-    cpu::init_core();
-    for core in 1..smp::online() {
-        let ready = || smp::cpu(core).user.ready.load(Ordering::Acquire);
-        smp::run_on(core, cpu::init_core).map_err(|_| InitError::NoAnswer { core })?;
-        let end = time::now() + PATIENCE;
-        while !ready() && time::now() < end {
-            core::hint::spin_loop();
-        }
-        if !ready() {
-            return Err(InitError::NoAnswer { core });
-        }
-    }
+    smp::on_each(cpu::init_core).map_err(InitError::NoAnswer)?;
     Ok(UserMode::new())
 }

@@ -20,6 +20,7 @@ use keelson_lwk_wire::frame::{FrameType, Header};
 use keelson_lwk_wire::handshake::Purpose;
 use keelson_lwk_wire::messages::{Exit, LaunchAck, Message};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::link::{Connected, Lane, LinkError};
 use crate::nodes::{self, Node};
@@ -123,9 +124,21 @@ fn find_node(options: &Options) -> Result<Node, Stop> {
     found.ok_or_else(|| Stop::here(format!("{wanted}: no such node")))
 }
 
+/// Runs all threads of this proxy, and those of its children, on one processor of the host.
+fn stay_on(cpu: u32) -> Result<(), Stop> {
+    let wrong = |why: String| Stop::here(format!("--proxy-cpu: {cpu}: {why}"));
+    let cpu_index = usize::try_from(cpu).ok().filter(|index| *index < CpuSet::MAX_CPU);
+    let mut set = CpuSet::new();
+    set.set(cpu_index.ok_or_else(|| wrong("no such processor".into()))?);
+    sched_setaffinity(None, &set).map_err(|error| wrong(error.to_string()))
+}
+
 fn run_first(options: Options, masks: (u64, u64), fds: Vec<i32>) -> Result<i32, Stop> {
     if rustix::process::geteuid().is_root() && !options.allow_root {
         return Err(Stop::here("not as root (but see --allow-root)"));
+    }
+    if let Some(cpu) = options.proxy_cpu {
+        stay_on(cpu)?;
     }
     let node = find_node(&options)?;
     let key_file = options.key.clone().or_else(|| node.key_file.clone());

@@ -50,6 +50,8 @@ pub struct Settings {
     pub checks: Checks,
     /// What a dump holds when nobody says.
     pub dump_level: Level,
+    /// Whether processors may run faster than their nominal frequency.
+    pub turbo: bool,
     /// Whether what a host says about files is believed for a while.
     pub attribute_cache: bool,
     /// Whether a host need not prove that it knows the key.
@@ -104,6 +106,7 @@ impl Settings {
                 stalls: seconds(config, "stall_timeout"),
             },
             dump_level: if config.choice("dump_level") == Some("0") { Level::All } else { Level::Kernel },
+            turbo: config.flag("turbo"),
             attribute_cache: config.flag("attrcache"),
             insecure: config.flag("insecure"),
         })

@@ -119,6 +119,14 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "turbo",
+        Kind::Flag,
+        "Whether processors may run faster than their nominal frequency while they are cool enough: programs then take now this \
+         long and now that. Without effect in a virtual machine.",
+    )
+    .default("off")
+    .owner("lwk"),
+    OptionSpec::new(
         "mon_interval",
         Kind::Integer { min: -1, max: 86_400 },
         "Seconds between two looks of the node itself for cores that hang: a line in its log and the event HUNGUP; -1 or 0 is \

@@ -59,6 +59,7 @@ fn programs_of_a_node_share_their_trees() {
         checks: Default::default(),
         dump_level: keelson_lwk_wire::dump::Level::Kernel,
         insecure: false,
+        turbo: false,
         attribute_cache: true,
     };
     let service = Service::new(

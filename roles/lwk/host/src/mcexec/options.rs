@@ -71,6 +71,8 @@ pub struct Options {
     pub read_only: bool,
     /// `--deny=net`
     pub deny_net: bool,
+    /// `--proxy-cpu`: the processor of the host that does what the node does not.
+    pub proxy_cpu: Option<u32>,
     /// `--allow-root`
     pub allow_root: bool,
     /// `--noise-audit`
@@ -100,6 +102,7 @@ impl Default for Options {
             root: None,
             read_only: false,
             deny_net: false,
+            proxy_cpu: None,
             allow_root: false,
             noise_audit: false,
             linux_fallback: false,
@@ -292,8 +295,7 @@ impl Options {
                 self.node_by_rank.as_ref().ok_or_else(wrong)?;
             }
             "--timeout" => self.timeout = number()?.into(),
-            // Where the kernel runs the proxy is its own affair until somebody shows that it matters.
-            "--proxy-cpu" => drop(number()?),
+            "--proxy-cpu" => self.proxy_cpu = Some(number()?),
             _ => return Err(wrong()),
         }
         Ok(())
