@@ -123,7 +123,10 @@ fn dev_zero_is_mapped_as_memory() {
     }
     assert_eq!(fails(now(sys_mmap(&caller, [0, PAGE, READ_WRITE, map::SHARED, reader, 0]))), Errno::EACCES);
     now(sys_mmap(&caller, [0, PAGE, READ_WRITE, map::PRIVATE, reader, 0])).unwrap();
-    now(sys_mmap(&caller, [0, PAGE, prot::READ, map::SHARED, reader, 0])).unwrap();
+    let shared = now(sys_mmap(&caller, [0, PAGE, prot::READ, map::SHARED, reader, 0])).unwrap();
+    assert_eq!(fails(sys_mprotect(&caller, [shared, PAGE, READ_WRITE, 0, 0, 0])), Errno::EACCES);
+    let own = now(sys_mmap(&caller, [0, PAGE, prot::READ, map::PRIVATE, reader, 0])).unwrap();
+    assert_eq!(sys_mprotect(&caller, [own, PAGE, READ_WRITE, 0, 0, 0]), Ok(0));
 }
 
 #[test]
