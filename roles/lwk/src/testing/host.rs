@@ -285,6 +285,7 @@ impl State {
                 self.cwd = path;
             }
             81 => self.cwd = self.handles.get(&a).ok_or(Errno::EBADF)?.path.clone(),
+            105 | 117 => {}
             217 => {
                 let open = self.handles.get_mut(&a).ok_or(Errno::EBADF)?;
                 if open.at == 0 {

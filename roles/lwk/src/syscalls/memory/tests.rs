@@ -140,10 +140,16 @@ fn locked_memory_is_limited_but_for_root() {
     process.limits_changed(&process.limits.lock().clone());
     assert_eq!(fails(sys_mlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0])), Errno::ENOMEM);
     assert_eq!(sys_mlock(&caller, [at, PAGE, 0, 0, 0, 0]), Ok(0));
-    process.ids.lock().user.effective = 0;
-    process.limits_changed(&process.limits.lock().clone());
+    let become_user = |id: u64| {
+        let keep = u64::from(u32::MAX);
+        assert_eq!(now(crate::syscalls::identity::change(&caller, 117, [keep, id, keep, 0, 0, 0])), Ok(0));
+    };
+    become_user(0);
     assert_eq!(sys_mlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0]), Ok(0));
     assert_eq!(process.mm().usage().locked, 4 * PAGE);
+    assert_eq!(sys_munlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0]), Ok(0));
+    become_user(1000);
+    assert_eq!(fails(sys_mlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0])), Errno::ENOMEM);
 }
 
 #[test]
