@@ -1,6 +1,7 @@
 //! Calls that the host does, as the table of the wire crate describes them: nothing here knows a particular call.
 
 use super::Caller;
+use super::transfer::too_large;
 use crate::Errno;
 use crate::delegate::{Call, Delegate, Handle, Opened, Reply};
 use crate::files::flags::{AT_FDCWD, O_CLOEXEC, O_NONBLOCK, O_RDWR};
@@ -119,7 +120,7 @@ pub async fn forward_with(
     }
     if let Some(error) = Errno::from_result(reply.result) {
         let may_restart = error == Errno::EINTR && call.waits == calls::Waits::Yes;
-        return Err(if may_restart { RESTART } else { error });
+        return Err(if may_restart { RESTART } else { too_large(caller, error) });
     }
     let received = received_handles(&delegate, &reply).await?;
     let result = commit(caller, &plan, &reply, &mm, &delegate, received)?;

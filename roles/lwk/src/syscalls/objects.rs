@@ -362,7 +362,7 @@ pub async fn sys_sendfile(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Er
         });
         let put = match write.await {
             Ok(put) => put,
-            Err(error) => break Err(transfer::broken_pipe(caller, error)),
+            Err(error) => break Err(transfer::too_large(caller, transfer::broken_pipe(caller, error))),
         };
         moved += put as u64;
         at = at.map(|at| at + put as u64);

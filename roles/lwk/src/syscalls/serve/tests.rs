@@ -182,6 +182,22 @@ fn polls_of_objects_of_the_node() {
 }
 
 #[test]
+fn the_host_keeps_the_limit_of_file_sizes_and_its_signal_comes_from_the_node() {
+    let program = Program::new();
+    let fd = open(&program, "/tmp/a", O_RDWR | O_CREAT).unwrap();
+    program.host.numbers();
+    let limit = program.put(&[4u64.to_le_bytes(), 4u64.to_le_bytes()].concat());
+    assert_eq!(call(&program, 160, [1, limit]), Ok(0));
+    assert_eq!(program.host.numbers(), [160]);
+    program.thread.set_mask(crate::signals::SigSet(1 << 24));
+    let text = program.put(b"hello");
+    assert_eq!(call(&program, 1, [fd, text, 4]), Ok(4));
+    assert!(!program.thread.signals.pending().has(25));
+    assert_eq!(fails(call(&program, 1, [fd, text, 5])), Errno::EFBIG);
+    assert!(program.thread.signals.pending().has(25));
+}
+
+#[test]
 fn a_handle_is_subscribed_once() {
     let program = Program::new();
     let (handle, opened) = program.host.stream();
