@@ -86,7 +86,15 @@ pub async fn forward_with(
             plan.args[index] = calls::AT_FDCWD;
             continue;
         }
-        let description = caller.thread.process.files().get(fd)?;
+        let description = match caller.thread.process.files().get(fd) {
+            Ok(description) => description,
+            // In front of an absolute path not even the number matters.
+            Err(_) if call.args[index] == Arg::Dir && is_absolute(&mm, args[index + 1]) => {
+                plan.args[index] = calls::AT_FDCWD;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         // A directory of the node in front of an absolute path is not looked at.
         let host = description.file().host().map(HostFile::handle);
         plan.args[index] = match host {
@@ -132,6 +140,12 @@ pub async fn forward_with(
     let (flags, fd_flags) = flags_of(call.name, &args);
     let description = Description::new(file, flags);
     caller.thread.process.files().insert(description, fd_flags).map(u64::from)
+}
+
+/// Whether a path that was looked at already begins at the root.
+fn is_absolute(mm: &Mm, at: u64) -> bool {
+    let mut first = [0];
+    mm.read(at, &mut first).is_ok() && first == *b"/"
 }
 
 /// Sends a call; a signal makes the host break it off when it may wait for somebody.

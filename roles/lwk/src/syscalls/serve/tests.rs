@@ -198,6 +198,15 @@ fn the_host_keeps_the_limit_of_file_sizes_and_its_signal_comes_from_the_node() {
 }
 
 #[test]
+fn a_descriptor_in_front_of_an_absolute_path_is_not_looked_at() {
+    let program = Program::new();
+    let [a, b] = ["/tmp/a", "/tmp/b"].map(|path| program.text(path));
+    open(&program, "/tmp/a", O_RDWR | O_CREAT).unwrap();
+    assert_eq!(call(&program, 316, [77, a, 78, b, 0]), Ok(0));
+    assert_eq!(fails(call(&program, 316, [77, program.text("b"), CWD, a, 0])), Errno::EBADF);
+}
+
+#[test]
 fn a_handle_is_subscribed_once() {
     let program = Program::new();
     let (handle, opened) = program.host.stream();
