@@ -207,6 +207,29 @@ fn a_descriptor_in_front_of_an_absolute_path_is_not_looked_at() {
 }
 
 #[test]
+fn openat2_wants_a_mode_only_for_what_is_made() {
+    let program = Program::new();
+    let at = |flags: u32| {
+        let how = program.put(&[u64::from(flags), 0o600, 0].map(u64::to_le_bytes).concat());
+        call(&program, 437, [CWD, program.text("/tmp/a"), how, 24])
+    };
+    assert_eq!(fails(at(O_RDWR)), Errno::EINVAL);
+    at(O_RDWR | O_CREAT).unwrap();
+}
+
+#[test]
+fn devices_are_not_synchronised() {
+    let program = Program::new();
+    let null = open(&program, "/dev/null", O_RDWR).unwrap();
+    let memory = open(&program, "/dev/shm/a", O_RDWR | O_CREAT).unwrap();
+    for number in [74, 75] {
+        assert_eq!(fails(call(&program, number, [null])), Errno::EINVAL);
+        assert_eq!(call(&program, number, [memory]), Ok(0));
+    }
+    assert_eq!(call(&program, 306, [null]), Ok(0));
+}
+
+#[test]
 fn a_handle_is_subscribed_once() {
     let program = Program::new();
     let (handle, opened) = program.host.stream();
