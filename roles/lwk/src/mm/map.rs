@@ -22,6 +22,8 @@ pub struct Map {
     pub flags: u64,
     /// The file, without `MAP_ANONYMOUS`.
     pub file: Option<FileMapping>,
+    /// Shared memory that was opened for reading (/dev/zero): mprotect(2) makes nothing else of it.
+    pub read_only: bool,
     /// NUMA node of the thread that asks.
     pub node: usize,
 }
@@ -148,6 +150,7 @@ impl Mm {
                 let most = self.largest(&self.lock(), &area);
                 let object = Object::memory(self.system.machine.clone(), area.len(), most);
                 area.backing = Backing::Object(object);
+                area.may_write = !request.read_only;
             }
             None => {}
         }

@@ -1,6 +1,7 @@
 //! Calls that the host does, as the table of the wire crate describes them: nothing here knows a particular call.
 
 use super::Caller;
+use super::transfer::too_large;
 use crate::Errno;
 use crate::delegate::{Call, Delegate, Handle, Opened, Reply};
 use crate::files::flags::{AT_FDCWD, O_CLOEXEC, O_NONBLOCK, O_RDWR};
@@ -85,7 +86,15 @@ pub async fn forward_with(
             plan.args[index] = calls::AT_FDCWD;
             continue;
         }
-        let description = caller.thread.process.files().get(fd)?;
+        let description = match caller.thread.process.files().get(fd) {
+            Ok(description) => description,
+            // In front of an absolute path not even the number matters.
+            Err(_) if call.args[index] == Arg::Dir && is_absolute(&mm, args[index + 1]) => {
+                plan.args[index] = calls::AT_FDCWD;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         // A directory of the node in front of an absolute path is not looked at.
         let host = description.file().host().map(HostFile::handle);
         plan.args[index] = match host {
@@ -119,7 +128,7 @@ pub async fn forward_with(
     }
     if let Some(error) = Errno::from_result(reply.result) {
         let may_restart = error == Errno::EINTR && call.waits == calls::Waits::Yes;
-        return Err(if may_restart { RESTART } else { error });
+        return Err(if may_restart { RESTART } else { too_large(caller, error) });
     }
     let received = received_handles(&delegate, &reply).await?;
     let result = commit(caller, &plan, &reply, &mm, &delegate, received)?;
@@ -131,6 +140,12 @@ pub async fn forward_with(
     let (flags, fd_flags) = flags_of(call.name, &args);
     let description = Description::new(file, flags);
     caller.thread.process.files().insert(description, fd_flags).map(u64::from)
+}
+
+/// Whether a path that was looked at already begins at the root.
+fn is_absolute(mm: &Mm, at: u64) -> bool {
+    let mut first = [0];
+    mm.read(at, &mut first).is_ok() && first == *b"/"
 }
 
 /// Sends a call; a signal makes the host break it off when it may wait for somebody.

@@ -32,7 +32,8 @@ pub async fn change(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Result<
     }
     let done = ask(caller, number, args).await?;
     let [first, second, third] = [args[0] as u32, args[1] as u32, args[2] as u32];
-    let mut ids = caller.thread.process.ids.lock();
+    let process = &caller.thread.process;
+    let mut ids = process.ids.lock();
     let root = ids.user.effective == 0;
     match number {
         105 => ids.user.set(first, root),
@@ -45,6 +46,12 @@ pub async fn change(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Result<
         122 if first != KEEP => ids.user.file = first,
         123 if first != KEEP => ids.group.file = first,
         _ => {}
+    }
+    let changed = root != (ids.user.effective == 0);
+    drop(ids);
+    if changed {
+        // What only root may (lock all memory) comes and goes with being it.
+        process.mm().set_limits(process.memory_limits());
     }
     Ok(done)
 }

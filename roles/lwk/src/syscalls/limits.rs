@@ -3,7 +3,8 @@
 use super::{Caller, get_u64, put_words};
 use crate::Errno;
 use crate::account::Usage;
-use crate::limits::{CPU, Limit, NOFILE};
+use crate::delegate::Call;
+use crate::limits::{CPU, FSIZE, Limit, NOFILE};
 use crate::process::Process;
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -19,14 +20,14 @@ pub fn sys_getrlimit(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> 
 }
 
 /// setrlimit(resource, limit).
-pub fn sys_setrlimit(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
+pub async fn sys_setrlimit(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let new = read_limit(caller, args[1])?;
-    set(caller, &caller.thread.process, args[0] as usize, new)?;
+    set(caller, &caller.thread.process, args[0] as usize, new).await?;
     Ok(0)
 }
 
 /// prlimit64(pid, resource, new, old).
-pub fn sys_prlimit64(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
+pub async fn sys_prlimit64(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let [pid, resource, new, old, ..] = args;
     let me = &caller.thread.process;
     let target = match pid as u32 {
@@ -39,7 +40,7 @@ pub fn sys_prlimit64(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> 
     let before = target.limits.lock().get(resource as usize).ok_or(Errno::EINVAL)?;
     let new = if new == 0 { None } else { Some(read_limit(caller, new)?) };
     if let Some(new) = new {
-        set(caller, &target, resource as usize, new)?;
+        set(caller, &target, resource as usize, new).await?;
     }
     if old != 0 {
         put_words(&caller.mm(), old, &[before.soft, before.hard])?;
@@ -52,19 +53,26 @@ fn read_limit(caller: &Caller<'_>, at: u64) -> Result<Limit, Errno> {
     Ok(Limit { soft: get_u64(&mm, at)?, hard: get_u64(&mm, at.wrapping_add(8))? })
 }
 
-fn set(caller: &Caller<'_>, target: &Arc<Process>, resource: usize, new: Limit) -> Result<(), Errno> {
+async fn set(caller: &Caller<'_>, target: &Arc<Process>, resource: usize, new: Limit) -> Result<(), Errno> {
     let root = caller.thread.process.ids.lock().user.effective == 0;
-    let mut limits = target.limits.lock();
-    let place = limits.0.get_mut(resource).ok_or(Errno::EINVAL)?;
+    let before = target.limits.lock().get(resource).ok_or(Errno::EINVAL)?;
     if new.soft > new.hard {
         return Err(Errno::EINVAL);
     }
-    if new.hard > place.hard && !root || resource == NOFILE && new.hard > NOFILE_MOST {
+    if new.hard > before.hard && !root || resource == NOFILE && new.hard > NOFILE_MOST {
         return Err(Errno::EPERM);
     }
-    *place = new;
-    let copy = *limits;
-    drop(limits);
+    if resource == FSIZE {
+        // It is the proxy whose files grow, so the host keeps this one.
+        let arguments = [resource as u64, new.soft, new.hard, 0, 0, 0];
+        let call = Call { tid: caller.thread.tid, number: 160, arguments, ..Call::default() };
+        target.delegate.call(call).await.failure()?;
+    }
+    let copy = {
+        let mut limits = target.limits.lock();
+        *limits.0.get_mut(resource).ok_or(Errno::EINVAL)? = new;
+        *limits
+    };
     target.limits_changed(&copy);
     if resource == CPU {
         target.watch_cpu();

@@ -45,17 +45,18 @@ pub async fn sys_mmap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
     let known = prot::READ | prot::WRITE | prot::EXEC;
     let protection = protection(prot & known).ok_or(Errno::EINVAL)?;
     if flags & map::ANONYMOUS != 0 {
-        return mm.mmap(&Map { at, len, protection, flags, file: None, node });
+        return mm.mmap(&Map { at, len, protection, flags, node, ..Map::default() });
     }
     let description = caller.thread.process.files().get(fd as u32)?;
     if let Some(flags) = zeros(&description, protection, flags)? {
-        return mm.mmap(&Map { at, len, protection, flags, file: None, node });
+        let read_only = !description.writable();
+        return mm.mmap(&Map { at, len, protection, flags, node, read_only, file: None });
     }
     let memory = &caller.thread.process.system.memory;
     let file = mapping_of(&description, offset, |id, file| memory.known(id, file)).await?;
     drop(description);
     let (local, size) = (file.source.local().is_some(), file.source.version().size);
-    let result = mm.mmap(&Map { at, len, protection, flags, file: Some(file), node })?;
+    let result = mm.mmap(&Map { at, len, protection, flags, file: Some(file), node, ..Map::default() })?;
     let whole = whole_pages(len).ok_or(Errno::ENOMEM)?;
     let there = whole_pages(size.saturating_sub(offset)).unwrap_or(whole).min(whole);
     let populate = flags & (map::POPULATE | map::NONBLOCK) == map::POPULATE;

@@ -7,7 +7,8 @@ use super::transfer;
 use crate::Errno;
 use crate::files::flags::*;
 use crate::files::{
-    BytesSource, BytesTarget, Content, Description, EventFd, FdFlags, FileType, MemoryFile, Pipe, TimerFd,
+    BytesSource, BytesTarget, Content, Description, Device, EventFd, FdFlags, FileType, MemoryFile, Pipe,
+    TimerFd,
 };
 use crate::pseudo::DirectoryFile;
 use alloc::format;
@@ -200,7 +201,9 @@ pub async fn sys_sync(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         pushed(caller, &description).await?;
         return forward(caller, number, args).await;
     }
-    if description.file().positioned() { Ok(0) } else { Err(Errno::EINVAL) }
+    // Devices have a position, but nothing that could be written anywhere.
+    let device = description.file().as_any().is::<Device>();
+    if number == 306 || description.file().positioned() && !device { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
 /// fchmod, fchown, flock, fgetxattr and what else the host does for its files only.
@@ -361,7 +364,7 @@ pub async fn sys_sendfile(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Er
         });
         let put = match write.await {
             Ok(put) => put,
-            Err(error) => break Err(transfer::broken_pipe(caller, error)),
+            Err(error) => break Err(transfer::too_large(caller, transfer::broken_pipe(caller, error))),
         };
         moved += put as u64;
         at = at.map(|at| at + put as u64);

@@ -79,7 +79,9 @@ pub async fn sys_openat2(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
     }
     let word = |index: u64| mm.read_u64(args[2].wrapping_add(8 * index));
     let (flags, mode, resolve) = (word(0)?, word(1)?, word(2)?);
-    if flags > u64::from(u32::MAX) || mode & !0o7777 != 0 || resolve & !0x3f != 0 {
+    let creates = flags as u32 & O_CREAT != 0 || flags as u32 & O_TMPFILE == O_TMPFILE;
+    let odd_mode = mode & !0o7777 != 0 || mode != 0 && !creates;
+    if flags > u64::from(u32::MAX) || odd_mode || resolve & !0x3f != 0 {
         return Err(Errno::EINVAL);
     }
     if resolve & !0x2 == 0 {

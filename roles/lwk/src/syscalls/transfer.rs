@@ -4,9 +4,10 @@ use super::Caller;
 use super::mapped::Mapped;
 use crate::Errno;
 use crate::files::{Description, Iovec, Operation, UserBuffer};
+use crate::limits::{FSIZE, INFINITY};
 use crate::mm::Mm;
 use crate::restart::RESTART;
-use crate::signals::{SIGPIPE, SigInfo};
+use crate::signals::{SIGPIPE, SIGXFSZ, SigInfo};
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 use keelson_hal::user::Access;
@@ -34,6 +35,14 @@ pub fn broken_pipe(caller: &Caller<'_>, error: Errno) -> Errno {
     if error == Errno::EPIPE {
         // A signal that cannot be queued was sent before.
         let _ = caller.thread.signal(SigInfo::kernel(SIGPIPE));
+    }
+    error
+}
+
+/// EFBIG comes with SIGXFSZ where RLIMIT_FSIZE is why (setrlimit(2)). The host keeps that limit, for a proxy that blocks the signal.
+pub fn too_large(caller: &Caller<'_>, error: Errno) -> Errno {
+    if error == Errno::EFBIG && caller.thread.process.limits.lock().soft(FSIZE) != INFINITY {
+        let _ = caller.thread.signal(SigInfo::kernel(SIGXFSZ));
     }
     error
 }
@@ -70,7 +79,7 @@ pub async fn read(
     }
 }
 
-/// write(2) and its relatives. EPIPE raises SIGPIPE.
+/// write(2) and its relatives. EPIPE raises SIGPIPE, EFBIG SIGXFSZ.
 pub async fn write(
     caller: &Caller<'_>,
     mm: &Mm,
@@ -99,6 +108,6 @@ pub async fn write(
                 log::warn!("lwk: a mapping does not show what was written to its file: {error}");
             }
         }
-        return done.map(|done| done as u64).map_err(|error| broken_pipe(caller, error));
+        return done.map(|done| done as u64).map_err(|error| too_large(caller, broken_pipe(caller, error)));
     }
 }

@@ -34,6 +34,8 @@ struct State {
     waiting: Vec<Waker>,
     subscriptions: HashMap<u64, (u32, Arc<dyn Readiness>)>,
     lost: bool,
+    /// RLIMIT_FSIZE of the proxy.
+    largest: Option<u64>,
 }
 
 struct Inode {
@@ -230,6 +232,9 @@ impl State {
                 let inode = self.inodes.get_mut(&open.inode).unwrap();
                 let at = if call.number == 18 { d } else { open.at } as usize;
                 let at = if open.flags & 0o2000 != 0 { inode.content.len() } else { at };
+                if self.largest.is_some_and(|largest| (at + bytes.len()) as u64 > largest) {
+                    return Err(Errno::EFBIG);
+                }
                 if inode.mode != FIFO {
                     let size = inode.content.len().max(at + bytes.len());
                     inode.content.resize(size, 0);
@@ -285,6 +290,8 @@ impl State {
                 self.cwd = path;
             }
             81 => self.cwd = self.handles.get(&a).ok_or(Errno::EBADF)?.path.clone(),
+            105 | 117 => {}
+            160 => self.largest = Some(call.arguments[1]),
             217 => {
                 let open = self.handles.get_mut(&a).ok_or(Errno::EBADF)?;
                 if open.at == 0 {

@@ -123,7 +123,10 @@ fn dev_zero_is_mapped_as_memory() {
     }
     assert_eq!(fails(now(sys_mmap(&caller, [0, PAGE, READ_WRITE, map::SHARED, reader, 0]))), Errno::EACCES);
     now(sys_mmap(&caller, [0, PAGE, READ_WRITE, map::PRIVATE, reader, 0])).unwrap();
-    now(sys_mmap(&caller, [0, PAGE, prot::READ, map::SHARED, reader, 0])).unwrap();
+    let shared = now(sys_mmap(&caller, [0, PAGE, prot::READ, map::SHARED, reader, 0])).unwrap();
+    assert_eq!(fails(sys_mprotect(&caller, [shared, PAGE, READ_WRITE, 0, 0, 0])), Errno::EACCES);
+    let own = now(sys_mmap(&caller, [0, PAGE, prot::READ, map::PRIVATE, reader, 0])).unwrap();
+    assert_eq!(sys_mprotect(&caller, [own, PAGE, READ_WRITE, 0, 0, 0]), Ok(0));
 }
 
 #[test]
@@ -137,10 +140,16 @@ fn locked_memory_is_limited_but_for_root() {
     process.limits_changed(&process.limits.lock().clone());
     assert_eq!(fails(sys_mlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0])), Errno::ENOMEM);
     assert_eq!(sys_mlock(&caller, [at, PAGE, 0, 0, 0, 0]), Ok(0));
-    process.ids.lock().user.effective = 0;
-    process.limits_changed(&process.limits.lock().clone());
+    let become_user = |id: u64| {
+        let keep = u64::from(u32::MAX);
+        assert_eq!(now(crate::syscalls::identity::change(&caller, 117, [keep, id, keep, 0, 0, 0])), Ok(0));
+    };
+    become_user(0);
     assert_eq!(sys_mlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0]), Ok(0));
     assert_eq!(process.mm().usage().locked, 4 * PAGE);
+    assert_eq!(sys_munlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0]), Ok(0));
+    become_user(1000);
+    assert_eq!(fails(sys_mlock(&caller, [at, 4 * PAGE, 0, 0, 0, 0])), Errno::ENOMEM);
 }
 
 #[test]

@@ -182,6 +182,54 @@ fn polls_of_objects_of_the_node() {
 }
 
 #[test]
+fn the_host_keeps_the_limit_of_file_sizes_and_its_signal_comes_from_the_node() {
+    let program = Program::new();
+    let fd = open(&program, "/tmp/a", O_RDWR | O_CREAT).unwrap();
+    program.host.numbers();
+    let limit = program.put(&[4u64.to_le_bytes(), 4u64.to_le_bytes()].concat());
+    assert_eq!(call(&program, 160, [1, limit]), Ok(0));
+    assert_eq!(program.host.numbers(), [160]);
+    program.thread.set_mask(crate::signals::SigSet(1 << 24));
+    let text = program.put(b"hello");
+    assert_eq!(call(&program, 1, [fd, text, 4]), Ok(4));
+    assert!(!program.thread.signals.pending().has(25));
+    assert_eq!(fails(call(&program, 1, [fd, text, 5])), Errno::EFBIG);
+    assert!(program.thread.signals.pending().has(25));
+}
+
+#[test]
+fn a_descriptor_in_front_of_an_absolute_path_is_not_looked_at() {
+    let program = Program::new();
+    let [a, b] = ["/tmp/a", "/tmp/b"].map(|path| program.text(path));
+    open(&program, "/tmp/a", O_RDWR | O_CREAT).unwrap();
+    assert_eq!(call(&program, 316, [77, a, 78, b, 0]), Ok(0));
+    assert_eq!(fails(call(&program, 316, [77, program.text("b"), CWD, a, 0])), Errno::EBADF);
+}
+
+#[test]
+fn openat2_wants_a_mode_only_for_what_is_made() {
+    let program = Program::new();
+    let at = |flags: u32| {
+        let how = program.put(&[u64::from(flags), 0o600, 0].map(u64::to_le_bytes).concat());
+        call(&program, 437, [CWD, program.text("/tmp/a"), how, 24])
+    };
+    assert_eq!(fails(at(O_RDWR)), Errno::EINVAL);
+    at(O_RDWR | O_CREAT).unwrap();
+}
+
+#[test]
+fn devices_are_not_synchronised() {
+    let program = Program::new();
+    let null = open(&program, "/dev/null", O_RDWR).unwrap();
+    let memory = open(&program, "/dev/shm/a", O_RDWR | O_CREAT).unwrap();
+    for number in [74, 75] {
+        assert_eq!(fails(call(&program, number, [null])), Errno::EINVAL);
+        assert_eq!(call(&program, number, [memory]), Ok(0));
+    }
+    assert_eq!(call(&program, 306, [null]), Ok(0));
+}
+
+#[test]
 fn a_handle_is_subscribed_once() {
     let program = Program::new();
     let (handle, opened) = program.host.stream();
