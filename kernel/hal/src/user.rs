@@ -435,6 +435,10 @@ pub trait UserMachine: Send + Sync {
     fn cores(&self) -> usize;
     /// NUMA node of a core.
     fn node_of(&self, core: usize) -> usize;
+    /// NUMA node of the core that asks.
+    fn here(&self) -> usize {
+        0
+    }
     /// Makes `core` come back from user mode, or from its halt, soon.
     fn kick(&self, core: usize);
     /// What interrupted `core` so far.

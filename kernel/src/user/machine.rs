@@ -55,6 +55,9 @@ impl UserMachine for UserMode {
     fn node_of(&self, core: usize) -> usize {
         numa::node_of_core(core)
     }
+    fn here(&self) -> usize {
+        numa::node_of_core(smp::current_core())
+    }
     fn kick(&self, core: usize) {
         smp::kick(core);
     }
