@@ -27,6 +27,7 @@ pub mod irq;
 pub mod log_filter;
 pub mod mm;
 pub mod note;
+pub mod numa;
 pub mod options;
 pub mod panic;
 pub mod pci;

@@ -1,9 +1,10 @@
 //! What the firmware says about this machine, read once at boot.
 
-use crate::acpi::{self, EcamRegion, Fadt, Madt, MadtEntry, SleepType, Tables};
+use crate::acpi::{self, Affinity, EcamRegion, Fadt, Madt, MadtEntry, SleepType, Srat, Tables};
 use crate::boot::BootInfo;
 use crate::irq::Wire;
 use crate::mm::DirectMap;
+use crate::numa::{self, Topology};
 use crate::smp::MAX_CORES;
 use crate::time::PmTimer;
 use heapless::Vec;
@@ -22,6 +23,8 @@ pub struct Platform {
     pub processors: Vec<u32, MAX_CORES>,
     /// Enabled processors beyond [`MAX_CORES`].
     pub processors_ignored: usize,
+    /// NUMA nodes of processors, by APIC number, where they have other than the first.
+    nodes: Vec<(u32, usize), MAX_CORES>,
     /// I/O APICs beyond those.
     pub io_apics_ignored: usize,
     /// Address and first wire of each I/O APIC.
@@ -69,6 +72,9 @@ impl Platform {
             Some(madt) => self.read_madt(&madt),
             None => self.remark("no MADT: one core"),
         }
+        if let Some(srat) = tables.find(b"SRAT").map(Srat::new) {
+            self.read_srat(&srat);
+        }
         if let Some(mcfg) = tables.find(b"MCFG") {
             self.ecam.extend(acpi::mcfg_regions(mcfg).take(self.ecam.capacity()));
         }
@@ -98,6 +104,26 @@ impl Platform {
                 _ => {}
             }
         }
+    }
+
+    fn read_srat(&mut self, srat: &Srat<'_>) {
+        if let Err(error) = Topology::read(srat, None) {
+            return self.remark(error.text());
+        }
+        for entry in srat.entries() {
+            if let Affinity::Processor { apic_id, domain } = entry
+                && self.processors.contains(&apic_id)
+                && let Some(node @ 1..) = numa::topology().node_of_domain(domain)
+            {
+                // There are not more than processors, unless the table names one twice.
+                let _ = self.nodes.push((apic_id, node));
+            }
+        }
+    }
+
+    /// NUMA node of the processor with this APIC number.
+    pub(crate) fn node_of(&self, apic_id: u32) -> usize {
+        self.nodes.iter().find(|(id, _)| *id == apic_id).map_or(0, |(_, node)| *node)
     }
 
     /// The ACPI timer, where it is a port.

@@ -8,7 +8,7 @@ use crate::mm::KernelDma;
 use crate::pci_host::PciHost;
 use crate::platform::Platform;
 use crate::time::KernelClock;
-use crate::{arch, entropy, mm, postmortem, power, rtc, smp, time};
+use crate::{arch, entropy, mm, numa, postmortem, power, rtc, smp, time};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -33,7 +33,9 @@ pub struct Machine {
 
 /// From the loader's report to the image's `main`. Runs on the boot stack until the first core has its own.
 pub(crate) fn start(info: BootInfo) -> ! {
-    mm::init(&info);
+    let early = mm::init(&info);
+    numa::init(&info);
+    mm::init_frames(&info, early);
     let boot: &'static BootInfo = Box::leak(Box::new(info));
     let Some(top) = mm::stack::allocate(0) else { panic!("no memory for the first stack") };
     // SAFETY: `top` is the end of a fresh stack, and nothing returns to the old one.
@@ -74,6 +76,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
         Err(error) => log::warn!(target: "time", "{error}"),
     }
     smp::start_all(boot, &platform.processors);
+    (0..smp::online()).for_each(|core| numa::place_core(core, platform.node_of(smp::apic_id(core))));
     postmortem::init(boot);
     main(Machine {
         boot,

@@ -206,6 +206,7 @@ fn a_node_that_does_not_come_up_leaves_nothing() {
 #[test]
 fn step_by_step_like_mcreboot() {
     let host = Host::new("lwk-boot-steps", "boot=qemu accel=tcg");
+    host.done("ihkconfig", &["0", "reserve", "mem", "512M@0"]);
     let image = Appliance::elf("lwk-compute");
     for words in [
         &["0", "load", image.to_str().unwrap()][..],
@@ -229,7 +230,10 @@ fn step_by_step_like_mcreboot() {
         assert!(start.elapsed() < Duration::from_secs(60), "it does not run");
     }
     let line = command_line(pid).join(" ");
-    assert!(line.contains("-m 256M") && line.contains("hidos helpers=2 hostname=node cpus=1-2"), "{line}");
+    // The machine has what is reserved, its programs what is assigned.
+    let kargs = "hidos helpers=2 hostname=node cpus=1-2 mem=256M@0";
+    assert!(line.contains("-m 512M") && line.contains(kargs), "{line}");
+    assert_eq!(host.done("ihkosctl", &["0", "query", "mem"]), "268435456@0\n");
     host.refused("ihkosctl", &["0", "boot"], 5, "is RUNNING, must be INACTIVE");
     // It returns before the node is off.
     host.done("ihkosctl", &["0", "shutdown"]);
@@ -304,9 +308,9 @@ fn a_machine_with_a_bmc() {
     let all = "ipmitool -I lanplus -H bmc0 -U root chassis";
     assert_eq!(printed, format!("{all} bootdev pxe\n{all} power status\n{all} power cycle\n"));
     assert!(!log.exists());
-    host.refused("mcreboot", &["-m", "1G"], 2, "the node uses all its memory");
 
     host.done("ihkosctl", &["0", "kargs", "hidos helpers=1"]);
+    host.done("ihkosctl", &["0", "assign", "mem", "1G@0,512M@1"]);
     host.done("ihkosctl", &["0", "boot"]);
     assert_eq!(host.status(), "BOOTING");
     let pxe = fs::read_to_string(host.dir.join("pxe/node")).unwrap();
@@ -314,6 +318,7 @@ fn a_machine_with_a_bmc() {
         pxe.contains("KERNEL lwk.img\n") && pxe.contains("APPEND hidos helpers=1 hostname=node listen="),
         "{pxe}"
     );
+    assert!(pxe.contains(" mem=1G@0,512M@1\n"), "{pxe}");
     // Nobody is there to run.
     host.refused("mcreboot", &options, 6, "does not run after 1 seconds");
     assert_eq!(host.status(), "INACTIVE");

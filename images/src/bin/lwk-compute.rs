@@ -15,7 +15,7 @@ use keelson_images::shell::{self, Command};
 use keelson_images::{Node, echo, network, roles};
 use keelson_kernel::power_button::PowerButton;
 use keelson_kernel::turbo::{self, Turbo};
-use keelson_kernel::{Machine, smp, user};
+use keelson_kernel::{Machine, numa, smp, user};
 use keelson_lwk::options::Settings;
 use keelson_net::Stack;
 
@@ -58,7 +58,9 @@ fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
         log::error!(target: "lwk", "no programs because of the command line; correct it and boot again");
         return None;
     }
-    let started = Settings::from_options(&node.config, smp::online()).map_err(|error| error.to_string());
+    let present = numa::present(node.machine.boot);
+    let started = Settings::from_options(&node.config, smp::online(), Some(&present[..numa::nodes()]))
+        .map_err(|error| error.to_string());
     let started = started.and_then(|settings| {
         let key = key::find(node).map_err(|error| error.to_string())?;
         // Before the other processors have work for ever.
@@ -72,6 +74,9 @@ fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
             }
         }
         let machine = user::init(node.machine.boot).map_err(|error| error.to_string())?;
+        if let Some(memory) = &settings.memory {
+            machine.limit_memory(memory);
+        }
         Lwk::start(node, stack, machine, settings, key)
     });
     started.map(Rc::new).inspect_err(|error| log::error!(target: "lwk", "no programs: {error}")).ok()

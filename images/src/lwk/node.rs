@@ -12,6 +12,7 @@ use core::fmt::Write;
 use core::ops::Range;
 use core::time::Duration;
 use keelson_exec::Handle;
+use keelson_hal::user::UserMachine;
 use keelson_kernel::console;
 use keelson_kernel::mm::{PAGE_SIZE, frames, heap};
 use keelson_kernel::postmortem::{self, Selection};
@@ -165,6 +166,7 @@ impl Lwk {
             settings.oversubscribe,
             if settings.oversubscribe == 1 { "" } else { "s" }
         );
+        log::info!(target: "lwk", "memory for programs: {}", memory(&*system.machine));
         if settings.oversubscribe > 1 && settings.time_sharing {
             let programs = programs.clone();
             node.handle.spawn("lwk-turns", async move { programs.share_cores().await });
@@ -297,6 +299,21 @@ impl Lwk {
         }
         text
     }
+}
+
+/// What programs have of each NUMA node, and which processors lie there.
+fn memory(machine: &dyn UserMachine) -> String {
+    let nodes = machine.nodes();
+    let of_node = |node: usize| {
+        let amount = format!("{} MiB", machine.memory(node).1 >> 20);
+        let cores: Vec<usize> = (0..machine.cores()).filter(|core| machine.node_of(*core) == node).collect();
+        if nodes == 1 {
+            return amount;
+        }
+        let cores = if cores.is_empty() { "none".to_string() } else { cpulist::format(&cores) };
+        format!("{amount} of node {node} (processors {cores})")
+    };
+    (0..nodes).map(of_node).collect::<Vec<_>>().join(", ")
 }
 
 async fn accept(handle: Handle, listener: TcpListener, server: Rc<Server>) {

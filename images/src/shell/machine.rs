@@ -9,7 +9,7 @@ use core::fmt::Write;
 use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_kernel::panic::provoke;
-use keelson_kernel::{console, mm, smp};
+use keelson_kernel::{console, mm, numa, smp};
 
 pub(super) fn commands(node: &Node) -> Vec<Command> {
     let (tasks, uptime, ram) = (node.handle.clone(), node.handle.clone(), node.machine.boot.ram());
@@ -53,7 +53,7 @@ fn fail_on(core: Option<&&str>) -> String {
 
 fn memory(ram: u64) -> String {
     let (frames, heap) = (mm::frames::statistics(), mm::heap::counts());
-    alloc::format!(
+    let mut text = alloc::format!(
         "RAM {}, managed {}, free {}\nused {}, at most {}; allocations refused {}\n\
          heap {} of {} in {} allocations; {} made since boot\n",
         Kib(ram >> 10),
@@ -66,7 +66,19 @@ fn memory(ram: u64) -> String {
         Kib(heap.claimed as u64 >> 10),
         heap.allocations,
         heap.allocations_made,
-    )
+    );
+    let nodes = numa::nodes();
+    for node in (0..nodes).filter(|_| nodes > 1) {
+        let frames = mm::frames::statistics_of(node);
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "NUMA node {node}: managed {}, free {}",
+            Kib(frames.total * 4),
+            Kib(frames.free * 4)
+        );
+    }
+    text
 }
 
 fn cores() -> String {

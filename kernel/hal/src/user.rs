@@ -408,12 +408,18 @@ pub trait UserCore {
 
 /// A machine that can run user programs.
 pub trait UserMachine: Send + Sync {
-    /// A page of zeros on NUMA node `node` (or any other that has one), or `None`.
+    /// A page of zeros on NUMA node `node`, or else on the nearest that has one, or `None`.
     fn allocate(&self, size: PageSize, node: usize) -> Option<Frame>;
-    /// Free and total bytes of NUMA node `node`.
+    /// A page of zeros on NUMA node `node` and on no other, or `None`.
+    fn allocate_on(&self, size: PageSize, node: usize) -> Option<Frame>;
+    /// Free and total bytes of NUMA node `node` that programs may have.
     fn memory(&self, node: usize) -> (u64, u64);
     /// NUMA nodes, at least 1.
     fn nodes(&self) -> usize;
+    /// Distance between two NUMA nodes, in tenths of that of a node to itself (ACPI 6.5 section 5.2.17).
+    fn distance(&self, from: usize, to: usize) -> u32 {
+        if from == to { 10 } else { 20 }
+    }
     /// NUMA node of the memory at a physical address; `None` when the machine cannot tell.
     fn node_of_memory(&self, address: u64) -> Option<usize> {
         let _ = address;
@@ -429,6 +435,10 @@ pub trait UserMachine: Send + Sync {
     fn cores(&self) -> usize;
     /// NUMA node of a core.
     fn node_of(&self, core: usize) -> usize;
+    /// NUMA node of the core that asks.
+    fn here(&self) -> usize {
+        0
+    }
     /// Makes `core` come back from user mode, or from its halt, soon.
     fn kick(&self, core: usize);
     /// What interrupted `core` so far.

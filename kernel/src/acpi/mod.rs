@@ -10,9 +10,10 @@
 //!                           FADT  power and reset registers -> DSDT: the \_S5 package
 //!                           MCFG  PCI Express configuration space
 //!                           HPET  a timer
+//!                           SRAT  which processors and memory lie together; SLIT  how far apart they are
 //! ```
 //!
-//! Not here: AML (so no `_PRT`, no `_CRS`), SRAT, DMAR.
+//! Not here: AML (so no `_PRT`, no `_CRS`), DMAR.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,8 @@ mod fadt;
 mod madt;
 mod rsdp;
 mod s5;
+mod slit;
+mod srat;
 mod tables;
 mod timers;
 
@@ -28,6 +31,8 @@ pub use fadt::{AddressSpace, Fadt, FadtFlags, GenericAddress};
 pub use madt::{Madt, MadtEntry, Processor};
 pub use rsdp::{Rsdp, RsdpError, find_rsdp};
 pub use s5::{SleepType, find_s5};
+pub use slit::Slit;
+pub use srat::{Affinity, Srat};
 pub use tables::{Header, PhysicalMemory, Table, TableError, Tables};
 pub use timers::{EcamRegion, Hpet, mcfg_regions};
 

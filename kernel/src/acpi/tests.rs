@@ -42,6 +42,11 @@ fn microvm() -> Pieces {
     Pieces::load(include_bytes!("fixtures/microvm.acpi"))
 }
 
+/// `-smp 5` in two nodes of 1 and 2 GiB, three processors in the first, 21 apart.
+fn numa() -> Pieces {
+    Pieces::load(include_bytes!("fixtures/numa.acpi"))
+}
+
 fn open(memory: &Pieces) -> Tables<'_, Pieces> {
     let rsdp = Rsdp::read(memory, find_rsdp(memory).unwrap()).unwrap();
     Tables::open(memory, &rsdp).unwrap()
@@ -118,6 +123,90 @@ fn pci_and_hpet() {
 }
 
 #[test]
+fn processors_and_memory_lie_where_the_srat_says() {
+    let memory = numa();
+    let srat = Srat::new(open(&memory).find(b"SRAT").unwrap());
+    let processor = |apic_id, domain| Affinity::Processor { apic_id, domain };
+    let ram = |start, end, domain| Affinity::Memory { range: start..end, domain };
+    assert_eq!(
+        srat.entries().collect::<Vec<_>>(),
+        [
+            processor(0, 0),
+            processor(1, 0),
+            processor(2, 0),
+            processor(3, 1),
+            processor(4, 1),
+            ram(0, 0xa_0000, 0),
+            ram(0x10_0000, 1 << 30, 0),
+            ram(1 << 30, 2 << 30, 1),
+            ram(4 << 30, 5 << 30, 1),
+        ]
+    );
+    assert!(open(&q35()).find(b"SRAT").is_none());
+}
+
+#[test]
+fn entries_that_are_off_or_make_no_sense_are_left_out() {
+    const MEMORY: usize = 48 + 5 * 16;
+    let mut memory = numa();
+    let srat = memory.piece(b"SRAT");
+    // Processor 0 is not enabled, domain 1 of processor 3 has more than 8 bits, the first range ends beyond everything.
+    srat[48 + 4] = 0;
+    srat[48 + 3 * 16 + 9] = 7;
+    srat[MEMORY + 8..MEMORY + 16].fill(0xff);
+    for (revision, domain) in [(3, 0x701), (1, 1)] {
+        let srat = memory.piece(b"SRAT");
+        srat[8] = revision;
+        fix_checksum(srat);
+        let found: Vec<_> = Srat::new(open(&memory).find(b"SRAT").unwrap()).entries().collect();
+        assert_eq!(found.len(), 7);
+        assert_eq!(found[2], Affinity::Processor { apic_id: 3, domain });
+    }
+    memory.piece(b"SRAT")[48 + 2 * 16 + 1] = 0;
+    let srat = memory.piece(b"SRAT");
+    fix_checksum(srat);
+    assert_eq!(Srat::new(open(&memory).find(b"SRAT").unwrap()).entries().count(), 1);
+}
+
+#[test]
+fn large_apic_numbers_have_entries_of_their_own() {
+    let mut memory = numa();
+    let srat = memory.piece(b"SRAT");
+    // In place of the first two: type 2, 24 bytes, domain 0x01000001, APIC 0x300; eight bytes of a type that nobody knows.
+    srat[48..80].fill(0);
+    srat[48..50].copy_from_slice(&[2, 24]);
+    srat[52..56].copy_from_slice(&0x0100_0001u32.to_le_bytes());
+    srat[56..60].copy_from_slice(&0x300u32.to_le_bytes());
+    srat[60] = 1;
+    srat[72..74].copy_from_slice(&[77, 8]);
+    fix_checksum(srat);
+    let first = Srat::new(open(&memory).find(b"SRAT").unwrap()).entries().next();
+    assert_eq!(first, Some(Affinity::Processor { apic_id: 0x300, domain: 0x0100_0001 }));
+}
+
+#[test]
+fn distances_are_believed_when_they_can_be() {
+    let mut memory = numa();
+    let slit = |memory: &Pieces| {
+        let slit = Slit::parse(open(memory).find(b"SLIT").unwrap())?;
+        Some([(0, 0), (0, 1), (1, 0)].map(|(from, to)| slit.distance(from, to).unwrap()))
+    };
+    assert_eq!(slit(&memory), Some([10, 21, 21]));
+    assert_eq!(Slit::parse(open(&memory).find(b"SLIT").unwrap()).unwrap().distance(0, 2), None);
+    for (at, value) in [(44, 11), (45, 10), (46, 0), (36, 3), (43, 1)] {
+        let mut damaged = numa();
+        let table = damaged.piece(b"SLIT");
+        table[at] = value;
+        fix_checksum(table);
+        assert_eq!(slit(&damaged), None, "byte {at}");
+    }
+    let table = memory.piece(b"SLIT");
+    table[45] = 255;
+    fix_checksum(table);
+    assert_eq!(slit(&memory), Some([10, 255, 21]));
+}
+
+#[test]
 fn a_damaged_table_is_left_out_and_the_rest_stays() {
     let mut memory = q35();
     memory.piece(b"MCFG")[40] ^= 1;
@@ -187,17 +276,20 @@ fn read_all(memory: &Pieces) {
         mcfg_regions(table).for_each(drop);
         Hpet::parse(table);
         find_s5(table.bytes);
+        let (srat, slit) = (Srat::new(table), Slit::parse(table));
+        srat.entries().for_each(drop);
+        let _ = crate::numa::Topology::read(&srat, slit.as_ref());
     }
 }
 
 proptest! {
     #[test]
     fn any_damage_is_survived(
-        machine in 0usize..3,
+        machine in 0usize..4,
         damage in prop::collection::vec((any::<prop::sample::Index>(), 0usize..300, any::<u8>()), 1..12),
         cut in prop::option::of((any::<prop::sample::Index>(), any::<prop::sample::Index>())),
     ) {
-        let mut memory = [pc, q35, microvm][machine]();
+        let mut memory = [pc, q35, microvm, numa][machine]();
         for (piece, at, value) in damage {
             let index = piece.index(memory.0.len());
             let bytes = &mut memory.0[index].1;

@@ -5,8 +5,8 @@ use super::paging::{Access, MapError, PAGE_SIZE, PageTables, TableMemory};
 use super::{DIRECT_MAP, MMIO, frames, phys_to_virt, regions};
 use crate::arch::cpu;
 use crate::boot::{BootInfo, REGIONS_MAX, Region, RegionKind};
-use crate::image;
 use crate::sync::SpinLock;
+use crate::{image, numa};
 use core::ops::Range;
 use heapless::Vec;
 
@@ -18,7 +18,7 @@ const LOW_MEMORY: u64 = 1 << 20;
 const LARGE_PAGE: u64 = 2 << 20;
 /// Frames set aside for the first tables: 2 MiB pages for 64 GiB take 64, the image 10.
 const EARLY_FRAMES: u64 = 128;
-const MAX_RANGES: usize = REGIONS_MAX + 4;
+const MAX_RANGES: usize = REGIONS_MAX + 5;
 
 type Ranges = Vec<Range<u64>, MAX_RANGES>;
 
@@ -67,30 +67,15 @@ impl TableMemory for Tables {
     }
 }
 
-/// Leaves the boot tables: maps RAM, image and nothing else, and hands free memory to the frame allocator.
-/// Called once, on the first core, with the boot tables active.
-pub fn init(info: &BootInfo) {
-    let mut taken = ranges(&info.memory, |kind| kind != RegionKind::Ram);
+/// Leaves the boot tables: maps RAM, image and nothing else. Returns the memory that the first tables lie in, for
+/// [`init_frames`]. Called once, on the first core, with the boot tables active.
+pub fn init(info: &BootInfo) -> Range<u64> {
     let ram = ranges(&info.memory, |kind| kind == RegionKind::Ram);
-    let top = ram.iter().map(|range| range.end).max().unwrap_or(0);
-    let mut take = |range: Range<u64>| {
-        if taken.push(range).is_err() {
-            panic!("the memory map has more than {} entries", MAX_RANGES - 4);
-        }
+    let Some(early) = find_free(&ram, &taken(info), EARLY_FRAMES * PAGE_SIZE, 1 << 32) else {
+        panic!("the memory map has no {} KiB of free memory below 4 GiB", EARLY_FRAMES * PAGE_SIZE >> 10)
     };
-    take(0..LOW_MEMORY);
-    take(info.image.clone());
-    if let Some(blob) = &info.blob {
-        take(blob.clone());
-    }
-    let bitmap_len = frames::bitmap_len(top);
-    let early = find_early(&ram, &taken, EARLY_FRAMES * PAGE_SIZE + bitmap_len as u64);
-    if taken.push(early.clone()).is_err() {
-        panic!("the memory map has more than {} entries", MAX_RANGES - 4);
-    }
-    let bitmap = early.end - bitmap_len as u64..early.end;
     let huge = cpu::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0;
-    let memory = EarlyTables { next: early.start, end: bitmap.start & !(PAGE_SIZE - 1) };
+    let memory = EarlyTables { next: early.start, end: early.end };
     let Some(mut tables) = PageTables::new(memory, huge) else { panic!("no memory for page tables") };
     let mapped = direct_map_ranges(&info.memory);
     let mut result = Ok(());
@@ -124,12 +109,43 @@ pub fn init(info: &BootInfo) {
     unsafe { cpu::set_cr3(tables.root()) };
     *ROOT.lock() = tables.root();
     *MAPPED.lock() = mapped;
-    // SAFETY: 1. the bitmap lies behind the early tables, in memory set aside for it; 2. the free ranges are
-    // RAM by the memory map less everything in use, and the direct map shows them by now.
+    early
+}
+
+/// Hands free memory to the frame allocator. Called once, when the direct map shows all memory and its nodes are known.
+pub fn init_frames(info: &BootInfo, early: Range<u64>) {
+    let ram = ranges(&info.memory, |kind| kind == RegionKind::Ram);
+    let mut taken = taken(info);
+    take(&mut taken, early);
+    let topology = numa::topology();
+    let len = frames::bitmap_len(topology, regions::usable(&ram, &taken));
+    let Some(bitmap) = find_free(&ram, &taken, len as u64, u64::MAX) else {
+        panic!("the memory map has no {} KiB of free memory for the frame allocator", len >> 10)
+    };
+    take(&mut taken, bitmap.clone());
+    // SAFETY: 1. the bitmap lies in free memory that is set aside for it; 2. the free ranges are RAM by the memory
+    // map less everything in use, and the direct map shows them by now.
     unsafe {
         let words = phys_to_virt(bitmap.start) as *mut u64;
-        let bitmap = core::slice::from_raw_parts_mut(words, bitmap_len / 8);
-        frames::init(top, bitmap, regions::usable(&ram, &taken));
+        let bitmap = core::slice::from_raw_parts_mut(words, len / 8);
+        frames::init(topology, bitmap, regions::usable(&ram, &taken));
+    }
+}
+
+/// What is no free memory from the beginning.
+fn taken(info: &BootInfo) -> Ranges {
+    let mut taken = ranges(&info.memory, |kind| kind != RegionKind::Ram);
+    take(&mut taken, 0..LOW_MEMORY);
+    take(&mut taken, info.image.clone());
+    if let Some(blob) = &info.blob {
+        take(&mut taken, blob.clone());
+    }
+    taken
+}
+
+fn take(taken: &mut Ranges, range: Range<u64>) {
+    if taken.push(range).is_err() {
+        panic!("the memory map has more than {REGIONS_MAX} entries");
     }
 }
 
@@ -138,13 +154,11 @@ fn ranges(memory: &[Region], wanted: impl Fn(RegionKind) -> bool) -> Ranges {
     memory.iter().filter(|r| wanted(r.kind)).map(|r| r.start..r.end).collect()
 }
 
-/// `len` bytes (in whole pages) of free memory below 4 GiB, for the first tables and the allocator's bitmap.
-fn find_early(ram: &[Range<u64>], taken: &[Range<u64>], len: u64) -> Range<u64> {
+/// `len` bytes (in whole pages) of free memory below `limit`, for the first tables and the allocator's bitmap.
+fn find_free(ram: &[Range<u64>], taken: &[Range<u64>], len: u64, limit: u64) -> Option<Range<u64>> {
     let len = len.next_multiple_of(PAGE_SIZE);
-    match regions::usable(ram, taken).find(|r| r.end - r.start >= len && r.start + len <= 1 << 32) {
-        Some(range) => range.start..range.start + len,
-        None => panic!("the memory map has no {} KiB of free memory below 4 GiB", len >> 10),
-    }
+    let fits = |range: &Range<u64>| range.end - range.start >= len && range.start + len <= limit;
+    regions::usable(ram, taken).find(fits).map(|range| range.start..range.start + len)
 }
 
 /// What the direct map covers, in 2 MiB steps, joined where they touch.
@@ -229,10 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn early_memory_is_free_and_low() {
+    fn early_memory_is_free_and_as_low_as_it_must_be() {
         let ram = [0..0x9_f000, 0x10_0000..0x40_0000, 1 << 32..1 << 33];
         let taken = [0..LOW_MEMORY, 0x10_0000..0x20_0000];
-        assert_eq!(find_early(&ram, &taken, 0x10_0001), 0x20_0000..0x30_1000);
+        assert_eq!(find_free(&ram, &taken, 0x10_0001, 1 << 32), Some(0x20_0000..0x30_1000));
+        assert_eq!(find_free(&ram, &taken, 1 << 30, 1 << 32), None);
+        assert_eq!(find_free(&ram, &taken, 1 << 30, u64::MAX), Some(1 << 32..5 << 30));
     }
 
     #[test]

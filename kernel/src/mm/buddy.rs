@@ -10,7 +10,9 @@
 //! for each possible block of each order, set while exactly that block is in a free list; it answers "is the
 //! buddy free?" without a look at memory that may be in use, and finds most double frees.
 //!
-//! Not here: locking (one lock around the whole), per-core caches, NUMA.
+//! Each NUMA node has an allocator of its own ([`super::frames`]): a block never has memory of two.
+//!
+//! Not here: locking (one lock around the whole), per-core caches.
 
 #![forbid(unsafe_code)]
 
@@ -85,7 +87,9 @@ impl fmt::Display for FreeError {
 pub struct Buddy<'m, M> {
     memory: M,
     bitmap: &'m mut [u64],
-    /// Number of frames the bitmap covers, a multiple of the largest block.
+    /// First frame that the bitmap covers, a multiple of the largest block.
+    first: u64,
+    /// Number of frames it covers, a multiple too.
     frames: u64,
     /// First block of each free list.
     heads: [u64; ORDERS],
@@ -93,33 +97,28 @@ pub struct Buddy<'m, M> {
 }
 
 impl<'m, M: FrameAccess> Buddy<'m, M> {
-    /// Words of bitmap needed for memory that ends at physical address `top`: 64 KiB for each GiB.
-    pub fn bitmap_words(top: u64) -> usize {
-        (2 * covered_frames(top) / 64) as usize
+    /// Words of bitmap needed for memory between two physical addresses: 64 KiB for each GiB.
+    pub fn bitmap_words(span: Range<u64>) -> usize {
+        (2 * covered_frames(&span).1 / 64) as usize
     }
 
-    /// An allocator that has no memory yet and can be given any below `top`.
+    /// An allocator that has no memory yet and can be given any within `span`.
     ///
     /// # Panics
     ///
     /// When `bitmap` is shorter than [`Buddy::bitmap_words`].
-    pub fn new(top: u64, bitmap: &'m mut [u64], memory: M) -> Self {
-        assert!(bitmap.len() >= Self::bitmap_words(top), "bitmap too short for memory up to {top:#x}");
+    pub fn new(span: Range<u64>, bitmap: &'m mut [u64], memory: M) -> Self {
+        let (first, frames) = covered_frames(&span);
+        assert!(bitmap.len() >= Self::bitmap_words(span), "bitmap too short for {frames} frames");
         bitmap.fill(0);
-        Buddy {
-            memory,
-            bitmap,
-            frames: covered_frames(top),
-            heads: [NONE; ORDERS],
-            statistics: FrameStatistics::default(),
-        }
+        Buddy { memory, bitmap, first, frames, heads: [NONE; ORDERS], statistics: FrameStatistics::default() }
     }
 
-    /// Adds the whole frames of `range`. What lies beyond the end of the bitmap is left out. The range must
+    /// Adds the whole frames of `range`. What the bitmap does not cover is left out. The range must
     /// not overlap one added before (see [`super::regions::usable`]).
     pub fn add(&mut self, range: Range<u64>) {
-        let mut frame = range.start.div_ceil(FRAME_SIZE);
-        let end = (range.end / FRAME_SIZE).min(self.frames);
+        let mut frame = range.start.div_ceil(FRAME_SIZE).max(self.first);
+        let end = (range.end / FRAME_SIZE).min(self.end());
         while frame < end {
             let order = largest_order_at(frame, end);
             self.release(frame, order);
@@ -131,8 +130,8 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
 
     /// Takes the free frames that `range` touches out of the allocator for good; returns how many.
     pub fn reserve(&mut self, range: Range<u64>) -> u64 {
-        let mut frame = range.start / FRAME_SIZE;
-        let end = range.end.div_ceil(FRAME_SIZE).min(self.frames);
+        let mut frame = (range.start / FRAME_SIZE).max(self.first);
+        let end = range.end.div_ceil(FRAME_SIZE).min(self.end());
         let mut taken = 0;
         while frame < end {
             let Some((start, order)) = self.free_block_around(frame) else {
@@ -161,10 +160,13 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
     /// The block with the lowest address, if it ends at or below `limit`. For boot: the search takes time in
     /// proportion to `limit`.
     pub fn allocate_below(&mut self, order: usize, limit: u64) -> Option<u64> {
-        let limit = (limit / FRAME_SIZE).min(self.frames);
+        let limit = (limit / FRAME_SIZE).min(self.end());
+        let first = self.first;
         let lowest = |candidate: usize| {
             let last = limit.checked_sub(1u64.checked_shl(order as u32)?)?;
-            (0..=last >> candidate).map(|n| n << candidate).find(|&n| self.is_free(n, candidate))
+            (first >> candidate..=last >> candidate)
+                .map(|n| n << candidate)
+                .find(|&n| self.is_free(n, candidate))
         };
         let found = (order..ORDERS).filter_map(|candidate| Some((lowest(candidate)?, candidate))).min();
         self.take(found, order)
@@ -175,7 +177,8 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
         let frame = address / FRAME_SIZE;
         if order > MAX_ORDER
             || !address.is_multiple_of(FRAME_SIZE << order)
-            || frame.checked_add(1 << order).is_none_or(|end| end > self.frames)
+            || frame < self.first
+            || frame.checked_add(1 << order).is_none_or(|end| end > self.end())
             || self.statistics.used() < 1 << order
         {
             return Err(FreeError::NotABlock);
@@ -192,7 +195,7 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
     /// The free block that contains physical address `address`.
     pub fn free_block(&self, address: u64) -> Option<Range<u64>> {
         let frame = address / FRAME_SIZE;
-        if frame >= self.frames {
+        if !(self.first..self.end()).contains(&frame) {
             return None;
         }
         let (start, order) = self.free_block_around(frame)?;
@@ -211,6 +214,11 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
     /// How the memory is used.
     pub fn statistics(&self) -> FrameStatistics {
         self.statistics
+    }
+
+    /// The frame behind the last one that the bitmap covers.
+    fn end(&self) -> u64 {
+        self.first + self.frames
     }
 
     /// Takes the free block `found`, of which the first 2^`order` frames become allocated.
@@ -266,7 +274,7 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
     /// Where the bitmap has the block: first the bits of all blocks of order 0, then those of order 1...
     fn bit(&self, frame: u64, order: usize) -> (usize, u64) {
         let before = 2 * self.frames - ((2 * self.frames) >> order);
-        let bit = before + (frame >> order);
+        let bit = before + ((frame - self.first) >> order);
         ((bit / 64) as usize, 1 << (bit % 64))
     }
 
@@ -300,9 +308,11 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
     }
 }
 
-/// Frames below `top`, rounded up to whole blocks of the largest order.
-fn covered_frames(top: u64) -> u64 {
-    top.div_ceil(FRAME_SIZE << MAX_ORDER) << MAX_ORDER
+/// The first frame and the number of frames of a span, rounded to whole blocks of the largest order.
+fn covered_frames(span: &Range<u64>) -> (u64, u64) {
+    let block = FRAME_SIZE << MAX_ORDER;
+    let (first, end) = (span.start / block, span.end.div_ceil(block));
+    (first << MAX_ORDER, end.saturating_sub(first) << MAX_ORDER)
 }
 
 /// The order of the largest aligned block that starts at `frame` and ends at or before `end`.

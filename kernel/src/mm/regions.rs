@@ -14,7 +14,7 @@ use super::buddy::FRAME_SIZE;
 pub fn usable<'a>(
     ram: &'a [Range<u64>],
     reserved: &'a [Range<u64>],
-) -> impl Iterator<Item = Range<u64>> + 'a {
+) -> impl Iterator<Item = Range<u64>> + Clone + 'a {
     let mut cursor = 0;
     core::iter::from_fn(move || {
         let found = next(ram, reserved, cursor)?;

@@ -2,7 +2,7 @@
 
 use super::{extended, pool, space};
 use crate::arch::cpu;
-use crate::{postmortem, smp, time};
+use crate::{numa, postmortem, smp, time};
 use alloc::sync::Arc;
 use keelson_hal::user::{AddressSpace, CoreEntries, ExtendedState, Frame, PageSize, UserMachine};
 
@@ -14,17 +14,31 @@ impl UserMode {
     pub(super) fn new() -> UserMode {
         UserMode(())
     }
+
+    /// Lets programs have so many bytes of each NUMA node, and of further ones nothing. Before there are programs.
+    pub fn limit_memory(&self, bytes: &[u64]) {
+        (0..numa::nodes()).for_each(|node| pool::limit(node, bytes.get(node).copied().unwrap_or(0)));
+    }
 }
 
 impl UserMachine for UserMode {
-    fn allocate(&self, size: PageSize, _node: usize) -> Option<Frame> {
-        pool::allocate(size)
+    fn allocate(&self, size: PageSize, node: usize) -> Option<Frame> {
+        pool::allocate(size, node)
+    }
+    fn allocate_on(&self, size: PageSize, node: usize) -> Option<Frame> {
+        pool::allocate_on(size, node)
     }
     fn memory(&self, node: usize) -> (u64, u64) {
-        if node == 0 { pool::memory() } else { (0, 0) }
+        pool::memory(node)
     }
     fn nodes(&self) -> usize {
-        1
+        numa::nodes()
+    }
+    fn distance(&self, from: usize, to: usize) -> u32 {
+        numa::topology().distance(from, to).into()
+    }
+    fn node_of_memory(&self, address: u64) -> Option<usize> {
+        Some(numa::node_of_memory(address))
     }
     fn has_pages(&self, size: PageSize) -> bool {
         space::has_pages(size)
@@ -38,8 +52,11 @@ impl UserMachine for UserMode {
     fn cores(&self) -> usize {
         smp::online()
     }
-    fn node_of(&self, _core: usize) -> usize {
-        0
+    fn node_of(&self, core: usize) -> usize {
+        numa::node_of_core(core)
+    }
+    fn here(&self) -> usize {
+        numa::node_of_core(smp::current_core())
     }
     fn kick(&self, core: usize) {
         smp::kick(core);

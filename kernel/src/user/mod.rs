@@ -9,13 +9,14 @@
 //!   space       address spaces, generations     visibility  when what was taken out is free (host-tested)
 //!   pool        frames                          counts      references to them (host-tested)
 //!   park        rest of a core without timer    stock       frames zeroed in advance
-//!   machine     all of it as one trait          selftest    programs that try it on the machine
+//!   share       how much programs may have      machine     all of it as one trait
+//!   selftest    programs that try it on the machine
 //! ```
 //!
 //! Interrupts are on in ring 3 and off in the kernel, as everywhere: Rust code is never interrupted. Whatever ends a
 //! program's run, a system call, an exception, an interrupt, ends as a return of [`ThisCore::run`].
 //!
-//! Not here: what system calls mean, ELF, processes, signals; NUMA: all memory counts as node 0.
+//! Not here: what system calls mean, ELF, processes, signals.
 //!
 //! [`ThisCore::run`]: keelson_hal::user::UserCore::run
 
@@ -29,6 +30,7 @@ mod machine;
 mod park;
 mod pool;
 pub mod selftest;
+mod share;
 mod space;
 mod stock;
 mod tables;

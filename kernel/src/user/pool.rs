@@ -1,18 +1,21 @@
 //! Frames for programs: from the frame allocator, counted, zeroed.
 
 use super::counts::{Counts, lengths, order_of};
+use super::share::Share;
 use super::stock::{self, Stock};
 use crate::mm::{self, PAGE_SIZE, frames};
+use crate::numa::{self, NODES_MAX};
+use crate::smp;
+use alloc::boxed::Box;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU32};
 use keelson_hal::user::{Frame, FramePool, PageSize};
 use spin::Once;
 
-/// Memory that programs do not get, so that the kernel can go on when they took all there is.
-const KERNEL_RESERVE: u64 = 8 << 20;
-
 static COUNTS: Once<Counts<'static>> = Once::new();
-static STOCK: Stock = Stock::new();
+/// One for each NUMA node.
+static STOCKS: Once<Box<[Stock]>> = Once::new();
+static SHARES: [Share; NODES_MAX] = [const { Share::all() }; NODES_MAX];
 
 /// The pool of this machine.
 pub struct Pool;
@@ -40,6 +43,7 @@ pub fn init(top: u64) -> bool {
             core::slice::from_raw_parts(parts, large),
         )
     });
+    STOCKS.call_once(|| (0..numa::nodes()).map(Stock::new).collect());
     true
 }
 
@@ -51,26 +55,41 @@ fn counts() -> &'static Counts<'static> {
     }
 }
 
-/// A frame of zeros, if there is one.
-pub fn allocate(size: PageSize) -> Option<Frame> {
-    let address = match STOCK.take(size) {
-        Some(address) => address,
-        None => {
-            let address = take(size).or_else(|| {
-                STOCK.give_up();
-                take(size)
-            })?;
-            stock::zero(address, size.bytes());
-            address
-        }
+/// A frame of zeros of this node or the nearest that has one.
+pub fn allocate(size: PageSize, node: usize) -> Option<Frame> {
+    numa::nearest(node).find_map(|node| allocate_on(size, node))
+}
+
+/// A frame of zeros of this node, if it has one for programs.
+pub fn allocate_on(size: PageSize, node: usize) -> Option<Frame> {
+    let stock = stocks().get(node)?;
+    let share = SHARES.get(node)?;
+    if !share.take(size.bytes()) {
+        return None;
+    }
+    let address = stock.take(size).or_else(|| {
+        let address = take(size, node).or_else(|| {
+            stock.give_up();
+            take(size, node)
+        })?;
+        stock::zero(address, size.bytes());
+        Some(address)
+    });
+    let Some(address) = address else {
+        share.give_back(size.bytes());
+        return None;
     };
     counts().begin(address, size);
     Some(Frame::adopt(&POOL, address, size))
 }
 
-/// A frame with unknown content.
-pub(super) fn take(size: PageSize) -> Option<u64> {
-    frames::allocate_above(order_of(size), KERNEL_RESERVE / PAGE_SIZE)
+fn stocks() -> &'static [Stock] {
+    STOCKS.get().map(AsRef::as_ref).unwrap_or_default()
+}
+
+/// A frame of a node with unknown content.
+pub(super) fn take(size: PageSize, node: usize) -> Option<u64> {
+    frames::allocate_for_program(order_of(size), node)
 }
 
 /// Gives back what [`take`] gave.
@@ -79,11 +98,24 @@ pub(super) fn give_back(address: u64, size: PageSize) {
     unsafe { frames::free(address, order_of(size)) };
 }
 
-/// Free and total bytes for programs. What is zeroed already is free.
-pub fn memory() -> (u64, u64) {
-    let statistics = frames::statistics();
-    let free = (statistics.free * PAGE_SIZE).saturating_sub(KERNEL_RESERVE);
-    (free + STOCK.bytes(), (statistics.total * PAGE_SIZE).saturating_sub(KERNEL_RESERVE))
+/// Ends a program's use of a frame.
+fn end(address: u64, size: PageSize) {
+    SHARES[numa::node_of_memory(address)].give_back(size.bytes());
+    give_back(address, size);
+}
+
+/// Lets programs have so many bytes of a node. Before there are any.
+pub fn limit(node: usize, bytes: u64) {
+    SHARES.get(node).into_iter().for_each(|share| share.limit(bytes));
+}
+
+/// Free and total bytes of a node for programs. What is zeroed already is free.
+pub fn memory(node: usize) -> (u64, u64) {
+    let (statistics, reserve) = (frames::statistics_of(node), frames::reserve(node));
+    let in_stock = stocks().get(node).map_or(0, Stock::bytes);
+    let free = (statistics.free * PAGE_SIZE).saturating_sub(reserve) + in_stock;
+    let total = (statistics.total * PAGE_SIZE).saturating_sub(reserve);
+    SHARES.get(node).map_or((0, 0), |share| share.of(free, total))
 }
 
 /// The frame around physical address `address`, if it is a program's.
@@ -95,13 +127,19 @@ pub fn frame_of_program(address: u64) -> Option<Range<u64>> {
 
 /// Gives back the frames that were zeroed in advance.
 pub fn give_up_zeroed() {
-    STOCK.give_up();
+    stocks().iter().for_each(Stock::give_up);
 }
 
 /// Prepares zeroed frames, in steps of at most 64 KiB; false when there is nothing to do. For cores that rest or
-/// wait; between steps they look whether there is something better to do.
+/// wait: those of their own node first. Between steps they look whether there is something better to do.
 pub fn refill_zeroed(steps: usize) -> bool {
-    COUNTS.get().is_some() && (0..steps).all(|_| STOCK.refill_step())
+    let here = numa::node_of_core(smp::current_core());
+    (0..steps).all(|_| numa::nearest(here).any(refill_step))
+}
+
+/// One step for a node: nothing to do where programs get nothing.
+fn refill_step(node: usize) -> bool {
+    !SHARES[node].is_none() && stocks().get(node).is_some_and(Stock::refill_step)
 }
 
 impl FramePool for Pool {
@@ -110,7 +148,7 @@ impl FramePool for Pool {
     }
 
     fn release(&self, address: u64, size: PageSize) {
-        counts().release(address, size, give_back);
+        counts().release(address, size, end);
     }
 
     fn references(&self, address: u64) -> usize {

@@ -1,4 +1,4 @@
-//! A stock of frames that are zeroed already, filled by cores that have nothing else to do.
+//! Stocks of frames that are zeroed already, one for each NUMA node, filled by cores that have nothing else to do.
 
 use super::pool;
 use crate::arch::emulator;
@@ -19,8 +19,9 @@ const STEP: u64 = 64 * 1024;
 /// Small frames zeroed in one step.
 const SMALL_STEP: usize = (STEP / PAGE_SIZE) as usize;
 
-/// Zeroed frames. Locks are held for a few instructions; who finds one taken does without.
+/// Zeroed frames of a node. Locks are held for a few instructions; who finds one taken does without.
 pub struct Stock {
+    node: usize,
     small: SpinLock<Vec<u64, SMALL>>,
     large: SpinLock<Vec<u64, LARGE>>,
     /// A frame of 2 MiB and how much of it is zeroed. One core at a time.
@@ -31,9 +32,10 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// Nothing in stock.
-    pub const fn new() -> Stock {
+    /// Nothing in stock yet of a node.
+    pub const fn new(node: usize) -> Stock {
         Stock {
+            node,
             small: SpinLock::new(Vec::new()),
             large: SpinLock::new(Vec::new()),
             begun: SpinLock::new(None),
@@ -81,8 +83,11 @@ impl Stock {
             return self.refill_small();
         }
         if begun.is_none() {
-            *begun =
-                self.wants_large().then(|| pool::take(PageSize::Large)).flatten().map(|frame| (frame, 0));
+            *begun = self
+                .wants_large()
+                .then(|| pool::take(PageSize::Large, self.node))
+                .flatten()
+                .map(|frame| (frame, 0));
         }
         let Some((frame, done)) = *begun else { return false };
         zero(frame + done, STEP);
@@ -98,7 +103,7 @@ impl Stock {
 
     fn refill_small(&self) -> bool {
         for _ in 0..SMALL_STEP {
-            let Some(frame) = pool::take(PageSize::Small) else { return false };
+            let Some(frame) = pool::take(PageSize::Small, self.node) else { return false };
             zero(frame, PAGE_SIZE);
             if push(&mut *self.small.lock(), &self.smalls, frame).is_err() {
                 pool::give_back(frame, PageSize::Small);
@@ -110,7 +115,7 @@ impl Stock {
 
     fn wants_large(&self) -> bool {
         let have = self.larges.load(Ordering::Relaxed);
-        let free = frames::statistics().free * PAGE_SIZE;
+        let free = frames::statistics_of(self.node).free * PAGE_SIZE;
         have < LARGE && (have as u64 + 1) * PageSize::Large.bytes() <= free / SHARE
     }
 }

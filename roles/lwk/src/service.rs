@@ -7,9 +7,9 @@ use crate::files::{FdTable, Vfs};
 use crate::identity::{Id, Ids};
 use crate::limits::{self, Limit, Limits};
 use crate::loading::HostLoader;
-use crate::mm::{Duplicate, MmSettings};
+use crate::mm::{Duplicate, MmSettings, nodes_with_memory};
 use crate::node::{LaunchRequest, Node};
-use crate::options::Settings;
+use crate::options::{Settings, nodes};
 use crate::sched::HelperRules;
 use crate::session::{Answer, Host, Hub, Programs, Session, Tool};
 use crate::signals::{SIGKILL, SigInfo, SigSet};
@@ -63,7 +63,11 @@ impl Service {
 
     /// What a host wants to be started.
     pub(crate) fn request(&self, launch: Launch, host: &Host) -> Result<LaunchRequest, Errno> {
-        let memory = memory(&self.settings, &launch.options);
+        let present = nodes_with_memory(&*self.node.system.machine);
+        let memory = MmSettings {
+            policy: nodes::policy(&launch.options.numa, present)?,
+            ..memory(&self.settings, &launch.options)
+        };
         let helpers = helpers(&self.settings, &launch);
         request(launch, host, memory, helpers, self.loader.clone(), self.vfs.clone())
     }
@@ -134,6 +138,7 @@ fn refused(node: &Node, path: &str, error: Errno) -> LaunchAck {
                 "no free processor: the node has {cores} for programs, and none is left; wait, or allow_oversubscribe"
             )
         }
+        Errno::ENODEV => "-m: the node has no such NUMA node, or no memory there".to_string(),
         Errno::ENOEXEC => format!("{path}: not an x86-64 program"),
         Errno::ENOMEM => "not enough memory on the node".to_string(),
         Errno::ESHUTDOWN => "the node is going down".to_string(),

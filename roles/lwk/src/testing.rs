@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SMALL: u64 = 4096;
+/// Where the number of the node stands in an address.
+const NODE_SHIFT: u32 = 40;
 
 /// Physical memory: small frames with their references, content where it is not zero.
 #[derive(Default)]
@@ -30,24 +32,33 @@ pub struct Pool {
 struct PoolState {
     references: HashMap<u64, usize>,
     content: HashMap<u64, Box<[u8]>>,
-    next: u64,
-    used: u64,
+    /// By node.
+    next: [u64; 2],
+    used: [u64; 2],
 }
 
 impl Pool {
     /// Bytes that are referenced.
     pub fn used(&self) -> u64 {
-        self.state.lock().unwrap().used
+        self.state.lock().unwrap().used.iter().sum()
     }
 
-    fn allocate(&'static self, size: PageSize, limit: u64) -> Option<Frame> {
+    /// Those of a node.
+    pub fn used_of(&self, node: usize) -> u64 {
+        self.state.lock().unwrap().used[node]
+    }
+
+    fn allocate(&'static self, size: PageSize, node: usize, limits: (u64, u64)) -> Option<Frame> {
         let mut state = self.state.lock().unwrap();
-        if state.used + size.bytes() > limit {
+        if state.used.iter().sum::<u64>() + size.bytes() > limits.0
+            || state.used[node] + size.bytes() > limits.1
+        {
             return None;
         }
-        let address = state.next.next_multiple_of(size.bytes()).max(size.bytes());
-        state.next = address + size.bytes();
-        state.used += size.bytes();
+        let inside = state.next[node].next_multiple_of(size.bytes()).max(size.bytes());
+        state.next[node] = inside + size.bytes();
+        state.used[node] += size.bytes();
+        let address = (node as u64) << NODE_SHIFT | inside;
         for part in (address..address + size.bytes()).step_by(SMALL as usize) {
             state.references.insert(part, 1);
         }
@@ -71,7 +82,7 @@ impl FramePool for Pool {
             if *count == 0 {
                 state.references.remove(&part);
                 state.content.remove(&part);
-                state.used -= SMALL;
+                state.used[(part >> NODE_SHIFT) as usize] -= SMALL;
             }
         }
     }
@@ -287,13 +298,19 @@ impl ExtendedState for Extended {
 pub struct Machine {
     /// Bytes of memory.
     pub limit: AtomicU64,
+    /// Bytes of memory of each node.
+    pub limits: [AtomicU64; 2],
     /// Kicks that cores got.
     pub kicks: [AtomicUsize; 5],
 }
 
 impl Default for Machine {
     fn default() -> Machine {
-        Machine { limit: AtomicU64::new(u64::MAX), kicks: Default::default() }
+        Machine {
+            limit: AtomicU64::new(u64::MAX),
+            limits: [u64::MAX; 2].map(AtomicU64::new),
+            kicks: Default::default(),
+        }
     }
 }
 
@@ -307,12 +324,21 @@ pub fn pool() -> &'static Pool {
 }
 
 impl UserMachine for Machine {
-    fn allocate(&self, size: PageSize, _node: usize) -> Option<Frame> {
-        pool().allocate(size, self.limit.load(Ordering::Relaxed))
+    fn allocate(&self, size: PageSize, node: usize) -> Option<Frame> {
+        [node, 1 - node].into_iter().find_map(|node| self.allocate_on(size, node))
     }
-    fn memory(&self, _node: usize) -> (u64, u64) {
+    fn allocate_on(&self, size: PageSize, node: usize) -> Option<Frame> {
+        let limits = (self.limit.load(Ordering::Relaxed), self.limits[node].load(Ordering::Relaxed));
+        pool().allocate(size, node, limits)
+    }
+    fn memory(&self, node: usize) -> (u64, u64) {
+        let of_node = self.limits[node].load(Ordering::Relaxed);
         let total = self.limit.load(Ordering::Relaxed).min(4 << 30);
-        (total.saturating_sub(pool().used()), total)
+        let free = total.saturating_sub(pool().used()).min(of_node.saturating_sub(pool().used_of(node)));
+        (free, total.min(of_node))
+    }
+    fn node_of_memory(&self, address: u64) -> Option<usize> {
+        Some((address >> NODE_SHIFT) as usize)
     }
     fn nodes(&self) -> usize {
         2

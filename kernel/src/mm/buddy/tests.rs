@@ -31,7 +31,7 @@ impl FrameAccess for Fake {
 const TOP: u64 = 512 * FRAME_SIZE;
 
 fn bitmap(top: u64) -> Vec<u64> {
-    vec![0; Buddy::<Fake>::bitmap_words(top)]
+    vec![0; Buddy::<Fake>::bitmap_words(0..top)]
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn orders_for_sizes() {
 #[test]
 fn a_gibibyte_is_one_block() {
     let mut bits = bitmap(2 << 30);
-    let mut buddy = Buddy::new(2 << 30, &mut bits, Fake::default());
+    let mut buddy = Buddy::new(0..2 << 30, &mut bits, Fake::default());
     buddy.add(0x1000..2 << 30);
     assert_eq!(buddy.allocate(18), Some(1 << 30));
     assert_eq!(buddy.allocate(18), None);
@@ -62,7 +62,7 @@ fn a_gibibyte_is_one_block() {
 #[test]
 fn low_memory_is_found_and_the_rest_of_its_block_kept() {
     let mut bits = bitmap(TOP);
-    let mut buddy = Buddy::new(TOP, &mut bits, Fake::default());
+    let mut buddy = Buddy::new(0..TOP, &mut bits, Fake::default());
     buddy.add(0x2000..TOP);
     assert_eq!(buddy.allocate_below(0, 0x2fff), None);
     assert_eq!(buddy.allocate_below(0, 0x3000), Some(0x2000));
@@ -73,7 +73,7 @@ fn low_memory_is_found_and_the_rest_of_its_block_kept() {
 #[test]
 fn wrong_frees_are_refused() {
     let mut bits = bitmap(TOP);
-    let mut buddy = Buddy::new(TOP, &mut bits, Fake::default());
+    let mut buddy = Buddy::new(0..TOP, &mut bits, Fake::default());
     buddy.add(0..TOP);
     let block = buddy.allocate(2).unwrap();
     assert_eq!(buddy.free(block + 4096, 2), Err(FreeError::NotABlock));
@@ -83,6 +83,27 @@ fn wrong_frees_are_refused() {
     assert_eq!(buddy.free(block, 2), Ok(()));
     let _other = buddy.allocate(4).unwrap();
     assert_eq!(buddy.free(256 * FRAME_SIZE, 2), Err(FreeError::AlreadyFree));
+}
+
+#[test]
+fn memory_far_up_needs_no_bitmap_for_what_is_below() {
+    const GIB: u64 = 1 << 30;
+    let span = 5 * GIB + 0x3000..7 * GIB - 0x5000;
+    assert_eq!(Buddy::<Fake>::bitmap_words(span.clone()), Buddy::<Fake>::bitmap_words(0..2 * GIB));
+    let mut bits = bitmap(2 * GIB);
+    let mut buddy = Buddy::new(span.clone(), &mut bits, Fake::default());
+    // What is not covered is left out.
+    buddy.add(GIB..span.end);
+    assert_eq!(buddy.statistics().total, (2 * GIB - 0x5000) / FRAME_SIZE);
+    assert_eq!(buddy.allocate(18), Some(5 * GIB));
+    assert_eq!(buddy.allocate_below(0, 5 * GIB), None);
+    assert_eq!(buddy.allocate_below(3, 7 * GIB), Some(6 * GIB));
+    assert_eq!(buddy.free(0, 0), Err(FreeError::NotABlock));
+    assert_eq!(buddy.free_block(0x1000), None);
+    assert_eq!(buddy.free_block(6 * GIB + 0x8000), Some(6 * GIB + 0x8000..6 * GIB + 0x1_0000));
+    buddy.free(6 * GIB, 3).unwrap();
+    buddy.free(5 * GIB, 18).unwrap();
+    assert_eq!(buddy.statistics().used(), 0);
 }
 
 #[derive(Clone, Debug)]
@@ -120,7 +141,7 @@ proptest! {
     fn agrees_with_a_set_of_frames(steps in steps()) {
         let memory = Fake::default();
         let mut bits = bitmap(TOP);
-        let mut buddy = Buddy::new(TOP, &mut bits, memory.clone());
+        let mut buddy = Buddy::new(0..TOP, &mut bits, memory.clone());
         let (mut known, mut free) = (BTreeSet::new(), BTreeSet::new());
         let mut held: BTreeMap<u64, usize> = BTreeMap::new();
         for step in steps {

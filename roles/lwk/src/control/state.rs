@@ -39,10 +39,12 @@ impl Control {
         self.by_node(|(free, _)| free)
     }
 
+    /// Of nodes that have memory for programs.
     fn by_node(&self, bytes: impl Fn((u64, u64)) -> u64) -> String {
         let machine = &self.node.system.machine;
-        let nodes = (0..machine.nodes()).map(|node| format!("{}@{node}", bytes(machine.memory(node))));
-        nodes.collect::<Vec<_>>().join(",")
+        let memory = (0..machine.nodes()).map(|node| (node, machine.memory(node)));
+        let nodes = memory.filter(|(_, (_, total))| *total != 0);
+        nodes.map(|(node, memory)| format!("{}@{node}", bytes(memory))).collect::<Vec<_>>().join(",")
     }
 
     /// State and counter of each core (section 10).

@@ -117,7 +117,8 @@ impl Mm {
     /// A page that may be shared is replaced before it is zeroed.
     fn clear_unwritable(&self, page: u64, range: Range<u64>) {
         let Some(old) = self.space.find(page) else { return };
-        let Some(copy) = self.system.machine.allocate(old.size, 0) else { return };
+        let node = self.system.machine.node_of_memory(old.frame).unwrap_or(0);
+        let Some(copy) = self.system.machine.allocate(old.size, node) else { return };
         let Some(frame) = self.leave(page) else { return };
         super::fault::copy_frame(&frame, &copy);
         copy.zero(range.start - page, range.end - range.start);

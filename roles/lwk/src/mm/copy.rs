@@ -103,9 +103,10 @@ impl Mm {
     }
 
     fn touch(&self, at: u64, done: usize, access: Access) -> Result<(), Stop> {
-        // The node of the thread is not known here, and what is copied was touched before as a rule.
+        // Who copies is the thread itself as a rule, or the core that serves it.
+        let node = self.system.machine.here();
         let at = at.checked_add(done as u64).ok_or(Stop::Fail(Errno::EFAULT))?;
-        self.fault(at, access, 0).map_err(Stop::from)
+        self.fault(at, access, node).map_err(Stop::from)
     }
 
     /// Reads a 32-bit number.

@@ -68,10 +68,14 @@ impl Mm {
         node: usize,
     ) -> Result<Page, Fault> {
         let offset = area.offset_of(page_of(at));
-        object.page(offset, most, &self.policy_of(state, area), node).map_err(|none| match none {
+        let policy = self.policy_of(state, area);
+        object.page(offset, most, &policy, node).map_err(|none| match none {
             NoPage::Beyond => Fault::Bus,
             NoPage::OutOfMemory => Fault::OutOfMemory,
-            NoPage::Missing => Fault::Missing(PageRequest::new(object, offset, node)),
+            // What is fetched is there for everybody: the policy says where, but not that it must be there.
+            NoPage::Missing => {
+                Fault::Missing(PageRequest::new(object, offset, policy.choose(offset / PAGE, node).first))
+            }
         })
     }
 

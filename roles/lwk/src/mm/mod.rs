@@ -48,7 +48,7 @@ pub use map::Map;
 pub use node::NodeMemory;
 pub use object::{NoPage, Object, Page};
 pub use placement::{PolicyAnswer, mpol};
-pub use policy::{Choice, Mode, NODES_MOST, Policy, RELATIVE_NODES, STATIC_NODES};
+pub use policy::{Choice, Mode, NODES_MOST, Policy, RELATIVE_NODES, STATIC_NODES, nodes_with_memory};
 pub use report::{AreaUsage, BySize, Usage};
 pub use settings::{Duplicate, Limits, MmSettings, Prefault};
 pub use shm::{Attachment, SEGMENT_MOST, SEGMENTS_MOST, ShmInfo, ShmStat};

@@ -160,20 +160,17 @@ impl Object {
         local: usize,
     ) -> Option<u64> {
         let end = whole_pages(state.size)?;
-        let mut size = Some(most.min(self.largest));
-        while let Some(this) = size {
-            let start = offset - offset % this.bytes();
-            let fits = start + this.bytes() <= end && self.machine.has_pages(this);
-            if fits && state.is_empty(start, start + this.bytes()) {
-                let frame = super::populate::allocate(&*self.machine, this, policy, start / PAGE, local);
-                if let Some(frame) = frame {
-                    state.pages.insert(start, frame);
-                    return Some(start);
-                }
-            }
-            size = this.smaller();
-        }
-        None
+        let start = |size: PageSize| offset - offset % size.bytes();
+        let fits = |size: &PageSize| {
+            let (start, after) = (start(*size), start(*size) + size.bytes());
+            after <= end && self.machine.has_pages(*size) && state.is_empty(start, after)
+        };
+        let sizes = core::iter::successors(Some(most.min(self.largest)), |size| size.smaller()).filter(fits);
+        let index = |size: PageSize| start(size) / size.bytes();
+        let frame = super::populate::allocate_largest(&*self.machine, sizes, policy, index, local)?;
+        let start = start(frame.size());
+        state.pages.insert(start, frame);
+        Some(start)
     }
 
     /// Copies bytes out; what was never written is zeros. Returns how many there are before the end.

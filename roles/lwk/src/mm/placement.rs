@@ -1,7 +1,7 @@
 //! NUMA placement: mbind(2), set_mempolicy(2), get_mempolicy(2), move_pages(2).
 
 use super::area::Area;
-use super::policy::{Mode, Policy, all_nodes};
+use super::policy::{Mode, Policy, nodes_with_memory};
 use super::{Mm, PAGE, State, layout, whole_pages};
 use crate::Errno;
 use core::ops::Range;
@@ -43,9 +43,9 @@ impl Mm {
         self.lock().policy = policy;
     }
 
-    /// The nodes of the machine, a bit for each.
+    /// The nodes of which programs may have memory, a bit for each.
     pub fn nodes(&self) -> u64 {
-        all_nodes(self.system.machine.nodes())
+        nodes_with_memory(&*self.system.machine)
     }
 
     /// mbind(2). Later faults follow the policy; pages that are there stay where they are.
@@ -180,10 +180,7 @@ impl Mm {
         if page.size != PageSize::Small {
             return Err(Errno::EBUSY);
         }
-        let copy = machine.allocate(page.size, to).ok_or(Errno::ENOMEM)?;
-        if machine.node_of_memory(copy.address()).is_some_and(|node| node != to) {
-            return Err(Errno::ENOMEM);
-        }
+        let copy = machine.allocate_on(page.size, to).ok_or(Errno::ENOMEM)?;
         // Nobody writes while it is copied: a write faults and waits for the lock.
         self.space.protect(page.at, keelson_hal::user::Protection { write: false, ..page.protection });
         self.space.flush(Flush::Now);

@@ -1,6 +1,7 @@
 //! Memory policies: on which NUMA node a page shall lie (set_mempolicy(2), mbind(2)).
 
 use crate::Errno;
+use keelson_hal::user::UserMachine;
 
 /// Most NUMA nodes.
 pub const NODES_MOST: usize = 64;
@@ -48,13 +49,15 @@ pub struct Policy {
 pub struct Choice {
     /// The node to ask first.
     pub first: usize,
-    /// The nodes that may be asked, a bit for each; all of them when none is set.
-    pub strict: u64,
+    /// The nodes to ask, a bit for each: the nearest to the first one first.
+    pub nodes: u64,
+    /// No other is asked.
+    pub strict: bool,
 }
 
 impl Policy {
-    /// A policy from what set_mempolicy(2) or mbind(2) were given, for a machine with `count` nodes.
-    pub fn new(mode: u64, nodes: u64, count: usize) -> Result<Policy, Errno> {
+    /// A policy from what set_mempolicy(2) or mbind(2) were given, for a machine whose nodes `present` have memory.
+    pub fn new(mode: u64, nodes: u64, present: u64) -> Result<Policy, Errno> {
         let mode = u32::try_from(mode).map_err(|_| Errno::EINVAL)?;
         let flags = mode & (STATIC_NODES | RELATIVE_NODES);
         if flags == STATIC_NODES | RELATIVE_NODES {
@@ -69,8 +72,7 @@ impl Policy {
             5 => Mode::PreferredMany,
             _ => return Err(Errno::EINVAL),
         };
-        let present = all_nodes(count);
-        let usable = if flags == RELATIVE_NODES { fold(nodes, count) } else { nodes & present };
+        let usable = if flags == RELATIVE_NODES { fold(nodes, present) } else { nodes & present };
         match mode {
             Mode::Default | Mode::Local if nodes != 0 || (flags != 0 && mode == Mode::Local) => {
                 Err(Errno::EINVAL)
@@ -100,22 +102,23 @@ impl Policy {
         let has = |node: usize| node < NODES_MOST && self.nodes & (1 << node) != 0;
         let home = self.home.map(usize::from).filter(|home| has(*home));
         let near = home.or(has(local).then_some(local)).unwrap_or(lowest(self.nodes));
+        let only = |first: usize| Choice { first, nodes: 1 << (first % NODES_MOST), strict: false };
         match self.mode {
-            Mode::Default | Mode::Local => Choice { first: local, strict: 0 },
-            Mode::Preferred => Choice { first: lowest(self.nodes), strict: 0 },
-            Mode::PreferredMany => Choice { first: near, strict: 0 },
-            Mode::Bind => Choice { first: near, strict: self.nodes },
+            Mode::Default | Mode::Local => only(local),
+            Mode::Preferred => only(lowest(self.nodes)),
+            Mode::PreferredMany => Choice { first: near, nodes: self.nodes, strict: false },
+            Mode::Bind => Choice { first: near, nodes: self.nodes, strict: true },
             Mode::Interleave => {
-                let turn = (index % u64::from(self.nodes.count_ones().max(1))) as usize;
-                Choice { first: nth(self.nodes, turn), strict: 0 }
+                only(nth(self.nodes, (index % u64::from(self.nodes.count_ones().max(1))) as usize))
             }
         }
     }
 }
 
-/// A bit for each of `count` nodes.
-pub fn all_nodes(count: usize) -> u64 {
-    if count >= NODES_MOST { u64::MAX } else { (1 << count) - 1 }
+/// The nodes of which programs may have memory, a bit for each.
+pub fn nodes_with_memory(machine: &dyn UserMachine) -> u64 {
+    let nodes = (0..machine.nodes().min(NODES_MOST)).filter(|node| machine.memory(*node).1 != 0);
+    nodes.fold(0, |set, node| set | 1 << node)
 }
 
 fn lowest(nodes: u64) -> usize {
@@ -126,12 +129,12 @@ fn nth(nodes: u64, turn: usize) -> usize {
     (0..NODES_MOST).filter(|node| nodes & (1 << node) != 0).nth(turn).unwrap_or(0)
 }
 
-/// Relative numbers wrap around the nodes that there are.
-fn fold(nodes: u64, count: usize) -> u64 {
-    let count = count.clamp(1, NODES_MOST);
+/// Relative numbers count the nodes that there are, and wrap around them.
+fn fold(nodes: u64, present: u64) -> u64 {
+    let count = present.count_ones().max(1) as usize;
     (0..NODES_MOST)
         .filter(|node| nodes & (1 << node) != 0)
-        .fold(0, |folded, node| folded | 1 << (node % count))
+        .fold(0, |folded, node| folded | 1 << nth(present, node % count))
 }
 
 #[cfg(test)]
@@ -140,21 +143,26 @@ mod tests {
 
     #[test]
     fn policies_are_checked() {
-        assert_eq!(Policy::new(0, 1, 2), Err(Errno::EINVAL));
-        assert_eq!(Policy::new(2, 0, 2), Err(Errno::EINVAL));
-        assert_eq!(Policy::new(2, 4, 2), Err(Errno::EINVAL));
-        assert_eq!(Policy::new(9, 1, 2), Err(Errno::EINVAL));
-        assert_eq!(Policy::new(1, 0, 2).unwrap().mode, Mode::Local);
-        assert_eq!(Policy::new(2 | 1 << 14, 0b100, 2).unwrap().nodes, 1);
-        assert_eq!(Policy::new(3 | 1 << 15, 0b111, 2).unwrap().nodes, 0b11);
+        assert_eq!(Policy::new(0, 1, 0b11), Err(Errno::EINVAL));
+        assert_eq!(Policy::new(2, 0, 0b11), Err(Errno::EINVAL));
+        assert_eq!(Policy::new(2, 4, 0b11), Err(Errno::EINVAL));
+        assert_eq!(Policy::new(2, 1, 0b10), Err(Errno::EINVAL));
+        assert_eq!(Policy::new(9, 1, 0b11), Err(Errno::EINVAL));
+        assert_eq!(Policy::new(1, 0, 0b11).unwrap().mode, Mode::Local);
+        assert_eq!(Policy::new(2 | 1 << 14, 0b100, 0b11).unwrap().nodes, 1);
+        assert_eq!(Policy::new(2 | 1 << 14, 0b101, 0b110).unwrap().nodes, 0b10);
+        assert_eq!(Policy::new(3 | 1 << 15, 0b111, 0b11).unwrap().nodes, 0b11);
     }
 
     #[test]
     fn pages_go_where_the_policy_says() {
-        let interleave = Policy::new(3, 0b11, 2).unwrap();
+        let interleave = Policy::new(3, 0b11, 0b11).unwrap();
         assert_eq!((interleave.choose(0, 1).first, interleave.choose(1, 1).first), (0, 1));
-        let bind = Policy::new(2, 0b10, 2).unwrap();
-        assert_eq!(bind.choose(7, 0), Choice { first: 1, strict: 0b10 });
-        assert_eq!(Policy::default().choose(7, 1), Choice { first: 1, strict: 0 });
+        let bind = Policy::new(2, 0b10, 0b11).unwrap();
+        assert_eq!(bind.choose(7, 0), Choice { first: 1, nodes: 0b10, strict: true });
+        assert_eq!(Policy::default().choose(7, 1), Choice { first: 1, nodes: 0b10, strict: false });
+        let many = Policy::new(5, 0b1101, 0b1111).unwrap();
+        assert_eq!(many.choose(7, 2), Choice { first: 2, nodes: 0b1101, strict: false });
+        assert_eq!(many.choose(7, 1).first, 0);
     }
 }

@@ -1,7 +1,7 @@
 //! Filling areas with pages of zeros, the largest first.
 
 use super::area::{Area, Backing, Pages, Role};
-use super::policy::Policy;
+use super::policy::{Choice, NODES_MOST, Policy};
 use super::{Mm, PAGE, Prefault, State};
 use crate::Errno;
 use core::ops::Range;
@@ -19,18 +19,37 @@ pub(super) fn allocate(
     local: usize,
 ) -> Option<Frame> {
     let choice = policy.choose(index, local);
-    if choice.strict == 0 {
-        return machine.allocate(size, choice.first);
+    allocate_near(machine, size, &choice)
+        .or_else(|| (!choice.strict).then(|| machine.allocate(size, choice.first)).flatten())
+}
+
+/// The largest page of some sizes, largest first. A smaller one where the policy wants it goes before a large one elsewhere.
+/// `index` is the number of the page for each size.
+pub(super) fn allocate_largest(
+    machine: &dyn UserMachine,
+    sizes: impl Iterator<Item = PageSize> + Clone,
+    policy: &Policy,
+    index: impl Fn(PageSize) -> u64,
+    local: usize,
+) -> Option<Frame> {
+    let near = |size| allocate_near(machine, size, &policy.choose(index(size), local));
+    let found = sizes.clone().find_map(near);
+    found.or_else(|| sizes.clone().find_map(|size| allocate(machine, size, policy, index(size), local)))
+}
+
+/// A page on one of the nodes that were chosen.
+fn allocate_near(machine: &dyn UserMachine, size: PageSize, choice: &Choice) -> Option<Frame> {
+    let mut left = choice.nodes;
+    let mut next = choice.first;
+    while left & 1 << (next % NODES_MOST) != 0 {
+        if let Some(frame) = machine.allocate_on(size, next) {
+            return Some(frame);
+        }
+        left &= !(1 << (next % NODES_MOST));
+        let others = (0..machine.nodes().min(NODES_MOST)).filter(|node| left & 1 << node != 0);
+        next = others.min_by_key(|node| machine.distance(choice.first, *node))?;
     }
-    let allowed = |node: usize| choice.strict & (1 << node) != 0;
-    let others = (0..machine.nodes().min(super::NODES_MOST)).filter(|node| *node != choice.first);
-    let mut nodes = core::iter::once(choice.first).chain(others).filter(|node| allowed(*node));
-    nodes.find_map(|node| {
-        // The machine would fall back to another node.
-        let frame = (machine.memory(node).0 >= size.bytes()).then(|| machine.allocate(size, node))??;
-        let home = machine.node_of_memory(frame.address());
-        home.is_none_or(allowed).then_some(frame)
-    })
+    None
 }
 
 impl Mm {
@@ -71,8 +90,12 @@ impl Mm {
             return false;
         }
         let machine = &self.system.machine;
-        let nodes = machine.nodes();
-        let free: u64 = (0..nodes).map(|node| machine.memory(node).0).fold(0, u64::saturating_add);
+        let memory = (0..machine.nodes()).map(|node| machine.memory(node));
+        // A node of which programs get nothing does not count.
+        let (free, nodes) = memory
+            .filter(|(_, total)| *total != 0)
+            .fold((0u64, 0), |(sum, nodes), (free, _)| (sum.saturating_add(free), nodes + 1));
+        // With several nodes memory lies where it is touched first, unless somebody said where.
         let placed = self.policy_of(state, area).is_placed() || area.len() < self.settings.policy_threshold;
         area.len() <= free / 2 && (nodes == 1 || placed)
     }
@@ -130,26 +153,19 @@ impl Mm {
         policy: &Policy,
         node: usize,
     ) -> Result<u64, Errno> {
-        let mut size = Some(most);
-        while let Some(this) = size {
-            let bytes = this.bytes();
-            if at.is_multiple_of(bytes) && end - at >= bytes {
-                let index = (at - area.start) / PAGE;
-                if let Some(frame) =
-                    allocate(&*self.system.machine, this, policy, index / (bytes / PAGE), node)
-                {
-                    return match self.enter(at, frame, area.protection) {
-                        Ok(()) => Ok(at + bytes),
-                        Err((MapFault::OutOfMemory, _)) => Err(Errno::ENOMEM),
-                        // Somebody was faster, which cannot be under the lock; go on behind it.
-                        Err(_) => Ok(at + bytes),
-                    };
-                }
-                if matches!(area.pages, Pages::Only(_)) {
-                    break;
-                }
-            }
-            size = this.smaller();
+        let only = matches!(area.pages, Pages::Only(_));
+        let fits = |size: &PageSize| at.is_multiple_of(size.bytes()) && end - at >= size.bytes();
+        let smaller = core::iter::successors(Some(most), |size| size.smaller());
+        let sizes = smaller.filter(|size| fits(size) && (!only || *size == most));
+        let index = |size: PageSize| (at - area.start) / size.bytes();
+        if let Some(frame) = allocate_largest(&*self.system.machine, sizes, policy, index, node) {
+            let bytes = frame.size().bytes();
+            return match self.enter(at, frame, area.protection) {
+                Ok(()) => Ok(at + bytes),
+                Err((MapFault::OutOfMemory, _)) => Err(Errno::ENOMEM),
+                // Somebody was faster, which cannot be under the lock; go on behind it.
+                Err(_) => Ok(at + bytes),
+            };
         }
         self.system.memory.note_shortage();
         Err(Errno::ENOMEM)
@@ -175,7 +191,14 @@ impl Mm {
             if inside && self.next_page(start, start + bytes).is_none() {
                 let policy = self.policy_of(state, area);
                 let index = (start - area.start) / bytes;
-                let frame = allocate(&*self.system.machine, most, &policy, index, node);
+                let machine = &*self.system.machine;
+                let choice = policy.choose(index, node);
+                let frame = allocate_near(machine, most, &choice).or_else(|| {
+                    // Small pages of the right node go before a large one of another.
+                    let small =
+                        machine.memory(choice.first).0 >= AROUND && !matches!(area.pages, Pages::Only(_));
+                    if small { None } else { allocate(machine, most, &policy, index, node) }
+                });
                 if let Some(frame) = frame {
                     return self.enter(start, frame, area.protection).map_err(|_| Errno::ENOMEM);
                 }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 mod calls;
 mod files;
 mod model;
+mod nodes;
 mod sharing;
 
 const ANON: u64 = map::PRIVATE | map::ANONYMOUS;

@@ -3,6 +3,8 @@
 
 pub mod cpulist;
 mod keys;
+pub mod memory;
+pub mod nodes;
 mod table;
 
 pub use keys::Keys;
@@ -28,6 +30,8 @@ pub struct Settings {
     pub service: Vec<usize>,
     /// Processors that run programs, in the order that programs number them.
     pub compute: Vec<usize>,
+    /// Bytes of each NUMA node that programs may have; `None` for all that the kernel does not need.
+    pub memory: Option<Vec<u64>>,
     /// Whether programs may have the host do something.
     pub delegation: bool,
     /// Where hosts connect.
@@ -76,13 +80,18 @@ impl core::fmt::Display for SettingsError {
 impl core::error::Error for SettingsError {}
 
 impl Settings {
-    /// Reads the options for a machine with `cores` processors.
-    pub fn from_options(config: &Config, cores: usize) -> Result<Settings, SettingsError> {
+    /// Reads the options for a machine with `cores` processors and so many bytes of memory on each NUMA node, if that is known.
+    pub fn from_options(
+        config: &Config,
+        cores: usize,
+        memory: Option<&[u64]>,
+    ) -> Result<Settings, SettingsError> {
         let (service, compute) = partition(config, cores)?;
         let integer = |name| config.integer(name).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
         Ok(Settings {
             service,
             compute,
+            memory: shares(config, memory).map_err(|reason| error("mem", reason))?,
             delegation: config.flag("hidos"),
             port: config.integer("listen").and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT),
             oversubscribe: match config.text("allow_oversubscribe") {
@@ -170,6 +179,13 @@ fn partition(config: &Config, cores: usize) -> Result<(Vec<usize>, Vec<usize>), 
     Ok((service, compute))
 }
 
+/// What programs get of a machine with so much memory; nothing is compared where that is not known.
+fn shares(config: &Config, present: Option<&[u64]>) -> Result<Option<Vec<u64>>, String> {
+    let Some(text) = config.text("mem").filter(|text| *text != "all") else { return Ok(None) };
+    let sizes = memory::parse(text)?;
+    present.map(|present| memory::shares(&sizes, present)).transpose()
+}
+
 /// Bare is 2, as McKernel doubles its threads.
 fn oversubscribe(text: &str) -> Result<usize, String> {
     match text {
@@ -227,7 +243,11 @@ mod tests {
     }
 
     fn settings(line: &str, cores: usize) -> Result<Settings, SettingsError> {
-        Settings::from_options(&Config::parse(&[OPTIONS], &["lwk"], "", line.as_bytes()), cores)
+        Settings::from_options(
+            &Config::parse(&[OPTIONS], &["lwk"], "", line.as_bytes()),
+            cores,
+            Some(&[1 << 30; 2]),
+        )
     }
 
     #[test]
@@ -245,6 +265,7 @@ mod tests {
         let plain = settings("", 5).unwrap();
         assert_eq!((plain.service, plain.compute), (vec![0], vec![1, 2, 3, 4]));
         assert_eq!((plain.oversubscribe, plain.helpers, plain.port), (1, 4, 8810));
+        assert_eq!(plain.memory, None);
         assert_eq!(plain.page_sizes, [PageSize::Huge, PageSize::Large, PageSize::Small]);
         assert!(plain.delegation && plain.thp && !plain.fork_cow && !plain.insecure);
     }
@@ -258,6 +279,8 @@ mod tests {
         assert_eq!((chosen.service, chosen.compute), (vec![0, 4], vec![3, 1, 2]));
         assert_eq!((chosen.oversubscribe, chosen.page_sizes.len()), (2, 2));
         assert!(chosen.fork_cow);
+        assert_eq!(settings("mem=all", 2).unwrap().memory, None);
+        assert_eq!(settings("mem=3M@1,4M@1", 2).unwrap().memory, Some(vec![0, 6 << 20]));
         assert_eq!((plain.prefault, chosen.prefault), (Prefault::Anon, Prefault::None));
         assert_eq!(
             (plain.dump_level, settings("dump_level=0", 2).unwrap().dump_level),
@@ -272,6 +295,12 @@ mod tests {
             ("", 1, "cmdline: cpus: no processor is left for programs; the machine has 1, give it one more"),
             ("cpus=1-4", 4, "cmdline: cpus: there is no processor 4; the machine has 4, from 0"),
             ("svc=1", 4, "cmdline: svc: processor 0 started the machine and must be one of them"),
+            ("mem=512M@2", 2, "cmdline: mem: there is no NUMA node 2; the machine has 2, from 0"),
+            (
+                "mem=1G@1",
+                2,
+                "cmdline: mem: 1024M of NUMA node 1 is too much; of its 1024M programs can have 960M, the rest is the kernel's",
+            ),
             ("svc=0,1 cpus=1-3", 4, "cmdline: cpus: processor 1 is a service core (svc=); it cannot be both"),
         ] {
             assert_eq!(settings(line, cores).unwrap_err().to_string(), message, "{line}");

@@ -1,6 +1,6 @@
 //! The table of the role's options.
 
-use super::{cpulist, oversubscribe, page_sizes};
+use super::{cpulist, memory, oversubscribe, page_sizes};
 use alloc::string::{String, ToString};
 use keelson_config::{Kind, OptionSpec};
 
@@ -21,6 +21,15 @@ pub const OPTIONS: &[OptionSpec] = &[
          as 1-4,7.",
     )
     .default("auto")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "mem",
+        Kind::Custom { form: "SIZE@NODE[,...] or all", check: mem },
+        "Memory for programs by NUMA node, in whole 2 MiB, such as 512M@0,1G@1: nothing of nodes that are not named. Of each \
+         node the kernel keeps 64 MiB or 2 %, whichever is more; all is what it does not use.",
+    )
+    .default("all")
     .owner("lwk")
     .essential(),
     OptionSpec::new(
@@ -170,6 +179,10 @@ pub const OPTIONS: &[OptionSpec] = &[
 
 fn cpus(text: &str) -> Result<(), String> {
     if text == "auto" { Ok(()) } else { cpulist::parse(text).map(drop) }
+}
+
+fn mem(text: &str) -> Result<(), String> {
+    if text == "all" { Ok(()) } else { memory::parse(text).map(drop) }
 }
 
 /// A key as text: 32 bytes in hexadecimal.

@@ -33,10 +33,10 @@ impl SysTree {
         for (number, cpu) in cpus.iter().enumerate() {
             tree.processor(number, cpu, &cpus);
         }
-        let with_cpus: Vec<usize> = (0..nodes.len()).collect();
+        let all_nodes: Vec<usize> = (0..nodes.len()).collect();
         let base = "devices/system/node";
-        tree.line(base, "online", list(&with_cpus));
-        tree.line(base, "possible", list(&with_cpus));
+        tree.line(base, "online", list(&all_nodes));
+        tree.line(base, "possible", list(&all_nodes));
         for (number, node) in nodes.iter().enumerate() {
             let path = format!("{base}/node{number}");
             let own: Vec<usize> = (0..cpus.len()).filter(|cpu| cpus[*cpu].numa == number).collect();
@@ -80,7 +80,8 @@ impl SysTree {
         tree.line(thp, "use_zero_page", "0");
         let all: Vec<usize> = (0..cpus.len()).collect();
         tree.line("fs/cgroup", "cpuset.cpus.effective", list(&all));
-        tree.line("fs/cgroup", "cpuset.mems.effective", list(&with_cpus));
+        let with_memory: Vec<usize> = (0..nodes.len()).filter(|node| nodes[*node].total != 0).collect();
+        tree.line("fs/cgroup", "cpuset.mems.effective", list(&with_memory));
         tree.line("fs/cgroup", "memory.max", "max");
         tree.add("class", "net", SysNode::Directory(Vec::new()));
         tree.add("class", "block", SysNode::Directory(Vec::new()));

@@ -47,6 +47,7 @@ fn programs_of_a_node_share_their_trees() {
     let settings = Settings {
         service: vec![0],
         compute: vec![1, 2],
+        memory: None,
         delegation: true,
         port: 1,
         oversubscribe: 1,

@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn policies_are_written_as_numactl_reads_them() {
-        let text = |mode, nodes| policy_text(&Policy::new(mode, nodes, 4).unwrap());
+        let text = |mode, nodes| policy_text(&Policy::new(mode, nodes, 0b1111).unwrap());
         assert_eq!(text(0, 0), "default");
         assert_eq!(text(1, 0b10), "prefer:1");
         assert_eq!(text(1, 0), "local");

@@ -6,7 +6,7 @@ mod processors;
 use crate::Errno;
 use crate::cpuid::Cpuid;
 use crate::files::Cwd;
-use crate::mm::{Mm, PAGE};
+use crate::mm::{Mm, NODES_MOST, PAGE, nodes_with_memory};
 use crate::node::Node;
 use crate::process::{Process, Program};
 use crate::pseudo::{
@@ -27,10 +27,6 @@ use keelson_hal::user::{CoreEntries, PageSize};
 
 /// The APIC id of a processor that has not said it yet.
 const UNKNOWN: u32 = u32::MAX;
-
-/// Distances between NUMA nodes, as Linux takes them where the firmware says nothing.
-const HERE: u32 = 10;
-const THERE: u32 = 20;
 
 /// Numbers of namespaces begin above those that Linux gives to its first ones.
 const NAMESPACES: u32 = 0xf000_0000;
@@ -67,6 +63,12 @@ impl View {
             let _ = (node.system.run_on)(*core, Box::new(move |_| ask()));
         }
         View { node, boot_id, large_pages, apic }
+    }
+
+    /// NUMA nodes of which programs may have memory.
+    fn memory_nodes(&self) -> Vec<usize> {
+        let nodes = nodes_with_memory(&*self.node.system.machine);
+        (0..NODES_MOST).filter(|node| nodes & 1 << node != 0).collect()
     }
 
     fn up(&self) -> Duration {
@@ -131,7 +133,7 @@ impl NodeView for View {
                 cached,
                 anonymous: used(*node).saturating_sub(cached + shared),
                 shared,
-                distances: (0..count).map(|other| if other == number { HERE } else { THERE }).collect(),
+                distances: (0..count).map(|other| machine.distance(number, other)).collect(),
             }
         });
         views.collect()
@@ -219,7 +221,7 @@ impl NodeView for View {
             pending: thread.signals.pending().0,
             blocked: thread.signals.mask().0,
             cpus: (0..self.node.settings.compute.len()).filter(|cpu| allowed.has(*cpu)).collect(),
-            memory_nodes: (0..self.node.system.machine.nodes()).collect(),
+            memory_nodes: self.memory_nodes(),
             switches: (used.voluntary, used.involuntary),
         })
     }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use keelson_hal::Entropy;
 use keelson_lwk::options::{PORT, cpulist};
 
+use super::host_nodes::HostNodes;
 use super::memory::Memory;
 use super::monitor;
 use super::parameters;
 use super::place::{Place, remove_file, write_file};
 use super::problem::{Problem, end};
-use super::qemu::{self, Files};
+use super::qemu::Files;
 use super::record::Record;
 use super::status::{self, Status};
 use super::stop::{self, Manner};
@@ -225,7 +226,7 @@ fn reserve(place: &Place, node: &Node, kind: &str, list: &str) -> Result<String,
         }
         "mem" => {
             let memory = Memory::parse(list).map_err(|reason| Problem::usage("mem", reason))?;
-            let there = qemu::host_nodes();
+            let there = HostNodes::find().numbers;
             if let Some(missing) = memory.0.keys().find(|node| !there.contains(node)) {
                 return Err(Problem::usage("mem", format!("this host has no NUMA node {missing}")));
             }

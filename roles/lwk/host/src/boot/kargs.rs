@@ -3,6 +3,7 @@
 use keelson_config::{Config, Kind, OptionSpec, same_key, words};
 use keelson_lwk::options::{PORT, Settings, cpulist};
 
+use super::memory::Memory;
 use super::parameters::{Boot, Qemu};
 use super::problem::Problem;
 use super::record::Record;
@@ -21,6 +22,9 @@ const CONSOLE: &[OptionSpec] = &[
     OptionSpec::new("console.port", Kind::Text, "TCP port of the remote console.").owner("console"),
     OptionSpec::new("console.allow", Kind::Text, "Who may connect to it.").repeatable().owner("console"),
 ];
+
+/// What the firmware of a virtual machine keeps of its memory, at most.
+const FIRMWARE: u64 = 2 << 20;
 
 /// What a node is told, and what follows from it for its machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -85,6 +89,10 @@ pub fn line(record: &Record, node: &Node, boot: &Boot) -> Result<Line, Problem> 
         // The last one counts.
         text += &format!(" cpus={}", cpulist::format(&record.cpus));
     }
+    let of_machine = machine_memory(record, boot);
+    if let Some(memory) = share(record, of_machine.as_ref()) {
+        text += &format!(" mem={memory}");
+    }
     if !record.ikc_map.is_empty() && declared("ikc_map") {
         text += &format!(" ikc_map={}", record.ikc_map);
     }
@@ -95,9 +103,28 @@ pub fn line(record: &Record, node: &Node, boot: &Boot) -> Result<Line, Problem> 
         return Err(Problem::usage(format!("node {}", node.name), reason));
     }
     let processors = processors(&config, record, boot)?;
-    let settings = Settings::from_options(&config, processors)
+    let present: Option<Vec<u64>> =
+        of_machine.map(|memory| memory.0.values().map(|bytes| bytes.saturating_sub(FIRMWARE)).collect());
+    let settings = Settings::from_options(&config, processors, present.as_deref())
         .map_err(|error| Problem::usage(format!("kargs: {}", error.option), error.reason))?;
     Ok(Line { text, processors, port: settings.port })
+}
+
+/// Memory of a virtual machine; of others it is seen when they run.
+fn machine_memory(record: &Record, boot: &Boot) -> Option<Memory> {
+    matches!(boot, Boot::Qemu(_)).then(|| record.machine_memory())
+}
+
+/// `mem=` for what is assigned, by NUMA nodes of the machine: the nodes of this host that a virtual one has memory of are its
+/// nodes 0, 1, ... All that it has is what it is made of, and its kernel needs some of it: then nothing is said.
+fn share(record: &Record, of_machine: Option<&Memory>) -> Option<Memory> {
+    if record.memory.is_empty() || of_machine == Some(&record.memory) {
+        return None;
+    }
+    let Some(machine) = of_machine else { return Some(record.memory.clone()) };
+    // What the machine lacks keeps its number, and is refused with it.
+    let number = |node: u32| machine.0.keys().position(|known| *known == node).map_or(node, |at| at as u32);
+    Some(Memory(record.memory.0.iter().map(|(node, bytes)| (number(*node), *bytes)).collect()))
 }
 
 /// Whether QEMU forwards a port of its own to the node's.
@@ -237,6 +264,39 @@ mod tests {
         assert_eq!(line(&record, &node("a:1", true), &qemu()).unwrap().processors, 7);
         let record = Record { host_cpus: vec![4, 5, 6, 7], ..Record::default() };
         assert_eq!(line(&record, &node("a:1", true), &qemu()).unwrap().processors, 4);
+    }
+
+    #[test]
+    fn programs_get_what_is_assigned() {
+        let mem = |reserved: &str, assigned: &str, boot: &Boot| {
+            let memory =
+                |list: &str| if list.is_empty() { Memory::default() } else { Memory::parse(list).unwrap() };
+            let record =
+                Record { host_memory: memory(reserved), memory: memory(assigned), ..Record::default() };
+            let made = line(&record, &node("a:1", true), boot).map_err(|problem| problem.to_string())?;
+            Ok(made.text.split(' ').find_map(|word| word.strip_prefix("mem=")).unwrap_or_default().to_owned())
+        };
+        let ipmi = Boot::Ipmi(Default::default());
+        for (reserved, assigned, boot, expected) in [
+            ("", "", &qemu(), ""),
+            // The machine is made of it.
+            ("", "512M@0,1G@1", &qemu(), ""),
+            ("1G@0", "1G@0", &qemu(), ""),
+            ("2G@0", "1G@0", &qemu(), "1G@0"),
+            // The host's nodes 1 and 3 are the machine's 0 and 1.
+            ("1G@1,2G@3", "512M@1,1G@3", &qemu(), "512M@0,1G@1"),
+            ("1G@1,2G@3", "1G@3", &qemu(), "1G@1"),
+            ("", "512M@0,1G@1", &ipmi, "512M@0,1G@1"),
+        ] {
+            assert_eq!(mem(reserved, assigned, boot), Ok(expected.to_owned()), "{reserved} {assigned}");
+        }
+        for (reserved, assigned) in [("1G@0", "1022M@0"), ("512M@0", "1G@0"), ("1G@0", "512M@1")] {
+            let text: Result<String, String> = mem(reserved, assigned, &qemu());
+            assert!(text.clone().unwrap_err().starts_with("kargs: mem: "), "{text:?}");
+        }
+        let record = Record { kargs: Some("hidos mem=0@0".into()), ..Record::default() };
+        let problem = line(&record, &node("a:1", true), &qemu()).unwrap_err().to_string();
+        assert!(problem.contains("is nothing; the least is 2M"), "{problem}");
     }
 
     #[test]

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::mcexec::options::bytes;
-
-/// What sizes are rounded down to: a large page.
-const GRANULE: u64 = 2 << 20;
+use keelson_lwk::options::memory;
 
 /// Memory of NUMA nodes: bytes by number.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -23,19 +20,8 @@ impl Memory {
     ///
     /// In words.
     pub fn parse(text: &str) -> Result<Memory, String> {
-        let mut memory = Memory::default();
-        for part in text.split(',') {
-            let (size, node) = part.split_once('@').unwrap_or((part, "0"));
-            let wrong = || format!("{part:?} is not a size and a NUMA node, such as 512M@0");
-            let size = bytes(size).ok_or_else(wrong)? / GRANULE * GRANULE;
-            let node: u32 = node.parse().ok().filter(|node| *node < 64).ok_or_else(wrong)?;
-            if size == 0 {
-                return Err(format!("{part:?} is nothing; the least is 2M"));
-            }
-            let sum = memory.0.entry(node).or_default();
-            *sum = sum.checked_add(size).ok_or_else(|| format!("{part:?} is too much"))?;
-        }
-        Ok(memory)
+        let sizes = memory::parse(text)?;
+        Ok(Memory(sizes.into_iter().map(|(node, bytes)| (node as u32, bytes)).collect()))
     }
 
     /// Nothing of any node.

@@ -21,6 +21,7 @@
 //! 4. **One tool at a time works on a node**: it holds a lock on the node's directory.
 
 pub mod crash;
+pub mod host_nodes;
 pub mod ihkconfig;
 pub mod image;
 pub mod ipmi;

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use super::host_nodes::HostNodes;
 use super::kargs::Line;
 use super::memory::{Memory, size};
 use super::parameters::Qemu;
@@ -68,7 +69,9 @@ pub struct Machine<'a> {
     /// Memory by NUMA nodes of this host.
     pub memory: &'a Memory,
     /// The NUMA nodes that this host has.
-    pub host_nodes: &'a [u32],
+    pub host_nodes: &'a HostNodes,
+    /// The processors of this host that its own run on; empty for any.
+    pub host_cpus: &'a [usize],
 }
 
 impl Machine<'_> {
@@ -114,24 +117,47 @@ impl Machine<'_> {
             let reason = format!("the node needs at least {}", size(LEAST_MEMORY));
             return Err(Problem::usage(format!("memory {}", self.memory), reason));
         }
-        let missing = self.memory.0.keys().find(|node| !self.host_nodes.contains(node));
+        let missing = self.memory.0.keys().find(|node| !self.host_nodes.numbers.contains(node));
         if let Some(missing) = missing {
-            let there: Vec<String> = self.host_nodes.iter().map(u32::to_string).collect();
+            let there: Vec<String> = self.host_nodes.numbers.iter().map(u32::to_string).collect();
             let reason = format!("this host has no NUMA node {missing}; it has {}", there.join(","));
             return Err(Problem::usage(format!("memory {}", self.memory), reason));
         }
         let mut words = vec![("-m", size(total))];
-        if self.host_nodes.len() < 2 {
+        if self.host_nodes.numbers.len() < 2 {
             return Ok(words);
         }
+        let processors = self.processors_of_nodes();
         for (index, (node, bytes)) in self.memory.0.iter().enumerate() {
             let bytes = size(*bytes);
             let backend =
                 format!("memory-backend-ram,id=mem{index},size={bytes},host-nodes={node},policy=bind");
             words.push(("-object", backend));
-            words.push(("-numa", format!("node,nodeid={index},memdev=mem{index}")));
+            let own = processors.iter().enumerate().filter(|(_, at)| **at == index);
+            let own: String = own.map(|(processor, _)| format!(",cpus={processor}")).collect();
+            words.push(("-numa", format!("node,nodeid={index},memdev=mem{index}{own}")));
+        }
+        let numbers = || self.memory.0.keys().enumerate();
+        for ((from, here), (to, there)) in numbers().flat_map(|one| numbers().map(move |other| (one, other)))
+        {
+            if let Some(distance) = self.host_nodes.distances.get(&(*here, *there)).filter(|_| from != to) {
+                words.push(("-numa", format!("dist,src={from},dst={to},val={distance}")));
+            }
         }
         Ok(words)
+    }
+
+    /// For each processor of the machine its NUMA node, the place in the list of memory, where it is known on which processor of
+    /// this host it runs. The first one's where that has no memory for the machine.
+    fn processors_of_nodes(&self) -> Vec<usize> {
+        if self.host_cpus.len() < self.line.processors {
+            return Vec::new();
+        }
+        let node = |cpu: &usize| {
+            let node = self.host_nodes.of_cpu.get(cpu);
+            self.memory.0.keys().position(|known| Some(known) == node).unwrap_or(0)
+        };
+        self.host_cpus.iter().take(self.line.processors).map(node).collect()
     }
 
     fn network(&self) -> Result<(String, String), Problem> {
@@ -167,14 +193,6 @@ fn path(path: &Path) -> String {
     escaped(&path.display().to_string())
 }
 
-/// NUMA nodes of this host with memory; node 0 where nothing says so.
-pub fn host_nodes() -> Vec<u32> {
-    let text = std::fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default();
-    let list = keelson_lwk::options::cpulist::parse(text.trim()).unwrap_or_default();
-    let nodes: Vec<u32> = list.into_iter().filter_map(|node| u32::try_from(node).ok()).collect();
-    if nodes.is_empty() { vec![0] } else { nodes }
-}
-
 /// A command as a shell reads it.
 pub fn shell_line(words: &[String]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
@@ -204,11 +222,23 @@ mod tests {
     }
 
     fn command(node: &Node, qemu: &Qemu, memory: &str, host_nodes: &[u32]) -> Result<String, Problem> {
+        let nodes = HostNodes { numbers: host_nodes.to_vec(), ..HostNodes::default() };
+        on_host(node, qemu, memory, &nodes, &[])
+    }
+
+    fn on_host(
+        node: &Node,
+        qemu: &Qemu,
+        memory: &str,
+        host_nodes: &HostNodes,
+        host_cpus: &[usize],
+    ) -> Result<String, Problem> {
         let line = Line { text: "hidos cpus=1-2".into(), processors: 3, port: 8810 };
         let files = Files::of(Path::new("/s/a,b"));
         let memory = Memory::parse(memory).unwrap();
         let image = Path::new("/i/lwk.img");
-        let machine = Machine { node, qemu, files: &files, image, line: &line, memory: &memory, host_nodes };
+        let machine =
+            Machine { node, qemu, files: &files, image, line: &line, memory: &memory, host_nodes, host_cpus };
         machine.command().map(|words| shell_line(&words))
     }
 
@@ -248,6 +278,23 @@ mod tests {
             let problem = command(&node("127.0.0.1:1"), &Qemu::default(), memory, &[0]).unwrap_err();
             assert_eq!(problem.to_string(), message);
         }
+    }
+
+    #[test]
+    fn the_machine_has_the_nodes_of_the_processors_that_it_runs_on() {
+        let nodes = HostNodes {
+            numbers: vec![0, 1, 3],
+            of_cpu: [(0, 0), (4, 1), (5, 1), (9, 3)].into(),
+            distances: [((1, 1), 10), ((1, 3), 21), ((3, 1), 31), ((0, 1), 16)].into(),
+        };
+        let made =
+            |cpus: &[usize]| on_host(&node("127.0.0.1:1"), &Qemu::default(), "1G@1,1G@3", &nodes, cpus);
+        let text = made(&[4, 9, 0]).unwrap();
+        assert!(text.contains("-numa node,nodeid=0,memdev=mem0,cpus=0,cpus=2 "), "{text}");
+        assert!(text.contains("-numa node,nodeid=1,memdev=mem1,cpus=1 "), "{text}");
+        assert!(text.contains("-numa dist,src=0,dst=1,val=21 -numa dist,src=1,dst=0,val=31 "), "{text}");
+        // Two for three run anywhere.
+        assert!(!made(&[4, 9]).unwrap().contains("cpus=1 "));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use keelson_lwk::options::cpulist;
 use super::memory::Memory;
 use super::place::write_file;
 use super::problem::Problem;
+use super::qemu::DEFAULT_MEMORY;
 
 /// Name of the file.
 const FILE: &str = "record";
@@ -23,7 +24,7 @@ pub struct Record {
     pub host_memory: Memory,
     /// Processors of the node for programs; empty for all but the service cores.
     pub cpus: Vec<usize>,
-    /// Memory of the node; empty for what is reserved.
+    /// Memory for the node's programs; empty for what its kernel does not need.
     pub memory: Memory,
     /// Which service core carries whose messages; empty for the default.
     pub ikc_map: String,
@@ -53,6 +54,13 @@ impl Record {
     /// Writes it.
     pub fn save(&self, directory: &Path) -> Result<(), Problem> {
         write_file(&directory.join(FILE), self.to_string().as_bytes(), 0o644)
+    }
+
+    /// Memory of a virtual machine for the node: what is reserved, or else what is assigned.
+    pub fn machine_memory(&self) -> Memory {
+        let lists = [&self.host_memory, &self.memory];
+        let given = lists.into_iter().find(|list| !list.is_empty()).cloned();
+        given.unwrap_or_else(|| Memory::of_first(DEFAULT_MEMORY))
     }
 
     fn parse(text: &str) -> Result<Record, String> {

@@ -10,14 +10,14 @@ use keelson_lwk_wire::handshake::Roles;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use super::host_nodes::HostNodes;
 use super::kargs::{self, Line};
 use super::link::{self, Answer};
-use super::memory::Memory;
 use super::parameters::{self, Boot, Ipmi, Qemu};
 use super::place::{Place, remove_file, write_file};
 use super::problem::{Problem, code};
 use super::process::Process;
-use super::qemu::{self, Files, Machine};
+use super::qemu::{Files, Machine};
 use super::qmp::Qmp;
 use super::record::Record;
 use super::{image, ipmi, pxe};
@@ -64,13 +64,9 @@ pub fn prepare(place: &Place, node: &Node, record: &Record) -> Result<Prepared, 
             return Err(Problem::state(format!("node {}", node.name), reason));
         }
         Boot::Ipmi(ipmi) => {
-            if !record.memory.is_empty() {
-                let reason = format!("{}: the node uses all its memory; release it", record.memory);
-                return Err(Problem::usage("assigned memory", reason));
-            }
             if ipmi.pxe.is_none() {
                 // Whoever writes that file has to know.
-                let given = record.kargs.is_some() || !record.cpus.is_empty();
+                let given = record.kargs.is_some() || !record.cpus.is_empty() || !record.memory.is_empty();
                 if given {
                     let reason =
                         "kernel arguments reach it by pxe=FILE only, which its line of the table lacks";
@@ -109,17 +105,11 @@ fn machine(
         files,
         image: &image,
         line,
-        memory: &memory(record),
-        host_nodes: &qemu::host_nodes(),
+        memory: &record.machine_memory(),
+        host_nodes: &HostNodes::find(),
+        host_cpus: &record.host_cpus,
     }
     .command()
-}
-
-/// Memory of a machine: what is assigned, or else all that is reserved.
-fn memory(record: &Record) -> Memory {
-    let lists = [&record.memory, &record.host_memory];
-    let given = lists.into_iter().find(|list| !list.is_empty()).cloned();
-    given.unwrap_or_else(|| Memory::of_first(qemu::DEFAULT_MEMORY))
 }
 
 impl Prepared {

@@ -130,12 +130,6 @@ impl Verbs<'_> {
 
     fn assign_memory(&self, list: &str) -> Result<String, Problem> {
         let memory = Memory::parse(list).map_err(|reason| Problem::usage("mem", reason))?;
-        if let Boot::Ipmi(_) = parameters::read(self.node)? {
-            return Err(Problem::usage(
-                "mem",
-                "a machine of its own uses all its memory: nothing can be assigned",
-            ));
-        }
         self.change(|record| {
             record.memory.add(&memory);
             if record.host_memory.is_empty() {

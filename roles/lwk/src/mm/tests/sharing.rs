@@ -135,7 +135,7 @@ fn segments_are_found_attached_and_removed() {
 fn policies_are_kept_and_told() {
     let mm = mm();
     let at = mm.mmap(&anonymous(0, 4 * MIB, RW, ANON | map::NORESERVE)).unwrap();
-    let bind = Policy::new(2, 0b10, 2).unwrap();
+    let bind = Policy::new(2, 0b10, 0b11).unwrap();
     mm.mbind(at, 2 * MIB, bind, 0).unwrap();
     assert_eq!(mm.areas().len(), 2);
     let told = mm.get_policy(at, mpol::F_ADDR, 0).unwrap();
@@ -147,6 +147,6 @@ fn policies_are_kept_and_told() {
     mm.set_home_node(at, 2 * MIB, 1).unwrap();
     assert_eq!(mm.set_home_node(at + 2 * MIB, MIB, 1), Err(Errno::ENOENT));
     assert_eq!(mm.mbind(at, 64 * MIB, bind, 0), Err(Errno::EFAULT));
-    mm.set_policy(Policy::new(3, 0b11, 2).unwrap());
+    mm.set_policy(Policy::new(3, 0b11, 0b11).unwrap());
     assert_eq!(mm.fork().unwrap().policy().mode, Mode::Interleave);
 }

@@ -32,7 +32,7 @@ fn read_nodes(mm: &Mm, at: u64, maxnode: u64) -> Result<u64, Errno> {
 
 fn policy(mm: &Mm, mode: u64, nodes: u64, maxnode: u64) -> Result<Policy, Errno> {
     let nodes = read_nodes(mm, nodes, maxnode)?;
-    Policy::new(u64::from(mode as u32), nodes, mm.system().machine.nodes())
+    Policy::new(u64::from(mode as u32), nodes, mm.nodes())
 }
 
 /// mbind(at, len, mode, nodes, maxnode, flags).
