@@ -1,6 +1,7 @@
 use super::*;
 use crate::errno::Errno;
 use crate::frame::Flags;
+use crate::layout::Stat;
 use crate::layout::{Rusage, SigInfo};
 use alloc::string::String;
 use alloc::vec::Vec;
