@@ -72,7 +72,7 @@ impl TableMemory for Tables {
 pub fn init(info: &BootInfo) -> Range<u64> {
     let ram = ranges(&info.memory, |kind| kind == RegionKind::Ram);
     let Some(early) = find_free(&ram, &taken(info), EARLY_FRAMES * PAGE_SIZE, 1 << 32) else {
-        panic!("the memory map has no {} KiB of free memory below 4 GiB", EARLY_FRAMES * PAGE_SIZE >> 10)
+        panic!("the memory map has no {} KiB of free memory below 4 GiB", (EARLY_FRAMES * PAGE_SIZE) >> 10)
     };
     let huge = cpu::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0;
     let memory = EarlyTables { next: early.start, end: early.end };
