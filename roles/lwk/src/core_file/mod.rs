@@ -141,7 +141,9 @@ impl Writer<'_> {
             self.offset = offset;
         }
         self.part.extend_from_slice(bytes);
-        self.part.len() < PART || self.send().await
+        // The part that ends where the file does says so, and nothing may follow it: that is for `finish`.
+        let last = self.offset + self.part.len() as u64 == self.size;
+        self.part.len() < PART || last || self.send().await
     }
 
     async fn send(&mut self) -> bool {

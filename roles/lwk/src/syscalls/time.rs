@@ -142,6 +142,10 @@ pub async fn sys_nanosleep(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
 pub async fn sys_clock_nanosleep(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let [id, flags, time, rest, ..] = args;
     let (thread, mm) = (caller.thread, caller.mm());
+    // Raw and coarse clocks, and the caller's own by its short name, are there to be read only.
+    if matches!(id as i32, 3..=6) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let clock = Clock::of(id as i32, thread)?;
     let time = read_timespec(&mm, time)?;
     if clock == (Clock::Cpu { id: thread.tid, thread: true, user_only: false }) {

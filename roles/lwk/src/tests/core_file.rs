@@ -108,6 +108,25 @@ fn no_core_file_without_the_limit_or_for_other_signals() {
 }
 
 #[test]
+fn one_part_of_a_core_file_is_the_last() {
+    // Cut off where a part is full.
+    const LIMIT: u64 = 512 << 10;
+    let (world, core) = crash(|cpu| {
+        cpu.put(DATA, &[LIMIT, LIMIT]);
+        assert_eq!(cpu.call(160, &[4, DATA]), 0);
+        let at = cpu.call(9, &[0, 2 << 20, 3, 0x22, u64::MAX, 0]) as u64;
+        for page in 0..512 {
+            cpu.put(at + page * 4096, &[page + 1]);
+        }
+        cpu.call(62, &[1000, 6]);
+    });
+    assert_eq!((world.status(1000), core.len() as u64), (6 | 0x80, LIMIT));
+    let parts = world.host.core_parts.lock().unwrap();
+    assert!(parts.iter().all(|(offset, len, last)| *last == (offset + len == LIMIT as usize)));
+    assert_eq!(parts.iter().filter(|(_, _, last)| *last).count(), 1);
+}
+
+#[test]
 fn gdb_reads_it() {
     let gdb = std::process::Command::new("gdb").arg("--version").output();
     if gdb.is_err() {

@@ -32,6 +32,9 @@ fn clocks_agree_and_sleeps_last() {
         for (number, args) in [(228, [99, DATA]), (229, [99, DATA]), (230, [99, 0])] {
             assert_eq!(cpu.call(number, &args), -22, "{number}");
         }
+        for clock in 3..=6 {
+            assert_eq!(cpu.call(230, &[clock, 0, DATA, 0]), -95, "{clock}");
+        }
         cpu.put(DATA, &[0, 1_000_000_000]);
         assert_eq!(cpu.call(35, &[DATA, 0]), -22);
         assert_eq!(cpu.call(228, &[0, 8]), -14);
