@@ -166,7 +166,7 @@ impl Lwk {
             settings.oversubscribe,
             if settings.oversubscribe == 1 { "" } else { "s" }
         );
-        log::info!(target: "lwk", "memory for programs: {}", memory(&*system.machine));
+        log::info!(target: "lwk", "memory for programs: {}", shares(&*system.machine));
         if settings.oversubscribe > 1 && settings.time_sharing {
             let programs = programs.clone();
             node.handle.spawn("lwk-turns", async move { programs.share_cores().await });
@@ -302,7 +302,7 @@ impl Lwk {
 }
 
 /// What programs have of each NUMA node, and which processors lie there.
-fn memory(machine: &dyn UserMachine) -> String {
+fn shares(machine: &dyn UserMachine) -> String {
     let nodes = machine.nodes();
     let of_node = |node: usize| {
         let amount = format!("{} MiB", machine.memory(node).1 >> 20);
