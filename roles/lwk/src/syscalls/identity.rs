@@ -231,14 +231,24 @@ pub fn sys_capget(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         // Asking for the version is the use of a null pointer.
         None if args[1] == 0 => Ok(0),
         None => Err(Errno::EINVAL),
-        Some(_) if args[1] == 0 => Ok(0),
-        Some(words) => caller.mm().write(args[1], &[0; 24][..words * 4]).map(|()| 0),
+        Some(words) => {
+            let tid = caller.mm().read_u32(args[0].wrapping_add(4))?;
+            super::sched::target(caller, tid.into())?;
+            if args[1] == 0 {
+                return Ok(0);
+            }
+            caller.mm().write(args[1], &[0; 24][..words * 4]).map(|()| 0)
+        }
     }
 }
 
-/// capset(header, data): EPERM for more than nothing.
+/// capset(header, data): EPERM for more than nothing, and for others than the caller.
 pub fn sys_capset(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let words = capability_words(caller, args[0])?.ok_or(Errno::EINVAL)?;
+    let tid = caller.mm().read_u32(args[0].wrapping_add(4))?;
+    if tid != 0 && tid != caller.thread.tid {
+        return Err(Errno::EPERM);
+    }
     let mut bytes = [0; 24];
     caller.mm().read(args[1], &mut bytes[..words * 4])?;
     if bytes == [0; 24] { Ok(0) } else { Err(Errno::EPERM) }

@@ -44,7 +44,7 @@ pub fn serve(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Result<u64, Er
 }
 
 /// The thread that a call names; 0 is the caller.
-fn target(caller: &Caller<'_>, tid: u64) -> Result<Arc<Thread>, Errno> {
+pub(super) fn target(caller: &Caller<'_>, tid: u64) -> Result<Arc<Thread>, Errno> {
     match tid as i32 {
         ..0 => Err(Errno::EINVAL),
         0 => Ok(caller.thread.clone()),

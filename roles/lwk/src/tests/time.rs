@@ -244,6 +244,7 @@ fn the_node_describes_itself() {
         assert_eq!((cpu.word(DATA), cpu.registers.fs_base), (0x7000, 0x7000));
         assert_eq!(cpu.call(158, &[0x1002, 1 << 47]), -1);
         assert_eq!(cpu.call(158, &[0x3001, 0]), -22);
+        assert_eq!((cpu.call(158, &[0x1011, 0]), cpu.call(158, &[0x1012, 0])), (1, -19));
         assert_eq!(cpu.call(115, &[0, 0]), 2);
         assert_eq!(cpu.call(115, &[1, DATA]), -22);
         assert_eq!(cpu.call(115, &[4, DATA]), 2);
@@ -254,6 +255,13 @@ fn the_node_describes_itself() {
         assert_eq!(cpu.call(125, &[DATA, DATA + 16]), 0);
         cpu.put(DATA + 16, &[1, 0, 0]);
         assert_eq!(cpu.call(126, &[DATA, DATA + 16]), -1);
+        cpu.put(DATA + 16, &[0, 0, 0]);
+        assert_eq!(cpu.call(126, &[DATA, DATA + 16]), 0);
+        for (tid, get, set) in [(1000, 0, 0), (77, -3, -1), (0xffff_ffffu64, -22, -1)] {
+            cpu.put(DATA, &[0x2008_0522 | tid << 32]);
+            let results = (cpu.call(125, &[DATA, DATA + 16]), cpu.call(126, &[DATA, DATA + 16]));
+            assert_eq!(results, (get, set), "{tid}");
+        }
         assert_eq!(cpu.call(157, &[99, 0]), -22);
         assert_eq!(cpu.call(324, &[0, 0]), 25);
         assert_eq!(cpu.call(324, &[8, 0]), 0);
