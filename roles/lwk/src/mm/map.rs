@@ -192,11 +192,18 @@ impl Mm {
         {
             return Ok(range.start);
         }
-        // Aligned to the largest page that fits, so that large ones can be used.
+        // A large page for a whole number of them, which leaves no part of one. What has other lengths, as malloc(3) asks for,
+        // follows its neighbour and has large pages in its middle: arrays that all began at a multiple of a large page would meet
+        // in the same sets of caches and TLBs, where a loop over several of them throws its own lines out. A page of 1 GiB is
+        // worth that.
         let most = self.largest(state, area);
-        let fits =
-            [PageSize::Huge, PageSize::Large].into_iter().find(|size| *size <= most && len >= size.bytes());
-        let align = fits.map_or(unit, PageSize::bytes);
+        let align = match most {
+            PageSize::Huge if len >= PageSize::Huge.bytes() => PageSize::Huge.bytes(),
+            PageSize::Huge | PageSize::Large if len.is_multiple_of(PageSize::Large.bytes()) => {
+                PageSize::Large.bytes()
+            }
+            _ => unit,
+        };
         let room = |align| state.areas.room(len, align, layout::MAPPINGS, layout::PROGRAM);
         let above = || state.areas.room(len, unit, layout::PROGRAM, layout::VVAR);
         let below = || state.areas.room(len, unit, layout::LOWEST, layout::MAPPINGS);

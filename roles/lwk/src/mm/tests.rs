@@ -58,6 +58,17 @@ fn anonymous_memory_has_the_largest_pages_at_once() {
 }
 
 #[test]
+fn arrays_do_not_all_begin_at_a_large_page() {
+    let mm = mm();
+    let len = 8 * MIB + 4096;
+    let arrays: Vec<u64> = (0..4).map(|_| mm.mmap(&anonymous(0, len, RW, ANON)).unwrap()).collect();
+    for (n, at) in arrays.iter().enumerate() {
+        assert_eq!(at % (2 * MIB), n as u64 * 4096, "array {n}");
+        assert!(sizes(&mm, *at).1 >= 6 * MIB, "array {n}");
+    }
+}
+
+#[test]
 fn memory_without_access_is_filled_by_touch_in_units_of_two_mebibytes() {
     let mm = mm();
     let at = mm.mmap(&anonymous(0, 8 * MIB + 4096, Protection::NONE, ANON | map::STACK)).unwrap();
