@@ -200,7 +200,9 @@ impl Task {
         let affinity = parent.placement.lock().affinity;
         child.placement.lock().affinity = affinity;
         *child.policy.lock() = parent.policy.lock().inherited();
-        child.slack.store(parent.slack.load(Ordering::Relaxed), Ordering::Relaxed);
+        let slack = parent.slack.load(Ordering::Relaxed);
+        child.slack.store(slack, Ordering::Relaxed);
+        child.born_slack.store(slack, Ordering::Relaxed);
     }
 
     async fn make_process(&mut self, request: Request) -> Result<u64, Errno> {

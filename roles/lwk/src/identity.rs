@@ -41,4 +41,10 @@ impl Ids {
         mine.effective == 0
             || [mine.real, mine.effective].iter().any(|id| *id == its.real || *id == its.saved)
     }
+
+    /// True when a process with these ids may change how one with `other` is scheduled (sched_setscheduler(2), setpriority(2)).
+    pub fn may_schedule(&self, other: &Ids) -> bool {
+        let (mine, its) = (self.user.effective, other.user);
+        mine == 0 || mine == its.real || mine == its.effective
+    }
 }

@@ -24,6 +24,10 @@ pub const MEMLOCK: usize = 8;
 pub const AS: usize = 9;
 /// Queued signals.
 pub const SIGPENDING: usize = 11;
+/// 20 less the lowest nice value.
+pub const NICE: usize = 13;
+/// The highest real-time priority.
+pub const RTPRIO: usize = 14;
 /// How many resources there are.
 pub const COUNT: usize = 16;
 
@@ -55,10 +59,10 @@ impl Default for Limits {
         limits[CORE] = Limit { soft: 0, hard: INFINITY };
         limits[NOFILE] = Limit { soft: 1024, hard: 1 << 20 };
         limits[SIGPENDING] = Limit::both(31_000);
-        // Message queues, nice and real-time priority.
+        // Bytes in message queues.
         limits[12] = Limit::both(819_200);
-        limits[13] = Limit::both(0);
-        limits[14] = Limit::both(0);
+        limits[NICE] = Limit::both(0);
+        limits[RTPRIO] = Limit::both(0);
         Limits(limits)
     }
 }

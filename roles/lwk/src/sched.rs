@@ -182,12 +182,23 @@ pub struct Policy {
     pub priority: u32,
     /// `SCHED_RESET_ON_FORK`.
     pub reset_on_fork: bool,
+    /// From -20, the most favourable, to 19 (setpriority(2)).
+    pub nice: i8,
 }
 
 impl Policy {
+    /// SCHED_FIFO and SCHED_RR, with priorities from 1 to 99.
+    pub fn is_real_time(&self) -> bool {
+        matches!(self.policy, 1 | 2)
+    }
+
     /// What a child has of it.
     pub fn inherited(self) -> Policy {
-        if self.reset_on_fork { Policy::default() } else { self }
+        match self.reset_on_fork {
+            // What is favoured by its nice value loses that too.
+            true => Policy { nice: self.nice.max(0), ..Policy::default() },
+            false => self,
+        }
     }
 }
 

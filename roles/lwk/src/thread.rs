@@ -41,8 +41,10 @@ pub struct Thread {
     pub(crate) helper_hint: AtomicBool,
     /// Scheduling policy and priority as the program set them; without effect.
     pub(crate) policy: Mutex<crate::sched::Policy>,
-    /// `PR_SET_PDEATHSIG`, `PR_SET_TIMERSLACK`.
+    /// `PR_SET_TIMERSLACK`, in nanoseconds; without effect.
     pub(crate) slack: AtomicU64,
+    /// What setting it to 0 makes of it: what the thread was born with.
+    pub(crate) born_slack: AtomicU64,
     /// Its restartable sequences, if it has any.
     pub(crate) rseq: Mutex<Option<Rseq>>,
     attention: AtomicU32,
@@ -103,6 +105,7 @@ impl Thread {
             helper_hint: AtomicBool::new(false),
             policy: Mutex::default(),
             slack: AtomicU64::new(50_000),
+            born_slack: AtomicU64::new(50_000),
             rseq: Mutex::default(),
             attention: AtomicU32::new(0),
             waiting: Mutex::new(None),

@@ -116,6 +116,7 @@ pub fn perform(task: &Task<'_>) -> Result<Reply, Fail> {
         54 | 55 => options::option(task),
         59 | 322 => exec::open(task),
         62 | 129 => process::kill(task),
+        121 | 124 => process::group_or_session(task),
         // Of the table, but without a safe interface.
         64..=71 | 220 | 240..=245 => Err(Fail(Errno::ENOSYS)),
         _ => Err(Fail(Errno::ENOSYS)),

@@ -33,7 +33,11 @@ const SYSCTL: &[(&str, Make)] = &[
     ("fs/file-max", |_, _| line("9223372036854775807")),
     ("fs/nr_open", |_, _| line("1048576")),
     ("fs/pipe-max-size", |_, _| line("1048576")),
+    // Nobody's pipes are limited.
+    ("fs/pipe-user-pages-hard", |_, _| line("0")),
+    ("fs/pipe-user-pages-soft", |_, _| line("0")),
     ("kernel/cap_last_cap", |_, _| line("40")),
+    ("kernel/domainname", |_, _| line("(none)")),
     ("kernel/hostname", |view, _| line(view.facts().name)),
     ("kernel/msgmax", |_, _| line(crate::sysv::MESSAGE_MOST)),
     ("kernel/msgmnb", |_, _| line(crate::sysv::QUEUE_BYTES)),

@@ -182,7 +182,7 @@ fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
     out.extend_from_slice(&own.name);
     let (children_user, children_system) = process.children_times;
     let rest = format!(
-        ") {} {} {} {} 0 -1 0 {} 0 {} 0 {} {} {} {} 20 0 {} 0 {} {} {} {} 0 0 0 0 0 {} {} {} {} 0 0 0 17 {} 0 0 0 \
+        ") {} {} {} {} 0 -1 0 {} 0 {} 0 {} {} {} {} {} {} {} 0 {} {} {} {} 0 0 0 0 0 {} {} {} {} 0 0 0 17 {} {} {} 0 \
          0 0 0 0 0 0 0 0 0 0\n",
         own.state,
         process.parent,
@@ -194,6 +194,12 @@ fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
         ticks(times.1),
         ticks(children_user),
         ticks(children_system),
+        if own.policy.is_real_time() {
+            -1 - i64::from(own.policy.priority)
+        } else {
+            20 + i64::from(own.policy.nice)
+        },
+        own.policy.nice,
         process.threads.len(),
         ticks(process.started),
         process.memory.size,
@@ -204,6 +210,8 @@ fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
         process.ignored as u32 & 0x7fff_ffff,
         process.caught as u32 & 0x7fff_ffff,
         own.cpu,
+        own.policy.priority,
+        own.policy.policy,
     );
     out.extend_from_slice(rest.as_bytes());
     out

@@ -3,6 +3,7 @@
 use crate::Errno;
 use crate::files::FdTable;
 use crate::mm::Mm;
+use crate::sched::Policy;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -242,6 +243,8 @@ pub struct ThreadView {
     pub blocked: u64,
     /// Logical CPUs where it may run.
     pub cpus: Vec<usize>,
+    /// Scheduling policy, priority, nice value.
+    pub policy: Policy,
     /// NUMA nodes of which it may have memory.
     pub memory_nodes: Vec<usize>,
     /// Waits, and times that it was interrupted.

@@ -2,6 +2,8 @@
 
 use super::Caller;
 use crate::Errno;
+use crate::view::state_of;
+use alloc::vec::Vec;
 use keelson_hal::Instant;
 
 /// Bytes of a field of `struct utsname`.
@@ -39,9 +41,9 @@ pub fn sys_sysinfo(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         (free, total) = (free + of_node, total + all);
     }
     let up = process.system.clock.now().saturating_since(Instant::ZERO).as_secs();
-    let threads: usize = process.node.processes().iter().map(|process| process.thread_count()).sum();
-    // Load averages of 1, 5 and 15 minutes with 16 binary places: threads do not queue here, they all run.
-    let load = (threads as u64) << 16;
+    let threads: Vec<_> = process.node.processes().iter().flat_map(|process| process.threads()).collect();
+    // Load averages of 1, 5 and 15 minutes with 16 binary places: as in /proc/loadavg what runs now.
+    let load = (threads.iter().filter(|thread| state_of(thread) == 'R').count() as u64) << 16;
     let mut bytes = [0; 112];
     let mut put = |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
     put(0, up);
@@ -51,7 +53,7 @@ pub fn sys_sysinfo(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     put(32, total);
     put(40, free);
     // Processes, in 16 bits; the unit of memory behind the fields for high memory.
-    put(80, (threads as u64).min(0xffff));
+    put(80, (threads.len() as u64).min(0xffff));
     put(104, 1);
     caller.mm().write(args[0], &bytes)?;
     Ok(0)

@@ -21,6 +21,7 @@ mod objects;
 mod paths;
 pub mod place;
 mod poll;
+mod priority;
 pub(crate) mod process;
 mod refused;
 pub mod request;
@@ -166,7 +167,9 @@ fn plain(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<Result<u64,
         126 => identity::sys_capset(caller, args),
         127 => signals::sys_rt_sigpending(caller, args),
         135 => process::sys_personality(caller, args),
-        140..=148 | 203 | 204 | 309 | 314 | 315 => return Some(sched::serve(caller, number, args)),
+        140 => return Some(priority::sys_getpriority(caller, args)),
+        141 => return Some(priority::sys_setpriority(caller, args)),
+        142..=148 | 203 | 204 | 309 | 314 | 315 => return Some(sched::serve(caller, number, args)),
         149 => memory::sys_mlock(caller, args),
         150 => memory::sys_munlock(caller, args),
         151 => memory::sys_mlockall(caller, args),

@@ -85,7 +85,10 @@ pub fn sys_prctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         25 => mm.write(value, &1u32.to_le_bytes())?,
         26 if value == 1 => {}
         // PR_SET_TIMERSLACK, PR_GET_TIMERSLACK.
-        29 => thread.slack.store(if value == 0 { 50_000 } else { value }, Ordering::Relaxed),
+        29 => {
+            let born = thread.born_slack.load(Ordering::Relaxed);
+            thread.slack.store(if value == 0 { born } else { value }, Ordering::Relaxed);
+        }
         30 => return Ok(thread.slack.load(Ordering::Relaxed)),
         // PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER.
         36 => facts.subreaper.store(value != 0, Ordering::Relaxed),

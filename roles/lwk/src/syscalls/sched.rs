@@ -1,7 +1,9 @@
 //! Scheduling calls (sections 3.7 and 4.4): placement is real, priorities are only remembered.
 
 use super::Caller;
+use super::priority::{self, NICE};
 use crate::Errno;
+use crate::limits;
 use crate::mm::Mm;
 use crate::sched::{CpuSet, Policy};
 use crate::thread::{Attention, Thread};
@@ -26,9 +28,6 @@ pub async fn sys_sched_yield(caller: &Caller<'_>) -> Result<u64, Errno> {
 /// The calls that only look and remember.
 pub fn serve(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Result<u64, Errno> {
     match number {
-        // getpriority: nice is 0, as 20 - nice. setpriority: ignored.
-        140 => Ok(20),
-        141 => Ok(0),
         142 => set_param(caller, args),
         143 => get_param(caller, args),
         144 => set_scheduler(caller, args),
@@ -52,13 +51,24 @@ pub(super) fn target(caller: &Caller<'_>, tid: u64) -> Result<Arc<Thread>, Errno
     }
 }
 
-fn permitted(caller: &Caller<'_>, target: &Thread) -> Result<(), Errno> {
+pub(super) fn permitted(caller: &Caller<'_>, target: &Thread) -> Result<(), Errno> {
     let me = &caller.thread.process;
     if me.pid == target.process.pid {
         return Ok(());
     }
     let mine = me.ids.lock().clone();
-    if mine.may_signal(&target.process.ids.lock()) { Ok(()) } else { Err(Errno::EPERM) }
+    if mine.may_schedule(&target.process.ids.lock()) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Real-time priorities are the superuser's, and of whoever has RLIMIT_RTPRIO for them; all may keep or lower what they have.
+fn may_have(caller: &Caller<'_>, thread: &Thread, now: Policy, wanted: Policy) -> Result<(), Errno> {
+    let superuser = caller.thread.process.ids.lock().user.effective == 0;
+    if superuser || !wanted.is_real_time() {
+        return Ok(());
+    }
+    let most = thread.process.limits.lock().soft(limits::RTPRIO);
+    let keeps = now.policy == wanted.policy && wanted.priority <= now.priority;
+    if keeps || u64::from(wanted.priority) <= most { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 fn checked(policy: u32, priority: u32) -> Result<Policy, Errno> {
@@ -72,7 +82,7 @@ fn checked(policy: u32, priority: u32) -> Result<Policy, Errno> {
     if !priorities.contains(&priority) {
         return Err(Errno::EINVAL);
     }
-    Ok(Policy { policy: kind, priority, reset_on_fork: policy & RESET_ON_FORK != 0 })
+    Ok(Policy { policy: kind, priority, reset_on_fork: policy & RESET_ON_FORK != 0, nice: 0 })
 }
 
 fn read_u32(mm: &Mm, at: u64) -> Result<u32, Errno> {
@@ -82,26 +92,45 @@ fn read_u32(mm: &Mm, at: u64) -> Result<u32, Errno> {
 }
 
 fn set_param(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
+    let priority = parameter(caller, args[0], args[1])?;
     let thread = target(caller, args[0])?;
-    let priority = read_u32(&caller.mm(), args[1])?;
     permitted(caller, &thread)?;
     let mut policy = thread.policy.lock();
-    policy.priority = checked(policy.policy, priority)?.priority;
+    let wanted = Policy { priority: checked(policy.policy, priority)?.priority, ..*policy };
+    may_have(caller, &thread, *policy, wanted)?;
+    *policy = wanted;
     Ok(0)
 }
 
 fn get_param(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
+    if args[1] == 0 {
+        return Err(Errno::EINVAL);
+    }
     let priority = target(caller, args[0])?.policy.lock().priority;
     caller.mm().write(args[1], &priority.to_le_bytes())?;
     Ok(0)
 }
 
 fn set_scheduler(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
+    if (args[1] as i32) < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let priority = parameter(caller, args[0], args[2])?;
     let thread = target(caller, args[0])?;
-    let priority = read_u32(&caller.mm(), args[2])?;
+    let wanted = checked(args[1] as u32, priority)?;
     permitted(caller, &thread)?;
-    *thread.policy.lock() = checked(args[1] as u32, priority)?;
+    let mut policy = thread.policy.lock();
+    may_have(caller, &thread, *policy, wanted)?;
+    *policy = Policy { nice: policy.nice, ..wanted };
     Ok(0)
+}
+
+/// `struct sched_param`: looked at before the thread is looked for.
+fn parameter(caller: &Caller<'_>, tid: u64, at: u64) -> Result<u32, Errno> {
+    if at == 0 || (tid as i32) < 0 {
+        return Err(Errno::EINVAL);
+    }
+    read_u32(&caller.mm(), at)
 }
 
 fn get_scheduler(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
@@ -186,7 +215,7 @@ fn get_cpu(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
 
 fn set_attr(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let [tid, at, flags, ..] = args;
-    if flags != 0 {
+    if flags != 0 || at == 0 || (tid as i32) < 0 {
         return Err(Errno::EINVAL);
     }
     let thread = target(caller, tid)?;
@@ -199,15 +228,19 @@ fn set_attr(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     mm.read(at, &mut bytes)?;
     let word = |at: usize| u32::from_le_bytes(core::array::from_fn(|index| bytes[at + index]));
     permitted(caller, &thread)?;
-    let mut policy = checked(word(4), word(20))?;
-    policy.reset_on_fork = word(8) & 1 != 0;
-    *thread.policy.lock() = policy;
+    let mut wanted = checked(word(4), word(20))?;
+    wanted.reset_on_fork = word(8) & 1 != 0;
+    wanted.nice = (word(16) as i32).clamp(NICE.0, NICE.1) as i8;
+    let mut policy = thread.policy.lock();
+    may_have(caller, &thread, *policy, wanted)?;
+    priority::may_be_nice(caller, &thread, wanted.nice, policy.nice)?;
+    *policy = wanted;
     Ok(0)
 }
 
 fn get_attr(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let [tid, at, size, flags, ..] = args;
-    if flags != 0 || !(ATTR_FIRST as u64..=4096).contains(&size) {
+    if flags != 0 || at == 0 || !(ATTR_FIRST as u64..=4096).contains(&size) {
         return Err(Errno::EINVAL);
     }
     let policy = *target(caller, tid)?.policy.lock();
@@ -216,6 +249,7 @@ fn get_attr(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     put(0, ATTR_FIRST as u32);
     put(4, policy.policy);
     put(8, u32::from(policy.reset_on_fork));
+    put(16, i32::from(policy.nice) as u32);
     put(20, policy.priority);
     caller.mm().write(at, &bytes)?;
     Ok(0)

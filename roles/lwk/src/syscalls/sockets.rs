@@ -15,6 +15,10 @@ use core::task::Poll;
 use keelson_lwk_wire::layout::{Cmsghdr, Msghdr, cmsg_align};
 
 const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+/// Families of Linux 6.1 are below.
+const AF_MAX: u32 = 46;
 const SOL_SOCKET: u32 = 1;
 const SCM_RIGHTS: i32 = 1;
 const SCM_CREDENTIALS: i32 = 2;
@@ -89,8 +93,16 @@ pub async fn sys_socket(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errn
 /// socketpair(family, kind, protocol, fds).
 pub fn sys_socketpair(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let (kind, flags) = kind_and_flags(args[1]);
-    if args[0] as u32 != AF_UNIX {
-        return Err(Errno::EOPNOTSUPP);
+    // Kinds go to 10 (SOCK_PACKET) in four bits, flags are behind them.
+    if kind > 10 || args[1] as u32 & !(0xf | O_CLOEXEC | O_NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    match args[0] as u32 {
+        AF_UNIX if args[2] as u32 > 1 => return Err(Errno::EPROTONOSUPPORT),
+        AF_UNIX => {}
+        AF_INET | AF_INET6 => return Err(no_pair_of(kind, args[2] as u32)),
+        0 | AF_MAX.. => return Err(Errno::EAFNOSUPPORT),
+        _ => return Err(Errno::EOPNOTSUPP),
     }
     let kind = SocketKind::of(if kind == 3 { 2 } else { kind }).ok_or(Errno::ESOCKTNOSUPPORT)?;
     let (one, other) = UnixSocket::pair(kind, owner(caller));
@@ -103,6 +115,19 @@ pub fn sys_socketpair(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
         caller.mm().write(args[3], &both.to_le_bytes()).inspect_err(|_| drop(files.close(second)))
     });
     stored.inspect_err(|_| drop(files.close(first))).map(|()| 0)
+}
+
+/// What is wrong with a pair of sockets of the Internet: the protocol, if it is none of that kind, else that it is a pair.
+fn no_pair_of(kind: u32, protocol: u32) -> Errno {
+    // IPPROTO_TCP, IPPROTO_UDP and, as a kind of its own, SOCK_RAW, which takes any but 0.
+    let own = match kind {
+        1 => 6,
+        2 => 17,
+        3 if protocol != 0 => protocol,
+        3 => return Errno::EPROTONOSUPPORT,
+        _ => return Errno::ESOCKTNOSUPPORT,
+    };
+    if protocol == 0 || protocol == own { Errno::EOPNOTSUPP } else { Errno::EPROTONOSUPPORT }
 }
 
 /// An address of AF_UNIX.

@@ -269,13 +269,18 @@ fn the_node_describes_itself() {
         assert_eq!((cpu.call(732, &[]), cpu.call(700, &[])), (0, 0));
         assert_eq!(cpu.call(148, &[0, DATA]), 0);
         cpu.put_half(DATA, 5);
-        assert_eq!(cpu.call(144, &[0, 1, DATA]), 0);
-        assert_eq!(cpu.call(145, &[0]), 1);
+        // Nobody's limit lets a user have real-time priorities.
+        assert_eq!(cpu.call(144, &[0, 1, DATA]), -1);
         assert_eq!(cpu.call(144, &[0, 0, DATA]), -22);
+        cpu.put_half(DATA, 0);
+        assert_eq!(cpu.call(144, &[0, 3, DATA]), 0);
+        assert_eq!(cpu.call(145, &[0]), 3);
         assert_eq!((cpu.call(146, &[1]), cpu.call(147, &[2]), cpu.call(146, &[9])), (99, 1, -22));
+        assert_eq!(cpu.call(141, &[0, 0, 7]), 0);
+        assert_eq!(cpu.call(141, &[0, 0, 6]), -13);
         assert_eq!(cpu.call(315, &[0, DATA, 48, 0]), 0);
-        assert_eq!((cpu.half(DATA + 4), cpu.half(DATA + 20)), (1, 5));
-        assert_eq!(cpu.call(140, &[0, 0]), 20);
+        assert_eq!((cpu.half(DATA + 4), cpu.half(DATA + 16), cpu.half(DATA + 20)), (3, 7, 0));
+        assert_eq!(cpu.call(140, &[0, 0]), 13);
     });
     assert_eq!(status, 0);
 }

@@ -15,7 +15,7 @@ use crate::pseudo::{
 use crate::signals::{SIG_DFL, SIG_IGN};
 use crate::syscalls::misc::{RELEASE, VERSION};
 use crate::table::FIRST_TID;
-use crate::thread::Wait;
+use crate::thread::{Thread, Wait};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -204,23 +204,16 @@ impl NodeView for View {
         let thread = self.node.thread(tid).filter(|thread| thread.process.pid == pid)?;
         let process = &thread.process;
         let used = thread.times.usage(self.node.system.clock.now().as_nanos());
-        let state = match (thread.times.is_running(), process.stopped()) {
-            (true, _) => 'R',
-            (false, Some(_)) => 'T',
-            (false, None) if thread.waits_for() == Wait::Host => 'D',
-            (false, None) if thread.is_waiting() => 'S',
-            // Ready, while another thread has the core.
-            (false, None) => 'R',
-        };
         let allowed = thread.placement.lock().affinity.and(process.slice.cpus);
         Some(ThreadView {
             name: thread.comm(),
-            state,
+            state: state_of(&thread),
             cpu: self.node.cpu_of_core(thread.core.load(Ordering::Relaxed)),
             times: (used.user, used.system),
             pending: thread.signals.pending().0,
             blocked: thread.signals.mask().0,
             cpus: (0..self.node.settings.compute.len()).filter(|cpu| allowed.has(*cpu)).collect(),
+            policy: *thread.policy.lock(),
             memory_nodes: self.memory_nodes(),
             switches: (used.voluntary, used.involuntary),
         })
@@ -297,5 +290,17 @@ fn memory_use(process: &Process) -> MemoryUse {
         stack: usage.stack,
         tables: 0,
         locked: usage.locked,
+    }
+}
+
+/// What proc(5) calls the state of a thread: R, S, D, T.
+pub fn state_of(thread: &Thread) -> char {
+    match (thread.times.is_running(), thread.process.stopped()) {
+        (true, _) => 'R',
+        (false, Some(_)) => 'T',
+        (false, None) if thread.waits_for() == Wait::Host => 'D',
+        (false, None) if thread.is_waiting() => 'S',
+        // Ready, while another thread has the core.
+        (false, None) => 'R',
     }
 }

@@ -1,8 +1,9 @@
-//! close(2) where its errors matter, and kill(2) for processes that are not on the node.
+//! close(2) where its errors matter, and what concerns processes that are not on the node.
 
 use keelson_lwk_wire::Errno;
 use rustix::process::{
-    Pid, Signal, kill_process, kill_process_group, test_kill_process, test_kill_process_group,
+    Pid, Signal, getpgid, getsid, kill_process, kill_process_group, test_kill_process,
+    test_kill_process_group,
 };
 
 use super::{Reply, Task, done};
@@ -35,4 +36,13 @@ pub(super) fn kill(task: &Task<'_>) -> Result<Reply, Fail> {
         (None, true) => test_kill_process(target),
         (None, false) => test_kill_process_group(target),
     })
+}
+
+/// getpgid, getsid
+pub(super) fn group_or_session(task: &Task<'_>) -> Result<Reply, Fail> {
+    // Whoever calls is on the node: 0 never comes here.
+    let pid =
+        Pid::from_raw(task.int(0) as i32).filter(|_| task.int(0) as i32 > 0).ok_or(Fail(Errno::ESRCH))?;
+    let found = if task.nr() == 121 { getpgid(Some(pid)) } else { getsid(Some(pid)) };
+    Ok(Reply::value(i64::from(found?.as_raw_nonzero().get())))
 }

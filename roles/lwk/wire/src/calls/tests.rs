@@ -62,15 +62,17 @@ fn classes() {
     // Semaphores and messages are the node's, as shared memory is: the specification would delegate them.
     sum += is(local, &[64, 65, 66, 220, 68, 69, 70, 71]);
     sum += is(delegated, &[240, 241, 242, 243, 245]);
-    // 4.4; of kill and rt_sigqueueinfo "any other pid is D"
-    sum += is(side, &[56, 435, 57, 58, 59, 322, 231, 109, 111, 121, 112, 124]);
+    // 4.4; of kill and rt_sigqueueinfo "any other pid is D", and so it is of what asks for the group or session of another pid.
+    sum += is(side, &[56, 435, 57, 58, 59, 322, 231, 109, 111, 112]);
     sum +=
         is(local, &[60, 61, 247, 200, 234, 297, 39, 186, 110, 218, 273, 274, 202, 334, 158, 157, 135, 324]);
-    sum += is(both, &[62, 129]);
+    sum += is(both, &[62, 121, 124, 129]);
     sum += is(local, &[102, 104, 107, 108, 115, 118, 120, 125, 126, 24, 203, 204, 309]);
     sum += is(side, &[105, 106, 113, 114, 117, 119, 116, 122, 123]);
     sum += is(local, &[142, 143, 144, 145, 146, 147, 148, 314, 315, 13, 14, 15, 127, 128, 130, 131, 34, 219]);
-    sum += is(nothing, &[140, 141, 251, 252]);
+    sum += is(nothing, &[251, 252]);
+    // Without effect, but remembered.
+    sum += is(local, &[140, 141]);
     sum += is(local, &[35, 230, 36, 37, 38, 222, 223, 224, 225, 226, 96, 201, 228, 229, 100]);
     sum += is(local, &[97, 160, 302, 98, 99, 63, 318]);
     // Refused, by error.
