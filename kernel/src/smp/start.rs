@@ -48,11 +48,12 @@ pub(crate) fn start_all(boot: &BootInfo, apic_ids: &[u32]) {
         log::warn!(target: "smp", "cannot map the start-up page {page:#x}: running on one core");
         return;
     }
-    for id in apic_ids.iter().copied().filter(|id| *id != me) {
+    let others = || apic_ids.iter().copied().filter(|id| *id != me).take(MAX_CORES - super::online());
+    // All at once: with many cores it is this wait that takes the time.
+    others().for_each(apic::send_init);
+    time::spin(AFTER_INIT);
+    for id in others() {
         let core = super::online();
-        if core == MAX_CORES {
-            break;
-        }
         let Some(stack) = mm::stack::allocate(core) else {
             log::warn!(target: "smp", "no memory for the stack of core {core}");
             break;
@@ -99,6 +100,7 @@ fn write_trampoline(page: u64, stack: usize, core: usize) {
     }
 }
 
+/// Sends a core that had its INIT into the trampoline.
 fn start(id: u32, page: u64, core: usize) -> bool {
     let number = (page / mm::PAGE_SIZE) as u8;
     let arrived = || ARRIVED.load(Ordering::Acquire) == core;
@@ -108,8 +110,6 @@ fn start(id: u32, page: u64, core: usize) -> bool {
             cpu::pause();
         }
     };
-    apic::send_init(id);
-    time::spin(AFTER_INIT);
     apic::send_startup(id, number);
     wait(AFTER_STARTUP);
     if !arrived() {
