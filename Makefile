@@ -10,7 +10,7 @@ SOAK    ?= 1
 PACKAGES := gcc libc6-dev qemu-system-x86 e2fsprogs
 # libFuzzer is C++.
 FUZZ_PACKAGES := g++
-TEST_PACKAGES := libnfs-utils iproute2 tshark busybox-static python3 sqlite3 gzip gdb mpich libmpich-dev $(FUZZ_PACKAGES)
+TEST_PACKAGES := libnfs-utils iproute2 tshark busybox-static python3 sqlite3 gzip gdb mpich libmpich-dev openmpi-bin libopenmpi-dev $(FUZZ_PACKAGES)
 
 # How long `make fuzz` stays with each target.
 SECONDS_EACH ?= 60

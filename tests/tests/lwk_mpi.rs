@@ -1,6 +1,6 @@
-//! MPI jobs of Debian's MPICH over two LWK nodes: the ordinary `mpiexec` on the host starts mcexec for each rank.
+//! MPI jobs of Debian's MPICH and Open MPI over two LWK nodes: the ordinary launcher on the host starts mcexec for each rank.
 
-use keelson_tests::lwk::{Job, Link, Shape, output, program};
+use keelson_tests::lwk::{Job, Link, Shape, output, program, program_by};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -63,6 +63,26 @@ fn jobs_on_two_nodes() {
     ctrl_c_ends_all_ranks(&nodes);
     // Nothing was left behind: every core is free for the next one.
     a_rank_that_dies_ends_the_job(&nodes);
+    open_mpi(&nodes);
+}
+
+/// Open MPI's ranks have two or three threads that look after messages, and find each other by way of a daemon on the host.
+fn open_mpi(nodes: &Job) {
+    for name in ["mpi-ring.c", "mpi-allreduce.c"] {
+        let compiled = program_by("mpicc.openmpi", FOLDER, name, Link::Dynamic, &[]);
+        let run = |words: &[&str]| {
+            let mut command = nodes.mpirun(&["-n", "4", "--timeout", PATIENCE]);
+            command.args(words).arg(&compiled);
+            let ended = output(command, b"");
+            let (stdout, errors) = (text(&ended.stdout), text(&ended.stderr));
+            assert!(ended.status.success(), "{name} {words:?}: {}\n{stdout}\n{errors}", ended.status);
+            stdout
+        };
+        let ours = run(&["mcexec", "--allow-root", "--node-by-rank=n0,n1", "-n", "2"]);
+        assert!(ours.contains("end: "), "{ours}");
+        assert_eq!(ours, run(&[]), "{name} with Open MPI");
+    }
+    nobody_is_left(nodes);
 }
 
 fn ctrl_c_ends_all_ranks(nodes: &Job) {

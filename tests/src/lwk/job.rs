@@ -14,14 +14,20 @@ use std::time::{Duration, Instant};
 /// Makes the library that has MPI_Finalize of this MPICH end, as the README says.
 const BUILD: &str = "\
 $TOOLS/lwk-mpi-env --mpich-finish >finish.c
-mpicc -O2 -Wall -Wextra -fPIC -c finish.c && gcc -shared -o mpich-finish.so finish.o";
+mpicc.mpich -O2 -Wall -Wextra -fPIC -c finish.c && gcc -shared -o mpich-finish.so finish.o";
 
 /// Launches with what is recommended and with nothing else: `exec`, so that signals go to mpiexec. UCX takes the interfaces that
 /// there are from /sys/class/net, which only a mount of its own shows for another network namespace.
 const LAUNCH: &str = "\
 mount -t sysfs sysfs /sys
 eval \"$(lwk-mpi-env)\"
-exec mpiexec -genv \"$PRELOAD\" \"$PWD/mpich-finish.so\" \"$@\"";
+exec mpiexec.mpich -genv \"$PRELOAD\" \"$PWD/mpich-finish.so\" \"$@\"";
+
+/// The same with Open MPI, which wants to be told that there may be more ranks than processors, and that this is root.
+const LAUNCH_OPEN_MPI: &str = "\
+mount -t sysfs sysfs /sys
+eval \"$(lwk-mpi-env)\"
+exec mpirun.openmpi --oversubscribe --allow-run-as-root \"$@\"";
 
 /// Running nodes `n0`, `n1`, ..., each at a cable of its own: nothing leads from one to another but the host.
 pub struct Job {
@@ -98,22 +104,31 @@ impl Job {
         }
     }
 
-    /// `mpiexec` with these words, in the namespace, as the README says to call it.
+    /// MPICH's `mpiexec` with these words, in the namespace, as the README says to call it.
     pub fn mpiexec(&self, words: &[&str]) -> Command {
+        let preload = if words.contains(&"mcexec") { "MCKERNEL_LD_PRELOAD" } else { "LD_PRELOAD" };
+        // Both cables lead here and nowhere else: one is enough, and makes half as many connections.
+        let mut command = self.launch(LAUNCH, &[&format!("PRELOAD={preload}"), "UCX_NET_DEVICES=tap0"]);
+        command.args(words);
+        command
+    }
+
+    /// Open MPI's `mpirun` with these words.
+    pub fn mpirun(&self, words: &[&str]) -> Command {
+        let mut command = self.launch(LAUNCH_OPEN_MPI, &[]);
+        command.args(words);
+        command
+    }
+
+    fn launch(&self, script: &str, variables: &[&str]) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = self.namespace.command("env");
         // Whoever runs the tests in the background may have taught them to ignore Ctrl-C.
         command.arg("--default-signal=INT");
-        let preload = if words.contains(&"mcexec") { "MCKERNEL_LD_PRELOAD" } else { "LD_PRELOAD" };
-        command.arg(format!("PRELOAD={preload}"));
-        // Both cables lead here and nowhere else: one is enough, and makes half as many connections.
-        command.arg("UCX_NET_DEVICES=tap0");
+        command.args(variables);
         command.arg(format!("PATH={}:{path}", self.dir.join("bin").display()));
         command.arg(format!("LWK_CONF={}", self.dir.join("nodes").display()));
-        command
-            .args(["unshare", "--mount", "sh", "-ec", LAUNCH, "mpiexec"])
-            .args(words)
-            .current_dir(&self.dir);
+        command.args(["unshare", "--mount", "sh", "-ec", script, "launch"]).current_dir(&self.dir);
         command
     }
 }

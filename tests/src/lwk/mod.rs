@@ -6,4 +6,4 @@ mod programs;
 
 pub use job::Job;
 pub use node::{LwkNode, Shape};
-pub use programs::{Link, output, program};
+pub use programs::{Link, output, program, program_by};

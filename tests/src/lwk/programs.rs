@@ -37,21 +37,30 @@ impl Link {
 ///
 /// When it does not compile.
 pub fn program(folder: &str, name: &str, link: Link, words: &[&str]) -> PathBuf {
+    let compiler = match name {
+        name if name.ends_with(".cc") => "g++",
+        name if name.starts_with("mpi-") => "mpicc.mpich",
+        _ => "gcc",
+    };
+    program_by(compiler, folder, name, link, words)
+}
+
+/// The same by a compiler of the caller's choice.
+///
+/// # Panics
+///
+/// When it does not compile.
+pub fn program_by(compiler: &str, folder: &str, name: &str, link: Link, words: &[&str]) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
     let mut compiled = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let stem = name.split('.').next().unwrap_or(name);
-    let program = Path::new(folder).join(format!("lwk-{stem}-{link:?}").to_lowercase());
+    let program = Path::new(folder).join(format!("lwk-{stem}-{link:?}-{compiler}").to_lowercase());
     if compiled.contains(&program) {
         return program;
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("lwk").join(name);
     // Other test processes may run the one that is there.
     let fresh = program.with_extension(process::id().to_string());
-    let compiler = match name {
-        name if name.ends_with(".cc") => "g++",
-        name if name.starts_with("mpi-") => "mpicc",
-        _ => "gcc",
-    };
     let output = Command::new(compiler)
         .args(["-O2", "-g", "-o"])
         .arg(&fresh)
@@ -61,7 +70,7 @@ pub fn program(folder: &str, name: &str, link: Link, words: &[&str]) -> PathBuf 
         .args(["-lm", "-lpthread"])
         .output()
         .unwrap_or_else(|error| {
-            panic!("{compiler}: {error}; install it (Debian packages gcc, g++ and libmpich-dev)")
+            panic!("{compiler}: {error}; install it (Debian packages gcc, g++, libmpich-dev, libopenmpi-dev)")
         });
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{} does not compile: {errors}", source.display());

@@ -37,6 +37,9 @@ const SYSCTL: &[(&str, Make)] = &[
     ("fs/pipe-user-pages-hard", |_, _| line("0")),
     ("fs/pipe-user-pages-soft", |_, _| line("0")),
     ("kernel/cap_last_cap", |_, _| line("40")),
+    // As mcexec names core files.
+    ("kernel/core_pattern", |_, _| line("core.%p")),
+    ("kernel/core_uses_pid", |_, _| line("1")),
     ("kernel/domainname", |_, _| line("(none)")),
     ("kernel/hostname", |view, _| line(view.facts().name)),
     ("kernel/msgmax", |_, _| line(crate::sysv::MESSAGE_MOST)),
