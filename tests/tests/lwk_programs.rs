@@ -35,7 +35,7 @@ fn small_programs_of_every_kind() {
 fn threads_memory_and_signals() {
     let node = node("lwk-threads", Shape::default());
     for link in [Link::Static, Link::Dynamic] {
-        for name in ["threads.c", "memory.c", "signals.c", "rseq.c", "priorities.c"] {
+        for name in ["threads.c", "memory.c", "signals.c", "rseq.c", "priorities.c", "refusals.c"] {
             // A child needs a processor of its own.
             node.same(&compiled(name, link), &[], b"");
         }

@@ -122,6 +122,8 @@ pub struct Facts {
     pub personality: AtomicU32,
     /// It called exec since it was forked.
     pub executed: AtomicBool,
+    /// It said that it will call membarrier(2) with `MEMBARRIER_CMD_PRIVATE_EXPEDITED`.
+    pub barriers: AtomicBool,
     /// `/proc/[pid]/oom_score_adj`; without effect.
     pub oom_adjust: AtomicI32,
 }
@@ -135,6 +137,7 @@ impl Facts {
         copy(&self.dumpable, &parent.dumpable);
         copy(&self.no_new_privileges, &parent.no_new_privileges);
         copy(&self.small_pages, &parent.small_pages);
+        copy(&self.barriers, &parent.barriers);
         self.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
         self.oom_adjust.store(parent.oom_adjust.load(Ordering::Relaxed), Ordering::Relaxed);
     }
@@ -143,6 +146,7 @@ impl Facts {
     pub(crate) fn executed(&self) {
         self.dumpable.store(true, Ordering::Relaxed);
         self.executed.store(true, Ordering::Relaxed);
+        self.barriers.store(false, Ordering::Relaxed);
     }
 }
 
@@ -156,6 +160,7 @@ impl Default for Facts {
             parent_death: AtomicU32::default(),
             personality: AtomicU32::default(),
             executed: AtomicBool::default(),
+            barriers: AtomicBool::default(),
             oom_adjust: AtomicI32::default(),
         }
     }

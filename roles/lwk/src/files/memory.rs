@@ -300,6 +300,9 @@ impl File for MemoryFile {
                 if *seals & seal::SEAL != 0 {
                     return Err(Errno::EPERM);
                 }
+                if add & !*seals & seal::WRITE != 0 && self.content.object.is_mapped_to_be_written() {
+                    return Err(Errno::EBUSY);
+                }
                 *seals |= add;
                 Ok(0)
             }

@@ -3,6 +3,7 @@
 //! An object has the frames; page tables hold further references to them. Pages of shared memory appear when they are touched
 //! first and may be large; pages of files are small and are fetched from the host.
 
+use super::area::Area;
 use super::fetch::Fetching;
 use super::policy::Policy;
 use super::source::{FileId, PageSource};
@@ -281,6 +282,15 @@ impl Object {
         if !state.mms.iter().any(|other| other.ptr_eq(mm)) {
             state.mms.push(mm.clone());
         }
+    }
+
+    /// True when somebody shares it and may write there, now or after mprotect(2).
+    pub fn is_mapped_to_be_written(self: &Arc<Self>) -> bool {
+        let is_this = |area: &Area| area.object().is_some_and(|object| Arc::ptr_eq(object, self));
+        self.mms().iter().any(|mm| {
+            let state = mm.lock();
+            state.areas.iter().any(|area| area.shared && area.may_write && is_this(area))
+        })
     }
 
     /// The address spaces that may map it.

@@ -2,7 +2,7 @@
 
 use super::Caller;
 use crate::Errno;
-use crate::files::{Description, Device, DeviceKind};
+use crate::files::{Description, Device, DeviceKind, MemoryFile, seal};
 use crate::mm::flags::{map, prot, protection};
 use crate::mm::{Fill, Map, Mm, PAGE, Stop, madv, mapping_of, whole_pages};
 use alloc::sync::Arc;
@@ -53,7 +53,14 @@ pub async fn sys_mmap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
         return mm.mmap(&Map { at, len, protection, flags, node, read_only, file: None });
     }
     let memory = &caller.thread.process.system.memory;
-    let file = mapping_of(&description, offset, |id, file| memory.known(id, file)).await?;
+    let mut file = mapping_of(&description, offset, |id, file| memory.known(id, file)).await?;
+    if flags & map::TYPE != map::PRIVATE && is_sealed(&description) {
+        if protection.write {
+            return Err(Errno::EPERM);
+        }
+        // Nor does mprotect(2) make more of it.
+        file.writable = false;
+    }
     drop(description);
     let (local, size) = (file.source.local().is_some(), file.source.version().size);
     let result = mm.mmap(&Map { at, len, protection, flags, file: Some(file), node, ..Map::default() })?;
@@ -69,6 +76,12 @@ pub async fn sys_mmap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
         let _ = mm.populate_wait(result, there, access, node).await;
     }
     Ok(result)
+}
+
+/// Memory that nobody may write through a mapping any more (memfd_create(2)).
+fn is_sealed(description: &Description) -> bool {
+    let memory = description.file().as_any().downcast_ref::<MemoryFile>();
+    memory.is_some_and(|memory| memory.content.seals() & (seal::WRITE | seal::FUTURE_WRITE) != 0)
 }
 
 /// /dev/zero is mapped as memory without a file (mem(4)): the flags for that.

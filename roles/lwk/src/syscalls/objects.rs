@@ -65,7 +65,8 @@ pub async fn sys_memfd_create(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64
     const MFD_ALLOW_SEALING: u64 = 2;
     const MFD_HUGETLB: u64 = 4;
     const MFD_HUGE_SIZES: u64 = 0x3f << 26;
-    if args[1] & !(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_SIZES) != 0 {
+    let sizes = if args[1] & MFD_HUGETLB != 0 { MFD_HUGE_SIZES } else { 0 };
+    if args[1] & !(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | sizes) != 0 {
         return Err(Errno::EINVAL);
     }
     let name = super::request::read_name(caller, args[0], 250).await.map_err(|error| match error {

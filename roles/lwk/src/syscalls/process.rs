@@ -81,6 +81,11 @@ pub fn sys_prctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
             let name = *thread.name.lock();
             mm.write(value, &name)?;
         }
+        // PR_CAPBSET_DROP, PR_SET_SECUREBITS: nobody has capabilities here.
+        24 if value <= 40 => return Err(Errno::EPERM),
+        28 => return Err(Errno::EPERM),
+        // PR_GET_SECUREBITS: none.
+        27 => {}
         // PR_GET_TSC, PR_SET_TSC: PR_TSC_ENABLE only.
         25 => mm.write(value, &1u32.to_le_bytes())?,
         26 if value == 1 => {}

@@ -263,15 +263,20 @@ pub fn sys_membarrier(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
     if args[1] as u32 != 0 {
         return Err(Errno::EINVAL);
     }
+    let facts = &caller.thread.process.facts;
     match args[0] as u32 {
         0 => Ok(u64::from(GLOBAL | PRIVATE_EXPEDITED | REGISTER_PRIVATE_EXPEDITED)),
+        PRIVATE_EXPEDITED if !facts.barriers.load(Ordering::Relaxed) => Err(Errno::EPERM),
         GLOBAL | PRIVATE_EXPEDITED => {
             let process = &caller.thread.process;
             // Flushing translations waits until every core that runs the process has obeyed: an interrupt, which is a barrier.
             process.mm().space().flush(keelson_hal::user::Flush::Now);
             Ok(0)
         }
-        REGISTER_PRIVATE_EXPEDITED => Ok(0),
+        REGISTER_PRIVATE_EXPEDITED => {
+            facts.barriers.store(true, Ordering::Relaxed);
+            Ok(0)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

@@ -256,7 +256,8 @@ pub fn sys_timer_create(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errn
         let thread = process.node.thread(target).filter(|other| other.process.pid == process.pid);
         thread.ok_or(Errno::EINVAL)?;
     }
-    if !matches!(notify, SIGEV_SIGNAL | SIGEV_NONE | SIGEV_THREAD_ID) {
+    // SIGEV_THREAD is the C library's business: to the kernel it is a signal.
+    if !matches!(notify, SIGEV_SIGNAL | SIGEV_NONE | SIGEV_THREAD | SIGEV_THREAD_ID) {
         return Err(Errno::EINVAL);
     }
     let id = process.timers.create(process, clock, |id| {
@@ -277,6 +278,7 @@ pub fn sys_timer_create(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errn
 
 const SIGEV_SIGNAL: u32 = 0;
 const SIGEV_NONE: u32 = 1;
+const SIGEV_THREAD: u32 = 2;
 const SIGEV_THREAD_ID: u32 = 4;
 
 fn put_itimerspec(mm: &Mm, at: u64, timer: Interval) -> Result<(), Errno> {
@@ -289,6 +291,9 @@ pub fn sys_timer_settime(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
     let [id, flags, new, old, ..] = args;
     let process = &caller.thread.process;
     let mm = caller.mm();
+    if new == 0 {
+        return Err(Errno::EINVAL);
+    }
     let interval = read_timespec(&mm, new)?;
     let value = read_timespec(&mm, new.wrapping_add(16))?;
     let timer = process.timers.get(id as i32)?;
