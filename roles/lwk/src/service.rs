@@ -214,6 +214,7 @@ fn memory(settings: &Settings, options: &LaunchOptions) -> MmSettings {
         prefault: settings.prefault,
         duplicate: if settings.fork_cow { Duplicate::CopyOnWrite } else { Duplicate::Copy },
         extend_heap_by: options.heap_step,
+        shm_premap: has(LaunchFlags::MPOL_SHM_PREMAP),
         stack_premap: options.stack.premap,
         policy_threshold: options.mpol_threshold,
         policy_not_heap: has(LaunchFlags::MPOL_NO_HEAP),

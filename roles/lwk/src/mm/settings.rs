@@ -59,6 +59,8 @@ pub struct MmSettings {
     pub duplicate: Duplicate,
     /// Least bytes by which the heap grows (`-h`); up to 4 KiB means exactly as asked.
     pub extend_heap_by: u64,
+    /// Shared files of /dev/shm are filled where they are mapped (`--mpol-shm-premap`).
+    pub shm_premap: bool,
     /// Bytes of the stack that are there at the start (`-s`).
     pub stack_premap: u64,
     /// Limits.
@@ -84,6 +86,7 @@ impl Default for MmSettings {
             prefault: Prefault::Anon,
             duplicate: Duplicate::Copy,
             extend_heap_by: super::PAGE,
+            shm_premap: false,
             stack_premap: 2 << 20,
             limits: Limits::default(),
             policy: Policy::default(),

@@ -2,7 +2,7 @@
 
 use super::Caller;
 use crate::Errno;
-use crate::files::{Description, Device, DeviceKind, MemoryFile, seal};
+use crate::files::{Description, Device, DeviceKind, MemoryFile, seal, tmpfs};
 use crate::mm::flags::{map, prot, protection};
 use crate::mm::{Fill, Map, Mm, PAGE, Stop, madv, mapping_of, whole_pages};
 use alloc::sync::Arc;
@@ -53,8 +53,12 @@ pub async fn sys_mmap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
         return mm.mmap(&Map { at, len, protection, flags, node, read_only, file: None });
     }
     let memory = &caller.thread.process.system.memory;
+    let shared = flags & map::TYPE != map::PRIVATE;
+    // What ranks share is there before the first message: nobody pays for a page in the middle of one.
+    let premap = shared && mm.settings().shm_premap && description.file().stat().device == tmpfs::DEVICE;
+    let flags = if premap { flags | map::POPULATE } else { flags };
     let mut file = mapping_of(&description, offset, |id, file| memory.known(id, file)).await?;
-    if flags & map::TYPE != map::PRIVATE && is_sealed(&description) {
+    if shared && is_sealed(&description) {
         if protection.write {
             return Err(Errno::EPERM);
         }

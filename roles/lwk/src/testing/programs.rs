@@ -40,8 +40,17 @@ pub struct Program {
 impl Program {
     /// A process with `files`.
     pub fn with_files(files: FdTable) -> Program {
+        Program::with(files, MmSettings::default())
+    }
+
+    /// A process without open files whose memory has these settings.
+    pub fn with_memory(settings: MmSettings) -> Program {
+        Program::with(FdTable::default(), settings)
+    }
+
+    fn with(files: FdTable, settings: MmSettings) -> Program {
         let (system, _machine, clock): (_, Arc<Machine>, _) = system();
-        let mm = memory(&system);
+        let mm = memory(&system, settings);
         let host = Host::new();
         let process = Process::new(100, system.clone(), mm, Arc::new(files), Arc::new(host.clone()));
         let thread = Arc::new(Thread::new(100, Arc::new(process), 1));
@@ -90,8 +99,8 @@ impl Program {
     }
 }
 
-fn memory(system: &Arc<System>) -> Arc<Mm> {
-    let mm = Mm::new(system, MmSettings::default()).unwrap();
+fn memory(system: &Arc<System>, settings: MmSettings) -> Arc<Mm> {
+    let mm = Mm::new(system, settings).unwrap();
     // MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE
     let (flags, protection) = (0x32, Protection::READ_WRITE);
     let map = Map { at: MEMORY, len: MEMORY_BYTES, protection, flags, ..Map::default() };

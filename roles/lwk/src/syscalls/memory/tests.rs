@@ -1,5 +1,6 @@
 use super::*;
 use crate::files::flags::{O_CREAT, O_RDWR};
+use crate::mm::MmSettings;
 use crate::syscalls::files::sys_close;
 use crate::syscalls::paths::sys_openat;
 use crate::testing::programs::{MEMORY, Program, fails, now};
@@ -29,6 +30,21 @@ fn anonymous_memory_comes_and_goes() {
     assert_eq!(now(sys_munmap(&caller, [at, 4096, 0, 0, 0, 0])), Ok(0));
     assert_eq!(now(sys_madvise(&caller, [MEMORY, 4096, madv::POPULATE_WRITE, 0, 0, 0])), Ok(0));
     assert_eq!(fails(sys_pkey_alloc(&caller, [0; 6])), Errno::ENOSPC);
+}
+
+#[test]
+fn what_is_shared_by_dev_shm_is_there_at_once_when_that_is_wanted() {
+    for (shm_premap, flags, pages) in
+        [(true, map::SHARED, [1, 1]), (true, map::PRIVATE, [0, 0]), (false, map::SHARED, [0, 0])]
+    {
+        let program = Program::with_memory(MmSettings { shm_premap, ..MmSettings::default() });
+        let (caller, fd) = (program.caller(), open(&program, "/dev/shm/a"));
+        assert_eq!(now(crate::syscalls::objects::sys_ftruncate(&caller, [fd, 8192, 0, 0, 0, 0])), Ok(0));
+        let at = now(sys_mmap(&caller, [0, 8192, READ_WRITE, flags, fd, 0])).unwrap();
+        let vector = program.room(2);
+        assert_eq!(sys_mincore(&caller, [at, 8192, vector, 0, 0, 0]), Ok(0));
+        assert_eq!(program.bytes(vector, 2), pages, "{shm_premap} {flags}");
+    }
 }
 
 #[test]
