@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,31 @@ static int tree(int depth)
         sum += WEXITSTATUS(status);
     }
     return sum;
+}
+
+static volatile sig_atomic_t told;
+
+static void tell(int signal)
+{
+    told += signal == SIGCHLD;
+}
+
+/* The signal that tells of a child's end interrupts no wait for that child, and was handled when the wait is over. */
+static int broken_waits(void)
+{
+    struct sigaction action = { .sa_handler = tell }, before;
+    int broken = 0;
+    sigaction(SIGCHLD, &action, &before);
+    for (int i = 1; i <= 20; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            usleep(3000);
+            _exit(0);
+        }
+        broken += waitpid(child, NULL, 0) != child || told != i;
+    }
+    sigaction(SIGCHLD, &before, NULL);
+    return broken;
 }
 
 int main(int argc, char **argv)
@@ -100,6 +126,8 @@ int main(int argc, char **argv)
     printf("waitid: %d %d\n", info.si_code == CLD_KILLED, info.si_status);
     printf("again: %d\n", waitpid(child, &status, 0) == child && WTERMSIG(status) == SIGKILL);
     printf("none left: %s\n", wait(NULL) < 0 ? strerror(errno) : "?");
+
+    printf("waits that the child's own signal broke off: %d\n", broken_waits());
 
     pipe(ends);
     child = fork();

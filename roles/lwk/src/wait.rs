@@ -69,7 +69,13 @@ impl Thread {
                 }
             }
         };
-        self.wait_for(Wait::Other, look).await.map_err(|_| RESTART)?
+        match self.wait_for(Wait::Other, look).await {
+            Ok(result) => result,
+            // The signal may be the child's own, which comes before whoever waits is told.
+            Err(_) => {
+                self.process.look_for_child(whom, options)?.map_or(Err(RESTART), |waited| Ok(Some(waited)))
+            }
+        }
     }
 }
 
