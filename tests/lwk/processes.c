@@ -53,6 +53,39 @@ static int broken_waits(void)
     return broken;
 }
 
+/* A child in a group of its own, made by its parent, and a child of that: both get a signal for the group. */
+static int signals_of_a_group(void)
+{
+    int begin[2], ready[2], status;
+    char byte;
+    pipe(begin);
+    pipe(ready);
+    pid_t leader = fork();
+    if (leader == 0) {
+        read(begin[0], &byte, 1);
+        pid_t member = fork();
+        if (member == 0) {
+            write(ready[1], "m", 1);
+            for (;;)
+                pause();
+        }
+        for (;;)
+            pause();
+    }
+    int made = setpgid(leader, leader) == 0;
+    write(begin[1], "b", 1);
+    read(ready[0], &byte, 1);
+    close(ready[1]);
+    int sent = kill(-leader, SIGTERM) == 0;
+    waitpid(leader, &status, 0);
+    /* Only the member's end closes the last other end. */
+    int over = read(ready[0], &byte, 1) == 0;
+    close(ready[0]);
+    close(begin[0]);
+    close(begin[1]);
+    return made + 2 * sent + 4 * (WTERMSIG(status) == SIGTERM) + 8 * over;
+}
+
 int main(int argc, char **argv)
 {
     int status, ends[2];
@@ -128,6 +161,7 @@ int main(int argc, char **argv)
     printf("none left: %s\n", wait(NULL) < 0 ? strerror(errno) : "?");
 
     printf("waits that the child's own signal broke off: %d\n", broken_waits());
+    printf("signals of a group: %d\n", signals_of_a_group());
 
     pipe(ends);
     child = fork();

@@ -178,6 +178,7 @@ pub async fn sys_setpgid(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
     let pid = if pid == 0 { process.pid } else { pid as u32 };
     let group = if group == 0 { pid } else { group as u32 };
     let parent = node.table.lock().member(pid).map(|member| member.parent);
+    let mut whose = process.clone();
     if pid != process.pid {
         if parent != Some(process.pid) {
             return Err(Errno::ESRCH);
@@ -186,8 +187,12 @@ pub async fn sys_setpgid(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
         if child.facts.executed.load(core::sync::atomic::Ordering::Relaxed) {
             return Err(Errno::EACCES);
         }
+        // By its own proxy: that has called exec, so that Linux lets nobody else do it.
+        whose = child;
     }
-    ask(caller, 109, [u64::from(pid), u64::from(group), 0, 0, 0, 0]).await?;
+    let arguments = [u64::from(pid), u64::from(group), 0, 0, 0, 0];
+    let call = Call { tid: whose.pid, number: 109, arguments, ..Call::default() };
+    result(whose.delegate.call(call).await)?;
     if let Some(member) = node.table.lock().member_mut(pid) {
         member.group = group;
     }
