@@ -47,7 +47,9 @@ fn threads_memory_and_signals() {
 fn processes_pipes_and_shells() {
     let node = node("lwk-processes", Shape { line: "allow_oversubscribe=8", ..Shape::default() });
     for link in [Link::Static, Link::Dynamic] {
-        node.same(&compiled("processes.c", link), &[], b"");
+        for name in ["processes.c", "signalfd.c"] {
+            node.same(&compiled(name, link), &[], b"");
+        }
     }
     let busybox = installed("busybox", "busybox-static");
     for script in [

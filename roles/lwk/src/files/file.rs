@@ -46,6 +46,11 @@ pub trait File: Send + Sync + Any {
         Events::READY
     }
 
+    /// The same as a thread sees it, where that makes a difference.
+    fn events_for(&self, _tid: u32) -> Events {
+        self.events()
+    }
+
     /// Where waiting tasks register; `None` for files that never change what [`File::events`] says.
     fn queue(&self) -> Option<&WaitQueue> {
         None

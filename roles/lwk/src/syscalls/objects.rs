@@ -8,9 +8,10 @@ use crate::Errno;
 use crate::files::flags::*;
 use crate::files::{
     BytesSource, BytesTarget, Content, Description, Device, EventFd, FdFlags, FileType, MemoryFile, Pipe,
-    TimerFd,
+    SignalFd, TimerFd,
 };
 use crate::pseudo::DirectoryFile;
+use crate::signals::SigSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -57,6 +58,27 @@ pub fn sys_eventfd2(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     }
     let file = Arc::new(EventFd::new(args[0] as u32, flags & EFD_SEMAPHORE != 0));
     insert(caller, Description::new(file, O_RDWR | flags & O_NONBLOCK), FdFlags::of(flags))
+}
+
+/// signalfd(fd, set, size) and signalfd4(fd, set, size, flags).
+pub fn sys_signalfd4(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
+    if args[2] != 8 {
+        return Err(Errno::EINVAL);
+    }
+    let wanted = SigSet(super::get_u64(&caller.mm(), args[1])?);
+    let flags = args[3] as u32;
+    if flags & !(O_CLOEXEC | O_NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let process = &caller.thread.process;
+    if args[0] as i32 == -1 {
+        let file = Arc::new(SignalFd::new(&process.node, wanted));
+        return insert(caller, Description::new(file, O_RDWR | flags & O_NONBLOCK), FdFlags::of(flags));
+    }
+    let description = process.files().get_open(args[0] as u32)?;
+    let file = description.file().as_any().downcast_ref::<SignalFd>().ok_or(Errno::EINVAL)?;
+    file.set(wanted);
+    Ok(u64::from(args[0] as u32))
 }
 
 /// memfd_create(name, flags).
