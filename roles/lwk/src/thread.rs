@@ -1,6 +1,7 @@
 //! A thread of a Linux program, as others see it.
 
 use crate::account::Times;
+use crate::event::Event;
 use crate::process::Process;
 use crate::rseq::Rseq;
 use crate::sched::Placement;
@@ -45,6 +46,8 @@ pub struct Thread {
     pub(crate) slack: AtomicU64,
     /// Its restartable sequences, if it has any.
     pub(crate) rseq: Mutex<Option<Rseq>>,
+    /// It came to another core, or ends.
+    pub(crate) moved: Event,
     attention: AtomicU32,
     /// Its task, while it waits interruptibly.
     waiting: Mutex<Option<Waker>>,
@@ -104,6 +107,7 @@ impl Thread {
             policy: Mutex::default(),
             slack: AtomicU64::new(50_000),
             rseq: Mutex::default(),
+            moved: Event::default(),
             attention: AtomicU32::new(0),
             waiting: Mutex::new(None),
         }

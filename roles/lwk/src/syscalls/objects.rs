@@ -184,6 +184,7 @@ pub async fn sys_ftruncate(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
     if !description.writable() || args[1] > i64::MAX as u64 {
         return Err(Errno::EINVAL);
     }
+    transfer::may_grow(caller, &description, args[1])?;
     description.file().truncate(args[1]).map(|()| 0)
 }
 
@@ -203,6 +204,9 @@ pub async fn sys_fallocate(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
     }
     if args[2] > i64::MAX as u64 || args[3] > i64::MAX as u64 || args[3] == 0 {
         return Err(Errno::EINVAL);
+    }
+    if args[1] == 0 {
+        transfer::may_grow(caller, &description, args[2].saturating_add(args[3]))?;
     }
     description.file().allocate(args[1] as u32, args[2], args[3]).map(|()| 0)
 }
