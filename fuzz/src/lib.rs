@@ -63,6 +63,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("qnet_options", targets::qnet_options),
     ("qnet_sh", targets::qnet_sh),
     ("qnet_procs", targets::qnet_procs),
+    ("lwk_dump", targets::lwk_dump),
 ];
 
 /// Runs a target on an input, within bounds.

@@ -4,7 +4,7 @@ use crate::acpi::{self, Affinity, EcamRegion, Fadt, Madt, MadtEntry, SleepType, 
 use crate::boot::BootInfo;
 use crate::irq::Wire;
 use crate::mm::DirectMap;
-use crate::numa::{self, Topology};
+use crate::numa;
 use crate::smp::MAX_CORES;
 use crate::time::PmTimer;
 use heapless::Vec;
@@ -107,7 +107,7 @@ impl Platform {
     }
 
     fn read_srat(&mut self, srat: &Srat<'_>) {
-        if let Err(error) = Topology::read(srat, None) {
+        if let Some(error) = numa::problem() {
             return self.remark(error.text());
         }
         for entry in srat.entries() {

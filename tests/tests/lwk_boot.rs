@@ -130,7 +130,7 @@ fn a_node_is_booted_booted_again_and_stopped() {
     assert_eq!(host.done("mcstop+release", &[]), "");
     assert_eq!(host.status(), "INACTIVE");
 
-    let options = ["-c", "1-2", "-m", "512M"];
+    let options = ["-c", "1-2", "-m", "512M", "-q", "200"];
     let printed = host.done("mcreboot", &[&options[..], &["--print"]].concat());
     host.assert_nothing_left(&[]);
     let start = Instant::now();
@@ -139,6 +139,7 @@ fn a_node_is_booted_booted_again_and_stopped() {
     let first = host.pid();
     assert_eq!(command_line(first), words(&printed));
     assert!(printed.contains("-smp 3 -m 512M ") && printed.contains("cpus=1-2"), "{printed}");
+    assert!(printed.contains("ikc_vector=200"), "{printed}");
     assert_eq!(host.status(), "RUNNING");
     assert!(!host.state().join("0/psk").exists(), "the key is still in a file");
     host.hello();

@@ -35,7 +35,9 @@ fn small_programs_of_every_kind() {
 fn threads_memory_and_signals() {
     let node = node("lwk-threads", Shape::default());
     for link in [Link::Static, Link::Dynamic] {
-        for name in ["threads.c", "memory.c", "signals.c", "rseq.c", "priorities.c", "refusals.c"] {
+        for name in
+            ["threads.c", "memory.c", "signals.c", "rseq.c", "affinity.c", "priorities.c", "refusals.c"]
+        {
             // A child needs a processor of its own.
             node.same(&compiled(name, link), &[], b"");
         }
@@ -47,7 +49,9 @@ fn threads_memory_and_signals() {
 fn processes_pipes_and_shells() {
     let node = node("lwk-processes", Shape { line: "allow_oversubscribe=8", ..Shape::default() });
     for link in [Link::Static, Link::Dynamic] {
-        node.same(&compiled("processes.c", link), &[], b"");
+        for name in ["processes.c", "signalfd.c", "files.c"] {
+            node.same(&compiled(name, link), &[], b"");
+        }
     }
     let busybox = installed("busybox", "busybox-static");
     for script in [
@@ -62,6 +66,21 @@ fn processes_pipes_and_shells() {
         node.same(&busybox, &["sh", "-c", script], b"");
     }
     node.same(&busybox, &["sh"], b"echo from standard input; cat\nthis line\n");
+}
+
+#[test]
+fn a_program_has_as_many_files_as_it_may() {
+    let node = node("lwk-nofile", Shape::default());
+    let many = compiled("nofile.c", Link::Static);
+    let limited = |command: Command| {
+        let mut limited = Command::new("prlimit");
+        limited.arg("--nofile=100:100").arg(command.get_program()).args(command.get_args());
+        limited.current_dir(node.dir());
+        text(&output(limited, b""))
+    };
+    let ours = limited(node.mcexec(&[], &many, &[]));
+    assert_eq!(ours, "the last one is 99, then: Too many open files\nchild: 99\n");
+    assert_eq!(limited(Command::new(&many)), ours);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The tools of a compute node's host, each against a node that runs a program: what they say is so, and what they do happens.
 
-use keelson_qemu::Exit;
+use keelson_qemu::{Bench, Exit, Namespace};
 use keelson_tests::lwk::{Link, LwkNode, Shape, output, program};
 use keelson_tests::world::{MOMENT, SOON};
 use std::fs;
@@ -99,7 +99,8 @@ impl Drop for Counting {
 
 #[test]
 fn what_tools_say_and_do() {
-    let node = LwkNode::start("lwk-tools", LWKCTL, Shape { cpus: 3, ..Shape::default() });
+    let line = "ikc_vector=200 kmsg_size=100K";
+    let node = LwkNode::start("lwk-tools", LWKCTL, Shape { cpus: 3, line, ..Shape::default() });
     with_more_nodes(&node);
     let mut counting = Counting::start(&node);
     let pid = counting.child.id().to_string();
@@ -144,6 +145,7 @@ fn what_tools_say_and_do() {
     assert!(rows[1][4] >= rows[0][4], "{stat}");
 
     stops_and_goes_on(&node, &counting);
+    an_interrupt_arrives(&node);
     the_log_is_passed_on(&node);
 
     // To look is not to change; and no program either.
@@ -190,6 +192,47 @@ fn stops_and_goes_on(node: &LwkNode, counting: &Counting) {
     assert!(of("SYSCALL") > 0, "{noise}");
 }
 
+/// What interrupted a core: a figure of `noise`.
+fn interrupts(node: &LwkNode, core: &str, title: &str) -> u64 {
+    let noise = said(node, "ihkosctl 0 noise");
+    let mut lines = noise.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let titles = lines.next().unwrap();
+    let row = lines.find(|row| row[0] == core).unwrap_or_else(|| panic!("core {core}: {noise}"));
+    row[titles.iter().position(|other| *other == title).unwrap()].parse().unwrap()
+}
+
+fn an_interrupt_arrives(node: &LwkNode) {
+    let ps = said(node, "ihkosctl 0 ps");
+    let cpu: usize = ps.lines().nth(1).unwrap().split_whitespace().nth(3).unwrap().parse().unwrap();
+    let (busy, idle) = if cpu == 0 { ("1", "2") } else { ("2", "1") };
+    // 200 is the cores' own, as the command line says; 207 no device has. The idle one has nothing else to do.
+    for (vector, title) in [("200", "DOORBELL"), ("207", "DEVICE")] {
+        let before = interrupts(node, idle, title);
+        assert_eq!(said(node, &format!("ihkosctl 0 intr {idle} {vector}")), "");
+        let start = Instant::now();
+        while interrupts(node, idle, title) != before + 1 {
+            assert!(start.elapsed() < SOON, "{title} {before}, then {}", interrupts(node, idle, title));
+        }
+    }
+    let (code, _, errors) = tool(node, &format!("ihkosctl 0 intr {busy} 200"));
+    assert!(code == 5 && errors.contains("runs a program, which --force would disturb"), "{code} {errors}");
+    let before = interrupts(node, busy, "DEVICE");
+    assert_eq!(said(node, &format!("ihkosctl 0 intr {busy} 0xcf --force")), "");
+    let start = Instant::now();
+    while interrupts(node, busy, "DEVICE") != before + 1 {
+        assert!(start.elapsed() < SOON);
+    }
+    for (line, message) in [
+        ("intr 9 200", "there is no core 9; 3 run, from 0"),
+        ("intr 1 49", "vector 49: accepted are 64 to 207, and 200 of the cores' calls"),
+        ("intr 1 64", "a device interrupts by vector 64; 207 is free"),
+        ("intr 1", "intr: accepted are a core, a vector, and --force"),
+    ] {
+        let (code, _, errors) = tool(node, &format!("ihkosctl 0 {line}"));
+        assert!(code != 0 && errors.contains(message), "{line}: {code} {errors}");
+    }
+}
+
 /// Stops when the test is done with it.
 struct Monitor(Child);
 
@@ -207,6 +250,7 @@ fn the_log_is_passed_on(node: &LwkNode) {
         log.lines().any(|line| line.contains("info    lwk: hosts may connect to TCP port 8810")),
         "{log}"
     );
+    assert!(log.contains("lwk: processors call each other by interrupt vector 200"), "{log}");
     assert_eq!(said(node, "ihkosctl 0 clear_kmsg"), "");
     assert!(!said(node, "ihkosctl 0 kmsg").contains("hosts may connect"));
 
@@ -247,4 +291,17 @@ fn the_log_is_passed_on(node: &LwkNode) {
         thread::sleep(Duration::from_millis(50));
     }
     drop(monitor);
+}
+
+#[test]
+fn a_vector_that_a_device_has_is_an_error() {
+    let bench = Bench::new("lwk-tools-vector");
+    let namespace = Namespace::new().unwrap();
+    let tap = namespace.tap(&["10.0.0.9/24"]).unwrap();
+    fs::write(bench.dir().join("psk"), format!("watcher {}\n", LwkNode::WATCHER)).unwrap();
+    // The first one that devices get.
+    let shape = Shape { cpus: 2, line: "ikc_vector=64", ..Shape::default() };
+    let machine = LwkNode::spec(&bench, "node", &tap, shape).start().unwrap();
+    let message = "lwk: no programs: cmdline: ikc_vector: a device interrupts by vector 64; 239 is free";
+    machine.expect(message, SOON).unwrap();
 }

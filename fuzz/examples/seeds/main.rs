@@ -2,6 +2,7 @@
 //! under names that begin with `found-`, and are not touched.
 
 mod calls;
+mod dumps;
 mod programs;
 mod qnet;
 mod steps;
@@ -34,6 +35,7 @@ fn main() {
     write("qnet_options", programs::options());
     write("qnet_sh", programs::lines());
     write("qnet_procs", programs::messages());
+    write("lwk_dump", dumps::dumps());
 }
 
 fn write(target: &str, seeds: Vec<Seed>) {

@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -15,7 +16,7 @@ use keelson_images::shell::{self, Command};
 use keelson_images::{Node, echo, network, roles};
 use keelson_kernel::power_button::PowerButton;
 use keelson_kernel::turbo::{self, Turbo};
-use keelson_kernel::{Machine, numa, smp, user};
+use keelson_kernel::{Machine, console, irq, numa, smp, user};
 use keelson_lwk::options::Settings;
 use keelson_net::Stack;
 
@@ -72,6 +73,15 @@ fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
             Turbo::Intel | Turbo::Amd => {
                 log::info!(target: "lwk", "turbo {}", if settings.turbo { "on" } else { "off" })
             }
+        }
+        if let Some(vector) = settings.call_vector {
+            irq::call_by(vector).map_err(|error| format!("cmdline: ikc_vector: {error}"))?;
+        }
+        log::info!(target: "lwk", "processors call each other by interrupt vector {}", irq::call_vector());
+        // Before programs get the memory.
+        if console::log::keep(settings.log_size).is_err() {
+            let (wanted, kept) = (settings.log_size, console::log::capacity());
+            log::warn!(target: "lwk", "kmsg_size: {wanted} bytes in one piece are not there; the log keeps {kept}");
         }
         let machine = user::init(node.machine.boot).map_err(|error| error.to_string())?;
         if let Some(memory) = &settings.memory {

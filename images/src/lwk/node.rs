@@ -14,6 +14,7 @@ use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_hal::user::UserMachine;
 use keelson_kernel::console;
+use keelson_kernel::irq;
 use keelson_kernel::mm::{PAGE_SIZE, frames, heap};
 use keelson_kernel::postmortem::{self, Selection};
 use keelson_kernel::user::UserMode;
@@ -63,7 +64,7 @@ impl Kernel for Below {
     }
 
     fn log_capacity(&self) -> u64 {
-        console::ring::CAPACITY as u64
+        console::log::capacity() as u64
     }
 
     fn memory_used(&self) -> u64 {
@@ -72,6 +73,10 @@ impl Kernel for Below {
 
     fn power_off(&self) {
         self.shutdown.request(Then::PowerOff);
+    }
+
+    fn interrupt(&self, core: usize, vector: u8) -> Result<(), String> {
+        irq::test(core, vector).map_err(|error| error.to_string())
     }
 
     fn postmortem(&self) -> Option<&dyn Postmortem> {

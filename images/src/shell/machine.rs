@@ -28,7 +28,7 @@ pub(super) fn commands(node: &Node) -> Vec<Command> {
         Command::new("fault", "write to unmapped memory", |_| provoke::page_fault()),
         Command::new("overflow", "use up the stack", |_| provoke::stack_overflow()),
         Command::new("dmesg", "the log's last 64 KiB", |_| {
-            String::from_utf8_lossy(&console::log::contents()).into_owned()
+            String::from_utf8_lossy(&console::log::tail(console::ring::LEAST)).into_owned()
         }),
         Command::new("mem", "memory in use", move |_| memory(ram)),
         Command::new("cpus", "cores that run", |_| cores()),

@@ -49,5 +49,5 @@ pub use config::{Config, MAX_LINE};
 pub use help::{help, markdown};
 pub use problem::{Cause, Problem, Severity};
 pub use spec::{Kind, OptionSpec, lint};
-pub use value::{MmioDevice, parse_duration, parse_flag, parse_integer, parse_size};
+pub use value::{MmioDevice, parse_duration, parse_flag, parse_integer, parse_size, parse_unsigned};
 pub use words::{Word, same_key, words};

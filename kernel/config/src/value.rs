@@ -56,8 +56,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
-/// Digits only: `+5`, which Rust's own parser takes, is not a number here.
-fn parse_unsigned(text: &str) -> Option<u64> {
+/// A decimal or `0x` hexadecimal number. Digits only: `+5`, which Rust's own parser takes, is not a number here.
+pub fn parse_unsigned(text: &str) -> Option<u64> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None => (text, 10),

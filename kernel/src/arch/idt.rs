@@ -11,9 +11,21 @@ static IDT: Once<InterruptDescriptorTable> = Once::new();
 /// Until the first core has its interrupt stacks.
 static EARLY: Once<InterruptDescriptorTable> = Once::new();
 
+/// In place of [`IDT`] once a vector means the same as another one ([`alias`]).
+static ALIASED: Once<InterruptDescriptorTable> = Once::new();
+
 /// Loads the table on this core, which has its interrupt stacks ([`gdt::init`]).
 pub fn load() {
-    IDT.call_once(|| build(true)).load();
+    ALIASED.get().unwrap_or_else(|| IDT.call_once(|| build(true))).load();
+}
+
+/// Gives vector `number` the handler of `like`, on cores that [`load`] the table from now on. The first call counts.
+pub fn alias(number: u8, like: u8) {
+    ALIASED.call_once(|| {
+        let mut idt = build(true);
+        set(&mut idt[number], vector::entry(like.into()), None);
+        idt
+    });
 }
 
 /// Loads a table that reports on the current stack, so that failures of early boot are readable too.

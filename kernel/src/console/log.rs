@@ -2,9 +2,11 @@
 //!
 //! `[   12.345678] 1 INFO  net: text`: seconds since boot, core, level, target, message.
 
-use super::ring::Ring;
+use super::ring::{Place, Ring};
 use crate::log_filter::LogFilter;
+use crate::postmortem;
 use crate::sync::SpinLock;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use log::{LevelFilter, Log, Metadata, Record};
 use spin::Once;
@@ -79,8 +81,36 @@ impl Log for Backend {
     fn flush(&self) {}
 }
 
-/// Addresses of the ring's bytes and of its position; see [`Ring::place`].
-pub fn place() -> (usize, usize) {
+/// Bytes of the log that are kept.
+pub fn capacity() -> usize {
+    RING.lock().capacity()
+}
+
+/// There was no room, and the log stays as it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoRoom;
+
+/// Keeps `capacity` bytes of the log from now on, or as many as it does now if that is more.
+///
+/// # Errors
+///
+/// When the heap has not so much in one piece.
+pub fn keep(capacity: usize) -> Result<(), NoRoom> {
+    if capacity <= self::capacity() {
+        return Ok(());
+    }
+    let mut room = Vec::new();
+    room.try_reserve_exact(capacity).map_err(|_| NoRoom)?;
+    room.resize(capacity, 0);
+    let mut ring = RING.lock();
+    // Cannot be refused: it is larger.
+    let _ = ring.enlarge(Vec::leak(room));
+    postmortem::log_moved(ring.place());
+    Ok(())
+}
+
+/// Where the ring is; see [`Ring::place`].
+pub fn place() -> Place {
     RING.lock().place()
 }
 
@@ -97,13 +127,13 @@ pub fn copy_from(position: u64, buffer: &mut [u8]) -> (usize, u64) {
     RING.lock().copy_from(position, buffer)
 }
 
-/// Copies the whole ring.
-pub fn contents() -> alloc::vec::Vec<u8> {
+/// Copies the last `most` bytes of the log.
+pub fn tail(most: usize) -> Vec<u8> {
     // Allocated before the lock is taken: an allocation that fails panics, and the report reads the ring.
-    let mut copy = alloc::vec::Vec::with_capacity(super::ring::CAPACITY);
+    let mut copy = alloc::vec![0; most];
     let ring = RING.lock();
-    let (first, second) = ring.contents();
-    copy.extend_from_slice(first);
-    copy.extend_from_slice(second);
+    let end = ring.copy_from(u64::MAX, &mut []).1;
+    let (len, _) = ring.copy_from(end.saturating_sub(most as u64), &mut copy);
+    copy.truncate(len);
     copy
 }

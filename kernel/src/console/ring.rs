@@ -1,44 +1,73 @@
-//! The last kibibytes of the log, for `dmesg` and for the panic report.
+//! The end of the log, for `dmesg`, for tools and for the panic report.
 
-/// Bytes kept.
-pub const CAPACITY: usize = 64 * 1024;
+/// Bytes kept from the start on, and least that are.
+pub const LEAST: usize = 64 * 1024;
 
 /// A byte ring that forgets its oldest bytes.
 pub struct Ring {
-    bytes: [u8; CAPACITY],
-    /// Bytes ever written; the next one goes to `written % CAPACITY`.
+    first: [u8; LEAST],
+    /// In place of `first` once more is to be kept.
+    larger: Option<&'static mut [u8]>,
+    /// Bytes ever written; the next one goes to `written % capacity`.
     written: u64,
 }
 
 impl Ring {
     /// An empty ring.
     pub const fn new() -> Ring {
-        Ring { bytes: [0; CAPACITY], written: 0 }
+        Ring { first: [0; LEAST], larger: None, written: 0 }
+    }
+
+    /// Bytes kept.
+    pub fn capacity(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Keeps as much as `room` holds from now on, and what is there moves. Returns the room where that would be less.
+    pub fn enlarge(&mut self, room: &'static mut [u8]) -> Result<(), &'static mut [u8]> {
+        if room.len() < self.capacity() {
+            return Err(room);
+        }
+        let (older, newer) = self.contents();
+        // Where they are is a matter of their positions.
+        let capacity = room.len() as u64;
+        let mut position = self.written - (older.len() + newer.len()) as u64;
+        for byte in older.iter().chain(newer) {
+            room[(position % capacity) as usize] = *byte;
+            position += 1;
+        }
+        self.larger = Some(room);
+        Ok(())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.larger.as_deref().unwrap_or(&self.first)
     }
 
     /// Appends.
     pub fn push(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[bytes.len().saturating_sub(CAPACITY)..];
-        let at = (self.written % CAPACITY as u64) as usize;
-        let head = bytes.len().min(CAPACITY - at);
-        self.bytes[at..at + head].copy_from_slice(&bytes[..head]);
-        self.bytes[..bytes.len() - head].copy_from_slice(&bytes[head..]);
+        let ring = self.larger.as_deref_mut().unwrap_or(&mut self.first);
+        let lost = bytes.len().saturating_sub(ring.len());
+        self.written += lost as u64;
+        let bytes = &bytes[lost..];
+        let at = (self.written % ring.len() as u64) as usize;
+        let head = bytes.len().min(ring.len() - at);
+        ring[at..at + head].copy_from_slice(&bytes[..head]);
+        ring[..bytes.len() - head].copy_from_slice(&bytes[head..]);
         self.written += bytes.len() as u64;
     }
 
-    /// Addresses of the bytes and of the count of bytes ever written, for who reads them after the machine stopped.
-    pub fn place(&self) -> (usize, usize) {
-        (&raw const self.bytes as usize, &raw const self.written as usize)
+    /// Where the ring is, for who reads it after the machine stopped.
+    pub fn place(&self) -> Place {
+        let bytes = self.bytes();
+        Place { bytes: bytes.as_ptr() as usize, len: bytes.len(), position: &raw const self.written as usize }
     }
 
     /// Everything kept, oldest first, as two pieces.
     pub fn contents(&self) -> (&[u8], &[u8]) {
-        let at = (self.written % CAPACITY as u64) as usize;
-        if self.written < CAPACITY as u64 {
-            (&self.bytes[..at], &[])
-        } else {
-            (&self.bytes[at..], &self.bytes[..at])
-        }
+        let bytes = self.bytes();
+        let (before, from) = bytes.split_at((self.written % bytes.len() as u64) as usize);
+        if self.written < bytes.len() as u64 { (before, &[]) } else { (from, before) }
     }
 
     /// Copies bytes from `position` (counted since the first byte ever) into `buffer`; returns how many, and
@@ -67,6 +96,17 @@ impl Ring {
         }
         (first, second)
     }
+}
+
+/// Addresses of a ring's parts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Of the bytes.
+    pub bytes: usize,
+    /// How many those are.
+    pub len: usize,
+    /// Of the count of bytes ever written.
+    pub position: usize,
 }
 
 impl Default for Ring {
@@ -98,11 +138,11 @@ mod tests {
             ring.push(format!("{n}\n").as_bytes());
         }
         let all = joined(ring.contents());
-        assert_eq!(all.len(), CAPACITY);
+        assert_eq!(all.len(), LEAST);
         assert!(all.ends_with("19998\n19999\n"));
         assert_eq!(joined(ring.last_lines(2)), "19998\n19999\n");
-        ring.push(&vec![b'x'; CAPACITY + 5]);
-        assert_eq!(joined(ring.contents()), "x".repeat(CAPACITY));
+        ring.push(&vec![b'x'; LEAST + 5]);
+        assert_eq!(joined(ring.contents()), "x".repeat(LEAST));
     }
 
     #[test]
@@ -112,5 +152,28 @@ mod tests {
         assert_eq!(joined(ring.last_lines(64)), "a\nb\n");
         assert_eq!(joined(ring.last_lines(1)), "b\n");
         assert_eq!(joined(ring.last_lines(0)), "");
+    }
+
+    #[test]
+    fn a_larger_ring_has_what_the_smaller_one_had() {
+        let leak = |len| Box::leak(vec![0; len].into_boxed_slice());
+        // Less than full, and gone around.
+        for lines in [10, 20_000] {
+            let mut ring = Box::new(Ring::new());
+            (0..lines).for_each(|n| ring.push(format!("{n}\n").as_bytes()));
+            let (before, end) = (joined(ring.contents()), ring.copy_from(u64::MAX, &mut []).1);
+            assert!(ring.enlarge(leak(LEAST - 1)).is_err());
+            assert_eq!(joined(ring.contents()), before);
+            // A size that divides nothing.
+            ring.enlarge(leak(100_003)).unwrap();
+            assert_eq!((ring.capacity(), ring.place().len), (100_003, 100_003));
+            // Positions are those of before.
+            let mut start = vec![0; before.len()];
+            assert_eq!(ring.copy_from(end - before.len() as u64, &mut start), (before.len(), end));
+            assert_eq!(String::from_utf8(start).unwrap(), before);
+            (0..20_000).for_each(|n| ring.push(format!("later {n}\n").as_bytes()));
+            let all = joined(ring.contents());
+            assert!(all.len() == 100_003 && all.ends_with("later 19998\nlater 19999\n"));
+        }
     }
 }

@@ -118,14 +118,14 @@ pub fn start_deadline(tsc: u64) {
     unsafe { wrmsr(MSR_TSC_DEADLINE, tsc) };
 }
 
-/// Ends the halt of the core with APIC number `target`.
-pub fn send_wake(target: u32) {
-    command(target, FIXED | u32::from(vector::WAKE));
+/// Interrupts the core with APIC number `target`, which has a handler for `vector`.
+pub fn send(target: u32, vector: u8) {
+    command(target, FIXED | u32::from(vector));
 }
 
 /// Brings the core with APIC number `target` back from ring 3, to look at its page tables.
 pub fn send_shootdown(target: u32) {
-    command(target, FIXED | u32::from(vector::SHOOTDOWN));
+    send(target, vector::SHOOTDOWN);
 }
 
 /// Local interrupts besides LINT1, which is the NMI: timer, LINT0, and those that this APIC has of the thermal

@@ -4,11 +4,13 @@
 //! [`KernelPark`] ends -> the bit's sources fire and their wakers run -> the task polls its device.
 
 pub mod apic;
+mod calls;
 pub mod ioapic;
 mod park;
 pub mod pic;
 pub mod vector;
 
+pub use calls::{VectorError, call_by, call_vector, test};
 pub use ioapic::Wire;
 pub use park::{KernelPark, rest};
 pub(crate) use park::{halt, open_window, take_pending};
@@ -99,9 +101,14 @@ fn add_line(wire: Option<(u32, Wire)>, source: Arc<Shared>) -> Option<u8> {
         _ => vector::DEVICES..vector::LEVEL,
     };
     // The lowest that is free.
-    let vector = vectors.find(|vector| lines.iter().all(|line| line.vector != *vector))?;
+    let vector = vectors.find(|vector| *vector != call_vector() && !is_taken(&lines, *vector))?;
     lines.push(Line { vector, wire, sources: alloc::vec![source] });
     Some(vector)
+}
+
+/// True when a device has `vector`.
+fn is_taken(lines: &[Line], vector: u8) -> bool {
+    lines.iter().any(|line| line.vector == vector)
 }
 
 /// Fires the sources of `vector`. A level-triggered wire is masked before it is acknowledged; its device

@@ -19,7 +19,7 @@ use core::mem::offset_of;
 pub const PIC_BASE: u8 = 0x20;
 /// The core's timer.
 pub const TIMER: u8 = 0x30;
-/// Another core woke a task of this one.
+/// Another core woke a task of this one. Where [`super::call_by`] chose another vector, that one has this one's handler.
 pub const WAKE: u8 = 0x31;
 /// Another core changed the address space that this one runs.
 pub const SHOOTDOWN: u8 = 0x32;

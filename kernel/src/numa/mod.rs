@@ -54,6 +54,8 @@ impl fmt::Display for TopologyError {
 
 static UNKNOWN: Topology = Topology::one();
 static TOPOLOGY: Once<Topology> = Once::new();
+/// Why there is none, for the log that comes later.
+static PROBLEM: Once<TopologyError> = Once::new();
 /// Nodes, to be read without a look at the rest: nearly all machines have one.
 static NODES: AtomicUsize = AtomicUsize::new(1);
 static HOME: AtomicUsize = AtomicUsize::new(0);
@@ -73,11 +75,21 @@ pub(crate) fn init(boot: &BootInfo) {
     let Some(tables) = tables(boot) else { return };
     let Some(srat) = tables.find(b"SRAT").map(Srat::new) else { return };
     let slit = tables.find(b"SLIT").and_then(Slit::parse);
-    // What is wrong with them is said later, when there is a log.
-    let Ok(topology) = Topology::read(&srat, slit.as_ref()) else { return };
-    let topology = TOPOLOGY.call_once(|| topology);
-    HOME.store(topology.node_of_memory(boot.image.start), Ordering::Relaxed);
-    NODES.store(topology.nodes(), Ordering::Release);
+    match Topology::read(&srat, slit.as_ref()) {
+        Ok(topology) => {
+            let topology = TOPOLOGY.call_once(|| topology);
+            HOME.store(topology.node_of_memory(boot.image.start), Ordering::Relaxed);
+            NODES.store(topology.nodes(), Ordering::Release);
+        }
+        Err(error) => {
+            PROBLEM.call_once(|| error);
+        }
+    }
+}
+
+/// What is wrong with the tables of this machine, which counts as one node then.
+pub(crate) fn problem() -> Option<TopologyError> {
+    PROBLEM.get().copied()
 }
 
 /// Notes the node of a core.

@@ -4,6 +4,7 @@
 
 use super::Cut;
 use crate::boot::BootInfo;
+use crate::console::ring::Place;
 use crate::smp::{self, MAX_CORES, PerCpu};
 use crate::{arch::cpu, console, image, mm, time};
 use alloc::vec::Vec;
@@ -128,7 +129,6 @@ pub fn init(boot: &BootInfo, memory_end: u64) {
     let block = &BLOCK;
     let layout = image::layout();
     let offset = (&raw const *block as u64).wrapping_sub(image::BASE as u64);
-    let (log, log_position) = console::log::place();
     for (field, value) in [
         (&block.physical, boot.image.start.wrapping_add(offset)),
         (&block.image, image::BASE as u64),
@@ -136,20 +136,25 @@ pub fn init(boot: &BootInfo, memory_end: u64) {
         (&block.image_len, layout.size() as u64),
         (&block.direct_map, mm::DIRECT_MAP as u64),
         (&block.root, cpu::cr3() & !(mm::PAGE_SIZE - 1)),
-        (&block.log, log as u64),
-        (&block.log_len, console::ring::CAPACITY as u64),
-        (&block.log_position, log_position as u64),
         (&block.tsc_hz, time::tsc_hz()),
         (&block.booted, time::wall_at_boot().as_nanos() as u64),
         (&block.memory_end, memory_end),
     ] {
         field.store(value, Ordering::Relaxed);
     }
+    set_log(console::log::place());
     block.count.store(smp::online() as u32, Ordering::Relaxed);
     for number in 0..smp::online() {
         core(number).per_cpu.store(&raw const *smp::cpu(number) as u64, Ordering::Relaxed);
     }
     publish(block);
+}
+
+/// Notes where the log is.
+pub fn set_log(place: Place) {
+    BLOCK.log.store(place.bytes as u64, Ordering::Relaxed);
+    BLOCK.log_len.store(place.len as u64, Ordering::Relaxed);
+    BLOCK.log_position.store(place.position as u64, Ordering::Relaxed);
 }
 
 /// From here on whoever looks for the block finds it.

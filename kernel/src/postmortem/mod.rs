@@ -24,6 +24,7 @@ pub(crate) use own::registers_here;
 
 use crate::arch::exception::Frame;
 use crate::boot::BootInfo;
+use crate::console::ring::Place;
 use crate::smp;
 use block::{BLOCK, CoreState};
 use core::fmt::{self, Arguments};
@@ -43,6 +44,11 @@ pub fn set_build(build: &str) {
 /// Notes the command line, for dumps: without secrets.
 pub fn set_kargs(line: &str) {
     block::set(&BLOCK.kargs, format_args!("{line}"));
+}
+
+/// The log is kept at another place, for dumps.
+pub(crate) fn log_moved(place: Place) {
+    block::set_log(place);
 }
 
 /// A process began, or runs another program.

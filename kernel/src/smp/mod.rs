@@ -7,7 +7,7 @@ pub use kicker::kicker;
 pub(crate) use start::start_all;
 
 use crate::arch::cpu::{self, MSR_GS_BASE};
-use crate::irq::apic;
+use crate::irq::{self, apic};
 use crate::postmortem::Holding;
 use crate::sync::SpinLock;
 use crate::time;
@@ -131,7 +131,7 @@ pub fn online() -> usize {
 /// Ends the halt of `core`, unless that is the core that asks.
 pub fn kick(core: usize) {
     if current_core() != core && core < online() {
-        apic::send_wake(apic_id(core));
+        apic::send(apic_id(core), irq::call_vector());
     }
 }
 
@@ -205,7 +205,7 @@ fn idle() -> ! {
         match work {
             Some(work) => work(),
             // A kick since the look above is still in the APIC and ends the rest at once.
-            None => crate::irq::rest(),
+            None => irq::rest(),
         }
     }
 }

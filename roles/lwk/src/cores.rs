@@ -120,6 +120,7 @@ impl Core {
     /// Gives a thread to the core.
     pub(crate) fn start(self: &Arc<Core>, start: Start) {
         start.thread.core.store(self.number, Ordering::Release);
+        start.thread.moved.notify();
         let (core, run_on) = (self.clone(), start.thread.process.system.run_on);
         let work: CoreWork = Box::new(move |here| {
             here.executor.spawn("thread", run::thread(start, core, here.user.clone()));

@@ -33,6 +33,7 @@ pub(crate) async fn end_thread(task: &mut Task, code: Option<u32>) {
     let now = process.system.clock.now().as_nanos();
     thread.times.enter(crate::account::Phase::Waiting, now);
     process.node.table.lock().remove_thread(thread.tid);
+    thread.moved.notify();
     if thread.tid == process.pid
         && let Some(code) = code
     {

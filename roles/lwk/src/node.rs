@@ -3,7 +3,7 @@
 use crate::Errno;
 use crate::cores::{Core, Start};
 use crate::delegate::{Delegate, Handle};
-use crate::files::FdTable;
+use crate::files::{FdTable, WaitQueue};
 use crate::freeze::Freezer;
 use crate::futex::Futexes;
 use crate::identity::Ids;
@@ -71,6 +71,8 @@ pub struct Node {
     pub(crate) sysv: crate::sysv::Sysv,
     pub(crate) table: Mutex<Table>,
     pub(crate) freezer: Freezer,
+    /// Files whose readers wait for signals, of whatever process.
+    pub(crate) signalled: Arc<WaitQueue>,
     closed: AtomicBool,
     /// By number of the machine; `None` for cores that run no threads.
     cores: Vec<Option<Arc<Core>>>,
@@ -140,6 +142,7 @@ impl Node {
             sysv: crate::sysv::Sysv::default(),
             table: Mutex::default(),
             freezer: Freezer::default(),
+            signalled: Arc::default(),
             closed: AtomicBool::new(false),
             cores,
             settings,

@@ -1,6 +1,7 @@
 //! A thread of a Linux program, as others see it.
 
 use crate::account::Times;
+use crate::event::Event;
 use crate::process::Process;
 use crate::rseq::Rseq;
 use crate::sched::Placement;
@@ -47,6 +48,8 @@ pub struct Thread {
     pub(crate) born_slack: AtomicU64,
     /// Its restartable sequences, if it has any.
     pub(crate) rseq: Mutex<Option<Rseq>>,
+    /// It came to another core, or ends.
+    pub(crate) moved: Event,
     attention: AtomicU32,
     /// Its task, while it waits interruptibly.
     waiting: Mutex<Option<Waker>>,
@@ -107,6 +110,7 @@ impl Thread {
             slack: AtomicU64::new(50_000),
             born_slack: AtomicU64::new(50_000),
             rseq: Mutex::default(),
+            moved: Event::default(),
             attention: AtomicU32::new(0),
             waiting: Mutex::new(None),
         }

@@ -219,11 +219,19 @@ fn start(
     Proxy::start(connected.lane, Some(bulk), handles, settings).map_err(|fail| Stop::here(fail.0))
 }
 
-/// As many descriptors as are allowed: those of the program are here, and ours too.
+/// Descriptors that are ours beside those of the program: connections, signals, what workers have open for a moment, and what a
+/// proxy passes to the next one.
+const OWN_DESCRIPTORS: u64 = 256;
+
+/// As many descriptors as are allowed: those of the program are here, and ours too. Who may also raises what is allowed, so
+/// that a program whose limits are equal can have as many as they say. Nobody else can have them in another place: a limit is one of numbers.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
-    // It works, or there are fewer.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let wanted = limit.maximum.map(|most| most.saturating_add(OWN_DESCRIPTORS));
+    if setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: wanted }).is_err() {
+        // It works, or there are fewer.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
 }
 
 /// Tells where the program's errors go, since that is where ours belong: standard error itself may be the program's alone now.

@@ -169,6 +169,9 @@ mod tests {
         fn memory_used(&self) -> u64 {
             0
         }
+        fn interrupt(&self, _core: usize, _vector: u8) -> Result<(), String> {
+            Ok(())
+        }
         fn power_off(&self) {}
     }
 

@@ -10,6 +10,7 @@
 //!   processes   ps
 //!   usage       rusage
 //!   noise       noise [reset]
+//!   interrupt   intr CORE VECTOR [--force]
 //!   kmsg        kmsg [-f], clear_kmsg
 //!   freeze      freeze, thaw
 //!   dump        dump [-d 0|24] [-i], memory PHYSICAL LENGTH, info
@@ -21,6 +22,7 @@
 mod dump;
 mod freeze;
 mod hang;
+mod interrupt;
 mod kmsg;
 mod noise;
 mod processes;
@@ -64,6 +66,13 @@ pub trait Kernel {
 
     /// Bytes that the kernel uses for itself.
     fn memory_used(&self) -> u64;
+
+    /// Interrupts a core (as the machine counts them) by a vector, to see it arrive.
+    ///
+    /// # Errors
+    ///
+    /// In words: no such core, or a vector that would do harm.
+    fn interrupt(&self, core: usize, vector: u8) -> Result<(), String>;
 
     /// Switches the machine off, soon.
     fn power_off(&self);
@@ -149,6 +158,7 @@ impl Control {
                 self.clear_log();
                 Ok(Report::Done)
             }
+            Verb::Interrupt { core, vector, force } => self.interrupt(core, vector, force),
             Verb::Freeze => self.freeze().await,
             Verb::Thaw => self.thaw(),
         };

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
+use keelson_config::parse_unsigned;
 use keelson_lwk_wire::dump::{Level, MAX_MEMORY};
 use keelson_lwk_wire::handshake::Roles;
 use keelson_lwk_wire::messages::Ctrl;
@@ -43,6 +44,15 @@ pub enum Verb {
     Noise,
     /// `noise reset`
     ResetNoise,
+    /// `intr CORE VECTOR [--force]`
+    Interrupt {
+        /// The core, as the machine counts.
+        core: usize,
+        /// The interrupt vector.
+        vector: u8,
+        /// Also where a program runs.
+        force: bool,
+    },
     /// `freeze`
     Freeze,
     /// `thaw`
@@ -81,6 +91,7 @@ impl Verb {
         match self {
             Verb::ClearKmsg
             | Verb::ResetNoise
+            | Verb::Interrupt { .. }
             | Verb::Freeze
             | Verb::Thaw
             | Verb::Shutdown { .. }
@@ -122,6 +133,7 @@ pub fn parse(ctrl: &Ctrl) -> Result<(Verb, bool), String> {
         ("noise", []) => Verb::Noise,
         ("noise", ["reset"]) => Verb::ResetNoise,
         ("noise", _) => return Err("noise: accepted is nothing or reset".to_string()),
+        ("intr", words) => interrupt(words)?,
         ("freeze", []) => Verb::Freeze,
         ("thaw", []) => Verb::Thaw,
         ("shutdown", []) => Verb::Shutdown { force: false },
@@ -166,15 +178,28 @@ fn dump(words: &[&str]) -> Result<Verb, String> {
     Ok(Verb::Dump { level, stay })
 }
 
-fn memory(physical: &str, len: &str) -> Result<Verb, String> {
-    let number = |text: &str| match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
+fn interrupt(words: &[&str]) -> Result<Verb, String> {
+    let mut rest = Vec::from(words);
+    rest.retain(|word| *word != "--force");
+    let force = rest.len() < words.len();
+    let [core, vector] = rest[..] else {
+        return Err("intr: accepted are a core, a vector, and --force".to_string());
     };
-    let Some(physical) = number(physical) else {
+    let wrong = |word: &str, what: &str| format!("intr: {word}: accepted is {what}");
+    let core = parse_unsigned(core)
+        .and_then(|core| usize::try_from(core).ok())
+        .ok_or_else(|| wrong(core, "the number of a core"))?;
+    let vector = parse_unsigned(vector)
+        .and_then(|vector| u8::try_from(vector).ok())
+        .ok_or_else(|| wrong(vector, "the number of an interrupt vector, up to 255"))?;
+    Ok(Verb::Interrupt { core, vector, force })
+}
+
+fn memory(physical: &str, len: &str) -> Result<Verb, String> {
+    let Some(physical) = parse_unsigned(physical) else {
         return Err(format!("memory: {physical}: accepted is an address, as 4096 or 0x1000"));
     };
-    match number(len).and_then(|len| usize::try_from(len).ok()) {
+    match parse_unsigned(len).and_then(|len| usize::try_from(len).ok()) {
         Some(len @ 1..=MAX_MEMORY) => Ok(Verb::PhysicalMemory { physical, len }),
         _ => Err(format!("memory: {len}: accepted are 1 to {MAX_MEMORY} bytes")),
     }
@@ -213,6 +238,8 @@ mod tests {
             ("dump -d 24", Verb::Dump { level: Some(Level::Kernel), stay: false }, Roles::ADMIN),
             ("memory 0x1000 16", Verb::PhysicalMemory { physical: 4096, len: 16 }, Roles::ADMIN),
             ("info", Verb::Info, Roles::ADMIN),
+            ("intr 2 0xef", Verb::Interrupt { core: 2, vector: 239, force: false }, Roles::ADMIN),
+            ("intr --force 2 49", Verb::Interrupt { core: 2, vector: 49, force: true }, Roles::ADMIN),
             ("events -i 5", Verb::Events { interval: Some(Duration::from_secs(5)) }, Roles::MONITOR),
         ] {
             assert_eq!(read(line), Ok((verb, false)), "{line}");
@@ -243,6 +270,13 @@ mod tests {
             "memory -1 1",
             "memory 0 262145",
             "info x",
+            "intr",
+            "intr 1",
+            "intr 1 256",
+            "intr 1 -1",
+            "intr x 64",
+            "intr 1 64 65",
+            "intr 1 64 --now",
             "reboot",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");

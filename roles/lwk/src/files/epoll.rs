@@ -73,10 +73,10 @@ impl Watcher for Entry {
 }
 
 impl Entry {
-    /// What of the interest holds now.
-    fn current(&self) -> Events {
+    /// What of the interest holds now for a thread.
+    fn current(&self, tid: u32) -> Events {
         let Some(description) = self.description.upgrade() else { return Events::NONE };
-        let events = description.file().events();
+        let events = description.file().events_for(tid);
         self.state.lock().wanted(events)
     }
 
@@ -97,9 +97,10 @@ fn key(fd: u32, description: &Arc<Description>) -> (u32, usize) {
 }
 
 impl Epoll {
-    /// EPOLL_CTL_ADD.
+    /// EPOLL_CTL_ADD, by a thread.
     pub fn add(
         &self,
+        tid: u32,
         fd: u32,
         description: &Arc<Description>,
         interest: u32,
@@ -132,13 +133,14 @@ impl Epoll {
         }
         queue.watch(entry.as_watcher());
         file.expect(Events(interest) & Events::ALL);
-        entry.changed(file.events());
+        entry.changed(file.events_for(tid));
         Ok(())
     }
 
-    /// EPOLL_CTL_MOD.
+    /// EPOLL_CTL_MOD, by a thread.
     pub fn modify(
         &self,
+        tid: u32,
         fd: u32,
         description: &Arc<Description>,
         interest: u32,
@@ -150,7 +152,7 @@ impl Epoll {
             (state.interest, state.data, state.disarmed) = (interest, data, false);
         }
         description.file().expect(Events(interest) & Events::ALL);
-        entry.changed(description.file().events());
+        entry.changed(description.file().events_for(tid));
         Ok(())
     }
 
@@ -185,9 +187,10 @@ impl Epoll {
         self.ready.queue.register(cx);
     }
 
-    /// Reports at most `most` events with the data of their entries; how many.
+    /// Reports to a thread at most `most` events with the data of their entries; how many.
     pub fn collect(
         &self,
+        tid: u32,
         most: usize,
         mut report: impl FnMut(Events, u64) -> Result<(), Errno>,
     ) -> Result<usize, Errno> {
@@ -201,7 +204,7 @@ impl Epoll {
             let Some(entry) = self.ready.list.lock().pop_front() else { break };
             // From here on a change puts it on the list again.
             entry.state.lock().listed = false;
-            let events = entry.current();
+            let events = entry.current(tid);
             if events.is_empty() {
                 continue;
             }
@@ -237,9 +240,13 @@ impl File for Epoll {
     }
 
     fn events(&self) -> Events {
+        self.events_for(0)
+    }
+
+    fn events_for(&self, tid: u32) -> Events {
         // A copy, because files are asked: that takes locks which come before the list's.
         let list: alloc::vec::Vec<Arc<Entry>> = self.ready.list.lock().iter().cloned().collect();
-        Events::READABLE.when(list.iter().any(|entry| !entry.current().is_empty()))
+        Events::READABLE.when(list.iter().any(|entry| !entry.current(tid).is_empty()))
     }
 
     fn queue(&self) -> Option<&WaitQueue> {

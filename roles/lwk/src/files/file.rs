@@ -46,6 +46,11 @@ pub trait File: Send + Sync + Any {
         Events::READY
     }
 
+    /// The same as a thread sees it, where that makes a difference.
+    fn events_for(&self, _tid: u32) -> Events {
+        self.events()
+    }
+
     /// Where waiting tasks register; `None` for files that never change what [`File::events`] says.
     fn queue(&self) -> Option<&WaitQueue> {
         None
@@ -113,6 +118,8 @@ pub struct Operation {
     pub tid: u32,
     /// Status flags of the description: O_NONBLOCK, O_APPEND, O_DIRECT.
     pub flags: u32,
+    /// Where the thread's files must end (RLIMIT_FSIZE), for those that the node keeps.
+    pub file_limit: u64,
     /// Bytes that earlier polls have moved.
     pub done: usize,
     /// The thread wants to leave: no further piece is begun.
@@ -123,7 +130,7 @@ pub struct Operation {
 impl Operation {
     /// Nothing is done yet.
     pub fn new(tid: u32, flags: u32) -> Operation {
-        Operation { tid, flags, done: 0, leaving: false, call: None }
+        Operation { tid, flags, file_limit: u64::MAX, done: 0, leaving: false, call: None }
     }
 
     /// True when the call must not wait.

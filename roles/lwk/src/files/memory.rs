@@ -8,6 +8,7 @@ use crate::system::System;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use keelson_hal::Clock;
@@ -163,13 +164,18 @@ impl Content {
         Ok(done)
     }
 
-    fn write(&self, at: Option<u64>, from: &mut dyn Source) -> Result<usize, Errno> {
-        let (wanted, mut done) = (from.left(), 0);
+    /// Nothing is written at `limit` and behind it.
+    fn write(&self, at: Option<u64>, from: &mut dyn Source, limit: u64) -> Result<usize, Errno> {
+        let mut done = 0;
         let _alone = self.writer.lock();
         if self.seals() & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
         let at = at.unwrap_or(self.object.size());
+        if at >= limit && from.left() > 0 {
+            return Err(Errno::EFBIG);
+        }
+        let wanted = from.left().min(usize::try_from(limit.saturating_sub(at)).unwrap_or(usize::MAX));
         let mut part = [0; 4096];
         while done < wanted {
             let here =
@@ -204,19 +210,32 @@ pub struct MemoryFile {
     /// What is open.
     pub content: Arc<Content>,
     name: String,
-    /// Links that the file has, when it has a place in a tree.
-    links: Option<Arc<core::sync::atomic::AtomicU32>>,
+    /// Links that the file has, when it has a place in a tree, or may have one.
+    links: Option<Arc<AtomicU32>>,
+    /// It may get its first one.
+    linkable: bool,
 }
 
 impl MemoryFile {
     /// A file without a place in a tree, as memfd_create makes them.
     pub fn new(content: Arc<Content>, name: String) -> MemoryFile {
-        MemoryFile { content, name, links: None }
+        MemoryFile { content, name, links: None, linkable: false }
     }
 
     /// A file of a tree.
-    pub fn linked(content: Arc<Content>, links: Arc<core::sync::atomic::AtomicU32>) -> MemoryFile {
-        MemoryFile { content, name: String::new(), links: Some(links) }
+    pub fn linked(content: Arc<Content>, links: Arc<AtomicU32>) -> MemoryFile {
+        MemoryFile { content, name: String::new(), links: Some(links), linkable: false }
+    }
+
+    /// A file of a tree that has no link there (O_TMPFILE), and gets one only if it is `linkable` (not O_EXCL).
+    pub fn nameless(content: Arc<Content>, name: String, linkable: bool) -> MemoryFile {
+        MemoryFile { content, name, links: Some(Arc::default()), linkable }
+    }
+
+    /// The number of its links, for one more; EXDEV where it belongs to no tree, ENOENT where it is gone from there.
+    pub fn links(&self) -> Result<&Arc<AtomicU32>, Errno> {
+        let links = self.links.as_ref().ok_or(Errno::EXDEV)?;
+        if links.load(Ordering::Acquire) == 0 && !self.linkable { Err(Errno::ENOENT) } else { Ok(links) }
     }
 }
 
@@ -240,12 +259,11 @@ impl File for MemoryFile {
     ) -> Poll<Result<usize, Errno>> {
         // Linux appends whatever position pwrite(2) has.
         let at = if operation.flags & O_APPEND != 0 { None } else { at };
-        Poll::Ready(self.content.write(at, from))
+        Poll::Ready(self.content.write(at, from, operation.file_limit))
     }
 
     fn stat(&self) -> Stat {
-        use core::sync::atomic::Ordering::Acquire;
-        self.content.stat(self.links.as_ref().map_or(0, |links| links.load(Acquire)))
+        self.content.stat(self.links.as_ref().map_or(0, |links| links.load(Ordering::Acquire)))
     }
 
     fn name(&self) -> String {

@@ -2,7 +2,7 @@
 //!
 //! One lock for the shape of the tree. Files that are open live on when their names are gone.
 
-use super::memory::{Attributes, Content};
+use super::memory::{Attributes, Content, MemoryFile};
 use super::{FileType, Stat};
 use crate::Errno;
 use crate::system::System;
@@ -259,6 +259,14 @@ impl Tmpfs {
         let Node::File(_, links) = &node else { return Err(Errno::EPERM) };
         let links = links.clone();
         self.add(to, move || node)?;
+        links.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Makes a name of an open file.
+    pub fn link_open(&self, file: &MemoryFile, to: &[u8]) -> Result<(), Errno> {
+        let links = file.links()?;
+        self.add(to, || Node::File(file.content.clone(), links.clone()))?;
         links.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }

@@ -54,6 +54,10 @@ pub struct Settings {
     pub checks: Checks,
     /// What a dump holds when nobody says.
     pub dump_level: Level,
+    /// Vector by which cores call each other; `None` for the kernel's own.
+    pub call_vector: Option<u8>,
+    /// Bytes of the log that are kept.
+    pub log_size: usize,
     /// Whether processors may run faster than their nominal frequency.
     pub turbo: bool,
     /// Whether what a host says about files is believed for a while.
@@ -115,6 +119,11 @@ impl Settings {
                 stalls: seconds(config, "stall_timeout"),
             },
             dump_level: if config.choice("dump_level") == Some("0") { Level::All } else { Level::Kernel },
+            call_vector: config.integer("ikc_vector").and_then(|vector| u8::try_from(vector).ok()),
+            log_size: config
+                .size("kmsg_size")
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .unwrap_or_default(),
             turbo: config.flag("turbo"),
             attribute_cache: config.flag("attrcache"),
             insecure: config.flag("insecure"),
@@ -268,6 +277,7 @@ mod tests {
         assert_eq!(plain.memory, None);
         assert_eq!(plain.page_sizes, [PageSize::Huge, PageSize::Large, PageSize::Small]);
         assert!(plain.delegation && plain.thp && !plain.fork_cow && !plain.insecure);
+        assert_eq!((plain.call_vector, plain.log_size), (None, (4 << 20) - 4096));
     }
 
     #[test]
@@ -287,6 +297,15 @@ mod tests {
             (Level::Kernel, Level::All)
         );
         assert_eq!(settings("allow_oversubscribe=16", 2).unwrap().oversubscribe, 16);
+    }
+
+    #[test]
+    fn vectors_and_sizes_out_of_range_keep_the_node_from_running() {
+        let chosen = settings("ikc_vector=0xef kmsg_size=64K", 2).unwrap();
+        assert_eq!((chosen.call_vector, chosen.log_size), (Some(239), 64 << 10));
+        for line in ["ikc_vector=63", "ikc_vector=240", "ikc_vector=x", "kmsg_size=63K", "kmsg_size=65M"] {
+            assert!(Config::parse(&[OPTIONS], &["lwk"], "", line.as_bytes()).must_refuse(), "{line}");
+        }
     }
 
     #[test]

@@ -154,6 +154,22 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "ikc_vector",
+        Kind::Integer { min: 64, max: 239 },
+        "Interrupt vector by which cores call each other, one that no device has; without it 49, which is below those of devices.",
+    )
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "kmsg_size",
+        Kind::Size { min: 64 << 10, max: 64 << 20 },
+        "How much of its log the node keeps.",
+    )
+    // McKernel's: 4 MiB less a page.
+    .default("4092K")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
         "dump_level",
         Kind::Choice(&["0", "24"]),
         "What a dump of the kernel holds (McKernel's numbers): 0 all memory, 24 only what the kernel uses, without free pages \

@@ -5,6 +5,9 @@ use super::set::*;
 /// Bytes of `siginfo_t`.
 pub const SIGINFO_SIZE: usize = 128;
 
+/// Bytes of `signalfd_siginfo`.
+pub const SIGNALFD_SIZE: usize = 128;
+
 /// `si_code`: sent by kill(2).
 pub const SI_USER: i32 = 0;
 /// `si_code`: sent by the kernel.
@@ -13,6 +16,8 @@ pub const SI_KERNEL: i32 = 0x80;
 pub const SI_QUEUE: i32 = -1;
 /// `si_code`: a POSIX timer expired.
 pub const SI_TIMER: i32 = -2;
+/// `si_code`: a file of the program is ready.
+pub const SI_SIGIO: i32 = -5;
 /// `si_code`: sent by tkill(2) or tgkill(2).
 pub const SI_TKILL: i32 = -6;
 /// `si_code` of SIGSEGV: nothing is mapped there.
@@ -119,6 +124,43 @@ impl SigInfo {
             }
             Details::Fault { address, .. } => put(&mut bytes, 16, &address.to_le_bytes()),
             Details::Raw(raw) => put(&mut bytes, 16, &raw),
+        }
+        bytes
+    }
+
+    /// As `signalfd_siginfo` lies in memory (linux/signalfd.h). What is told depends on the signal and the code, as in
+    /// Linux's siginfo_layout.
+    pub fn encode_for_signalfd(&self) -> [u8; SIGNALFD_SIZE] {
+        let from = self.encode();
+        let mut bytes = [0; SIGNALFD_SIZE];
+        put(&mut bytes, 0, &from[..12]);
+        let mut copy = |at: usize, place: usize, len: usize| put(&mut bytes, at, &from[place..place + len]);
+        match (self.code, self.signal) {
+            (1..SI_KERNEL, SIGCHLD) => {
+                // Process, user, status, times.
+                copy(12, 16, 8);
+                copy(40, 24, 4);
+                copy(56, 32, 16);
+            }
+            (1..SI_KERNEL, SIGIO) | (SI_SIGIO, _) => {
+                // Band, descriptor.
+                copy(28, 16, 4);
+                copy(20, 24, 4);
+            }
+            (1..SI_KERNEL, signal) if is_fault(signal) => copy(72, 16, 8),
+            (SI_TIMER, _) => {
+                // Timer, overrun; its value as a number and as a pointer.
+                copy(24, 16, 4);
+                copy(32, 20, 4);
+                copy(44, 24, 4);
+                copy(48, 24, 8);
+            }
+            (..=-1, _) => {
+                copy(12, 16, 8);
+                copy(44, 24, 4);
+                copy(48, 24, 8);
+            }
+            _ => copy(12, 16, 8),
         }
         bytes
     }

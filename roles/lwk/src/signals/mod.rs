@@ -24,6 +24,7 @@ pub use queue::Queue;
 pub use set::*;
 
 use crate::Errno;
+use crate::files::Events;
 use crate::process::Process;
 use crate::thread::{Attention, Thread};
 use alloc::sync::Arc;
@@ -131,6 +132,7 @@ impl Process {
         if self.admit(&info, blocked, queued)? {
             self.signals.with(|queue| queue.push(info));
             self.offer(&threads, SigSet::of(info.signal));
+            self.node.signalled.notify(Events::READABLE);
         }
         Ok(())
     }
@@ -232,6 +234,7 @@ impl Thread {
             if self.signals.accepts(info.signal) {
                 self.demand(Attention::SIGNAL);
             }
+            self.process.node.signalled.notify(Events::READABLE);
         }
         Ok(())
     }
@@ -303,6 +306,11 @@ impl Thread {
         self.signals.claimed.lock().take()
     }
 
+    /// What waits for the thread, or for any of its process.
+    pub(crate) fn waiting_signals(&self) -> SigSet {
+        self.signals.pending() | self.process.signals.pending()
+    }
+
     /// Takes a waiting signal of `wanted` out of the thread's queue or the process'.
     pub(crate) fn take_signal(&self, wanted: SigSet) -> Option<SigInfo> {
         if !(self.signals.pending() & wanted).is_empty()
@@ -330,8 +338,7 @@ impl Thread {
     fn store_mask(&self, mask: SigSet) {
         let mask = mask & !SigSet::UNSTOPPABLE;
         self.signals.mask.store(mask.0, Ordering::SeqCst);
-        let pending = self.signals.pending() | self.process.signals.pending();
-        if !(pending & !mask).is_empty() {
+        if !(self.waiting_signals() & !mask).is_empty() {
             self.demand_self(Attention::SIGNAL);
         }
     }

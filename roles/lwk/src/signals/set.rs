@@ -140,6 +140,7 @@ signals! {
     26 SIGVTALRM "Virtual alarm",
     27 SIGPROF "Profiling alarm",
     28 SIGWINCH "The window changed its size",
+    29 SIGIO "A file is ready",
     31 SIGSYS "Bad system call",
     32 SIGRTMIN "The first real-time signal",
 }

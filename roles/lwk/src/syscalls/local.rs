@@ -68,7 +68,8 @@ fn open_shm(caller: &Caller<'_>, path: &[u8], flags: u32, mode: u32) -> Result<A
             return Err(Errno::ENOTDIR);
         }
         let content = Content::new(system, tmpfs::DEVICE, maker(caller, mode).permissions, 1);
-        return Ok(describe(Arc::new(MemoryFile::new(content, String::from("/dev/shm/#tmp (deleted)")))));
+        let name = String::from("/dev/shm/#tmp (deleted)");
+        return Ok(describe(Arc::new(MemoryFile::nameless(content, name, flags & O_EXCL == 0))));
     }
     let node = match shm.find(inner) {
         Err(Errno::ENOENT) if flags & O_CREAT != 0 => {

@@ -8,9 +8,10 @@ use crate::Errno;
 use crate::files::flags::*;
 use crate::files::{
     BytesSource, BytesTarget, Content, Description, Device, EventFd, FdFlags, FileType, MemoryFile, Pipe,
-    TimerFd,
+    SignalFd, TimerFd,
 };
 use crate::pseudo::DirectoryFile;
+use crate::signals::SigSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -57,6 +58,27 @@ pub fn sys_eventfd2(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     }
     let file = Arc::new(EventFd::new(args[0] as u32, flags & EFD_SEMAPHORE != 0));
     insert(caller, Description::new(file, O_RDWR | flags & O_NONBLOCK), FdFlags::of(flags))
+}
+
+/// signalfd(fd, set, size) and signalfd4(fd, set, size, flags).
+pub fn sys_signalfd4(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
+    if args[2] != 8 {
+        return Err(Errno::EINVAL);
+    }
+    let wanted = SigSet(super::get_u64(&caller.mm(), args[1])?);
+    let flags = args[3] as u32;
+    if flags & !(O_CLOEXEC | O_NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let process = &caller.thread.process;
+    if args[0] as i32 == -1 {
+        let file = Arc::new(SignalFd::new(&process.node, wanted));
+        return insert(caller, Description::new(file, O_RDWR | flags & O_NONBLOCK), FdFlags::of(flags));
+    }
+    let description = process.files().get_open(args[0] as u32)?;
+    let file = description.file().as_any().downcast_ref::<SignalFd>().ok_or(Errno::EINVAL)?;
+    file.set(wanted);
+    Ok(u64::from(args[0] as u32))
 }
 
 /// memfd_create(name, flags).
@@ -163,6 +185,7 @@ pub async fn sys_ftruncate(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
     if !description.writable() || args[1] > i64::MAX as u64 {
         return Err(Errno::EINVAL);
     }
+    transfer::may_grow(caller, &description, args[1])?;
     description.file().truncate(args[1]).map(|()| 0)
 }
 
@@ -182,6 +205,9 @@ pub async fn sys_fallocate(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
     }
     if args[2] > i64::MAX as u64 || args[3] > i64::MAX as u64 || args[3] == 0 {
         return Err(Errno::EINVAL);
+    }
+    if args[1] == 0 {
+        transfer::may_grow(caller, &description, args[2].saturating_add(args[3]))?;
     }
     description.file().allocate(args[1] as u32, args[2], args[3]).map(|()| 0)
 }

@@ -3,12 +3,12 @@
 use super::Caller;
 use super::forward::{Changes, forward, forward_with};
 use super::local;
-use super::place::{Last, Place, below_shm, resolve};
+use super::place::{self, Last, Place, below_shm, resolve};
 use super::request::{Request, read_path};
 use crate::Errno;
 use crate::files::flags::*;
 use crate::files::paths::Tree;
-use crate::files::{Cwd, Description, FdFlags, FileType, Stat};
+use crate::files::{Cwd, Description, FdFlags, FileType, MemoryFile, Stat};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -51,7 +51,7 @@ fn last(flags: u64) -> Last {
 
 /// openat(directory, path, flags, mode).
 pub async fn sys_openat(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    open(caller, 257, args, args[2] as u32, args[3] as u32).await
+    open(caller, 257, args, args[2] as u32, args[3] as u32, true).await
 }
 
 /// open(path, flags, mode).
@@ -84,31 +84,44 @@ pub async fn sys_openat2(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
     if flags > u64::from(u32::MAX) || odd_mode || resolve & !0x3f != 0 {
         return Err(Errno::EINVAL);
     }
-    if resolve & !0x2 == 0 {
-        return sys_openat(caller, [args[0], args[1], flags, mode, 0, 0]).await;
+    const NO_MAGICLINKS: u64 = 2;
+    if resolve & !NO_MAGICLINKS == 0 {
+        let (magic, open_args) = (resolve == 0, [args[0], args[1], flags, mode, 0, 0]);
+        return open(caller, 257, open_args, flags as u32, mode as u32, magic).await;
     }
     // RESOLVE_BENEATH and its like: such a path cannot lead into a tree of the node from a directory of the host.
     forward(caller, 437, [args[0], args[1], args[2], 24, 0, 0]).await
 }
 
-async fn open(caller: &Caller<'_>, number: u32, args: [u64; 6], flags: u32, mode: u32) -> Result<u64, Errno> {
+/// `magic`: links in /proc that lead to objects may be followed.
+async fn open(
+    caller: &Caller<'_>,
+    number: u32,
+    args: [u64; 6],
+    flags: u32,
+    mode: u32,
+    magic: bool,
+) -> Result<u64, Errno> {
     let files = caller.thread.process.files();
     let path = read_path(caller, args[1]).await?;
     let stays = flags & O_NOFOLLOW != 0 || flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
     let last = if stays { Last::Stay } else { Last::Follow };
-    let mut place = resolve(caller, args[0], &path, last).await?;
-    if let Place::Local(Tree::Proc, at) = &place {
+    let (mut place, met_magic) = place::resolve_with_magic(caller, args[0], &path, last).await?;
+    if met_magic && !magic {
+        return Err(Errno::ELOOP);
+    }
+    if let Place::Local(Tree::Proc, at) = &place
+        && let Some((pid, fd)) = place::descriptor_at(at)
+        && !stays
+    {
+        let description = local::descriptor(caller, pid, fd)?;
+        if !magic {
+            return Err(Errno::ELOOP);
+        }
         // A file of the host is opened again by its path.
-        let parts: Vec<&[u8]> = crate::files::paths::parts(at).collect();
-        if let [_, pid, b"fd", fd] = parts[..]
-            && let (Some(pid), Some(fd)) = (number_of(pid), number_of(fd))
-            && !stays
-        {
-            let description = local::descriptor(caller, pid, fd)?;
-            let is_host = description.file().host().is_some();
-            if let Some(path) = description.path().filter(|path| is_host && path.starts_with(b"/")) {
-                place = Place::HostAt(path.to_vec());
-            }
+        let is_host = description.file().host().is_some();
+        if let Some(path) = description.path().filter(|path| is_host && path.starts_with(b"/")) {
+            place = Place::HostAt(path.to_vec());
         }
     }
     let (changes, shown) = match place {
@@ -121,6 +134,8 @@ async fn open(caller: &Caller<'_>, number: u32, args: [u64; 6], flags: u32, mode
             (Changes { paths: alloc::vec![(1, path.clone())], ..Changes::default() }, Some(path))
         }
     };
+    // What it was made with is not where it is: a file without a name has no path.
+    let shown = shown.filter(|_| flags & O_TMPFILE != O_TMPFILE);
     // The program's own handles must not reach what the proxy might run.
     let flags_there = u64::from(flags | O_CLOEXEC);
     let host_args = [args[0], args[1], flags_there, u64::from(mode), 0, 0];
@@ -133,10 +148,6 @@ async fn open(caller: &Caller<'_>, number: u32, args: [u64; 6], flags: u32, mode
         mapped.cut(0);
     }
     files.install(fd, description, FdFlags::of(flags)).map(|()| u64::from(fd))
-}
-
-fn number_of(text: &[u8]) -> Option<u32> {
-    core::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// The absolute path of a file of the host, as far as it is known.
@@ -352,6 +363,7 @@ pub async fn sys_truncate(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Er
                 return Err(Errno::EINVAL);
             }
             let description = local::open(caller, tree, &path, O_WRONLY, 0)?;
+            super::transfer::may_grow(caller, &description, args[1])?;
             description.file().truncate(args[1]).map(|()| 0)
         }
     }
@@ -466,7 +478,46 @@ pub async fn sys_link(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
 
 /// linkat(directory, from, directory, to, flags).
 pub async fn sys_linkat(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    let last = if args[4] as u32 & AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Stay };
+    let flags = args[4] as u32;
+    if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let path = read_path(caller, args[1]).await?;
+    if path.is_empty() && flags & AT_EMPTY_PATH == 0 {
+        return Err(Errno::ENOENT);
+    }
+    let last = if flags & AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Stay };
+    let named = match path.is_empty() {
+        true => Some(args[0] as u32),
+        false if last == Last::Follow => named_descriptor(caller, args[0], &path).await?,
+        false => None,
+    };
+    let files = caller.thread.process.files();
+    if let Some((fd, file)) = named.and_then(|fd| Some((fd, files.get(fd).ok()?))) {
+        // The open file itself, which may have no other name.
+        let to = read_path(caller, args[3]).await?;
+        let to = resolve(caller, args[2], &to, Last::Stay).await?;
+        if let Some(memory) = file.file().as_any().downcast_ref::<MemoryFile>() {
+            // Linux wants the right to search everywhere for that, which root has.
+            if path.is_empty() && caller.thread.process.ids.lock().user.effective != 0 {
+                return Err(Errno::ENOENT);
+            }
+            return match to {
+                Place::Local(Tree::Shm, to) => files.vfs().shm.link_open(memory, below_shm(&to)).map(|()| 0),
+                _ => Err(Errno::EXDEV),
+            };
+        }
+        if file.file().host().is_some() && !path.is_empty() {
+            // To the host that is an empty path with this flag alone.
+            let paths = match to {
+                Place::Host => alloc::vec![(1, Vec::new())],
+                Place::HostAt(to) => alloc::vec![(1, Vec::new()), (3, to)],
+                Place::Local(..) => return Err(Errno::EXDEV),
+            };
+            let args = [fd.into(), args[1], args[2], args[3], AT_SYMLINK_FOLLOW.into(), 0];
+            return forward_with(caller, 265, args, Changes { paths, ..Changes::default() }).await;
+        }
+    }
     match two_places(caller, 265, args, last).await {
         Err(done) => done,
         Ok((from, to)) => {
@@ -474,6 +525,15 @@ pub async fn sys_linkat(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errn
             files.vfs().shm.link(below_shm(&from), below_shm(&to)).map(|()| 0)
         }
     }
+}
+
+/// The descriptor of the caller that a path leads to by its link below /proc.
+async fn named_descriptor(caller: &Caller<'_>, from: u64, path: &[u8]) -> Result<Option<u32>, Errno> {
+    let Place::Local(Tree::Proc, at) = resolve(caller, from, path, Last::Follow).await? else {
+        return Ok(None);
+    };
+    let own = |(pid, fd)| (pid == caller.thread.process.pid).then_some(fd);
+    Ok(place::descriptor_at(&at).and_then(own))
 }
 
 /// Two paths that must lie in the same tree: both in /dev/shm, or both at the host, which serves them then.

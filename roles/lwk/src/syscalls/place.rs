@@ -33,6 +33,14 @@ pub enum Last {
     Follow,
 }
 
+/// The descriptor of a process that a path in /proc is: its number and the process.
+pub fn descriptor_at(path: &[u8]) -> Option<(u32, u32)> {
+    let number = |text: &[u8]| core::str::from_utf8(text).ok()?.parse().ok();
+    let parts: Vec<&[u8]> = paths::parts(path).collect();
+    let [b"proc", pid, b"fd", fd] = parts[..] else { return None };
+    Some((number(pid)?, number(fd)?))
+}
+
 /// Who looks at /proc.
 pub fn looker(caller: &Caller<'_>) -> Looker {
     Looker { pid: caller.thread.process.pid, tid: caller.thread.tid }
@@ -40,10 +48,20 @@ pub fn looker(caller: &Caller<'_>) -> Looker {
 
 /// Resolves `path` as seen from `from`, a descriptor or AT_FDCWD.
 pub async fn resolve(caller: &Caller<'_>, from: u64, path: &[u8], last: Last) -> Result<Place, Errno> {
+    Ok(resolve_with_magic(caller, from, path, last).await?.0)
+}
+
+/// The same, and whether a link in /proc led there that leads to an object rather than to a path (RESOLVE_NO_MAGICLINKS).
+pub async fn resolve_with_magic(
+    caller: &Caller<'_>,
+    from: u64,
+    path: &[u8],
+    last: Last,
+) -> Result<(Place, bool), Errno> {
     let files = caller.thread.process.files();
     let absolute = path.first() == Some(&b'/');
     if path.is_empty() {
-        return Ok(Place::Host);
+        return Ok((Place::Host, false));
     }
     let mut changed = false;
     let full = if absolute {
@@ -70,7 +88,7 @@ pub async fn resolve(caller: &Caller<'_>, from: u64, path: &[u8], last: Last) ->
                 changed = !is_host;
                 paths::join(base, path)
             }
-            _ if is_host => return Ok(Place::Host),
+            _ if is_host => return Ok((Place::Host, false)),
             _ => return Err(Errno::ENOTDIR),
         }
     };
@@ -97,25 +115,39 @@ async fn ask_cwd(caller: &Caller<'_>, files: &Arc<FdTable>) -> Result<Vec<u8>, E
     Ok(cwd)
 }
 
-fn walk(files: &FdTable, looker: Looker, path: &[u8], changed: bool, last: Last) -> Result<Place, Errno> {
-    let (mut full, mut changed) = (paths::normal(path), changed);
+fn walk(
+    files: &FdTable,
+    looker: Looker,
+    path: &[u8],
+    changed: bool,
+    last: Last,
+) -> Result<(Place, bool), Errno> {
+    let (mut full, mut changed, mut magic) = (paths::normal(path), changed, false);
     for _ in 0..MAX_LINKS {
         if let Some(other) = paths::device_link(&full) {
             (full, changed) = (other, true);
         }
         let Some(tree) = paths::tree(&full) else {
-            return Ok(if changed { Place::HostAt(full) } else { Place::Host });
+            return Ok((if changed { Place::HostAt(full) } else { Place::Host }, magic));
         };
         match next_link(files, looker, &full, last)? {
-            None => return Ok(Place::Local(tree, full)),
-            Some(other) => (full, changed) = (other, true),
+            None => return Ok((Place::Local(tree, full), magic)),
+            Some((other, is_magic)) => {
+                (full, changed) = (other, true);
+                magic |= is_magic;
+            }
         }
     }
     Err(Errno::ELOOP)
 }
 
-/// The path with its first link replaced by what that leads to.
-fn next_link(files: &FdTable, looker: Looker, full: &[u8], last: Last) -> Result<Option<Vec<u8>>, Errno> {
+/// The path with its first link replaced by what that leads to, and whether it is one to an object.
+fn next_link(
+    files: &FdTable,
+    looker: Looker,
+    full: &[u8],
+    last: Last,
+) -> Result<Option<(Vec<u8>, bool)>, Errno> {
     let ends = (1..=full.len()).filter(|&end| end == full.len() || full[end] == b'/');
     for end in ends {
         if end == full.len() && last == Last::Stay {
@@ -124,7 +156,9 @@ fn next_link(files: &FdTable, looker: Looker, full: &[u8], last: Last) -> Result
         let Some(target) = link_at(files, looker, &full[..end]) else { continue };
         let (directory, _) = paths::split(&full[..end]);
         let joined = paths::join(directory, &target);
-        return Ok(Some(paths::normal(&[&joined[..], &full[end..]].concat())));
+        // /proc/self and /proc/thread-self are ordinary ones; those below a process are not.
+        let magic = paths::tree(&full[..end]) == Some(Tree::Proc) && paths::parts(&full[..end]).count() > 2;
+        return Ok(Some((paths::normal(&[&joined[..], &full[end..]].concat()), magic)));
     }
     Ok(None)
 }

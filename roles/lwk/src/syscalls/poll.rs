@@ -89,10 +89,10 @@ struct Item {
 }
 
 impl Item {
-    fn look(&mut self) -> bool {
+    fn look(&mut self, tid: u32) -> bool {
         self.found = match &self.description {
             None => Events::NVAL,
-            Some(description) => description.file().events() & (self.wanted | Events::ALWAYS),
+            Some(description) => description.file().events_for(tid) & (self.wanted | Events::ALWAYS),
         };
         !self.found.is_empty()
     }
@@ -116,7 +116,7 @@ async fn wait_for(caller: &Caller<'_>, items: &mut [Item], patience: Patience) -
                 queue.register(cx);
             }
         }
-        Ok(items.iter_mut().map(Item::look).filter(|found| *found).count())
+        Ok(items.iter_mut().map(|item| item.look(caller.thread.tid)).filter(|found| *found).count())
     })
     .await
 }
@@ -280,7 +280,7 @@ async fn select(caller: &Caller<'_>, mm: &Mm, args: [u64; 6], patience: Patience
                 }
             }
             let look = |item: &mut Item| {
-                item.look();
+                item.look(caller.thread.tid);
                 item.found = item.found & item.wanted;
                 !item.found.is_empty()
             };
@@ -340,9 +340,9 @@ pub async fn sys_epoll_ctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
     let description = files.get_open(fd)?;
     let epoll = set.file().as_any().downcast_ref::<Epoll>().ok_or(Errno::EINVAL)?;
     match args[1] as u32 {
-        ADD => epoll.add(fd, &description, interest, data)?,
+        ADD => epoll.add(caller.thread.tid, fd, &description, interest, data)?,
         REMOVE => return epoll.remove(fd, &description).map(|()| 0),
-        MODIFY => epoll.modify(fd, &description, interest, data)?,
+        MODIFY => epoll.modify(caller.thread.tid, fd, &description, interest, data)?,
         _ => return Err(Errno::EINVAL),
     }
     // So that a wait without patience finds what holds already.
@@ -387,7 +387,7 @@ async fn epoll_wait(caller: &Caller<'_>, args: [u64; 6], patience: Patience) -> 
             epoll.register(cx);
         }
         let mut at = args[1];
-        epoll.collect(most as usize, |events, data| {
+        epoll.collect(caller.thread.tid, most as usize, |events, data| {
             let mut event = [0; 12];
             event[..4].copy_from_slice(&events.0.to_le_bytes());
             event[4..].copy_from_slice(&data.to_le_bytes());

@@ -33,7 +33,7 @@ pub fn errno(number: u32) -> Option<Errno> {
         303 | 304 => Errno::EOPNOTSUPP,
         // pkey_alloc, pkey_free.
         330 | 331 => Errno::ENOSPC,
-        // 32-bit segments, keys, obsolete calls, asynchronous I/O, signalfd, pidfd, io_uring, the new mount calls, landlock,
+        // 32-bit segments, keys, obsolete calls, asynchronous I/O, pidfd, io_uring, the new mount calls, landlock,
         // userfaultfd, memfd_secret, process_madvise, process_mrelease, futex_waitv, mq_notify, migrate_pages; McKernel's own.
         134
         | 139
@@ -50,8 +50,6 @@ pub fn errno(number: u32) -> Option<Errno> {
         | 244
         | 248..=250
         | 256
-        | 282
-        | 289
         | 323
         | 333
         | 424..=433

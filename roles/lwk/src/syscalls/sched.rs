@@ -9,11 +9,16 @@ use crate::sched::{CpuSet, Policy};
 use crate::thread::{Attention, Thread};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
+use core::time::Duration;
+use keelson_exec::select;
 
 /// SCHED_FIFO, SCHED_RR: with priorities from 1 to 99.
 const REAL_TIME: [u32; 2] = [1, 2];
 /// `SCHED_RESET_ON_FORK` beside the policy.
 const RESET_ON_FORK: u32 = 0x4000_0000;
+/// How long sched_setaffinity waits for another thread to leave its core, which may be frozen, and how often it looks.
+const MOVE_PATIENCE: Duration = Duration::from_millis(100);
+const MOVE_LOOK: Duration = Duration::from_millis(1);
 /// Bytes of the first version of `struct sched_attr`.
 const ATTR_FIRST: usize = 48;
 
@@ -34,7 +39,6 @@ pub fn serve(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Result<u64, Er
         145 => get_scheduler(caller, args),
         146 | 147 => priority_limit(number, args[0] as u32),
         148 => interval(caller, args),
-        203 => set_affinity(caller, args),
         204 => get_affinity(caller, args),
         309 => get_cpu(caller, args),
         314 => set_attr(caller, args),
@@ -155,7 +159,27 @@ fn interval(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     Ok(0)
 }
 
-fn set_affinity(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
+/// sched_setaffinity(tid, length, mask). A thread that runs where it may not any more has left that core when the call returns.
+pub async fn sys_sched_setaffinity(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
+    let Some(thread) = set_affinity(caller, args)? else { return Ok(0) };
+    let timers = &thread.process.system.timers;
+    let end = timers.now() + MOVE_PATIENCE;
+    loop {
+        let moved = thread.moved.changed();
+        let seat = thread.placement.lock().seat.as_ref().map(|seat| seat.core().number);
+        let there = seat.is_none_or(|core| core == thread.core.load(Ordering::Acquire));
+        // One that waits goes to its new core when it goes on, as on Linux.
+        if there || thread.is_waiting() || timers.now() >= end {
+            return Ok(0);
+        }
+        if caller.thread.killable(select(moved, timers.at(timers.now() + MOVE_LOOK))).await.is_err() {
+            return Ok(0);
+        }
+    }
+}
+
+/// Sets the mask; returns another thread that has to move for it.
+fn set_affinity(caller: &Caller<'_>, args: [u64; 6]) -> Result<Option<Arc<Thread>>, Errno> {
     let [tid, len, at, ..] = args;
     let mut bytes = alloc::vec![0; len.min(CpuSet::CAPACITY as u64 / 8) as usize];
     caller.mm().read(at, &mut bytes)?;
@@ -168,19 +192,19 @@ fn set_affinity(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let node = &thread.process.node;
     let mut placement = thread.placement.lock();
     placement.affinity = allowed;
-    let Some(seat) = &placement.seat else { return Ok(0) };
+    let Some(seat) = &placement.seat else { return Ok(None) };
     // A helper has its place among the service cores, whatever the mask says; a guest has its parent's.
     let stays = seat.is_helper() || seat.is_guest() || allowed.has(node.cpu_of_core(seat.core().number));
     if stays {
-        return Ok(0);
+        return Ok(None);
     }
-    if let Some(new) = node.move_seat(seat, allowed) {
-        let old = placement.seat.replace(new);
-        drop(placement);
-        drop(old);
-        thread.demand(Attention::MOVE);
-    }
-    Ok(0)
+    let Some(new) = node.move_seat(seat, allowed) else { return Ok(None) };
+    let old = placement.seat.replace(new);
+    drop(placement);
+    drop(old);
+    let sleeps = thread.is_waiting();
+    thread.demand(Attention::MOVE);
+    Ok(Some(thread).filter(|thread| !sleeps && thread.tid != caller.thread.tid))
 }
 
 fn get_affinity(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {

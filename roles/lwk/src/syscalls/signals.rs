@@ -76,7 +76,7 @@ pub fn sys_rt_sigpending(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
         return Err(Errno::EINVAL);
     }
     let thread = caller.thread;
-    let pending = (thread.signals.pending() | thread.process.signals.pending()) & thread.signals.mask();
+    let pending = thread.waiting_signals() & thread.signals.mask();
     caller.mm().write(args[0], &pending.0.to_le_bytes()[..args[1] as usize])?;
     Ok(0)
 }

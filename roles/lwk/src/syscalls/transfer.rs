@@ -20,6 +20,7 @@ pub async fn wait(
     mut step: impl FnMut(&mut Context<'_>, &mut Operation) -> Poll<Result<usize, Errno>>,
 ) -> Result<usize, Errno> {
     let mut operation = Operation::new(caller.thread.tid, flags);
+    operation.file_limit = file_limit(caller);
     let waited = caller.thread.interruptible(poll_fn(|cx| step(cx, &mut operation))).await;
     let result = match waited {
         Ok(result) => result,
@@ -41,10 +42,24 @@ pub fn broken_pipe(caller: &Caller<'_>, error: Errno) -> Errno {
 
 /// EFBIG comes with SIGXFSZ where RLIMIT_FSIZE is why (setrlimit(2)). The host keeps that limit, for a proxy that blocks the signal.
 pub fn too_large(caller: &Caller<'_>, error: Errno) -> Errno {
-    if error == Errno::EFBIG && caller.thread.process.limits.lock().soft(FSIZE) != INFINITY {
+    if error == Errno::EFBIG && file_limit(caller) != INFINITY {
         let _ = caller.thread.signal(SigInfo::kernel(SIGXFSZ));
     }
     error
+}
+
+/// RLIMIT_FSIZE.
+fn file_limit(caller: &Caller<'_>) -> u64 {
+    caller.thread.process.limits.lock().soft(FSIZE)
+}
+
+/// EFBIG with its signal where a file of the node would become larger than RLIMIT_FSIZE allows; those of the host are limited
+/// there.
+pub fn may_grow(caller: &Caller<'_>, description: &Description, to: u64) -> Result<(), Errno> {
+    if to > description.file().stat().size && to > file_limit(caller) {
+        return Err(too_large(caller, Errno::EFBIG));
+    }
+    Ok(())
 }
 
 /// Brings in the page of a file that a buffer reaches into; false when there is none.

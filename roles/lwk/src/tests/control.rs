@@ -21,6 +21,8 @@ const GETCWD: u64 = 79;
 pub struct Machine {
     log: RefCell<Vec<u8>>,
     off: Cell<bool>,
+    /// Cores that were interrupted, and by what.
+    interrupts: RefCell<Vec<(usize, u8)>>,
     /// The other cores do not run.
     stopped: Cell<bool>,
     /// Cores that do not stop.
@@ -40,6 +42,10 @@ impl Kernel for Machine {
     }
     fn memory_used(&self) -> u64 {
         12_345
+    }
+    fn interrupt(&self, core: usize, vector: u8) -> Result<(), String> {
+        self.interrupts.borrow_mut().push((core, vector));
+        if vector == 49 { Ok(()) } else { Err(format!("vector {vector} would do harm")) }
     }
     fn power_off(&self) {
         self.off.set(true);
@@ -191,7 +197,9 @@ fn the_node_says_what_it_is() {
     assert_eq!(mem, format!("{0}@0,{0}@1\n", 4u64 << 30));
     assert!(free.starts_with("{\"free\":\"42949"), "{free}");
     assert_eq!(watched.ask("reboot"), Err(Errno::EINVAL));
-    for admin in ["freeze", "thaw", "clear_kmsg", "noise reset", "shutdown", "dump", "info", "memory 0 1"] {
+    for admin in
+        ["freeze", "thaw", "clear_kmsg", "noise reset", "shutdown", "dump", "info", "memory 0 1", "intr 1 49"]
+    {
         let session = watched.send(admin, Roles::MONITOR | Roles::LAUNCH);
         watched.for_a_while(Duration::from_millis(10));
         let Some(Outgoing::Message(Message::Control(_, reply))) = session.try_outgoing() else { panic!() };
@@ -235,6 +243,21 @@ fn programs_are_seen() {
     let cores = watched.ask("cores").unwrap();
     assert_eq!(lines(&cores)[1][..2], ["0", "svc0"]);
     assert_eq!(lines(&cores)[4][..3], ["3", "2", "idle"]);
+}
+
+#[test]
+fn cores_are_interrupted_on_purpose() {
+    let watched = Watched::new(2);
+    assert_eq!(watched.ask("intr 1 0x31"), Ok(String::new()));
+    assert_eq!(watched.ask("intr 1 14"), Err(Errno::EINVAL));
+    let _count = watched.counting(1000);
+    // Its core is the first that computes.
+    assert_eq!(watched.ask("intr 1 49"), Err(Errno::EBUSY));
+    assert_eq!(*watched.machine.interrupts.borrow(), [(1, 49), (1, 14)]);
+    for line in ["intr 1 49 --force", "intr 0 49", "intr 2 49"] {
+        assert_eq!(watched.ask(line), Ok(String::new()), "{line}");
+    }
+    assert_eq!(watched.machine.interrupts.borrow()[2..], [(1, 49), (0, 49), (2, 49)]);
 }
 
 #[test]

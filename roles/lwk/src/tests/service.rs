@@ -60,6 +60,8 @@ fn programs_of_a_node_share_their_trees() {
         checks: Default::default(),
         dump_level: keelson_lwk_wire::dump::Level::Kernel,
         insecure: false,
+        call_vector: None,
+        log_size: 0,
         turbo: false,
         attribute_cache: true,
     };

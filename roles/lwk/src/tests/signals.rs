@@ -175,6 +175,65 @@ fn timed_wait_takes_blocked_signals_and_gives_up_in_time() {
 }
 
 #[test]
+fn signals_are_read_by_those_they_are_for() {
+    const SIGNALFD4: u64 = 289;
+    const NONBLOCK: u64 = 0o4000;
+    let world = World::new(2);
+    let status = world.run_program(|cpu| {
+        cpu.put(SCRATCH, &[1 << 9 | 1 << 11 | 1 << 33]);
+        assert_eq!(cpu.call(14, &[0, SCRATCH, 0, 8]), 0);
+        for (args, errno) in [
+            ([u64::MAX, SCRATCH, 4, 0], 22),
+            ([u64::MAX, 8, 8, 0], 14),
+            ([u64::MAX, SCRATCH, 8, 1], 22),
+            ([77, SCRATCH, 8, 0], 9),
+        ] {
+            assert_eq!(cpu.call(SIGNALFD4, &args), -errno, "{args:x?}");
+        }
+        let fd = cpu.call(SIGNALFD4, &[u64::MAX, SCRATCH, 8, NONBLOCK]) as u64;
+        let read = |cpu: &mut Cpu, len: u64| cpu.call(0, &[fd, SCRATCH + 256, len]);
+        assert_eq!((read(cpu, 127), read(cpu, 128)), (-22, -11));
+        // One for this thread, one for the process, one with a value; the lowest number first.
+        let mut info = [0u8; 128];
+        info[8..12].copy_from_slice(&(-1i32).to_le_bytes());
+        info[24..32].copy_from_slice(&(7u64 << 32 | 9).to_le_bytes());
+        cpu.write(SCRATCH + 128, &info);
+        assert_eq!(cpu.call(129, &[1000, 34, SCRATCH + 128]), 0);
+        assert_eq!(cpu.call(62, &[1000, 12]), 0);
+        assert_eq!(cpu.call(234, &[1000, 1000, 10]), 0);
+        assert_eq!(read(cpu, 300), 256);
+        let at = SCRATCH + 256;
+        assert_eq!((cpu.half(at), cpu.half(at + 8) as i32, cpu.half(at + 12)), (10, -6, 1000));
+        assert_eq!((cpu.half(at + 128), cpu.half(at + 136), cpu.half(at + 140)), (12, 0, 1000));
+        assert_eq!(read(cpu, 4096), 128);
+        assert_eq!((cpu.half(at), cpu.half(at + 44), cpu.word(at + 48)), (34, 9, 7 << 32 | 9));
+        // What is for another thread is not for this one, nor the other way round.
+        let other = cpu.spawn(56, &[THREAD, STACK + 0x8000, DATA, DATA + 8, 0], move |cpu| {
+            let set = cpu.call(291, &[0]) as u64;
+            cpu.put(DATA + 64, &[1]);
+            assert_eq!(cpu.call(233, &[set, 1, fd, DATA + 64]), 0);
+            assert_eq!(cpu.call(232, &[set, DATA + 96, 1, u64::MAX]), 1);
+            assert_eq!(cpu.call(0, &[fd, DATA + 256, 128]), 128);
+            assert_eq!(cpu.half(DATA + 256), 12);
+            cpu.exit(0);
+        });
+        cpu.compute(Duration::from_millis(5));
+        let tid = u64::try_from(other).unwrap();
+        assert_eq!(cpu.call(234, &[1000, tid, 12]), 0);
+        assert_eq!(read(cpu, 128), -11);
+        // The set is another one now.
+        cpu.put(SCRATCH, &[1 << 11]);
+        assert_eq!(cpu.call(234, &[1000, 1000, 10]), 0);
+        assert_eq!(cpu.call(SIGNALFD4, &[fd, SCRATCH, 8, 0]) as u64, fd);
+        assert_eq!(read(cpu, 128), -11);
+        cpu.put(SCRATCH, &[1 << 9]);
+        assert_eq!(cpu.call(SIGNALFD4, &[fd, SCRATCH, 8, 0]) as u64, fd);
+        assert_eq!(read(cpu, 128), 128);
+    });
+    assert_eq!(status, 0);
+}
+
+#[test]
 fn a_fault_has_a_handler_and_a_second_chance() {
     let world = World::new(1);
     let status = world.run_program(|cpu| {

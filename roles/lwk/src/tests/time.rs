@@ -307,7 +307,6 @@ fn what_is_not_here_fails_as_programs_expect() {
             (449, 38),
             (212, 38),
             (428, 38),
-            (282, 38),
             (451, 38),
             (1000, 38),
             (u64::MAX, 38),

@@ -45,6 +45,9 @@ pub fn open_program(
 }
 
 /// EACCES for what is no regular file, has no x bit for us, or lies on a file system without execution.
+///
+/// Not ETXTBSY for one that is open for writing: Linux counts writers, and only its own execve denies them. A read lease (fcntl(2),
+/// F_SETLEASE) would tell of them, but no safe interface takes one.
 fn may_execute(fd: &impl AsFd) -> Result<(), Fail> {
     let stat = rustix::fs::fstat(fd)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

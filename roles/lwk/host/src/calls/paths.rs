@@ -170,6 +170,13 @@ fn unlink(task: &Task<'_>, dir: &Dir, path: &[u8], flags: AtFlags) -> Result<Rep
 
 fn link(task: &Task<'_>, from: Place<'_>, to: Place<'_>, flags: u32) -> Result<Reply, Fail> {
     let flags = AtFlags::from_bits_retain(flags);
+    if from.1.is_empty() && flags == AtFlags::SYMLINK_FOLLOW {
+        // The open file itself: the program named it by a link below /proc, as we do.
+        let file = crate::proxy::confine::own_link(&from.0.as_fd());
+        return done(task.at(&to.0, to.1, Last::Itself, |dir, name| {
+            Ok(rustix::fs::linkat(rustix::fs::CWD, &file, dir, name, flags)?)
+        }));
+    }
     let (last, flags) =
         if flags.contains(AtFlags::SYMLINK_FOLLOW) { (Last::Target, flags) } else { (Last::Itself, flags) };
     done(task.at(&from.0, from.1, last, |old_dir, old| {

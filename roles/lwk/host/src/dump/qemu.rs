@@ -57,8 +57,9 @@ pub fn convert(from: &Path, mut writer: Writer) -> Result<(), Problem> {
 fn find(memory: &FileMemory) -> Result<Info, String> {
     let mut wrong = None;
     for extent in memory.extents() {
-        let mut at = extent.physical.next_multiple_of(BLOCK_ALIGN);
-        while at < extent.end() {
+        // A piece may be the last of all that addresses reach.
+        let mut next = extent.physical.checked_next_multiple_of(BLOCK_ALIGN);
+        while let Some(at) = next.filter(|at| *at < extent.end()) {
             let mut magic = [0; layout::MAGIC.len()];
             if memory.read(at, &mut magic).is_ok() && magic == layout::MAGIC {
                 let mut block = vec![0; layout::LEN];
@@ -68,7 +69,7 @@ fn find(memory: &FileMemory) -> Result<Info, String> {
                     _ => {}
                 }
             }
-            at += BLOCK_ALIGN;
+            next = at.checked_add(BLOCK_ALIGN);
         }
     }
     Err(wrong.unwrap_or_else(|| "no LWK node ran in it: the kernel's block KEELINFO is not there".into()))

@@ -12,7 +12,7 @@ use crate::problem::Problem;
 use crate::tools::time;
 
 /// A log is not larger than this.
-const MAX_LOG: u64 = 16 << 20;
+const MAX_LOG: u64 = 64 << 20;
 /// Bytes that `x` shows at most.
 const MAX_SHOWN: u64 = 1 << 20;
 

@@ -5,10 +5,11 @@
 //! [`Command`], as a child of this process. It inherits the open files of the program *as they are* (the same numbers, the same
 //! open file descriptions, so offsets and flags stay shared), and with them working directory, umask, process group, session,
 //! terminal, limits and ids. Its parent, and what wait(2) says of it, are right too. What else it needs (ticket, address, key, handle
-//! numbers) it finds in a memory file. Record locks are not inherited, as with fork(2).
+//! numbers) it reads from a pipe: a memory file would be one of those that RLIMIT_FSIZE keeps small. Record locks are not
+//! inherited, as with fork(2).
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -18,8 +19,8 @@ use keelson_lwk_wire::bytes::{Malformed, Reader, Writer};
 use keelson_lwk_wire::channel::Key;
 use keelson_lwk_wire::frame::{FrameType, Header};
 use keelson_lwk_wire::messages::{FdKind, Fork, ForkErr, ForkOk, Ticket, limits};
-use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
+use rustix::pipe::PipeFlags;
 
 use super::confine::{Root, Rules};
 use super::handles::{Handle, Handles};
@@ -28,7 +29,7 @@ use crate::fail::Fail;
 use crate::mcexec::inherit;
 use crate::nodes::Address;
 
-/// The number of the memory file, in the environment of a further proxy.
+/// The number of the pipe, in the environment of a further proxy.
 pub const STATE: &str = "LWK_PROXY_STATE";
 
 /// What all proxies of a program share.
@@ -95,17 +96,12 @@ impl Proxy {
         let handles = self.handles.all();
         let state =
             encode(family, ticket, &self.rules, &handles, self.handles.next(), self.handles.complaining());
-        let memory = rustix::fs::memfd_create("lwk-proxy", MemfdFlags::CLOEXEC)?;
-        let mut rest = &state[..];
-        while !rest.is_empty() {
-            let written = rustix::io::write(&memory, rest)?;
-            rest = rest.get(written..).unwrap_or_default();
-        }
+        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg("mcexec").env(STATE, memory.as_raw_fd().to_string());
+        command.arg("mcexec").env(STATE, reader.as_raw_fd().to_string());
         // One child at a time, so that each inherits what is meant for it.
         let mut children = lock(&self.children.table);
-        let inherited = || handles.iter().map(|(_, handle)| handle.as_fd()).chain([memory.as_fd()]);
+        let inherited = || handles.iter().map(|(_, handle)| handle.as_fd()).chain([reader.as_fd()]);
         let marked = inherited().try_for_each(|fd| keep(fd, true));
         let spawned = marked.and_then(|()| Ok(command.spawn()?));
         for fd in inherited() {
@@ -115,6 +111,10 @@ impl Proxy {
         let child = spawned?;
         let pid = child.id();
         children.push(child);
+        drop(children);
+        // It begins with reading this, however long it is; if it ends instead nobody reads. Its end is noticed with the others'.
+        drop(reader);
+        File::from(writer).write_all(&state)?;
         Ok(pid)
     }
 }
@@ -158,11 +158,10 @@ fn encode(
 }
 
 impl ForkState {
-    /// From the memory file with this number, which is closed then.
+    /// From the pipe with this number, which is closed then.
     pub fn take(number: &str) -> Result<ForkState, String> {
         let number: i32 = number.parse().map_err(|_| format!("{STATE}: not a number"))?;
         let fd = inherit::take(number).map_err(|fail| format!("{STATE}: {}", fail.0))?;
-        rustix::fs::seek(&fd, rustix::fs::SeekFrom::Start(0)).map_err(|error| error.to_string())?;
         let mut bytes = Vec::new();
         File::from(fd).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
         ForkState::decode(&bytes).map_err(|error| format!("{STATE}: {error}"))

@@ -26,6 +26,7 @@ const MANUAL: Manual = Manual {
   ps                       programs and threads
   rusage                   what programs use
   noise [reset]            what interrupted each core
+  intr <core> <vector> [--force]   interrupts a core, to see it counted; by force also one that runs a program
   kmsg [-f]                the log of the node, and on as it grows
   clear_kmsg               the log begins here
   events [-i <seconds>]    what happens; looks for cores that hang
@@ -59,7 +60,9 @@ pub fn run(args: Vec<OsString>) -> i32 {
 /// The role that a verb needs; `None` for what is no verb of a node that runs.
 fn role(verb: &str, args: &[String]) -> Option<Roles> {
     match (verb, args.first().map(String::as_str)) {
-        ("noise", Some("reset")) | ("clear_kmsg" | "freeze" | "thaw" | "shutdown", _) => Some(Roles::ADMIN),
+        ("noise", Some("reset")) | ("clear_kmsg" | "intr" | "freeze" | "thaw" | "shutdown", _) => {
+            Some(Roles::ADMIN)
+        }
         ("get" | "query" | "query_free_mem" | "cores" | "ps" | "rusage" | "noise" | "kmsg" | "events", _) => {
             Some(Roles::MONITOR)
         }
@@ -220,6 +223,7 @@ mod tests {
         assert_eq!(role_of("noise reset"), Some(Roles::ADMIN));
         assert_eq!(role_of("kmsg -f"), Some(Roles::MONITOR));
         assert_eq!(role_of("shutdown -f"), Some(Roles::ADMIN));
+        assert_eq!(role_of("intr 1 49"), Some(Roles::ADMIN));
         assert_eq!(role_of("reboot"), None);
     }
 }

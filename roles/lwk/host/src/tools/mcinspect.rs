@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use keelson_config::parse_unsigned;
 use keelson_lwk_wire::handshake::Roles;
 
 use super::options::Usage;
@@ -56,7 +57,7 @@ fn inspect(args: Vec<OsString>) -> Result<i32, Stop> {
                 let text = value.take()?;
                 let wrong =
                     || Usage::Wrong(format!("-v: {text}: accepted is a number, such as 4096 or 0x1000"));
-                given.address = Some(options::number(&text).ok_or_else(wrong)?);
+                given.address = Some(parse_unsigned(&text).ok_or_else(wrong)?);
             }
             _ => return Ok(false),
         }

@@ -121,14 +121,6 @@ pub fn parse(
     Ok((common, words))
 }
 
-/// A number as people write it: decimal, or with `0x`.
-pub fn number(word: &str) -> Option<u64> {
-    match word.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => word.parse().ok(),
-    }
-}
-
 fn is_number(word: &str) -> bool {
     word.strip_prefix('-').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }

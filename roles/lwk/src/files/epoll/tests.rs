@@ -25,7 +25,7 @@ fn take(description: &Description) -> bool {
 
 fn wait(epoll: &Epoll, most: usize) -> Vec<(u32, u64)> {
     let mut list = Vec::new();
-    let count = epoll.collect(most, |events, data| {
+    let count = epoll.collect(1, most, |events, data| {
         list.push((events.0, data));
         Ok(())
     });
@@ -36,10 +36,10 @@ fn wait(epoll: &Epoll, most: usize) -> Vec<(u32, u64)> {
 #[test]
 fn entries_come_and_go() {
     let (epoll, a) = (Epoll::default(), counter());
-    assert_eq!(epoll.modify(3, &a, IN, 0), Err(Errno::ENOENT));
-    epoll.add(3, &a, IN, 33).unwrap();
-    assert_eq!(epoll.add(3, &a, IN, 0), Err(Errno::EEXIST));
-    epoll.add(4, &a, IN | OUT, 44).unwrap();
+    assert_eq!(epoll.modify(1, 3, &a, IN, 0), Err(Errno::ENOENT));
+    epoll.add(1, 3, &a, IN, 33).unwrap();
+    assert_eq!(epoll.add(1, 3, &a, IN, 0), Err(Errno::EEXIST));
+    epoll.add(1, 4, &a, IN | OUT, 44).unwrap();
     assert_eq!(wait(&epoll, 9), [(OUT, 44)]);
     add(&a, 1);
     let mut both = wait(&epoll, 9);
@@ -57,7 +57,7 @@ fn entries_come_and_go() {
         )),
         2,
     );
-    assert_eq!(epoll.add(5, &file, IN, 0), Err(Errno::EPERM));
+    assert_eq!(epoll.add(1, 5, &file, IN, 0), Err(Errno::EPERM));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_other_end_goes() {
     let epoll = Epoll::default();
     let (reader, writer) = Pipe::ends();
     let (reader, writer) = (Description::new(reader, 0), Description::new(writer, 1));
-    epoll.add(0, &reader, 0, 7).unwrap();
+    epoll.add(1, 0, &reader, 0, 7).unwrap();
     assert_eq!(wait(&epoll, 9), []);
     drop(writer);
     assert_eq!(wait(&epoll, 9), [(Events::HUP.0, 7)]);
@@ -82,10 +82,10 @@ fn sets_in_sets() {
         outer_set.as_any().downcast_ref::<Epoll>().unwrap(),
     );
     let a = counter();
-    inner_set.add(1, &a, IN, 1).unwrap();
-    outer_set.add(2, &inner, IN, 2).unwrap();
-    assert_eq!(inner_set.add(3, &outer, IN, 0), Err(Errno::ELOOP));
-    assert_eq!(inner_set.add(3, &inner, IN, 0), Err(Errno::EINVAL));
+    inner_set.add(1, 1, &a, IN, 1).unwrap();
+    outer_set.add(1, 2, &inner, IN, 2).unwrap();
+    assert_eq!(inner_set.add(1, 3, &outer, IN, 0), Err(Errno::ELOOP));
+    assert_eq!(inner_set.add(1, 3, &inner, IN, 0), Err(Errno::EINVAL));
     assert_eq!(wait(outer_set, 9), []);
     add(&a, 1);
     assert_eq!(wait(outer_set, 9), [(IN, 2)]);
@@ -98,7 +98,7 @@ fn sets_in_sets() {
         let next = Description::new(Arc::new(Epoll::default()), 0);
         let file = next.file().clone();
         let set = file.as_any().downcast_ref::<Epoll>().unwrap();
-        match set.add(1, all.last().unwrap(), IN, 0) {
+        match set.add(1, 1, all.last().unwrap(), IN, 0) {
             Ok(()) => all.push(next),
             Err(error) => {
                 assert_eq!((error, depth), (Errno::ELOOP, 3));
@@ -112,9 +112,9 @@ fn sets_in_sets() {
 #[test]
 fn a_report_that_fails_is_made_again() {
     let (epoll, a) = (Epoll::default(), counter());
-    epoll.add(1, &a, IN | EDGE | ONCE, 5).unwrap();
+    epoll.add(1, 1, &a, IN | EDGE | ONCE, 5).unwrap();
     add(&a, 1);
-    assert_eq!(epoll.collect(9, |_, _| Err(Errno::EFAULT)), Err(Errno::EFAULT));
+    assert_eq!(epoll.collect(1, 9, |_, _| Err(Errno::EFAULT)), Err(Errno::EFAULT));
     assert_eq!(wait(&epoll, 9), [(IN, 5)]);
     assert_eq!(wait(&epoll, 9), []);
 }
@@ -164,7 +164,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Add { file, interest } => {
-                    let added = epoll.add(file as u32, &files[file], interest, file as u64);
+                    let added = epoll.add(1, file as u32, &files[file], interest, file as u64);
                     prop_assert_eq!(added.is_ok(), model[file].is_none());
                     if added.is_ok() {
                         let news = ready(counts[file]) & interest != 0;
@@ -172,7 +172,7 @@ proptest! {
                     }
                 }
                 Step::Modify { file, interest } => {
-                    let changed = epoll.modify(file as u32, &files[file], interest, file as u64);
+                    let changed = epoll.modify(1, file as u32, &files[file], interest, file as u64);
                     prop_assert_eq!(changed.is_ok(), model[file].is_some());
                     if let Some(entry) = &mut model[file] {
                         let news = entry.news || ready(counts[file]) & interest != 0;

@@ -23,7 +23,7 @@ pub const HELP: &str = "usage: mcreboot [options]   boots a node, again if it ru
   -T 0|1                 time sharing
   -t                     turbo
   -d <level>             dump level
-  -q <vector>            interrupt vector between cores
+  -q <vector>            by which its cores call each other: 64 to 239, one that no device has
   -k 0|1                 whether its ihkmond sends the log to syslog (0)
   -i <seconds>|-1        how often its ihkmond looks for cores that hang (-1)
   -f <facility>          of the log in syslog (LOG_LOCAL6)
@@ -91,7 +91,7 @@ impl Options {
                 "--version" => return Ok(Parsed::Print(format!("mcreboot {}\n", env!("CARGO_PKG_VERSION")))),
                 "-O" | "-h" | "-t" | "-s" | "-R" | "-v" | "--print" => {
                     no_value(&option, &value)?;
-                    options.flag(&option)?;
+                    options.flag(&option);
                 }
                 _ => {
                     if !KNOWN.contains(&option.as_str()) {
@@ -105,10 +105,10 @@ impl Options {
         Ok(Parsed::Options(Box::new(options)))
     }
 
-    fn flag(&mut self, option: &str) -> Result<(), Problem> {
+    fn flag(&mut self, option: &str) {
         match option {
             "-O" => self.kargs.push("allow_oversubscribe".into()),
-            "-t" => self.karg("-t", "turbo", None)?,
+            "-t" => self.kargs.push("turbo".into()),
             // A processor without work halts in every image; an image that can do otherwise is told.
             "-h" if declared("idle") => self.kargs.push("idle=halt".into()),
             "-R" => self.afresh = true,
@@ -116,7 +116,6 @@ impl Options {
             "--print" => self.print = true,
             _ => {}
         }
-        Ok(())
     }
 
     fn value(&mut self, option: &str, value: String) -> Result<(), Problem> {
@@ -138,11 +137,14 @@ impl Options {
             }
             "-o" => self.owner = Some(value),
             "-e" => self.kargs.push(value),
-            "-T" if value == "0" || value == "1" => self.karg(option, "time_sharing", Some(&value))?,
+            "-T" if value == "0" || value == "1" => self.kargs.push(format!("time_sharing={value}")),
             "-T" => return Err(accepted("0 or 1")),
-            "-d" if value == "0" || value == "24" => self.karg(option, "dump_level", Some(&value))?,
+            "-d" if value == "0" || value == "24" => self.kargs.push(format!("dump_level={value}")),
             "-d" => return Err(accepted("0 or 24")),
-            "-q" => self.karg(option, "ikc_vector", Some(&value))?,
+            "-q" => match value.parse() {
+                Ok(vector @ 64..=239u8) => self.kargs.push(format!("ikc_vector={vector}")),
+                _ => return Err(accepted("an interrupt vector from 64 to 239")),
+            },
             "-k" => match value.parse::<i64>() {
                 Ok(number) => self.log = Some(number != 0),
                 Err(_) => return Err(accepted("0 or 1")),
@@ -158,17 +160,6 @@ impl Options {
             "-f" => return Err(accepted("LOG_LOCAL0 to LOG_LOCAL7")),
             _ => return Err(wrong("no such option; --help lists them".into())),
         }
-        Ok(())
-    }
-
-    /// A kernel argument that not every image has.
-    fn karg(&mut self, option: &str, name: &str, value: Option<&str>) -> Result<(), Problem> {
-        if !declared(name) {
-            let reason =
-                format!("the node's kernel has no {name} yet, so this would have no effect; leave it out");
-            return Err(Problem::usage(option, reason));
-        }
-        self.kargs.push(value.map_or(name.to_owned(), |value| format!("{name}={value}")));
         Ok(())
     }
 
@@ -272,6 +263,7 @@ mod tests {
             ("-m 1K", "-m: \"1K\" is nothing; the least is 2M"),
             ("-d 7", "-d: 7: accepted is 0 or 24"),
             ("-T 2", "-T: 2: accepted is 0 or 1"),
+            ("-q 63", "-q: 63: accepted is an interrupt vector from 64 to 239"),
             ("-i 0", "-i: 0: accepted is a number of seconds from 1, or -1"),
             ("-f LOG_LOCAL8", "-f: LOG_LOCAL8: accepted is LOG_LOCAL0 to LOG_LOCAL7"),
             ("-r 1:3", "-r: 1:3: service core 0 carries the messages of all cores; 3 cannot"),
@@ -285,13 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_lacks_is_refused() {
-        for (line, name) in [("-t", "turbo"), ("-q 240", "ikc_vector"), ("-d 24", "dump_level")] {
-            let parsed = parse(line);
-            match declared(name) {
-                true => assert!(parsed.is_ok(), "{line}"),
-                false => assert!(parsed.unwrap_err().reason.contains("would have no effect"), "{line}"),
-            }
+    fn what_they_tell_the_kernel_it_understands() {
+        let options = parse("-t -T 1 -O -d 24 -q 239").unwrap();
+        assert_eq!(
+            options.kargs,
+            ["turbo", "time_sharing=1", "allow_oversubscribe", "dump_level=24", "ikc_vector=239"]
+        );
+        for word in options.kargs {
+            assert!(declared(word.split('=').next().unwrap()), "{word}");
         }
     }
 }

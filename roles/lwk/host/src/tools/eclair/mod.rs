@@ -8,6 +8,7 @@ mod stub;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use keelson_config::parse_unsigned;
 use keelson_lwk_wire::dump::{Core, CoreState};
 use keelson_lwk_wire::handshake::Roles;
 
@@ -152,7 +153,7 @@ fn show(dump: &Path, given: &Options, view: View<'_>) -> Result<i32, Stop> {
         ["vtop", pid, address] => view.vtop(number(pid)? as u32, number(address)?)?,
         ["x", address, rest @ ..] if rest.len() < 2 => {
             let count = rest.first().map_or(Ok(COUNT), |count| number(count))?;
-            if let Some(address) = options::number(address) {
+            if let Some(address) = parse_unsigned(address) {
                 print(&view.words(address, count)?)?;
                 return Ok(code::OK);
             }
@@ -186,7 +187,7 @@ fn show(dump: &Path, given: &Options, view: View<'_>) -> Result<i32, Stop> {
 }
 
 fn number(word: &str) -> Result<u64, Usage> {
-    options::number(word)
+    parse_unsigned(word)
         .ok_or_else(|| Usage::Wrong(format!("{word}: accepted is a number, such as 4096 or 0x1000")))
 }
 
