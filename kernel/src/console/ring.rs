@@ -31,10 +31,9 @@ impl Ring {
         let (older, newer) = self.contents();
         // Where they are is a matter of their positions.
         let capacity = room.len() as u64;
-        let mut position = self.written - (older.len() + newer.len()) as u64;
-        for byte in older.iter().chain(newer) {
+        let first = self.written - (older.len() + newer.len()) as u64;
+        for (position, byte) in (first..).zip(older.iter().chain(newer)) {
             room[(position % capacity) as usize] = *byte;
-            position += 1;
         }
         self.larger = Some(room);
         Ok(())
