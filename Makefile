@@ -10,7 +10,14 @@ SOAK    ?= 1
 PACKAGES := gcc libc6-dev qemu-system-x86 e2fsprogs
 # libFuzzer is C++.
 FUZZ_PACKAGES := g++
-TEST_PACKAGES := libnfs-utils iproute2 tshark busybox-static python3 sqlite3 gzip gdb mpich libmpich-dev openmpi-bin libopenmpi-dev $(FUZZ_PACKAGES)
+# What `make iso` makes the CD with, and firmware and loaders that the images are booted by.
+ISO_PACKAGES := grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools
+BOOT_PACKAGES := ovmf ipxe-qemu pxelinux syslinux-common systemd-boot-efi $(ISO_PACKAGES)
+TEST_PACKAGES := libnfs-utils iproute2 tshark busybox-static python3 sqlite3 gzip gdb mpich libmpich-dev \
+    openmpi-bin libopenmpi-dev $(FUZZ_PACKAGES) $(BOOT_PACKAGES)
+
+# The menu of the CD.
+GRUB_CFG ?= images/pxe/boot/grub/grub.cfg
 
 # How long `make fuzz` stays with each target.
 SECONDS_EACH ?= 60
@@ -23,7 +30,7 @@ IMAGE_FLAGS := -Cno-redzone=yes -Cforce-frame-pointers=yes --cfg keelson_image -
 IMAGE_CARGO := RUSTFLAGS="$(IMAGE_FLAGS)" cargo
 IMAGE_DIR   := target/image
 
-.PHONY: help run test images lint unit system fuzz bench soak deps test-deps fuzz-deps clean
+.PHONY: help run test images iso lint unit system fuzz bench bench-boot soak deps iso-deps test-deps fuzz-deps clean
 
 help: ## Show this list
 	@echo "Keelson: make [target] [ROLE=$(ROLE)]   roles: $(ROLES)"
@@ -42,6 +49,11 @@ image-%:
 	@cargo run -q -p keelson-mkimage -- --role $* --out $(OUT) \
 	    --elf $(IMAGE_DIR)/x86_64-unknown-linux-gnu/image/$*
 
+iso: iso-deps images ## Build images/out/keelson.iso: a CD with all images and a menu, for BIOS and UEFI
+	@rm -rf $(OUT)/iso && mkdir -p $(OUT)/iso/boot/grub $(OUT)/iso/keelson
+	@cp $(GRUB_CFG) $(OUT)/iso/boot/grub/grub.cfg && cp $(ROLES:%=$(OUT)/%.img) $(OUT)/iso/keelson
+	@grub-mkrescue -o $(OUT)/keelson.iso $(OUT)/iso >$(OUT)/iso.log 2>&1 || { cat $(OUT)/iso.log; exit 1; }
+
 lint: ## Formatting and clippy, warnings denied
 	cargo fmt --all --check
 	cargo clippy -q --all-targets -- -D warnings
@@ -53,17 +65,20 @@ test: deps test-deps ## Everything: lint, unit and simulation tests, system test
 unit: ## Host tests only (codecs, state machines, simulation); seconds, no QEMU
 	@tests/run.sh unit
 
-system: images ## System tests in QEMU only
+system: iso ## System tests in QEMU only
 	@tests/run.sh system
 
 fuzz: fuzz-deps ## Let libFuzzer look for inputs that break something, SECONDS_EACH=60 for each target
 	@KEELSON_FUZZ_SECONDS=$(SECONDS_EACH) cargo test -q --release -p keelson-tests --test fuzz -- \
 	    --nocapture --test-threads 2
 
-bench: deps test-deps images ## Measure ROLE beside a Linux guest in the same run
+bench: deps test-deps iso ## Measure ROLE beside a Linux guest in the same run
 	@cargo run -q --release -p keelson-tests --bin bench -- --role $(ROLE)
 
-soak: deps test-deps images ## The long forms of the system tests, of fuzzing and of the gates
+bench-boot: deps test-deps iso ## Measure the ways to boot, from the start of QEMU to the service
+	@cargo run -q --release -p keelson-tests --bin bench -- --boot
+
+soak: deps test-deps iso ## The long forms of the system tests, of fuzzing and of the gates
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
 	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-nfs-gate -- --include-ignored --test-threads 1
@@ -72,6 +87,9 @@ soak: deps test-deps images ## The long forms of the system tests, of fuzzing an
 
 deps: ## Install what building and running needs (Debian packages, as root)
 	@tests/deps.sh $(PACKAGES)
+
+iso-deps: deps
+	@tests/deps.sh $(ISO_PACKAGES)
 
 test-deps: deps
 	@tests/deps.sh $(TEST_PACKAGES)

@@ -40,7 +40,7 @@ stage() {
 # The programs that take longest, by the name of their target, the slowest first. What a run took stands in its log,
 # behind "ran in".
 slow="nfs_linux fuzz nfs_faults gate lnet_router qnet_nodes nfs_programs network keelson_ext4 lnet_generator nfs_locks \
-lwk_programs lwk_hostile boot socklnd power_cut linux machines host"
+lwk_programs boot_paths lwk_hostile boot socklnd power_cut linux machines host"
 
 # Builds what `cargo test` would with these words and prints a line for each program: its rank, the directory of its
 # package, its path. Returns what the build does.
@@ -153,7 +153,7 @@ for name in "$@"; do
         ;;
     unit) stage unit lanes "$half" --workspace --exclude keelson-tests ;;
     system)
-        stage images make --no-print-directory images
+        stage images make --no-print-directory iso
         # One test of each program: two at a time are what the memory of a small machine has room for.
         stage system lanes 1 --release -p keelson-tests
         ;;

@@ -13,6 +13,7 @@ extern crate alloc;
 
 pub mod devices;
 pub mod echo;
+pub mod initrd;
 pub mod lwk;
 pub mod network;
 pub mod qnet;
@@ -23,6 +24,7 @@ pub mod storage;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use initrd::Initrd;
 use keelson_config::{Config, OptionSpec};
 use keelson_exec::{Executor, Handle};
 use keelson_hal::Clock;
@@ -49,6 +51,8 @@ pub struct Node {
     pub machine: Machine,
     /// The effective command line, checked.
     pub config: Rc<Config>,
+    /// What the loader brought beside the image; empty when that was nothing.
+    pub initrd: Initrd,
     /// The serial console that `console=` names first; `None` without one.
     pub console: Option<Rc<SerialConsole>>,
     /// The first core's executor: spawn, sleep, time.
@@ -70,14 +74,24 @@ impl Node {
     /// Reads the command line, makes it take effect, and says what was started on what.
     pub fn start(machine: Machine, role: &'static Role) -> Node {
         postmortem::set_build(env!("KEELSON_BUILT"));
-        let config = Rc::new(parse(role, machine.boot.cmdline_bytes()));
+        let read = machine.boot.blob.as_ref().map(|place| Initrd::read(&mm::DirectMap, place));
+        let (initrd, refused) = match read {
+            Some(Err(error)) => (Initrd::default(), Some(error)),
+            Some(Ok(initrd)) => (initrd, None),
+            None => (Initrd::default(), None),
+        };
+        let config = Rc::new(parse(role, machine.boot.cmdline_bytes(), &initrd));
         console::log::set_filter(options::log_filter(&config));
         panic::set_action(PanicAction::of(&config));
         let executor = Executor::new(machine.clock.clone(), Some(smp::kicker(0)));
         let console = open_console(&machine, &config);
         let shutdown = Shutdown::default();
-        let node = Node { handle: executor.handle(), machine, config, console, shutdown, role, executor };
+        let handle = executor.handle();
+        let node = Node { machine, config, initrd, console, handle, shutdown, role, executor };
         node.announce();
+        if let Some(error) = refused {
+            log::warn!(target: "config", "{error}");
+        }
         node
     }
 
@@ -134,9 +148,11 @@ fn open_console(machine: &Machine, config: &Config) -> Option<Rc<SerialConsole>>
     console.map(Rc::new)
 }
 
-/// The image's options, read from the role's default line and the loader's.
-fn parse(role: &Role, loader_line: &[u8]) -> Config {
-    Config::parse(&role.tables(), role.prefixes, role.default_line, loader_line)
+/// The image's options, read from the role's default line, the loader's and the initial RAM disk.
+fn parse(role: &Role, loader_line: &[u8], initrd: &Initrd) -> Config {
+    let mut config = Config::parse(&role.tables(), role.prefixes, role.default_line, loader_line);
+    config.read(initrd.words().as_bytes(), role.prefixes);
+    config
 }
 
 #[cfg(test)]
@@ -146,7 +162,7 @@ mod tests {
     #[test]
     fn the_loaders_line_wins() {
         let role = Role { name: "test", default_line: "panic=5 log=warn", options: &[], prefixes: &[] };
-        let config = parse(&role, b"panic=exit");
+        let config = parse(&role, b"panic=exit", &Initrd::default());
         assert_eq!(PanicAction::of(&config), PanicAction::Exit);
         assert_eq!(config.effective_line(), "panic=5 log=warn panic=exit");
     }

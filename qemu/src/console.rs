@@ -77,18 +77,23 @@ impl Console {
         });
     }
 
-    /// Where [`Console::send_line`] writes.
+    /// Where [`Console::send`] writes.
     pub fn attach_input(&self, to: impl Write + Send + 'static) {
         *self.0.input.lock().expect("console input") = Some(Box::new(to));
     }
 
     /// Types `text` and a newline into the serial line.
     pub fn send_line(&self, text: &str) -> Result<()> {
+        self.send(&format!("{text}\n"))
+    }
+
+    /// Presses these keys on the terminal at the serial line.
+    pub fn send(&self, keys: &str) -> Result<()> {
         let mut input = self.0.input.lock().expect("console input");
         let Some(to) = input.as_mut() else {
             return Err(Error::machine(&self.0.name, "has no serial input"));
         };
-        to.write_all(format!("{text}\n").as_bytes())
+        to.write_all(keys.as_bytes())
             .and_then(|()| to.flush())
             .map_err(Error::io(format!("type into the console of {}", self.0.name)))
     }

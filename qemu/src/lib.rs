@@ -54,7 +54,7 @@
 //! [`LinuxGuest`] is a peer that is not ours. Environment: `KEELSON_KEEP=1` keeps the folders of successful tests,
 //! `KEELSON_GUEST_DIR` moves the cache of packages.
 //!
-//! Not here: firmware boot (BIOS network boot, UEFI), IPv6 fragments.
+//! Not here: IPv6 fragments.
 
 #![forbid(unsafe_code)]
 
@@ -82,6 +82,8 @@ pub use lan::{
     Capture, Direction, Fate, FrameReader, FrameWriter, Impairer, Impairment, Lan, Pcap, Port, Stats,
 };
 pub use linux::{Cpio, Grace, Job, Knfsd, LinuxGuest, LinuxSpec, Output, WireProtocols};
-pub use machine::{Board, Cache, Drive, Exit, Machine, MachineSpec, Nic, NicModel, Usage};
+pub use machine::{
+    Board, Cache, Drive, Exit, Firmware, Machine, MachineSpec, NetLoader, Nic, NicModel, Usage,
+};
 pub use namespace::{Namespace, Tap};
 pub use rng::Rng;

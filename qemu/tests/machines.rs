@@ -23,6 +23,7 @@ fn boards_and_nics_and_dhcp() {
         router: Some(Ipv4Addr::new(10, 0, 0, 9)),
         dns: vec![Ipv4Addr::new(10, 0, 0, 9)],
         host_name: Some("bench".into()),
+        boot_uri: None,
         lease_seconds: 3600,
     });
     for (i, board) in [Board::Q35, Board::Pc].into_iter().enumerate() {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod boot;
 pub mod frame;
 pub mod guest;
 pub mod ledger;

@@ -120,6 +120,7 @@ fn dhcp() {
         router: Some(Ipv4Addr::new(10, 0, 0, 9)),
         dns: vec![Ipv4Addr::new(10, 0, 0, 9)],
         host_name: None,
+        boot_uri: None,
         lease_seconds: 3600,
     });
     let disk = world.disk();

@@ -2,10 +2,8 @@
 
 use crate::Node;
 use alloc::string::String;
-use keelson_kernel::acpi::PhysicalMemory;
 use keelson_kernel::arch::port::Ports;
 use keelson_kernel::fw_cfg;
-use keelson_kernel::mm::DirectMap;
 use keelson_lwk::options::Keys;
 
 /// QEMU's file (section 2).
@@ -55,12 +53,9 @@ pub fn find(node: &Node) -> Result<Option<Keys>, KeyError> {
     if let Some(bytes) = fw_cfg::read(&Ports, FW_CFG, LONGEST) {
         return parse("fw_cfg", &String::from_utf8_lossy(&bytes));
     }
-    if let Some(blob) = &node.machine.boot.blob {
-        let len = usize::try_from(blob.end - blob.start).unwrap_or(usize::MAX).min(LONGEST);
-        let bytes = DirectMap.bytes(blob.start, len).unwrap_or_default();
-        // Loaders fill the last page with zeros.
-        let text = String::from_utf8_lossy(bytes);
-        return parse("the initial RAM disk", text.trim_end_matches('\0'));
+    let keys = node.initrd.keys();
+    if !keys.trim().is_empty() {
+        return parse("the initial RAM disk", &keys);
     }
     if insecure { Ok(None) } else { Err(KeyError::Missing) }
 }

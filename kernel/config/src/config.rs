@@ -136,7 +136,8 @@ impl Config {
         }
     }
 
-    fn read(&mut self, line: &[u8], role_prefixes: &[&str]) {
+    /// Reads a further line after those before: what it says wins. See [`Config::parse`].
+    pub fn read(&mut self, line: &[u8], role_prefixes: &[&str]) {
         let kept = match line.get(..MAX_LINE) {
             None => line,
             Some(start) => {

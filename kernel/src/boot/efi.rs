@@ -5,6 +5,7 @@
 //! and the end of boot services nothing may change.
 
 use super::info::{BootInfo, Protocol, Region, RegionKind, u32_at, u64_at};
+use crate::acpi::PhysicalMemory;
 use crate::image;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -13,6 +14,9 @@ use core::mem::MaybeUninit;
 const SYSTEM_BOOT_SERVICES: usize = 0x60;
 const SYSTEM_TABLE_ENTRIES: usize = 0x68;
 const SYSTEM_CONFIGURATION: usize = 0x70;
+/// Length of EFI_CONFIGURATION_TABLE (section 4.6), a GUID and a pointer, and more of them than any firmware has.
+const CONFIGURATION_LEN: usize = 24;
+const CONFIGURATION_MAX: usize = 1024;
 /// Offsets in EFI_BOOT_SERVICES (section 4.4).
 const BOOT_GET_MEMORY_MAP: usize = 0x38;
 const BOOT_HANDLE_PROTOCOL: usize = 0x98;
@@ -120,17 +124,27 @@ unsafe fn read_options(boot: *const u8, handle: *mut c_void, info: &mut BootInfo
 /// # Safety
 /// `system` is the system table.
 unsafe fn read_configuration(system: *const u8, info: &mut BootInfo) {
-    // SAFETY: the caller's promise; entries are a GUID and a pointer, 24 bytes.
+    // SAFETY: the caller's promise; entries are a GUID and a pointer.
     unsafe {
         let entries = word(system, SYSTEM_TABLE_ENTRIES);
         let table = word(system, SYSTEM_CONFIGURATION) as *const u8;
-        for index in 0..entries.min(1024) {
-            let entry = table.add(index * 24);
+        for index in 0..entries.min(CONFIGURATION_MAX) {
+            let entry = table.add(index * CONFIGURATION_LEN);
             if core::slice::from_raw_parts(entry, 16) == ACPI_20 {
                 info.rsdp = Some(word(entry, 16) as u64);
             }
         }
     }
+}
+
+/// The ACPI root pointer from the configuration table of a system table that a loader passed on after it had ended boot
+/// services; `None` without one, or where it does not lie in `memory`.
+pub(super) fn find_rsdp(memory: &dyn PhysicalMemory, system: u64) -> Option<u64> {
+    let system = memory.bytes(system, SYSTEM_CONFIGURATION + 8)?;
+    let entries = u64_at(system, SYSTEM_TABLE_ENTRIES)?.min(CONFIGURATION_MAX as u64);
+    let table = memory.bytes(u64_at(system, SYSTEM_CONFIGURATION)?, entries as usize * CONFIGURATION_LEN)?;
+    let entry = table.chunks_exact(CONFIGURATION_LEN).find(|entry| entry.starts_with(&ACPI_20))?;
+    u64_at(entry, 16).filter(|address| *address != 0)
 }
 
 /// Translates EFI memory descriptors (section 7.2.3) of `step` bytes, joining neighbours: there are more than
@@ -162,6 +176,7 @@ fn add_memory(info: &mut BootInfo, map: &[u8], step: usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::info::fake::FakeMemory;
     use super::*;
 
     fn descriptor(kind: u32, start: u64, pages: u64) -> Vec<u8> {
@@ -195,6 +210,27 @@ mod tests {
                 (0x10_3000, 0x10_4000, RegionKind::Reserved),
             ]
         );
+    }
+
+    #[test]
+    fn the_root_pointer_is_found_in_the_configuration_table() {
+        let system = |table: u64, entries: u64| {
+            let mut system = vec![0; 0x78];
+            system[0x68..0x70].copy_from_slice(&entries.to_le_bytes());
+            system[0x70..].copy_from_slice(&table.to_le_bytes());
+            system
+        };
+        let other = [[7; 16].as_slice(), &1u64.to_le_bytes()].concat();
+        let acpi = [ACPI_20.as_slice(), &0xe_1234u64.to_le_bytes()].concat();
+        let find = |entries, table: &[&[u8]]| {
+            let memory = FakeMemory(vec![(0x1000, system(0x2000, entries)), (0x2000, table.concat())]);
+            find_rsdp(&memory, 0x1000)
+        };
+        assert_eq!(find(2, &[&other, &acpi]), Some(0xe_1234));
+        assert_eq!(find(1, &[&other, &acpi]), None, "beyond the table's end");
+        assert_eq!(find(3, &[&other, &acpi]), None, "outside of the memory");
+        assert_eq!(find(u64::MAX, &[&acpi]), None);
+        assert_eq!(find_rsdp(&FakeMemory(vec![]), 0x1000), None);
     }
 
     #[test]

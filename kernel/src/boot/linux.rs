@@ -1,5 +1,6 @@
 //! The Linux boot protocol's `boot_params` ("zero page"). Offsets: Documentation/arch/x86/zero-page and boot.
 
+use super::efi;
 use super::info::{BootInfo, Protocol, RegionKind, u32_at, u64_at};
 use crate::acpi::PhysicalMemory;
 use core::ops::Range;
@@ -44,6 +45,8 @@ pub fn parse(memory: &dyn PhysicalMemory, address: u64, image: Range<u64>) -> Op
     info.rsdp = u64_at(params, ACPI_RSDP_ADDR).filter(|address| *address != 0);
     if &params[EFI_INFO..EFI_INFO + 4] == b"EL64" {
         info.efi_system_table = wide(EFI_INFO + 4, EFI_INFO + 0x18).filter(|address| *address != 0);
+        // GRUB enters so on UEFI, and leaves it to us to find the tables.
+        info.rsdp = info.rsdp.or_else(|| efi::find_rsdp(memory, info.efi_system_table?));
     }
     let entries = usize::from(params[E820_ENTRIES]).min(E820_TABLE_MAX);
     add_e820(&mut info, &params[E820_TABLE..][..entries * E820_ENTRY_LEN]);

@@ -10,8 +10,14 @@ use smoltcp::wire::{
 
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
-/// Option 12 of RFC 2132.
+/// Options of RFC 2132.
 const OPTION_HOST_NAME: u8 = 12;
+const OPTION_VENDOR_CLASS: u8 = 60;
+const OPTION_BOOT_FILE: u8 = 67;
+/// Option of RFC 3004; iPXE names itself there.
+const OPTION_USER_CLASS: u8 = 77;
+/// How UEFI firmware that boots over HTTP calls itself, and wants to be answered (UEFI 2.10 section 24.7).
+const HTTP_CLIENT: &[u8] = b"HTTPClient";
 
 /// What the server hands out.
 #[derive(Clone, Debug)]
@@ -28,8 +34,31 @@ pub struct DhcpConfig {
     pub dns: Vec<Ipv4Addr>,
     /// Option 12, the client's name.
     pub host_name: Option<String>,
+    /// Option 67 for clients that boot over HTTP: UEFI firmware as far as it does so, and iPXE.
+    pub boot_uri: Option<String>,
     /// Lease time in seconds.
     pub lease_seconds: u32,
+}
+
+/// What kind of client asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Client {
+    UefiHttp,
+    Ipxe,
+    Other,
+}
+
+impl Client {
+    fn of(request: &DhcpPacket<&[u8]>) -> Client {
+        let option = |kind| request.options().find(|option| option.kind == kind).map(|option| option.data);
+        if option(OPTION_VENDOR_CLASS).is_some_and(|class| class.starts_with(HTTP_CLIENT)) {
+            Client::UefiHttp
+        } else if option(OPTION_USER_CLASS).is_some_and(|class| class.ends_with(b"iPXE")) {
+            Client::Ipxe
+        } else {
+            Client::Other
+        }
+    }
 }
 
 /// A lease that was acknowledged.
@@ -76,6 +105,7 @@ impl DhcpServer {
             return None;
         }
         let request = DhcpPacket::new_checked(udp.payload()).ok()?;
+        let client = Client::of(&request);
         let request = DhcpRepr::parse(&request).ok()?;
         let mac = request.client_hardware_address;
         let address = self.address_for(mac.0)?;
@@ -98,7 +128,7 @@ impl DhcpServer {
                 .filter(|lease| lease.mac == mac.0)
                 .for_each(|lease| lease.acknowledged += 1);
         }
-        Some(self.reply(&request, kind, address))
+        Some(self.reply(&request, client, kind, address))
     }
 
     /// The client's old address, or the next free one.
@@ -114,12 +144,24 @@ impl DhcpServer {
         Some(address)
     }
 
-    fn reply(&self, request: &DhcpRepr<'_>, kind: DhcpMessageType, address: Ipv4Addr) -> Vec<u8> {
+    fn reply(
+        &self,
+        request: &DhcpRepr<'_>,
+        client: Client,
+        kind: DhcpMessageType,
+        address: Ipv4Addr,
+    ) -> Vec<u8> {
         let config = &self.config;
         let granted = kind != DhcpMessageType::Nak;
-        let host_name = config.host_name.as_deref().map(str::as_bytes);
-        let options: Vec<DhcpOption<'_>> =
-            host_name.map(|data| DhcpOption { kind: OPTION_HOST_NAME, data }).into_iter().collect();
+        let boot_file = config.boot_uri.as_deref().filter(|_| client != Client::Other).map(str::as_bytes);
+        let options: Vec<DhcpOption<'_>> = [
+            (OPTION_HOST_NAME, config.host_name.as_deref().map(str::as_bytes)),
+            (OPTION_VENDOR_CLASS, boot_file.filter(|_| client == Client::UefiHttp).map(|_| HTTP_CLIENT)),
+            (OPTION_BOOT_FILE, boot_file),
+        ]
+        .into_iter()
+        .filter_map(|(kind, data)| data.map(|data| DhcpOption { kind, data }))
+        .collect();
         let mask = u32::MAX.checked_shl(32 - u32::from(config.prefix)).unwrap_or(0);
         let dhcp = DhcpRepr {
             message_type: kind,

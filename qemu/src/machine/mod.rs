@@ -1,11 +1,13 @@
 //! Machines: QEMU processes described by type and owned by the test.
 
+mod firmware;
 mod qmp;
 mod running;
 mod spawn;
 mod spec;
 mod usage;
 
+pub use firmware::{Firmware, NetLoader};
 pub use running::{Exit, Machine};
 pub(crate) use spawn::spawn;
 pub use spec::{Board, Cache, Drive, MachineSpec, Nic, NicModel};

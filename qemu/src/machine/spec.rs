@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::firmware::{self, Firmware, NetLoader, Tftp};
 use super::running::Machine;
 use crate::bench::BenchRef;
 use crate::error::{Error, Result};
@@ -38,13 +39,14 @@ pub struct Nic {
     model: NicModel,
     cable: Cable,
     mac: Option<[u8; 6]>,
+    boots: Option<NetLoader>,
     options: String,
 }
 
 #[derive(Clone)]
 enum Cable {
     Lan(Port),
-    User { forwards: Vec<Forward>, restrict: bool },
+    User { forwards: Vec<Forward>, tftp: Option<Tftp> },
     Tap(Tap),
 }
 
@@ -59,18 +61,37 @@ struct Forward {
 impl Nic {
     /// A NIC on a switch port.
     pub fn on(port: &Port, model: NicModel) -> Nic {
-        Nic { model, cable: Cable::Lan(port.clone()), mac: None, options: String::new() }
+        Nic::with(Cable::Lan(port.clone()), model)
     }
 
     /// A NIC on a tap of the host's own stack, the cable with offloads. QEMU then runs in the tap's namespace.
     pub fn tap(tap: &Tap, model: NicModel) -> Nic {
-        Nic { model, cable: Cable::Tap(tap.clone()), mac: None, options: String::new() }
+        Nic::with(Cable::Tap(tap.clone()), model)
     }
 
-    /// A NIC on QEMU's user networking (10.0.2.0/24, DHCP), cut off from everything but [`Nic::forward_tcp`].
+    /// A NIC on QEMU's user networking (10.0.2.0/24, DHCP), cut off from everything but [`Nic::forward_tcp`] and
+    /// [`Nic::tftp`].
     pub fn user(model: NicModel) -> Nic {
-        let cable = Cable::User { forwards: vec![], restrict: true };
-        Nic { model, cable, mac: None, options: String::new() }
+        Nic::with(Cable::User { forwards: vec![], tftp: None }, model)
+    }
+
+    fn with(cable: Cable, model: NicModel) -> Nic {
+        Nic { model, cable, mac: None, boots: None, options: String::new() }
+    }
+
+    /// The machine boots from this NIC, unless it boots from one before. What it is told to load is the business of the
+    /// DHCP server on the cable.
+    pub fn boots(mut self, loader: NetLoader) -> Nic {
+        self.boots = Some(loader);
+        self
+    }
+
+    /// Has the user network serve `directory` over TFTP, and tell clients that boot to begin with its file `first`.
+    pub fn tftp(mut self, directory: &Path, first: &str) -> Nic {
+        if let Cable::User { tftp, .. } = &mut self.cable {
+            *tftp = Some(Tftp { directory: directory.into(), first: first.into() });
+        }
+        self
     }
 
     /// Makes TCP port `guest` reachable at a free port of 127.0.0.1; see [`Machine::forwarded_tcp`].
@@ -124,6 +145,7 @@ pub struct Drive {
     cache: Cache,
     read_only: bool,
     snapshot: bool,
+    boots: bool,
     bytes_per_second: u64,
     requests_per_second: u64,
 }
@@ -139,12 +161,18 @@ impl Drive {
         Drive::of(format!("nbd+unix:///?socket={}", socket.display()))
     }
 
+    /// The files of a directory as a FAT filesystem in a partition, for reading: what UEFI firmware boots from.
+    pub fn directory(path: &Path) -> Drive {
+        Drive::of(format!("fat:{}", path.display())).read_only()
+    }
+
     fn of(file: String) -> Drive {
         Drive {
             file,
             cache: Cache::default(),
             read_only: false,
             snapshot: false,
+            boots: false,
             bytes_per_second: 0,
             requests_per_second: 0,
         }
@@ -168,6 +196,12 @@ impl Drive {
         self
     }
 
+    /// The machine boots from this disk, unless it boots from the network or a disk before.
+    pub fn boots(mut self) -> Drive {
+        self.boots = true;
+        self
+    }
+
     /// Limits the disk to this many bytes and requests per second (0: no limit).
     pub fn throttle(mut self, bytes_per_second: u64, requests_per_second: u64) -> Drive {
         (self.bytes_per_second, self.requests_per_second) = (bytes_per_second, requests_per_second);
@@ -184,6 +218,8 @@ pub struct MachineSpec {
     cpu: String,
     cpus: u32,
     memory_mib: u32,
+    firmware: Firmware,
+    cd: Option<PathBuf>,
     kernel: Option<PathBuf>,
     initrd: Option<PathBuf>,
     append: Vec<String>,
@@ -206,6 +242,8 @@ impl MachineSpec {
             cpu: "max".into(),
             cpus: 1,
             memory_mib: 256,
+            firmware: Firmware::Bios,
+            cd: None,
             kernel: None,
             initrd: None,
             append: vec![],
@@ -243,7 +281,20 @@ impl MachineSpec {
         self
     }
 
-    /// Boots this kernel file (bzImage or PVH ELF).
+    /// What runs first; a BIOS unless said.
+    pub fn firmware(mut self, firmware: Firmware) -> Self {
+        self.firmware = firmware;
+        self
+    }
+
+    /// Puts a CD into an IDE drive; the machine boots from it, unless it boots from something else.
+    pub fn cd(mut self, image: impl Into<PathBuf>) -> Self {
+        self.cd = Some(image.into());
+        self
+    }
+
+    /// Boots this kernel file (bzImage or PVH ELF). Without one the firmware looks for something to boot, see
+    /// [`Nic::boots`], [`Drive::boots`] and [`MachineSpec::cd`].
     pub fn kernel(mut self, file: impl Into<PathBuf>) -> Self {
         self.kernel = Some(file.into());
         self
@@ -359,6 +410,12 @@ impl MachineSpec {
         if !self.reboots {
             arg(&["-no-reboot"]);
         }
+        for word in self.firmware.arguments() {
+            arg(&[&word]);
+        }
+        for word in self.cd.iter().flat_map(|image| firmware::cd(image)) {
+            arg(&[&word]);
+        }
         if let Some(kernel) = &self.kernel {
             arg(&["-kernel", &kernel.display().to_string()]);
             if !self.append.is_empty() {
@@ -372,7 +429,7 @@ impl MachineSpec {
             arg(&["-netdev", &nic.netdev(i), "-device", &nic.device(i, bus)]);
         }
         for (i, drive) in self.drives.iter().enumerate() {
-            arg(&["-drive", &drive.drive(i), "-device", &format!("virtio-blk-{bus},drive=disk{i}")]);
+            arg(&["-drive", &drive.drive(i), "-device", &drive.device(i, bus)]);
         }
         if self.rng {
             arg(&["-device", &format!("virtio-rng-{bus}")]);
@@ -420,8 +477,9 @@ impl Nic {
                 let path = port.socket();
                 format!("stream,id=net{i},server=off,addr.type=unix,addr.path={}", path.display())
             }
-            Cable::User { forwards, restrict } => {
-                let mut text = format!("user,id=net{i},restrict={}", if *restrict { "on" } else { "off" });
+            Cable::User { forwards, tftp } => {
+                let mut text = format!("user,id=net{i},restrict=on");
+                text += &tftp.as_ref().map(Tftp::netdev).unwrap_or_default();
                 for Forward { protocol, host, guest } in forwards {
                     text += &format!(",hostfwd={protocol}:127.0.0.1:{host}-:{guest}");
                 }
@@ -446,8 +504,11 @@ impl Nic {
         };
         let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut text = format!("{model},id=nic{i},netdev=net{i},mac={}", mac.join(":"));
-        if bus == "pci" {
-            text += ",romfile="; // no boot ROM: nobody boots from the network here
+        if bus == "pci" && self.boots != Some(NetLoader::Ipxe) {
+            text += ",romfile="; // no boot ROM
+        }
+        if self.boots.is_some() {
+            text += &format!(",bootindex={}", firmware::FIRST_NIC + i);
         }
         if !self.options.is_empty() {
             text = format!("{text},{}", self.options);
@@ -457,6 +518,12 @@ impl Nic {
 }
 
 impl Drive {
+    fn device(&self, i: usize, bus: &str) -> String {
+        let order =
+            if self.boots { format!(",bootindex={}", firmware::FIRST_DRIVE + i) } else { String::new() };
+        format!("virtio-blk-{bus},drive=disk{i}{order}")
+    }
+
     fn drive(&self, i: usize) -> String {
         let cache = match self.cache {
             Cache::Writeback => "writeback",

@@ -1,6 +1,6 @@
 //! The benchmarks: the NFS appliance beside Linux knfsd under the same client, and the LNet router beside a Linux
 //! LNet router ([`lnet`]), each in one run; the Qnet node beside TCP and NFS ([`qnet`]), and the LWK node beside a Linux
-//! guest that runs the same programs ([`lwk`]).
+//! guest that runs the same programs ([`lwk`]). All roles boot alike ([`paths`]).
 //!
 //! Rates on a busy host swing twofold from one second to the next. What holds is **the CPU time of the server's
 //! QEMU process per unit of work**: it is printed beside every rate, and it is what to compare between
@@ -11,6 +11,7 @@ mod boot;
 mod crowd;
 pub mod lnet;
 pub mod lwk;
+pub mod paths;
 mod profile;
 pub mod qnet;
 mod report;

@@ -3,7 +3,7 @@
 use keelson_tests::bench::{self, Plan};
 use std::process::ExitCode;
 
-const USAGE: &str = "bench [--role nfs-server|lnet-router|qnet-node|lwk-compute] [--only PART-OF-A-ROW'S-NAME]... [--rounds COUNT] \
+const USAGE: &str = "bench [--role nfs-server|lnet-router|qnet-node|lwk-compute | --boot] [--only PART-OF-A-ROW'S-NAME]... [--rounds COUNT] \
      [--against OTHER.img | --alone] [--profile]";
 
 fn main() -> ExitCode {
@@ -37,6 +37,7 @@ fn plan(mut words: impl Iterator<Item = String>) -> Option<(Run, Plan)> {
                     _ => return None,
                 }
             }
+            "--boot" => run = bench::paths::run,
             "--alone" => plan.alone = true,
             "--only" => plan.only.push(words.next()?),
             "--rounds" => plan.rounds = words.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
