@@ -224,8 +224,8 @@ fn an_interrupt_arrives(node: &LwkNode) {
     }
     for (line, message) in [
         ("intr 9 200", "there is no core 9; 3 run, from 0"),
-        ("intr 1 49", "vector 49: accepted are 64 to 207, and 200 of the cores' calls"),
-        ("intr 1 64", "a device interrupts by vector 64; 207 is free"),
+        ("intr 0 49", "vector 49: accepted are 64 to 207, and 200 of the cores' calls"),
+        ("intr 0 64", "a device interrupts by vector 64; 207 is free"),
         ("intr 1", "intr: accepted are a core, a vector, and --force"),
     ] {
         let (code, _, errors) = tool(node, &format!("ihkosctl 0 {line}"));

@@ -249,7 +249,8 @@ impl FdTable {
         let file = Arc::new(HostFile::new(delegate.clone(), handle, opened));
         let entry = Entry { description: Description::new(file, flags), flags: FdFlags::of(flags) };
         let mut state = self.state.lock();
-        if fd >= state.limit {
+        // One that was open before the limit was set stays open.
+        if fd >= NR_OPEN {
             return Err(Errno::EBADF);
         }
         let before = state.set(fd, entry);

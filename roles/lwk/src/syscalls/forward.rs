@@ -50,7 +50,8 @@ impl Memory for Program<'_> {
 /// What differs from the arguments of the program.
 #[derive(Default)]
 pub struct Changes {
-    /// Paths by argument: where a path leads to that the host would see differently.
+    /// Paths by argument: where a path leads to that the host would see differently. None of them counts from a directory; an
+    /// empty one is what the descriptor in front of it is.
     pub paths: Vec<(u8, Vec<u8>)>,
     /// The call is for this host, not for that of the process.
     pub delegate: Option<Arc<dyn Delegate>>,
@@ -80,7 +81,7 @@ pub async fn forward_with(
     let mut on: Option<Arc<Description>> = None;
     for index in call.handles() {
         let fd = args[index] as u32;
-        if changes.paths.iter().any(|(path, _)| usize::from(*path) == index + 1)
+        if changes.paths.iter().any(|(path, text)| usize::from(*path) == index + 1 && !text.is_empty())
             || args[index] as i32 == AT_FDCWD && call.args[index] == Arg::Dir
         {
             plan.args[index] = calls::AT_FDCWD;
