@@ -55,8 +55,8 @@ fn pe_header(memory: usize, payload: usize, efi_entry: usize) -> Vec<u8> {
     u32s(&[payload, 0, 0, SETUP_LEN + efi_entry, SETUP_LEN], &mut h);
     // Image base (64 bits); alignment in memory and file.
     u32s(&[0, 0, 0x1000, 0x200], &mut h);
-    // Versions: system, image, subsystem; reserved.
-    u16s(&[0, 0, 0, 0, 0, 0], &mut h);
+    // Versions, major and minor: system, image, subsystem; reserved.
+    u16s(&[0, 0, IMAGE_VERSION, 0, 0, 0], &mut h);
     u32s(&[0, SETUP_LEN + memory, SETUP_LEN, 0], &mut h);
     // Subsystem EFI application; no flags.
     u16s(&[10, 0], &mut h);
@@ -69,6 +69,10 @@ fn pe_header(memory: usize, payload: usize, efi_entry: usize) -> Vec<u8> {
     u32s(&[memory, SETUP_LEN, payload, SETUP_LEN, 0, 0, 0, 0xe000_0060], &mut h);
     h
 }
+
+/// As a Linux kernel that is started as an EFI application from memory. systemd's stub takes 0 for an older one, which it would
+/// start by the EFI handover protocol.
+const IMAGE_VERSION: u16 = 1;
 
 /// Length of the optional header with six data directories.
 const OPTIONAL_HEADER: usize = 0xa0;
@@ -106,6 +110,7 @@ mod tests {
         assert_eq!(&file[PE..PE + 4], b"PE\0\0");
         assert_eq!(u32_at(optional + 16), SETUP_LEN + 0x345, "entry");
         assert_eq!(u32_at(optional + 56), file.len(), "size of image");
+        assert_eq!(file[optional + 44..optional + 48], [1, 0, 0, 0], "image version");
         let section = optional + OPTIONAL_HEADER;
         assert_eq!(&file[section..section + 5], b".text");
         assert_eq!([8, 12, 16, 20].map(|at| u32_at(section + at)), [8192, SETUP_LEN, 8192, SETUP_LEN]);

@@ -7,7 +7,7 @@ mod http;
 mod site;
 
 pub use http::HttpServer;
-pub use site::{MACS, Site};
+pub use site::Site;
 
 use std::fs;
 use std::path::{Path, PathBuf};

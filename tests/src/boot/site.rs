@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The roles, and the MAC addresses of the machines that `images/pxe` has files for.
-pub const MACS: [(&str, [u8; 6]); 4] = [
+/// The roles, and MAC addresses of machines for them; `images/pxe` has files for some.
+const MACS: [(&str, [u8; 6]); 4] = [
     ("nfs-server", [0x52, 0x4b, 0, 0, 1, 1]),
     ("lnet-router", [0x52, 0x4b, 0, 0, 1, 2]),
     ("qnet-node", [0x52, 0x4b, 0, 0, 1, 3]),
@@ -64,14 +64,22 @@ impl Site {
         self.directory.join(file)
     }
 
+    /// The MAC address of the example's machine for `role`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such role.
+    pub fn mac(role: &str) -> [u8; 6] {
+        MACS.iter().find(|(name, _)| *name == role).expect("a role").1
+    }
+
     /// A NIC of the example's machine for `role` that boots over TFTP and begins with `first`.
     ///
     /// # Panics
     ///
     /// When there is no such role.
     pub fn nic(&self, role: &str, model: NicModel, loader: NetLoader, first: &str) -> Nic {
-        let (_, mac) = MACS.iter().find(|(name, _)| *name == role).expect("a role");
-        Nic::user(model).mac(*mac).tftp(&self.directory, first).boots(loader)
+        Nic::user(model).mac(Site::mac(role)).tftp(&self.directory, first).boots(loader)
     }
 }
 
