@@ -61,18 +61,19 @@ impl Initrd {
         // Loaders fill the last page with zeros.
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let bytes = &bytes[..end];
-        let control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
-        let valid = match core::str::from_utf8(bytes) {
-            Ok(text) => text,
-            // Cut within a character: too long anyhow.
-            Err(error) if error.error_len().is_none() && end > MAX_LINE => {
-                core::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
+        let control = |byte: u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+        let (text, strange) = match core::str::from_utf8(bytes) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let start = core::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+                // Cut within a character: too long anyhow.
+                let cut = error.error_len().is_none() && end > MAX_LINE;
+                (start, (!cut).then_some(start.len()))
             }
-            Err(error) => return Err(InitrdError::NotText { len, at: error.valid_up_to() }),
         };
-        match valid.as_bytes().iter().position(control) {
+        match text.bytes().position(control).or(strange) {
             Some(at) => Err(InitrdError::NotText { len, at }),
-            None => Ok(Initrd { text: String::from(valid) }),
+            None => Ok(Initrd { text: String::from(text) }),
         }
     }
 
@@ -148,7 +149,7 @@ mod tests {
         }
         let outside = Initrd::read(&Memory(vec![b' '; 10]), &(4096..4107));
         assert_eq!(outside, Err(InitrdError::Unreachable(4096..4107)));
-        let backwards = Initrd::read(&Memory(vec![b' '; 10]), &(4100..4096));
+        let backwards = Initrd::read(&Memory(vec![b' '; 10]), &Range { start: 4100, end: 4096 });
         assert_eq!(backwards, Ok(Initrd::default()));
     }
 

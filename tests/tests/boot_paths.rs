@@ -147,7 +147,7 @@ fn uefi_pxe_without_a_command_line() {
     assert!(machine.console().contains("Added LNI 10.0.2.15@tcp"), "a node with an address");
 }
 
-/// Over HTTP: over TFTP, where iPXE has a packet on its way at a time, an image takes it half a minute here.
+/// Over HTTP; `make bench-boot` goes over TFTP.
 #[test]
 fn ipxe_on_uefi() {
     let world = World::new("uefi-ipxe");
