@@ -54,6 +54,11 @@ fn build() -> Result<PathBuf, String> {
     }
     let target = root().join("target/fuzz");
     let mut cargo = Command::new(env!("CARGO"));
+    // The compiler beside it: what `rustc` means to rustup depends on the directory, and some crates have one of their own there.
+    let compiler = Path::new(env!("CARGO")).with_file_name("rustc");
+    if compiler.exists() {
+        cargo.env("RUSTC", compiler);
+    }
     cargo.current_dir(root()).args(["build", "--quiet", "--package", "keelson-fuzz", "--bins"]);
     cargo.args(["--profile", "fuzz", "--target", TRIPLE, "--target-dir"]).arg(&target);
     cargo.env("RUSTFLAGS", FLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS");
