@@ -121,7 +121,7 @@ fn what_tools_say_and_do() {
         let row: Vec<&str> = text.lines().nth(1).expect("a program").split_whitespace().collect();
         assert_eq!((row[0], row[1], row[2]), ("node", pid.as_str(), pid.as_str()), "{text}");
         assert!(["0", "1"].contains(&row[3]) && ["R", "K", "D", "S"].contains(&row[4]), "{text}");
-        assert!(row[8].ends_with("lwk-count-static") && row[7].parse::<u64>().unwrap() > 0, "{text}");
+        assert!(row[8].ends_with("lwk-count-static-gcc") && row[7].parse::<u64>().unwrap() > 0, "{text}");
     }
     let figure = |name: &str| -> u64 {
         let text = said(&node, "ihkosctl 0 rusage");
