@@ -329,7 +329,8 @@ impl Process {
         self.mm().set_limits(memory_limits(limits, self.is_root()));
     }
 
-    fn is_root(&self) -> bool {
+    /// The superuser's (credentials(7)).
+    pub(crate) fn is_root(&self) -> bool {
         self.ids.lock().user.effective == 0
     }
 

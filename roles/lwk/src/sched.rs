@@ -188,8 +188,11 @@ pub struct Policy {
 
 impl Policy {
     /// SCHED_FIFO and SCHED_RR, with priorities from 1 to 99.
+    pub const REAL_TIME: [u32; 2] = [1, 2];
+
+    /// True with a policy of those.
     pub fn is_real_time(&self) -> bool {
-        matches!(self.policy, 1 | 2)
+        Policy::REAL_TIME.contains(&self.policy)
     }
 
     /// What a child has of it.

@@ -3,7 +3,7 @@
 //!
 //! Calls that the host does for the node stand beside as many bytes over TCP on the same cable.
 
-use super::report::Report;
+use super::report::{Report, median};
 use super::servers::{LONG, failed};
 use super::{Plan, profile};
 use crate::lwk::{Link, LwkNode, Shape, program};
@@ -143,11 +143,6 @@ fn number(line: &str) -> Result<f64> {
         what: format!("a measurement: {line:?}"),
         remedy: "see tests/lwk/bench.c".into(),
     })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Seconds from the start of QEMU to the end of the first program.

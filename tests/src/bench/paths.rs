@@ -3,7 +3,7 @@
 //! Most of it is the firmware's and the loader's time; what is ours is in the rows without firmware.
 
 use super::Plan;
-use super::report::Report;
+use super::report::{Report, median};
 use super::servers::{LONG, failed};
 use crate::Appliance;
 use crate::boot::{Site, esp, iso};
@@ -97,9 +97,4 @@ fn boot_linux() -> Result<f64> {
     let bench = Bench::new("bench-boot-linux");
     let guest = LinuxGuest::boot(&bench, LinuxSpec::new("linux"))?;
     Ok(guest.machine().started().elapsed().as_secs_f64() * 1e3)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -6,6 +6,7 @@ use super::Caller;
 use crate::Errno;
 use crate::delegate::{Call, Reply};
 use crate::identity::{Id, Ids};
+use crate::process::Process;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -21,8 +22,13 @@ pub(crate) fn result(reply: Reply) -> Result<u64, Errno> {
 }
 
 async fn ask(caller: &Caller<'_>, number: u32, arguments: [u64; 6]) -> Result<u64, Errno> {
-    let call = Call { tid: caller.thread.tid, number, arguments, ..Call::default() };
-    result(caller.thread.process.delegate.call(call).await)
+    ask_of(&caller.thread.process, caller.thread.tid, number, arguments).await
+}
+
+/// The same of the proxy of another process, for a thread of that.
+async fn ask_of(process: &Process, tid: u32, number: u32, arguments: [u64; 6]) -> Result<u64, Errno> {
+    let call = Call { tid, number, arguments, ..Call::default() };
+    result(process.delegate.call(call).await)
 }
 
 /// setuid, setgid, setreuid, setregid, setgroups, setresuid, setresgid, setfsuid, setfsgid.
@@ -190,9 +196,7 @@ pub async fn sys_setpgid(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
         // By its own proxy: that has called exec, so that Linux lets nobody else do it.
         whose = child;
     }
-    let arguments = [u64::from(pid), u64::from(group), 0, 0, 0, 0];
-    let call = Call { tid: whose.pid, number: 109, arguments, ..Call::default() };
-    result(whose.delegate.call(call).await)?;
+    ask_of(&whose, whose.pid, 109, [u64::from(pid), u64::from(group), 0, 0, 0, 0]).await?;
     if let Some(member) = node.table.lock().member_mut(pid) {
         member.group = group;
     }

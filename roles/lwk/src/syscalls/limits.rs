@@ -54,7 +54,7 @@ fn read_limit(caller: &Caller<'_>, at: u64) -> Result<Limit, Errno> {
 }
 
 async fn set(caller: &Caller<'_>, target: &Arc<Process>, resource: usize, new: Limit) -> Result<(), Errno> {
-    let root = caller.thread.process.ids.lock().user.effective == 0;
+    let root = caller.thread.process.is_root();
     let before = target.limits.lock().get(resource).ok_or(Errno::EINVAL)?;
     if new.soft > new.hard {
         return Err(Errno::EINVAL);

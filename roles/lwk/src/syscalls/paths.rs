@@ -499,7 +499,7 @@ pub async fn sys_linkat(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errn
         let to = resolve(caller, args[2], &to, Last::Stay).await?;
         if let Some(memory) = file.file().as_any().downcast_ref::<MemoryFile>() {
             // Linux wants the right to search everywhere for that, which root has.
-            if path.is_empty() && caller.thread.process.ids.lock().user.effective != 0 {
+            if path.is_empty() && !caller.thread.process.is_root() {
                 return Err(Errno::ENOENT);
             }
             return match to {

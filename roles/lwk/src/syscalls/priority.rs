@@ -4,6 +4,7 @@ use super::Caller;
 use super::sched::{permitted, target};
 use crate::Errno;
 use crate::limits;
+use crate::process::Process;
 use crate::thread::Thread;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,9 +38,8 @@ pub fn sys_setpriority(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
 
 /// A thread becomes nicer as it likes; the other way is the superuser's, and of whoever has RLIMIT_NICE for it (20 less the value).
 pub fn may_be_nice(caller: &Caller<'_>, thread: &Thread, nice: i8, now: i8) -> Result<(), Errno> {
-    let superuser = caller.thread.process.ids.lock().user.effective == 0;
     let most = thread.process.limits.lock().soft(limits::NICE);
-    let allowed = superuser || nice >= now || (20 - i64::from(nice)) as u64 <= most;
+    let allowed = caller.thread.process.is_root() || nice >= now || (20 - i64::from(nice)) as u64 <= most;
     if allowed { Ok(()) } else { Err(Errno::EACCES) }
 }
 
@@ -49,25 +49,16 @@ fn meant(caller: &Caller<'_>, which: u32, who: u64) -> Result<Vec<Arc<Thread>>, 
     const GROUP: u32 = 1;
     const USER: u32 = 2;
     let process = &caller.thread.process;
-    let node = &process.node;
-    let group = |pid| node.group_and_session(pid).map(|(group, _)| group);
-    let who = who as u32;
-    let wanted = |other: &Arc<crate::process::Process>| match which {
-        GROUP if who == 0 => group(other.pid) == group(process.pid),
-        GROUP => group(other.pid) == Some(who),
-        _ if who == 0 => other.ids.lock().user.real == process.ids.lock().user.real,
-        _ => other.ids.lock().user.real == who,
+    let group = |process: &Process| process.node.group_and_session(process.pid).map(|(group, _)| group);
+    let user = |process: &Process| Some(process.ids.lock().user.real);
+    let number: &dyn Fn(&Process) -> Option<u32> = match which {
+        // A number that names nobody is no error here.
+        PROCESS => return Ok(target(caller, who).into_iter().collect()),
+        GROUP => &group,
+        USER => &user,
+        _ => return Err(Errno::EINVAL),
     };
-    match which {
-        PROCESS => match target(caller, u64::from(who)) {
-            Ok(thread) => Ok(Vec::from([thread])),
-            // A number below 0 names nobody.
-            Err(_) => Ok(Vec::new()),
-        },
-        GROUP | USER => {
-            let processes = node.processes();
-            Ok(processes.iter().filter(|other| wanted(other)).flat_map(|other| other.threads()).collect())
-        }
-        _ => Err(Errno::EINVAL),
-    }
+    let wanted = if who as u32 == 0 { number(process) } else { Some(who as u32) };
+    let processes = process.node.processes();
+    Ok(processes.iter().filter(|other| number(other) == wanted).flat_map(|other| other.threads()).collect())
 }

@@ -12,8 +12,6 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use keelson_exec::select;
 
-/// SCHED_FIFO, SCHED_RR: with priorities from 1 to 99.
-const REAL_TIME: [u32; 2] = [1, 2];
 /// `SCHED_RESET_ON_FORK` beside the policy.
 const RESET_ON_FORK: u32 = 0x4000_0000;
 /// How long sched_setaffinity waits for another thread to leave its core, which may be frozen, and how often it looks.
@@ -66,8 +64,7 @@ pub(super) fn permitted(caller: &Caller<'_>, target: &Thread) -> Result<(), Errn
 
 /// Real-time priorities are the superuser's, and of whoever has RLIMIT_RTPRIO for them; all may keep or lower what they have.
 fn may_have(caller: &Caller<'_>, thread: &Thread, now: Policy, wanted: Policy) -> Result<(), Errno> {
-    let superuser = caller.thread.process.ids.lock().user.effective == 0;
-    if superuser || !wanted.is_real_time() {
+    if caller.thread.process.is_root() || !wanted.is_real_time() {
         return Ok(());
     }
     let most = thread.process.limits.lock().soft(limits::RTPRIO);
@@ -80,7 +77,7 @@ fn checked(policy: u32, priority: u32) -> Result<Policy, Errno> {
     let priorities = match kind {
         // OTHER, BATCH, IDLE.
         0 | 3 | 5 => 0..=0,
-        kind if REAL_TIME.contains(&kind) => 1..=99,
+        kind if Policy::REAL_TIME.contains(&kind) => 1..=99,
         _ => return Err(Errno::EINVAL),
     };
     if !priorities.contains(&priority) {
@@ -145,7 +142,7 @@ fn get_scheduler(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
 
 fn priority_limit(number: u32, policy: u32) -> Result<u64, Errno> {
     match policy {
-        policy if REAL_TIME.contains(&policy) => Ok(if number == 146 { 99 } else { 1 }),
+        policy if Policy::REAL_TIME.contains(&policy) => Ok(if number == 146 { 99 } else { 1 }),
         // OTHER, BATCH, IDLE, DEADLINE.
         0 | 3 | 5 | 6 => Ok(0),
         _ => Err(Errno::EINVAL),
