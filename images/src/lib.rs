@@ -16,6 +16,7 @@ pub mod echo;
 pub mod initrd;
 pub mod lwk;
 pub mod network;
+pub mod operations;
 pub mod qnet;
 pub mod roles;
 pub mod shell;

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_images::devices::Devices;
 use keelson_images::shell::{self, Command};
-use keelson_images::{Node, network, roles};
+use keelson_images::{Node, network, operations, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_lnet::admin::Admin;
@@ -75,16 +75,7 @@ fn start(node: &Node, stack: &Stack, config: NodeConfig) -> Rc<LnetNode> {
 }
 
 fn commands(stack: &Stack, router: Option<Rc<LnetNode>>) -> Vec<Command> {
-    let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
-    let mut commands = Vec::from([
-        Command::new(
-            "ip",
-            "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
-            move |words| network::ip(&addresses, words),
-        ),
-        Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
-        Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
-    ]);
+    let mut commands = operations::commands(stack);
     if let Some(router) = router {
         commands.extend(tools(router));
     }

@@ -13,7 +13,7 @@ use keelson_images::devices::Devices;
 use keelson_images::lwk::node::Lwk;
 use keelson_images::lwk::{key, selftest};
 use keelson_images::shell::{self, Command};
-use keelson_images::{Node, echo, network, roles};
+use keelson_images::{Node, echo, network, operations, roles};
 use keelson_kernel::power_button::PowerButton;
 use keelson_kernel::turbo::{self, Turbo};
 use keelson_kernel::{Machine, console, irq, numa, smp, user};
@@ -93,16 +93,7 @@ fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
 }
 
 fn commands(stack: &Stack, lwk: Option<Rc<Lwk>>) -> Vec<Command> {
-    let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
-    let mut commands = Vec::from([
-        Command::new(
-            "ip",
-            "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
-            move |words| network::ip(&addresses, words),
-        ),
-        Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
-        Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
-    ]);
+    let mut commands = operations::commands(stack);
     if let Some(lwk) = lwk {
         let (interrupts, hanging, failing) = (lwk.clone(), lwk.clone(), lwk.clone());
         commands.push(Command::new("mcps", "processes and threads", move |_| lwk.processes()));

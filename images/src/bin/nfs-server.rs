@@ -16,7 +16,7 @@ use keelson_hal::Entropy;
 use keelson_images::devices::Devices;
 use keelson_images::shell::{self, Command};
 use keelson_images::storage::{self, Medium, TextDisk};
-use keelson_images::{Node, network, roles};
+use keelson_images::{Node, network, operations, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
@@ -141,15 +141,10 @@ async fn stop(serving: Serving) {
 }
 
 fn commands(stack: &Stack, serving: &Serving, exports_disk: Option<TextDisk>) -> Vec<Command> {
-    let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
     let server = serving.clone();
     let (exporting, locking) = (serving.clone(), serving.clone());
-    Vec::from([
-        Command::new(
-            "ip",
-            "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
-            move |words| network::ip(&addresses, words),
-        ),
+    let mut commands = operations::commands(stack);
+    commands.extend([
         Command::waiting(
             "exportfs",
             "what is exported to whom; -rv: read exports anew; exportfs help",
@@ -166,13 +161,12 @@ fn commands(stack: &Stack, serving: &Serving, exports_disk: Option<TextDisk>) ->
                 None => String::from("not serving"),
             },
         ),
-        Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
-        Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
         Command::new("nfsstat", "what the server counted", move |_| match &*server.borrow() {
             Some((volume, server)) => counters(volume, server),
             None => String::from("not serving"),
         }),
-    ])
+    ]);
+    commands
 }
 
 async fn exportfs(serving: Serving, disk: Option<TextDisk>, words: Vec<String>) -> String {

@@ -12,9 +12,9 @@ use core::time::Duration;
 use keelson_ext4::Ext4Volume;
 use keelson_images::devices::Devices;
 use keelson_images::qnet::{Programs, QnetMachine};
-use keelson_images::shell::{self, Command, Interpreter};
+use keelson_images::shell::{self, Interpreter};
 use keelson_images::storage::{Medium, StorageError};
-use keelson_images::{Node, echo, network, roles};
+use keelson_images::{Node, echo, network, operations, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
@@ -38,7 +38,7 @@ fn image(machine: Machine) -> ! {
     let stack = network::start(&node, core::mem::take(&mut devices.nics));
     let processes = serve(&node, &devices, &stack);
     let interpreter = processes.map(|processes| Rc::new(Programs::new(&processes)) as Rc<dyn Interpreter>);
-    let commands = shell::spawn_with(&node, &devices.consoles, commands(&stack), interpreter);
+    let commands = shell::spawn_with(&node, &devices.consoles, operations::commands(&stack), interpreter);
     shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
 }
@@ -187,17 +187,4 @@ async fn stop(binding: Option<Binding>, processes: Option<Processes>, root: Root
         Ok(()) => log::info!(target: "qnet", "filesystem unmounted"),
         Err(error) => log::error!(target: "qnet", "unmounting: {error}; the journal will be replayed"),
     }
-}
-
-fn commands(stack: &Stack) -> Vec<Command> {
-    let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
-    Vec::from([
-        Command::new(
-            "ip",
-            "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
-            move |words| network::ip(&addresses, words),
-        ),
-        Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
-        Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
-    ])
 }
