@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,6 +95,26 @@ fn strangers_are_refused() {
     assert!(errors.starts_with("mcexec: "), "{errors}");
     node.machine.expect("did not prove that it knows the key", SOON).unwrap();
     fs::write(&key, right).unwrap();
+    assert_alive(&node);
+}
+
+#[test]
+fn encryption_is_given_up_by_both_or_not_at_all() {
+    let node = LwkNode::start("lwk-mac", LWKCTL, Shape { cpus: 2, ..Shape::default() });
+    let program = compiled("hello.c");
+    let run = |key: &Path| output(node.mcexec(&["--key", &key.to_string_lossy()], &program, &[]), b"");
+    let ended = run(&node.unencrypted_key());
+    assert_eq!(ended.status.code(), Some(42), "{}", String::from_utf8_lossy(&ended.stderr));
+    // The right key, and a host that would do without encryption where the node would not.
+    let talkative = node.dir().join("talkative");
+    let key = fs::read_to_string(node.dir().join("key")).unwrap();
+    fs::write(&talkative, format!("{} mac\n", key.trim())).unwrap();
+    fs::set_permissions(&talkative, fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = run(&talkative);
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(AUTH_REFUSED), "{errors}");
+    assert!(errors.contains("mac behind it"), "{errors}");
+    node.machine.expect("was refused: no common protection", SOON).unwrap();
     assert_alive(&node);
 }
 

@@ -1,6 +1,7 @@
 //! The LWK node on this kernel: its cores, its machine, its key.
 
 pub mod cores;
+pub mod cryptography;
 pub mod key;
 pub mod machine;
 pub mod node;

@@ -1,5 +1,6 @@
 //! The node itself: cores, sessions of hosts, programs.
 
+use super::cryptography::Test;
 use super::{cores, machine};
 use crate::Node;
 use crate::shutdown::{Shutdown, Then};
@@ -146,6 +147,8 @@ impl Lwk {
                 return Err(format!("processor {core} does not take work"));
             }
         }
+        // Early: it has until the first host comes.
+        let tested = Test::start(settings.compute.first().copied().unwrap_or(0));
         node.handle.spawn("lwk-timers", system.timers.clone().serve(node.handle.clone()));
         let (memory, timers) = (system.memory.clone(), system.timers.clone());
         node.handle.spawn("lwk-write-back", async move { memory.serve(timers, WRITE_BACK).await });
@@ -203,7 +206,7 @@ impl Lwk {
             name,
             build: env!("KEELSON_BUILT").to_string(),
             features: Features::AEAD,
-            modes: if keys.is_some() { Modes::AEAD } else { Modes::NONE },
+            modes: keys.as_ref().map_or(Modes::NONE, Keys::all_modes),
             boot_id,
         };
         let secured = keys.is_some();
@@ -216,7 +219,7 @@ impl Lwk {
             hub.tickets.clone(),
         );
         let listener = stack.listen(port, CONNECTION).map_err(|error| format!("listen={port}: {error}"))?;
-        node.handle.spawn("lwk-accept", accept(node.handle.clone(), listener, server));
+        node.handle.spawn("lwk-accept", accept(node.handle.clone(), listener, server, tested));
         match secured {
             true => log::info!(target: "lwk", "hosts may connect to TCP port {port} with the key"),
             false => {
@@ -321,7 +324,14 @@ fn shares(machine: &dyn UserMachine) -> String {
     (0..nodes).map(of_node).collect::<Vec<_>>().join(", ")
 }
 
-async fn accept(handle: Handle, listener: TcpListener, server: Rc<Server>) {
+async fn accept(handle: Handle, listener: TcpListener, server: Rc<Server>, tested: Arc<Test>) {
+    if let Err(wrong) = tested.outcome().await {
+        log::error!(
+            target: "lwk",
+            "no host may connect: the self-test of the cryptography failed: {wrong}; this processor or its memory is defective"
+        );
+        return;
+    }
     loop {
         let stream = listener.accept().await;
         let peer = stream.peer().to_string();

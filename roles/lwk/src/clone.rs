@@ -172,10 +172,27 @@ impl Task {
         let affinity = self.thread.placement.lock().affinity;
         process.node.seat(&process.slice, affinity).or_else(|errno| {
             let helper = process.helper_rules.overflow.then(|| process.helper_seat()).flatten();
-            let seat = helper.ok_or(errno)?;
+            let Some(seat) = helper else {
+                self.report_full();
+                return Err(errno);
+            };
             log::info!("lwk: process {}: no compute core is free, a helper thread instead", process.pid);
             Ok(seat)
         })
+    }
+
+    /// Once for each launch: programs that do not expect it wait for ever for the thread that is not there.
+    fn report_full(&self) {
+        let process = &self.thread.process;
+        if process.slice.first_refusal() {
+            log::warn!(
+                "lwk: process {} ({}) was refused a thread or process beside {} others: they have all its processors; launch it \
+                 with more, or boot with allow_oversubscribe",
+                process.pid,
+                alloc::string::String::from_utf8_lossy(&self.thread.comm()),
+                process.slice.threads(),
+            );
+        }
     }
 
     fn child_context(&self, request: &Request) -> Result<UserContext, Errno> {

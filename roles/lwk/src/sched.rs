@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::thread::{Attention, Thread};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 
 /// Words of a [`CpuSet`].
@@ -80,17 +80,23 @@ pub struct Slice {
     /// Most compute threads at once.
     limit: usize,
     threads: AtomicUsize,
+    refused: AtomicBool,
 }
 
 impl Slice {
     /// The CPUs `cpus` with room for `limit` threads.
     pub fn new(cpus: CpuSet, limit: usize) -> Slice {
-        Slice { cpus, limit, threads: AtomicUsize::new(0) }
+        Slice { cpus, limit, threads: AtomicUsize::new(0), refused: AtomicBool::new(false) }
     }
 
     /// Compute threads that it has.
     pub fn threads(&self) -> usize {
         self.threads.load(Ordering::Acquire)
+    }
+
+    /// True the first time, for whoever reports that there is no place.
+    pub(crate) fn first_refusal(&self) -> bool {
+        !self.refused.swap(true, Ordering::Relaxed)
     }
 
     fn admit(&self) -> bool {

@@ -196,7 +196,7 @@ impl Lane {
             name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             build: format!("keelson {}", env!("CARGO_PKG_VERSION")),
             features: Features::AEAD,
-            modes: if key.is_some() { Modes::AEAD } else { Modes::NONE },
+            modes: key.map_or(Modes::NONE, |key| key.modes),
             boot_id: [0; 16],
         };
         let mut out = Vec::new();

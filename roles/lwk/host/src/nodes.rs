@@ -11,13 +11,15 @@
 //! An address is `host:port` or `unix:path`. `none` in place of a key file means that the link is trusted: nothing is encrypted
 //! then. Further words (`name=value`) are for the tools that boot a node, and not looked at here.
 //!
-//! A key file holds one line: the key's name and 64 hexadecimal digits.
+//! A key file holds one line as a node has it, too: the key's name, 64 hexadecimal digits, and perhaps what it is for. Of that
+//! `mac` matters here: then nothing is encrypted, and everything still proven.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keelson_lwk_wire::channel::Key;
+use keelson_lwk_wire::handshake::KeyUse;
 
 /// Where the table is without `LWK_CONF`.
 pub const DEFAULT_CONF: &str = "/etc/lwk/nodes.conf";
@@ -114,12 +116,15 @@ pub fn load_key(path: &Path) -> Result<Key, String> {
         return Err(problem("others may read it (mode must be 0600)".into()));
     }
     let text = fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
-    parse_key(&text).ok_or_else(|| problem("expected: name and 64 hexadecimal digits".into()))
+    parse_key(&text).ok_or_else(|| {
+        problem("expected: name, 64 hexadecimal digits, and perhaps launch,monitor,admin,mac".into())
+    })
 }
 
 fn parse_key(text: &str) -> Option<Key> {
     let mut words = text.split_whitespace();
     let (id, digits) = (words.next()?, words.next()?);
+    let purpose = words.next().map_or(Some(KeyUse::default()), KeyUse::parse)?;
     if words.next().is_some() || digits.len() != 64 || !digits.is_ascii() {
         return None;
     }
@@ -127,12 +132,13 @@ fn parse_key(text: &str) -> Option<Key> {
     for (byte, pair) in secret.iter_mut().zip(digits.as_bytes().chunks(2)) {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
-    Some(Key { id: id.to_owned(), secret })
+    Some(Key { id: id.to_owned(), secret, modes: purpose.asked() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keelson_lwk_wire::handshake::Modes;
 
     #[test]
     fn a_table() {
@@ -153,7 +159,9 @@ mod tests {
     #[test]
     fn keys() {
         let key = parse_key(&format!("default {}\n", "0f".repeat(32))).unwrap();
-        assert_eq!((key.id.as_str(), key.secret), ("default", [15; 32]));
+        assert_eq!((key.id.as_str(), key.secret, key.modes), ("default", [15; 32], Modes::AEAD));
+        let key = parse_key(&format!("fast {} launch,mac\n", "0f".repeat(32))).unwrap();
+        assert_eq!(key.modes, Modes::MAC);
         for bad in [
             "",
             "default",

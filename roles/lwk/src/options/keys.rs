@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use keelson_lwk_wire::channel::KeyRing;
-use keelson_lwk_wire::handshake::Roles;
+use keelson_lwk_wire::handshake::{KeyUse, Modes, Roles};
 
 /// Most keys of a node.
 const MOST: usize = 32;
@@ -15,22 +15,23 @@ const MOST: usize = 32;
 /// As text either 64 hexadecimal digits alone, for every host by whatever name and for everything; or lines such as
 ///
 /// ```text
-/// # name   key              what for: launch, monitor, admin; everything when nothing stands there
+/// # name   key              what for: launch, monitor, admin; everything when none of them stands there
 /// cluster  000102...1e1f
 /// watcher  f0f1f2...feff    monitor
+/// fast     a0a1a2...aeaf    mac      # its holders may do without encryption, and are still proven
 /// ```
 ///
 /// so that the key file of a host, which has name and key, is one of a node, too.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Keys {
-    named: Vec<(String, [u8; 32], Roles)>,
+    named: Vec<(String, [u8; 32], KeyUse)>,
     /// For whoever comes by another name.
     any: Option<[u8; 32]>,
 }
 
 impl core::fmt::Debug for Keys {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_list().entries(self.named.iter().map(|(name, _, roles)| (name, roles))).finish()
+        f.debug_list().entries(self.named.iter().map(|(name, _, words)| (name, words))).finish()
     }
 }
 
@@ -48,18 +49,14 @@ impl Keys {
         for (number, line) in text.lines().enumerate() {
             let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
             let problem = |what: &str| Err(format!("line {}: {what}", number + 1));
-            let (name, digits, roles) = match words[..] {
+            let (name, digits, purpose) = match words[..] {
                 [] => continue,
-                [name, digits] => (name, digits, Roles::all()),
-                [name, digits, words] => match Roles::parse(words) {
-                    Some(roles) => (name, digits, roles),
-                    None => {
-                        return problem(&format!(
-                            "{words:?}: accepted are launch, monitor and admin, with commas"
-                        ));
-                    }
+                [name, digits] => (name, digits, KeyUse::default()),
+                [name, digits, words] => match KeyUse::parse(words) {
+                    Some(purpose) => (name, digits, purpose),
+                    None => return problem(&format!("{words:?}: {}", KeyUse::ACCEPTED)),
                 },
-                _ => return problem("expected: name, key, and perhaps launch,monitor,admin"),
+                _ => return problem("expected: name, key, and perhaps launch,monitor,admin,mac"),
             };
             let secret = match key(digits) {
                 Ok(secret) => secret,
@@ -71,12 +68,17 @@ impl Keys {
             if keys.named.len() == MOST {
                 return problem(&format!("more than {MOST} keys"));
             }
-            keys.named.push((name.to_string(), secret, roles));
+            keys.named.push((name.to_string(), secret, purpose));
         }
         if keys.named.is_empty() { Err("no key".to_string()) } else { Ok(keys) }
     }
 
-    fn named(&self, id: &str) -> Option<&(String, [u8; 32], Roles)> {
+    /// Protections that a host may have, whatever its key.
+    pub fn all_modes(&self) -> Modes {
+        self.named.iter().fold(Modes::AEAD, |modes, (_, _, purpose)| modes | purpose.modes)
+    }
+
+    fn named(&self, id: &str) -> Option<&(String, [u8; 32], KeyUse)> {
         self.named.iter().find(|(name, ..)| name == id)
     }
 }
@@ -86,9 +88,13 @@ impl KeyRing for Keys {
         self.named(id).map(|(_, secret, _)| *secret).or(self.any)
     }
 
+    fn modes(&self, id: &str) -> Modes {
+        self.named(id).map_or(Modes::AEAD, |(_, _, purpose)| purpose.modes)
+    }
+
     fn roles(&self, id: &str) -> Roles {
         match self.named(id) {
-            Some((_, _, roles)) => *roles,
+            Some((_, _, purpose)) => purpose.roles,
             None if self.any.is_some() => Roles::all(),
             None => Roles::empty(),
         }
@@ -118,17 +124,35 @@ mod tests {
     }
 
     #[test]
+    fn encryption_is_given_up_by_key() {
+        let text = format!(
+            "all {}\nfast {} mac,launch\nboth {} mac\n",
+            "01".repeat(32),
+            "02".repeat(32),
+            "03".repeat(32)
+        );
+        let keys = Keys::parse(&text).unwrap();
+        assert_eq!(keys.all_modes(), Modes::AEAD | Modes::MAC);
+        assert_eq!((keys.modes("all"), keys.modes("other")), (Modes::AEAD, Modes::AEAD));
+        assert_eq!((keys.modes("fast"), keys.roles("fast")), (Modes::AEAD | Modes::MAC, Roles::LAUNCH));
+        assert_eq!((keys.modes("both"), keys.roles("both")), (Modes::AEAD | Modes::MAC, Roles::all()));
+        let one = Keys::parse(&"0f".repeat(32)).unwrap();
+        assert_eq!((one.all_modes(), one.modes("whoever")), (Modes::AEAD, Modes::AEAD));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         let key = "01".repeat(32);
         for (text, message) in [
             (
                 format!("a {key}\nb {key} root"),
-                "line 2: \"root\": accepted are launch, monitor and admin, with commas",
+                "line 2: \"root\": accepted are launch, monitor and admin (for everything without one of them), and mac (without \
+                 encryption), with commas",
             ),
             (format!("a {key}\na {key}"), "line 2: \"a\" is there already"),
             (
                 format!("a {key} launch monitor"),
-                "line 1: expected: name, key, and perhaps launch,monitor,admin",
+                "line 1: expected: name, key, and perhaps launch,monitor,admin,mac",
             ),
             ("# nothing\n".into(), "no key"),
         ] {

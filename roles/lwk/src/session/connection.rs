@@ -29,6 +29,8 @@ const SEND: usize = 64 << 10;
 pub enum Ended {
     /// The host did not prove that it knows the key.
     NotProven,
+    /// It wants another protection than its key is for.
+    NoProtection(String),
     /// It broke the protocol.
     Violation(String),
     /// The network did.
@@ -38,7 +40,8 @@ pub enum Ended {
 impl From<ChannelError> for Ended {
     fn from(error: ChannelError) -> Ended {
         match error {
-            ChannelError::Auth | ChannelError::Mode => Ended::NotProven,
+            ChannelError::Auth => Ended::NotProven,
+            ChannelError::Mode => Ended::NoProtection(error.to_string()),
             ChannelError::Refused(_) | ChannelError::Closed => Ended::Gone,
             other => Ended::Violation(other.to_string()),
         }

@@ -65,7 +65,7 @@ impl Tickets {
 pub struct ServerCounters {
     /// Connections that came.
     pub connections: u64,
-    /// Those refused because the key was not proven.
+    /// Those refused because the key was not proven, or is not for the protection that they want.
     pub auth_refused: u64,
     /// Those that were ended because they broke the protocol.
     pub violations: u64,
@@ -129,6 +129,10 @@ impl Server {
             Err(connection::Ended::NotProven) => {
                 self.count(|counters| counters.auth_refused += 1);
                 log::warn!(target: "lwk", "{peer} was refused: it did not prove that it knows the key");
+            }
+            Err(connection::Ended::NoProtection(why)) => {
+                self.count(|counters| counters.auth_refused += 1);
+                log::warn!(target: "lwk", "{peer} was refused: {why}");
             }
             Err(connection::Ended::Violation(what)) => {
                 self.count(|counters| counters.violations += 1);

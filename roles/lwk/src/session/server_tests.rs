@@ -133,7 +133,7 @@ impl Peer {
         let (mut reader, mut writer) = (Pipe::default(), Pipe::default());
         let served = world.server.clone().serve(writer.clone(), reader.clone(), "host".into());
         world.handle.spawn("served", served);
-        let key = Key { id: id.into(), secret: [secret; 32] };
+        let key = Key { id: id.into(), secret: [secret; 32], modes: Modes::AEAD };
         let mut out = Vec::new();
         let mut channel = Channel::host(identity(Modes::AEAD), Some(key), purpose, &*world.entropy, &mut out);
         let mut buffer = [0; 512];

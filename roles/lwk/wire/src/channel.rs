@@ -3,8 +3,10 @@
 //! A [`Channel`] does the handshake. Afterwards it serves both directions itself, or [splits](Channel::split) into a
 //! [`Sender`] and a [`Receiver`] for two threads.
 //!
-//! With `aead` the stream is a row of records: 16-bit length, then so many bytes sealed by ChaCha20-Poly1305 with a counter
-//! as nonce. Records have nothing to do with the borders of frames; what they hold is the stream of frames.
+//! With `aead` and `mac` the stream is a row of records: 16-bit length, then so many bytes, sealed (`seal`). Records have nothing
+//! to do with the borders of frames; what they hold is the stream of frames.
+
+mod seal;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -16,13 +18,12 @@ use crate::bytes::{Malformed, Writer};
 use crate::frame::{Decoder, Frame, FrameError, FrameType, Header, MAX_FRAME, Sums, TooLarge, begin, finish};
 use crate::handshake::{Features, Grant, Hello, KEY_LEN, Modes, NotProven, Proof, Purpose, Roles, VERSION};
 use crate::messages::{Bye, ByeReason, Message};
+use seal::{MAX_RECORD, Seal, TAG};
+
+pub(crate) use seal::{Protection, Seals};
 
 /// Largest frame during the handshake.
 const HANDSHAKE_FRAME: usize = 4096;
-/// Largest record on the wire, without its length (Noise).
-const MAX_RECORD: usize = 65_535;
-/// Bytes that sealing adds.
-const TAG: usize = 16;
 
 /// What a side says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +47,8 @@ pub struct Key {
     pub id: String,
     /// The secret.
     pub secret: [u8; KEY_LEN],
+    /// The one protection that a host with it asks for.
+    pub modes: Modes,
 }
 
 impl core::fmt::Debug for Key {
@@ -58,6 +61,12 @@ impl core::fmt::Debug for Key {
 pub trait KeyRing: Send + Sync {
     /// The secret of the key with this name.
     fn find(&self, id: &str) -> Option<[u8; KEY_LEN]>;
+
+    /// How its holders may be protected.
+    fn modes(&self, id: &str) -> Modes {
+        let _ = id;
+        Modes::AEAD
+    }
 
     /// What its holders may do; a key without further words is for everything.
     fn roles(&self, id: &str) -> Roles {
@@ -106,7 +115,9 @@ impl core::fmt::Display for ChannelError {
             ChannelError::Frame(error) => write!(f, "{error}"),
             ChannelError::Malformed(error) => write!(f, "{error}"),
             ChannelError::Version => f.write_str("no common protocol version"),
-            ChannelError::Mode => f.write_str("no common protection"),
+            ChannelError::Mode => f.write_str(
+                "no common protection: one end has no key, or says mac behind it (no encryption) where the other does not",
+            ),
             ChannelError::Auth => f.write_str("key not proven"),
             ChannelError::Refused(bye) => write!(f, "refused: {} ({:?})", bye.text, bye.reason),
             ChannelError::Unexpected(kind) => write!(f, "unexpected {kind:?}"),
@@ -151,7 +162,7 @@ impl From<NotProven> for ChannelError {
 
 /// Turns frames into bytes.
 pub struct Sender {
-    seal: Option<(Arc<snow::StatelessTransportState>, u64)>,
+    seal: Option<Seal>,
     sums: Sums,
     /// A frame before it is sealed.
     scratch: Vec<u8>,
@@ -182,19 +193,11 @@ impl Sender {
         out: &mut Vec<u8>,
         fill: impl FnOnce(&mut Writer<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some((state, nonce)) = &mut self.seal else { return frame(header, self.sums, out, fill) };
+        let Some(seal) = &mut self.seal else { return frame(header, self.sums, out, fill) };
         self.scratch.clear();
         frame(header, self.sums, &mut self.scratch, fill)?;
         for piece in self.scratch.chunks(MAX_RECORD - TAG) {
-            let at = out.len();
-            let len = piece.len() + TAG;
-            out.extend_from_slice(&(len as u16).to_le_bytes());
-            out.resize(at + 2 + len, 0);
-            // It fails for lengths that are not possible here only.
-            let sealed =
-                out.get_mut(at + 2..).is_some_and(|room| state.write_message(*nonce, piece, room).is_ok());
-            debug_assert!(sealed);
-            *nonce += 1;
+            seal.append(piece, out);
         }
         if self.scratch.capacity() > 2 * MAX_RECORD {
             self.scratch = Vec::new();
@@ -224,8 +227,7 @@ pub struct Receiver {
 }
 
 struct Opener {
-    state: Arc<snow::StatelessTransportState>,
-    nonce: u64,
+    seal: Seal,
     /// Length and bytes of a record that has not arrived whole.
     record: Vec<u8>,
     /// The last record, opened, and how much of it the decoder has had.
@@ -294,13 +296,8 @@ impl Opener {
     }
 
     fn open(&mut self, sealed: &[u8]) -> Result<(), ChannelError> {
-        self.plain.resize(sealed.len(), 0);
-        let len =
-            self.state.read_message(self.nonce, sealed, &mut self.plain).map_err(|_| ChannelError::Broken)?;
-        self.plain.truncate(len);
         self.used = 0;
-        self.nonce += 1;
-        Ok(())
+        self.seal.open(sealed, &mut self.plain)
     }
 }
 
@@ -334,8 +331,8 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// The host's end. Its HELLO is put into `out`. `modes` of `own` should be `NONE` alone when there is no key, and `AEAD` alone
-    /// otherwise: then nobody between can talk the two out of protection.
+    /// The host's end. Its HELLO is put into `out`. `modes` of `own` should be `NONE` alone when there is no key, and `AEAD` or
+    /// `MAC` alone otherwise: then nobody between can talk the two out of protection.
     pub fn host(
         own: Identity,
         key: Option<Key>,
@@ -398,7 +395,7 @@ impl Channel {
     /// Node: what the key allows that the host proves. Whoever comes over a trusted link may do everything.
     pub fn allowed(&self) -> Roles {
         match (&self.side, &self.peer) {
-            (Side::Node { keys }, Some(peer)) if self.mode == Modes::AEAD => keys.roles(&peer.key_id),
+            (Side::Node { keys }, Some(peer)) if self.mode != Modes::NONE => keys.roles(&peer.key_id),
             (Side::Node { .. }, Some(_)) => Roles::all(),
             _ => Roles::empty(),
         }
@@ -466,20 +463,20 @@ impl Channel {
         if version < peer.min_version.max(self.hello.min_version) {
             return Err(ChannelError::Version);
         }
-        let common = peer.modes & self.hello.modes;
-        self.mode = if common.contains(Modes::AEAD) { Modes::AEAD } else { common };
-        let encrypted = match self.mode {
-            Modes::AEAD => true,
-            Modes::NONE => false,
-            _ => return Err(ChannelError::Mode),
-        };
-        let proof = match (&self.side, encrypted) {
-            (_, false) => Proof::None,
-            (Side::Host { key, .. }, true) => {
+        let mut common = peer.modes & self.hello.modes;
+        if let Side::Node { keys } = &self.side {
+            common &= keys.modes(&peer.key_id) | Modes::NONE;
+        }
+        // The strongest first.
+        let modes = [Modes::AEAD, Modes::MAC, Modes::NONE];
+        self.mode = modes.into_iter().find(|mode| common.contains(*mode)).ok_or(ChannelError::Mode)?;
+        let proof = match &self.side {
+            _ if self.mode == Modes::NONE => Proof::None,
+            Side::Host { key, .. } => {
                 let key = key.as_ref().ok_or(ChannelError::Auth)?;
                 Proof::noise(&key.secret, [&self.said, payload], self.ephemeral, true)?
             }
-            (Side::Node { keys }, true) => {
+            Side::Node { keys } => {
                 let key = keys.find(&peer.key_id).ok_or(ChannelError::Auth)?;
                 Proof::noise(&key, [payload, &self.said], self.ephemeral, false)?
             }
@@ -527,12 +524,12 @@ impl Channel {
     }
 
     fn ready(&mut self, proof: Proof) -> Result<(), ChannelError> {
-        let state = proof.finish()?.map(Arc::new);
-        let sums = if state.is_some() { Sums::Off } else { Sums::On };
-        self.sender.seal = state.clone().map(|state| (state, 0));
+        let protection = if self.mode == Modes::MAC { Protection::Mac } else { Protection::Aead };
+        let (out, into) = proof.finish(protection)?.map(|seals| (seals.out, seals.into)).unzip();
+        let sums = if out.is_some() { Sums::Off } else { Sums::On };
+        self.sender.seal = out;
         self.sender.sums = sums;
-        self.receiver.open =
-            state.map(|state| Opener { state, nonce: 0, record: Vec::new(), plain: Vec::new(), used: 0 });
+        self.receiver.open = into.map(|seal| Opener { seal, record: Vec::new(), plain: Vec::new(), used: 0 });
         self.receiver.decoder = Decoder::new(sums);
         self.phase = Phase::Ready;
         Ok(())

@@ -6,15 +6,15 @@
 //!                          <------------  HELLO
 //!   AUTH  e, psk; purpose  ------------>             Noise NNpsk0: the key is mixed in before the first message, so that
 //!                          <------------  AUTH  e, ee; grant        only its holders can read or make any of them
-//!   ============ records sealed with ChaCha20-Poly1305 ============
+//!   ============ records sealed with ChaCha20-Poly1305, or with Poly1305 alone ============
 //! ```
 //!
 //! Both HELLOs are the prologue of the Noise handshake: who changes a bit of them (a version, a mode, a key id) makes AUTH
 //! fail. Both hold a nonce, so that an old AUTH is good for nothing. Keys last as long as the connection.
 //!
-//! Of the modes of section 5.3 there are `aead` and `none`. `mac` is not there: it saves little where ChaCha20 costs about as
-//! much as Poly1305, and each mode more is one more to get wrong. A side offers `none` only when it was told to, since then
-//! nothing tells who the other is, and nobody notices changes.
+//! Of the modes of section 5.3 both ends choose one: `aead`; `mac`, where the key says that its holders may do without secrecy, on
+//! links where nobody listens who should not; and `none`, which a side offers only when it was told to, since then nothing tells
+//! who the other is, and nobody notices changes.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -26,6 +26,7 @@ use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 
 use crate::bytes::{Malformed, Reader, Writer};
+use crate::channel::{Protection, Seals};
 use crate::frame::FrameType;
 use crate::messages::{Message, Ticket};
 
@@ -61,6 +62,8 @@ bitflags! {
     pub struct Modes: u8 {
         /// Encrypted and authenticated.
         const AEAD = 1;
+        /// Authenticated.
+        const MAC = 2;
         /// As it is; frames carry a checksum.
         const NONE = 4;
     }
@@ -77,17 +80,45 @@ bitflags! {
     }
 }
 
-impl Roles {
-    /// From words as key files have them: `launch,monitor`. Who may boot and stop a node may look at it, too.
-    pub fn parse(text: &str) -> Option<Roles> {
-        text.split(',').try_fold(Roles::empty(), |roles, word| {
-            Some(match word {
-                "launch" => roles | Roles::LAUNCH,
-                "monitor" => roles | Roles::MONITOR,
-                "admin" => roles | Roles::ADMIN | Roles::MONITOR,
+/// What stands behind a key in a file: what its holders may do, and how they are protected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyUse {
+    /// What they may do.
+    pub roles: Roles,
+    /// Protections they may have.
+    pub modes: Modes,
+}
+
+impl Default for KeyUse {
+    /// Without a word: everything, encrypted.
+    fn default() -> KeyUse {
+        KeyUse { roles: Roles::all(), modes: Modes::AEAD }
+    }
+}
+
+impl KeyUse {
+    /// The words there are.
+    pub const ACCEPTED: &str = "accepted are launch, monitor and admin (for everything without one of them), and mac (without \
+                                encryption), with commas";
+
+    /// From words as key files have them: `launch,monitor`, `mac`. Who may boot and stop a node may look at it, too.
+    pub fn parse(text: &str) -> Option<KeyUse> {
+        let (mut roles, mut modes) = (Roles::empty(), Modes::AEAD);
+        for word in text.split(',') {
+            match word {
+                "launch" => roles |= Roles::LAUNCH,
+                "monitor" => roles |= Roles::MONITOR,
+                "admin" => roles |= Roles::ADMIN | Roles::MONITOR,
+                "mac" => modes |= Modes::MAC,
                 _ => return None,
-            })
-        })
+            }
+        }
+        Some(KeyUse { roles: if roles.is_empty() { Roles::all() } else { roles }, modes })
+    }
+
+    /// What a host with this key asks for: one protection alone, so that nobody between can choose.
+    pub fn asked(self) -> Modes {
+        if self.modes.contains(Modes::MAC) { Modes::MAC } else { Modes::AEAD }
     }
 }
 
@@ -291,11 +322,15 @@ impl Proof {
         Grant::read(&self.read(message)?).map_err(|_| NotProven)
     }
 
-    /// The keys of the connection; `None` without protection.
-    pub(crate) fn finish(self) -> Result<Option<snow::StatelessTransportState>, NotProven> {
+    /// What seals the connection; `None` without protection.
+    pub(crate) fn finish(self, protection: Protection) -> Result<Option<Seals>, NotProven> {
         match self {
             Proof::None => Ok(None),
-            Proof::Noise(state) => state.into_stateless_transport_mode().map(Some).map_err(|_| NotProven),
+            Proof::Noise(mut state) if state.is_handshake_finished() => {
+                let (first, second) = state.dangerously_get_raw_split();
+                Ok(Some(Seals::new(&[first, second], state.is_initiator(), protection)))
+            }
+            Proof::Noise(_) => Err(NotProven),
         }
     }
 }

@@ -12,6 +12,7 @@
 //!   handshake   HELLO, choice of version, AUTH: Noise NNpsk0 with ChaCha20-Poly1305
 //!   dump        dumps of the kernel: the block in its image, the records of a stream
 //!   channel     bytes in, frames out, and back, whatever the protection
+//!   selftest    a connection of a processor with itself, whose outcome is known
 //! ```
 //!
 //! Principles:
@@ -36,5 +37,6 @@ pub mod frame;
 pub mod handshake;
 pub mod layout;
 pub mod messages;
+pub mod selftest;
 
 pub use errno::Errno;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use keelson_lwk_wire::handshake::Roles;
+use keelson_lwk_wire::handshake::{Modes, Roles};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -148,7 +148,9 @@ impl Prepared {
         let key = nodes::load_key(file)
             .map_err(|reason| Problem::new(code::DENIED, format!("node {}", self.node.name), reason))?;
         let digits: String = key.secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        write_file(&self.files.key, digits.as_bytes(), 0o600)
+        // For every host by whatever name, unless something is said of this key.
+        let text = if key.modes == Modes::MAC { format!("{} {digits} mac", key.id) } else { digits };
+        write_file(&self.files.key, text.as_bytes(), 0o600)
     }
 
     /// Virtual processors run on the cores that are reserved for the node: each on its own where there are enough.

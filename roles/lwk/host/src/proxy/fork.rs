@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use keelson_lwk_wire::bytes::{Malformed, Reader, Writer};
 use keelson_lwk_wire::channel::Key;
 use keelson_lwk_wire::frame::{FrameType, Header};
+use keelson_lwk_wire::handshake::Modes;
 use keelson_lwk_wire::messages::{FdKind, Fork, ForkErr, ForkOk, Ticket, limits};
 use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
@@ -138,7 +139,7 @@ fn encode(
     let mut to = Writer::new(&mut bytes);
     to.text(&family.address.to_string()).text(&family.node).flag(family.key.is_some());
     if let Some(key) = &family.key {
-        to.text(&key.id).bytes(&key.secret);
+        to.text(&key.id).bytes(&key.secret).u8(key.modes.bits());
     }
     to.u32(family.workers)
         .flag(family.core_pattern.is_some())
@@ -172,8 +173,14 @@ impl ForkState {
         let mut from = Reader::new(bytes);
         let address = Address::parse(from.text(limits::PATH)?).ok_or(Malformed::Value)?;
         let node = from.string(256)?;
-        let key =
-            if from.flag()? { Some(Key { id: from.string(255)?, secret: from.array()? }) } else { None };
+        let key = match from.flag()? {
+            true => Some(Key {
+                id: from.string(255)?,
+                secret: from.array()?,
+                modes: Modes::from_bits(from.u8()?).ok_or(Malformed::Value)?,
+            }),
+            false => None,
+        };
         let workers = from.u32()?;
         let (has_core, core) = (from.flag()?, from.string(limits::PATH)?);
         let ticket = from.array()?;

@@ -37,7 +37,7 @@ impl KeyRing for Ring {
 }
 
 pub fn key() -> Key {
-    Key { id: "default".into(), secret: SECRET }
+    Key { id: "default".into(), secret: SECRET, modes: Modes::AEAD }
 }
 
 /// A socket of either kind.

@@ -24,7 +24,11 @@ struct OneKey([u8; 32]);
 
 impl KeyRing for OneKey {
     fn find(&self, id: &str) -> Option<[u8; 32]> {
-        (id == "default").then_some(self.0)
+        ["default", "readable"].contains(&id).then_some(self.0)
+    }
+
+    fn modes(&self, id: &str) -> Modes {
+        if id == "readable" { Modes::AEAD | Modes::MAC } else { Modes::AEAD }
     }
 }
 
@@ -35,7 +39,7 @@ fn identity(name: &str, modes: Modes) -> Identity {
 fn pair(host_modes: Modes, node_modes: Modes, id: &str, secret: u8) -> (Channel, Channel, Vec<u8>, Vec<u8>) {
     let entropy = Sequence(Cell::new(0x1234_5678_9abc_def1));
     let (mut to_node, mut to_host) = (Vec::new(), Vec::new());
-    let key = Key { id: id.into(), secret: [secret; 32] };
+    let key = Key { id: id.into(), secret: [secret; 32], modes: host_modes };
     let host =
         Channel::host(identity("host", host_modes), Some(key), Purpose::Launch, &entropy, &mut to_node);
     let node = Channel::node(identity("node", node_modes), Arc::new(OneKey([7; 32])), &entropy, &mut to_host);
@@ -105,6 +109,38 @@ fn sealed() {
 }
 
 #[test]
+fn sealed_and_readable() {
+    let (mut host, mut node) = open(Modes::MAC, Modes::AEAD | Modes::MAC, "readable", 7).unwrap();
+    assert_eq!((host.mode(), node.mode()), (Modes::MAC, Modes::MAC));
+    assert_eq!(node.allowed(), Roles::all());
+    talk(&mut host, &mut node);
+    talk(&mut node, &mut host);
+    let mut wire = Vec::new();
+    let data = Data { offset: 0, bytes: b"no secret" };
+    host.send(&Header::new(FrameType::Data), &data, &mut wire).unwrap();
+    assert!(wire.windows(9).any(|part| part == b"no secret"));
+    // A repeated record is as bad as a changed one.
+    node.receive(&mut &wire[..], &mut Vec::new()).unwrap();
+    assert_eq!(node.receive(&mut &wire[..], &mut Vec::new()), Err(ChannelError::Broken));
+}
+
+#[test]
+fn secrecy_where_either_side_wants_it() {
+    let refused = |result: Result<(Channel, Channel), ChannelError>| match result {
+        Err(ChannelError::Refused(bye)) => bye.reason == ByeReason::Auth,
+        Err(error) => error == ChannelError::Mode,
+        Ok(_) => false,
+    };
+    // A key that is not for it, a node that has none for it, another key.
+    assert!(refused(open(Modes::MAC, Modes::AEAD | Modes::MAC, "default", 7)));
+    assert!(refused(open(Modes::MAC, Modes::AEAD, "readable", 7)));
+    assert!(refused(open(Modes::MAC, Modes::MAC, "readable", 8)));
+    // Both can do both.
+    let (host, _) = open(Modes::AEAD | Modes::MAC, Modes::AEAD | Modes::MAC, "readable", 7).unwrap();
+    assert_eq!(host.mode(), Modes::AEAD);
+}
+
+#[test]
 fn open_link() {
     let (mut host, mut node) = open(Modes::NONE, Modes::AEAD | Modes::NONE, "default", 1).unwrap();
     assert_eq!(node.mode(), Modes::NONE);
@@ -166,8 +202,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn changed_records_are_noticed(at in 0usize..100, bit in 0u8..8) {
-        let (mut host, mut node) = open(Modes::AEAD, Modes::AEAD, "default", 7).unwrap();
+    fn changed_records_are_noticed(at in 0usize..100, bit in 0u8..8, mac in any::<bool>()) {
+        let mode = if mac { Modes::MAC } else { Modes::AEAD };
+        let (mut host, mut node) = open(mode, mode, "readable", 7).unwrap();
         let mut wire = Vec::new();
         host.send(&Header::new(FrameType::Ping), &Ping::default(), &mut wire).unwrap();
         let at = at % wire.len();
