@@ -25,6 +25,7 @@
 
 extern crate alloc;
 
+pub mod disk;
 mod dma;
 pub mod e1000;
 mod error;

@@ -1,12 +1,11 @@
 //! Bringing the device up: features, limits, memory.
 
-use super::BlkCounters;
-use super::slots::{Inner, PLACE, Slot, State};
+use super::PLACE;
 use crate::InitError;
+use crate::disk::MAX_SLOTS;
 use crate::dma::DmaBuffer;
 use crate::virtio::{Transport, Virtqueue, device_type, negotiate};
 use alloc::rc::Rc;
-use alloc::vec::Vec;
 use keelson_hal::{BlockGeometry, Dma, SECTOR_SIZE};
 
 /// Feature bits (virtio 1.2 section 5.2.3).
@@ -27,8 +26,6 @@ mod config {
     pub const BLK_SIZE: usize = 20;
 }
 
-/// Most requests in flight.
-pub(super) const MAX_SLOTS: u16 = 64;
 /// Most data segments of one request.
 pub(super) const MAX_SEGMENTS: usize = 16;
 /// Longest request, whatever the device can do.
@@ -38,15 +35,15 @@ pub(super) const MAX_TRANSFER: usize = 1 << 20;
 pub(super) struct Limits {
     pub(super) segment: usize,
     pub(super) segments: usize,
-    /// Sectors per logical block; requests begin and end on blocks.
-    pub(super) block_sectors: u64,
+    /// Bytes of a logical block.
+    pub(super) block: usize,
 }
 
 /// Everything up to the start of the device.
 pub(super) fn build(
     transport: &dyn Transport,
     dma: &Rc<dyn Dma>,
-) -> Result<(BlockGeometry, Limits, Inner), InitError> {
+) -> Result<(BlockGeometry, Limits, Virtqueue, DmaBuffer), InitError> {
     use feature::*;
     let wanted = SIZE_MAX | SEG_MAX | RO | BLK_SIZE | FLUSH | EVENT_IDX;
     let features = negotiate(transport, device_type::BLOCK, |_| wanted)?;
@@ -82,15 +79,6 @@ pub(super) fn build(
         max_transfer,
         queue_depth: usize::from(depth),
     };
-    let limits = Limits { segment, segments, block_sectors: (block_size / SECTOR_SIZE) as u64 };
-    let inner = Inner {
-        queue,
-        headers,
-        slots: (0..depth).map(|_| Slot { state: State::Free, generation: 0 }).collect(),
-        free: (0..depth).rev().collect(),
-        room_wakers: Vec::with_capacity(usize::from(depth)),
-        counters: BlkCounters::default(),
-        gone: false,
-    };
-    Ok((geometry, limits, inner))
+    let limits = Limits { segment, segments, block: block_size };
+    Ok((geometry, limits, queue, headers))
 }

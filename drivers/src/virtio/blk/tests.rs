@@ -1,35 +1,36 @@
 use super::setup::feature::*;
-use super::slots::STATUS_OK;
 use super::*;
 use crate::testing::{FakeDevice, TestDma, noop_context};
-use std::cell::Cell;
+use alloc::vec::Vec;
+use keelson_hal::{BlockCompletion, BlockDevice, BlockRequest, Interrupt, Ticket};
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Wake;
+use std::task::{Context, Poll, Wake};
 
 const ALL: u64 = SIZE_MAX | SEG_MAX | BLK_SIZE | FLUSH | EVENT_IDX;
 const SECTORS: u64 = 4096;
 
 /// A disk in memory on a fake device. Requests wait until the test has them executed, in any order.
-struct Disk {
+struct Drive {
     device: FakeDevice,
     content: RefCell<Vec<u8>>,
     waiting: RefCell<Vec<crate::testing::Chain>>,
     flushes: Cell<u32>,
 }
 
-impl Disk {
-    fn new(features: u64) -> Disk {
-        Disk::with(features, 1 << 20, 126, 512)
+impl Drive {
+    fn new(features: u64) -> Drive {
+        Drive::with(features, 1 << 20, 126, 512)
     }
 
-    fn with(features: u64, size_max: u32, seg_max: u32, block: u32) -> Disk {
+    fn with(features: u64, size_max: u32, seg_max: u32, block: u32) -> Drive {
         let mut config = vec![0; 60];
         config[..8].copy_from_slice(&SECTORS.to_le_bytes());
         config[8..12].copy_from_slice(&size_max.to_le_bytes());
         config[12..16].copy_from_slice(&seg_max.to_le_bytes());
         config[20..24].copy_from_slice(&block.to_le_bytes());
-        Disk {
+        Drive {
             device: FakeDevice::new(2, features, &config, &[256]),
             content: RefCell::new(vec![0; SECTORS as usize * 512]),
             waiting: RefCell::default(),
@@ -104,14 +105,15 @@ impl Wake for CountingWaker {
 
 #[test]
 fn geometry_is_what_the_device_says() {
-    let geometry = Disk::new(ALL).driver().geometry();
+    let geometry = Drive::new(ALL).driver().geometry();
     assert_eq!((geometry.sectors, geometry.read_only, geometry.write_cache), (SECTORS, false, true));
     assert_eq!((geometry.queue_depth, geometry.max_transfer), (64, 1 << 20));
-    let geometry = Disk::new(RO).driver().geometry();
+    let geometry = Drive::new(RO).driver().geometry();
     assert_eq!((geometry.read_only, geometry.write_cache), (true, false));
-    let geometry = Disk::with(ALL, 65_536, 4, 4096).driver().geometry();
+    let geometry = Drive::with(ALL, 65_536, 4, 4096).driver().geometry();
     assert_eq!(geometry.max_transfer, 4 * 65_536);
-    for bad in [Disk::with(ALL, 511, 4, 512), Disk::with(ALL, 4096, 4, 0), Disk::with(ALL, 4096, 1, 8192)] {
+    for bad in [Drive::with(ALL, 511, 4, 512), Drive::with(ALL, 4096, 4, 0), Drive::with(ALL, 4096, 1, 8192)]
+    {
         let result = VirtioBlk::new(bad.device.pci(), Rc::new(TestDma), "vda");
         assert!(matches!(result.err(), Some(InitError::BadConfig { .. })));
     }
@@ -119,7 +121,7 @@ fn geometry_is_what_the_device_says() {
 
 #[test]
 fn full_depth_completes_in_reverse_order() {
-    let disk = Disk::new(ALL);
+    let disk = Drive::new(ALL);
     let driver = disk.driver();
     let tickets: Vec<_> = (0..64).map(|i| driver.submit(write(i * 8, i as u8 + 1, 4096)).unwrap()).collect();
     assert!(driver.submit(read(0, 512)).is_err(), "queue full");
@@ -144,7 +146,7 @@ fn full_depth_completes_in_reverse_order() {
 
 #[test]
 fn long_requests_are_cut_into_segments() {
-    let disk = Disk::with(ALL, 4096, 8, 512);
+    let disk = Drive::with(ALL, 4096, 8, 512);
     let driver = disk.driver();
     let buffer: Vec<u8> = (0..32_768u32).map(|i| (i / 13) as u8).collect();
     let request = BlockRequest { op: BlockOp::Write, sector: 8, buffer: buffer.clone() };
@@ -168,7 +170,7 @@ fn long_requests_are_cut_into_segments() {
 
 #[test]
 fn bad_requests_never_reach_the_device() {
-    let disk = Disk::with(ALL | RO, 1 << 20, 4, 4096);
+    let disk = Drive::with(ALL | RO, 1 << 20, 4, 4096);
     let driver = disk.driver();
     let result = |request| done(&driver, driver.submit(request).unwrap()).unwrap().result;
     assert_eq!(result(read(0, 0)), Err(BlockError::OutOfRange));
@@ -185,7 +187,7 @@ fn bad_requests_never_reach_the_device() {
 
 #[test]
 fn device_errors_belong_to_one_request() {
-    let disk = Disk::new(ALL);
+    let disk = Drive::new(ALL);
     let driver = disk.driver();
     let tickets: Vec<_> = (0..4).map(|i| driver.submit(write(i, 1, 512)).unwrap()).collect();
     disk.fetch();
@@ -198,7 +200,7 @@ fn device_errors_belong_to_one_request() {
 
 #[test]
 fn flush_goes_to_the_device_only_with_a_cache() {
-    let disk = Disk::new(ALL);
+    let disk = Drive::new(ALL);
     let driver = disk.driver();
     let ticket = driver.submit(flush()).unwrap();
     assert!(done(&driver, ticket).is_none());
@@ -207,7 +209,7 @@ fn flush_goes_to_the_device_only_with_a_cache() {
     done(&driver, ticket).unwrap().result.unwrap();
     assert_eq!(disk.flushes.get(), 1);
 
-    let disk = Disk::new(ALL & !FLUSH);
+    let disk = Drive::new(ALL & !FLUSH);
     let driver = disk.driver();
     let ticket = driver.submit(flush()).unwrap();
     done(&driver, ticket).unwrap().result.unwrap();
@@ -216,7 +218,7 @@ fn flush_goes_to_the_device_only_with_a_cache() {
 
 #[test]
 fn interrupt_wakes_the_tasks_that_wait() {
-    let disk = Disk::new(ALL);
+    let disk = Drive::new(ALL);
     let driver = disk.driver();
     let counter = Arc::new(CountingWaker::default());
     let waker = counter.clone().into();
@@ -236,7 +238,7 @@ fn interrupt_wakes_the_tasks_that_wait() {
 
 #[test]
 fn a_wait_in_vain_rings_again() {
-    let disk = Disk::new(ALL);
+    let disk = Drive::new(ALL);
     let driver = disk.driver();
     disk.fetch();
     disk.device.hide_wish(0);
@@ -256,7 +258,7 @@ fn a_wait_in_vain_rings_again() {
 
 #[test]
 fn abandoned_buffers_live_until_the_device_is_done() {
-    let disk = Disk::new(ALL);
+    let disk = Drive::new(ALL);
     let driver = disk.driver();
     let ticket = driver.submit(write(3, 0x5a, 512)).unwrap();
     driver.abandon(ticket);
@@ -277,7 +279,7 @@ fn abandoned_buffers_live_until_the_device_is_done() {
     disk.execute(0, STATUS_OK);
     driver.handle_interrupt();
     driver.abandon(ticket);
-    assert_eq!(driver.inner.borrow().free.len(), 64);
+    assert_eq!(driver.free_slots(), 64);
 }
 
 #[test]
@@ -294,7 +296,7 @@ fn hostile_device_ends_every_request() {
         },
     ];
     for attack in attacks {
-        let disk = Disk::new(ALL);
+        let disk = Drive::new(ALL);
         let driver = disk.driver();
         let first = driver.submit(read(0, 512)).unwrap();
         let second = driver.submit(write(0, 1, 1024)).unwrap();
@@ -311,7 +313,7 @@ fn hostile_device_ends_every_request() {
 
 #[test]
 fn drop_resets_first_or_keeps_the_memory() {
-    let disk = Disk::new(ALL);
+    let disk = Drive::new(ALL);
     let driver = disk.driver();
     driver.submit(read(0, 512)).unwrap();
     drop(driver);
@@ -331,7 +333,7 @@ fn service_task_collects() {
             if self.0.take() { Poll::Ready(()) } else { Poll::Pending }
         }
     }
-    let disk = Disk::new(ALL);
+    let disk = Drive::new(ALL);
     let driver = Rc::new(disk.driver());
     let interrupt = Rc::new(Fired(Cell::new(false)));
     let mut service = Box::pin(driver.clone().service(interrupt.clone()));
@@ -342,7 +344,7 @@ fn service_task_collects() {
     interrupt.0.set(true);
     assert!(service.as_mut().poll(&mut noop_context()).is_pending());
     assert_eq!(driver.counters().interrupts, 1);
-    assert!(matches!(driver.inner.borrow().slots[0].state, State::Done(_)));
+    assert!(driver.first_is_done());
 }
 
 #[test]
@@ -356,7 +358,7 @@ fn requests_end_where_the_service_task_cannot_run() {
             self.0.set(self.0.get() + 1);
         }
     }
-    let disk = Disk::new(ALL);
+    let disk = Drive::new(ALL);
     let driver = Rc::new(disk.driver());
     let interrupt = Rc::new(Armed(Cell::new(0)));
     let _never_polled = driver.clone().service(interrupt.clone());

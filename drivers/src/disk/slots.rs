@@ -1,23 +1,10 @@
 //! Requests between submission and completion.
 
-use super::BlkCounters;
-use super::setup::Limits;
-use crate::dma::DmaBuffer;
-use crate::virtio::Virtqueue;
+use super::{DiskCounters, Engine};
 use alloc::vec::Vec;
 use core::mem;
 use core::task::Waker;
 use keelson_hal::{BlockCompletion, BlockError, Ticket};
-
-/// A slot's place in the header memory: 16 bytes of header, then the status byte.
-pub(super) const PLACE: usize = 32;
-pub(super) const STATUS_AT: usize = 16;
-
-/// Status bytes (virtio 1.2 section 5.2.6).
-pub(super) const STATUS_OK: u8 = 0;
-const STATUS_UNSUPPORTED: u8 = 2;
-/// What the status byte holds until the device writes it; no status has this value.
-pub(super) const STATUS_NONE: u8 = 0xff;
 
 /// Where a slot's request is.
 pub(super) enum State {
@@ -33,31 +20,36 @@ pub(super) struct Slot {
     pub(super) generation: u32,
 }
 
-/// The queue and its requests.
-pub(super) struct Inner {
-    pub(super) queue: Virtqueue,
-    pub(super) headers: DmaBuffer,
+/// The engine and its requests.
+pub(super) struct Inner<E> {
+    pub(super) engine: E,
     pub(super) slots: Vec<Slot>,
     pub(super) free: Vec<u16>,
     pub(super) room_wakers: Vec<Waker>,
-    pub(super) counters: BlkCounters,
+    pub(super) counters: DiskCounters,
     pub(super) gone: bool,
 }
 
-impl Inner {
-    /// The device has used the chain of `slot`.
-    pub(super) fn finish(&mut self, slot: u16) {
-        let result = match self.headers.read8(usize::from(slot) * PLACE + STATUS_AT) {
-            STATUS_OK => Ok(()),
-            STATUS_UNSUPPORTED => Err(BlockError::Unsupported),
-            _ => Err(BlockError::Io),
-        };
+impl<E: Engine> Inner<E> {
+    pub(super) fn new(engine: E, depth: u16) -> Inner<E> {
+        Inner {
+            engine,
+            slots: (0..depth).map(|_| Slot { state: State::Free, generation: 0 }).collect(),
+            free: (0..depth).rev().collect(),
+            room_wakers: Vec::with_capacity(usize::from(depth)),
+            counters: DiskCounters::default(),
+            gone: false,
+        }
+    }
+
+    /// The device is done with the request of `slot`.
+    pub(super) fn finish(&mut self, slot: u16, result: Result<(), BlockError>) {
         self.complete(slot, result);
         self.wake_room();
     }
 
     /// Moves a slot out of the device's hands.
-    pub(super) fn complete(&mut self, slot: u16, result: Result<(), BlockError>) {
+    fn complete(&mut self, slot: u16, result: Result<(), BlockError>) {
         self.counters.errors += u64::from(result.is_err());
         let state = &mut self.slots[usize::from(slot)].state;
         match mem::replace(state, State::Free) {
@@ -68,7 +60,7 @@ impl Inner {
                 }
             }
             State::Abandoned { .. } => self.release(slot),
-            // The queue hands out each token once, so that these two do not happen.
+            // Engines give each slot back once, so that these two do not happen.
             other => *state = other,
         }
     }
@@ -81,16 +73,15 @@ impl Inner {
         self.wake_room();
     }
 
-    pub(super) fn wake_room(&mut self) {
+    fn wake_room(&mut self) {
         self.room_wakers.drain(..).for_each(Waker::wake);
     }
 
-    /// Ends everything in flight. Buffers of a device that may not have stopped are not given back.
-    pub(super) fn fail_all(&mut self, stopped: bool) {
-        if !stopped {
-            self.queue.leak();
-            self.headers.leak();
-        }
+    /// Stops the device; everything in flight ends with [`BlockError::Gone`]. Buffers of a device that may not have stopped
+    /// are not given back. True when it has.
+    pub(super) fn shut_off(&mut self) -> bool {
+        self.gone = true;
+        let stopped = self.engine.stop();
         for slot in 0..self.slots.len() {
             if let State::InFlight { buffer, .. } | State::Abandoned { buffer } = &mut self.slots[slot].state
             {
@@ -101,12 +92,12 @@ impl Inner {
             }
         }
         self.wake_room();
+        stopped
     }
 
-    /// A slot is free, and descriptors for the longest request.
-    pub(super) fn has_room(&self, limits: &Limits) -> bool {
-        let descriptors = usize::from(self.queue.free_descriptors());
-        !self.free.is_empty() && (self.gone || descriptors >= limits.segments + 2)
+    /// A slot is free, and there is room for the longest request.
+    pub(super) fn has_room(&self) -> bool {
+        !self.free.is_empty() && (self.gone || self.engine.has_room())
     }
 
     /// The slot a ticket names, if it still does.
