@@ -34,6 +34,15 @@ pub enum InitError {
     VectorRefused(u16),
     /// There is no contiguous memory of this many bytes.
     NoMemory(usize),
+    /// The device refused a command of its start.
+    CommandFailed {
+        /// Its name.
+        command: &'static str,
+        /// What the device says: for NVMe the type in the upper byte, the code in the lower.
+        status: u16,
+    },
+    /// The device did not answer a command of its start.
+    NoAnswer(&'static str),
     /// The device's configuration makes no sense.
     BadConfig {
         /// Field of the configuration space.
@@ -63,6 +72,10 @@ impl fmt::Display for InitError {
             InitError::NoQueue(queue) => write!(f, "device has no usable queue {queue}"),
             InitError::VectorRefused(vector) => write!(f, "device refused MSI-X table entry {vector}"),
             InitError::NoMemory(bytes) => write!(f, "no {bytes} bytes of contiguous memory for the device"),
+            InitError::CommandFailed { command, status } => {
+                write!(f, "device refused {command} with status {status:#x}")
+            }
+            InitError::NoAnswer(command) => write!(f, "device did not answer {command}"),
             InitError::BadConfig { field, value } => write!(f, "device configuration: {field} = {value}"),
         }
     }

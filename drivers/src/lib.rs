@@ -1,4 +1,4 @@
-//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, and Intel e1000/e1000e.
+//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e, and NVMe.
 //!
 //! Principles:
 //!
@@ -19,7 +19,7 @@
 //! crate, whose queue serves the slow devices (rng, console).
 //!
 //! Not here: finding devices (the kernel walks PCI and the command line), interrupt delivery, packed
-//! virtqueues, several queue pairs per NIC, segmentation offload on e1000, jumbo frames on e1000, igb, NVMe.
+//! virtqueues, several queue pairs per NIC, segmentation offload on e1000, jumbo frames on e1000, igb, AHCI.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -29,10 +29,11 @@ pub mod disk;
 mod dma;
 pub mod e1000;
 mod error;
+pub mod nvme;
 mod registry;
 #[cfg(test)]
 mod testing;
 pub mod virtio;
 
 pub use error::InitError;
-pub use registry::{DriverKind, PciId, VIRTIO_VENDOR, probe_pci, probe_virtio, virtio_type_of};
+pub use registry::{DriverKind, PciClass, PciId, VIRTIO_VENDOR, probe_pci, probe_virtio, virtio_type_of};

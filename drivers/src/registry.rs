@@ -27,13 +27,23 @@ pub enum DriverKind {
     E1000,
     /// [`E1000`](crate::e1000::E1000) as [`Chip::I82574l`](crate::e1000::Chip::I82574l).
     E1000e,
+    /// [`Nvme`](crate::nvme::Nvme).
+    Nvme,
 }
 
-/// The driver for a PCI function, if there is one.
-pub fn probe_pci(id: PciId) -> Option<DriverKind> {
+/// Class code of a PCI function: base class, subclass, programming interface.
+pub type PciClass = (u8, u8, u8);
+
+/// Mass storage, non-volatile memory, NVM Express (PCI code and ID assignment, section 1.2).
+const NVME: PciClass = (0x01, 0x08, 0x02);
+
+/// The driver for a PCI function, if there is one: by who made it, or by what it is.
+pub fn probe_pci(id: PciId, class: PciClass) -> Option<DriverKind> {
     match (id.vendor, id.device) {
-        (0x8086, 0x100e) => Some(DriverKind::E1000),
+        // 82540EM, and 82545EM, which has another bus.
+        (0x8086, 0x100e | 0x100f) => Some(DriverKind::E1000),
         (0x8086, 0x10d3) => Some(DriverKind::E1000e),
+        _ if class == NVME => Some(DriverKind::Nvme),
         _ => virtio_type_of(id).and_then(probe_virtio),
     }
 }
@@ -75,7 +85,7 @@ mod tests {
 
     #[test]
     fn known_devices_have_drivers() {
-        let probe = |vendor, device| probe_pci(PciId { vendor, device });
+        let probe = |vendor, device| probe_pci(PciId { vendor, device }, (2, 0, 0));
         assert_eq!(probe(0x1af4, 0x1000), Some(DriverKind::VirtioNet));
         assert_eq!(probe(0x1af4, 0x1041), Some(DriverKind::VirtioNet));
         assert_eq!(probe(0x1af4, 0x1001), Some(DriverKind::VirtioBlk));
@@ -86,5 +96,8 @@ mod tests {
         assert_eq!(probe(0x8086, 0x10d3), Some(DriverKind::E1000e));
         assert_eq!(probe(0x1af4, 0x1045), None, "the balloon has no driver");
         assert_eq!(probe(0x8086, 0x1041), None);
+        let disk = |class| probe_pci(PciId { vendor: 0x144d, device: 0xa808 }, class);
+        assert_eq!(disk((1, 8, 2)), Some(DriverKind::Nvme), "whoever made it");
+        assert_eq!(disk((1, 8, 1)), None);
     }
 }

@@ -9,7 +9,6 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use keelson_config::{Kind, OptionSpec};
-use keelson_drivers::virtio::blk::VirtioBlk;
 use keelson_exec::Handle;
 use keelson_ext4::{Ext4Volume, MountError, Options};
 use keelson_hal::{BlockDevice, Entropy};
@@ -21,7 +20,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "fs",
         Kind::Text,
-        "The disk with the ext4 filesystem: /dev/vda or vda. Without it the first disk is taken that no other option names.",
+        "The disk with the ext4 filesystem: /dev/vda or vda, nvme0n1. Without it the first disk is taken that no other option names.",
     )
     .owner("storage"),
     OptionSpec::new(
@@ -53,7 +52,7 @@ impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StorageError::NoDisk => {
-                f.write_str("no disk: attach a virtio-blk disk with an ext4 filesystem (mkfs.ext4)")
+                f.write_str("no disk: attach a virtio-blk or NVMe disk with an ext4 filesystem (mkfs.ext4)")
             }
             StorageError::NoSuchDisk(option, wanted, present) => {
                 write!(f, "{option}={wanted}: no such disk; there is {}", present.join(", "))
@@ -80,7 +79,7 @@ impl Medium {
         let disk = match node.config.text("fs") {
             None => {
                 let is_free =
-                    |disk: &&Rc<_>| other.is_none_or(|other| BlockDevice::name(&***disk) != name_of(other));
+                    |disk: &&Rc<dyn BlockDevice>| other.is_none_or(|other| disk.name() != name_of(other));
                 devices.disks.iter().find(is_free).ok_or(StorageError::NoDisk)?
             }
             Some(wanted) => find(devices, "fs", wanted)?,
@@ -122,7 +121,7 @@ fn find<'a>(
     devices: &'a Devices,
     option: &'static str,
     wanted: &str,
-) -> Result<&'a Rc<VirtioBlk>, StorageError> {
+) -> Result<&'a Rc<dyn BlockDevice>, StorageError> {
     let found = devices.disks.iter().find(|disk| disk.name() == name_of(wanted));
     found.ok_or_else(|| {
         let present = devices.disks.iter().map(|disk| disk.name().to_string()).collect();

@@ -83,7 +83,7 @@ pub use lan::{
 };
 pub use linux::{Cpio, Grace, Job, Knfsd, LinuxGuest, LinuxSpec, Output, WireProtocols};
 pub use machine::{
-    Board, Cache, Drive, Exit, Firmware, Machine, MachineSpec, NetLoader, Nic, NicModel, Usage,
+    Board, Cache, Drive, DriveModel, Exit, Firmware, Machine, MachineSpec, NetLoader, Nic, NicModel, Usage,
 };
 pub use namespace::{Namespace, Tap};
 pub use rng::Rng;

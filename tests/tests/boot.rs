@@ -47,7 +47,7 @@ fn every_machine_of(board: Board, models: &[NicModel]) {
 
 #[test]
 fn pc() {
-    every_machine_of(Board::Pc, &[NicModel::Virtio, NicModel::E1000, NicModel::E1000e]);
+    every_machine_of(Board::Pc, &[NicModel::Virtio, NicModel::E1000, NicModel::I82545em, NicModel::E1000e]);
 }
 
 #[test]

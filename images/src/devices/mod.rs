@@ -1,6 +1,6 @@
 //! Finds the machine's devices and gives each its driver.
 //!
-//! Order is what names depend on: network devices become `eth0, eth1, ...` and disks `vda, vdb, ...` in the
+//! Order is what names depend on: network devices become `eth0, eth1, ...`, disks `vda, vdb, ...` and `nvme0n1, nvme1n1, ...` in the
 //! order of their PCI addresses; without PCI in the order of the command line, the loader's or, on QEMU's
 //! `microvm`, QEMU's own. A device that cannot be started is reported and left out; the next one takes its name.
 
@@ -14,13 +14,14 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
+use keelson_drivers::disk::{Disk, Engine};
 use keelson_drivers::virtio::Transport;
 use keelson_drivers::virtio::blk::VirtioBlk;
 use keelson_drivers::virtio::console::VirtioConsole;
 use keelson_drivers::virtio::net::VirtioNet;
 use keelson_drivers::virtio::rng::VirtioRng;
 use keelson_drivers::{DriverKind, InitError, probe_virtio};
-use keelson_hal::{Clock, Dma, Interrupt, NetDevice};
+use keelson_hal::{BlockDevice, Clock, Dma, Interrupt, NetDevice};
 use keelson_kernel::irq;
 use keelson_kernel::mm::KernelDma;
 
@@ -45,7 +46,10 @@ pub struct Devices {
     /// Network devices in the order of their names.
     pub nics: Vec<Nic>,
     /// Disks in the order of their names, each with its task running.
-    pub disks: Vec<Rc<VirtioBlk>>,
+    pub disks: Vec<Rc<dyn BlockDevice>>,
+    /// How many of those are virtio disks, and how many NVMe controllers.
+    virtio_disks: usize,
+    controllers: usize,
     /// virtio consoles, each with its task running.
     pub consoles: Vec<Rc<VirtioConsole<KernelDma>>>,
 }
@@ -61,6 +65,19 @@ impl Devices {
 
     fn add_nic(&mut self, device: impl NetDevice + 'static, interrupt: Rc<dyn Interrupt>, place: String) {
         self.nics.push(Nic { device: Box::new(device), interrupt, place });
+    }
+
+    /// Starts a disk's task.
+    fn add_disk<E: Engine + 'static>(
+        &mut self,
+        node: &Node,
+        task: &'static str,
+        disk: Disk<E>,
+        interrupt: Rc<dyn Interrupt>,
+    ) {
+        let disk = Rc::new(disk);
+        node.handle.spawn(task, disk.clone().service(interrupt));
+        self.disks.push(disk);
     }
 
     /// Gives a virtio device its driver.
@@ -80,10 +97,9 @@ impl Devices {
         match kind {
             DriverKind::VirtioNet => self.add_nic(VirtioNet::new(transport, dma)?, interrupt, place),
             DriverKind::VirtioBlk => {
-                let name = disk_name(self.disks.len());
-                let disk = Rc::new(VirtioBlk::new(transport, dma, &name)?);
-                node.handle.spawn("virtio-blk", disk.clone().service(interrupt));
-                self.disks.push(disk);
+                let disk = VirtioBlk::new(transport, dma, &disk_name(self.virtio_disks))?;
+                self.virtio_disks += 1;
+                self.add_disk(node, "virtio-blk", disk, interrupt);
             }
             DriverKind::VirtioConsole => {
                 let console = Rc::new(VirtioConsole::<KernelDma>::new(transport, clock)?);
@@ -97,7 +113,7 @@ impl Devices {
                     Err(error) => log::warn!(target: "virtio", "{place}: {error}; its seed is not used"),
                 }
             }
-            DriverKind::E1000 | DriverKind::E1000e => {}
+            DriverKind::E1000 | DriverKind::E1000e | DriverKind::Nvme => {}
         }
         Ok(())
     }

@@ -3,10 +3,12 @@
 use super::{Devices, polled};
 use crate::Node;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use core::cell::RefCell;
 use keelson_drivers::e1000::{Chip, E1000, InterruptMode};
+use keelson_drivers::nvme::Nvme;
 use keelson_drivers::virtio::{PciCapabilities, PciTransport};
 use keelson_drivers::{DriverKind, PciId, probe_pci};
 use keelson_hal::{Interrupt, Registers};
@@ -21,7 +23,8 @@ const ENTRY: u16 = 0;
 pub fn find(node: &Node, devices: &mut Devices) {
     for function in &node.machine.pci.functions {
         let id = PciId { vendor: function.vendor, device: function.device };
-        let Some(kind) = probe_pci(id) else { continue };
+        let class = function.class;
+        let Some(kind) = probe_pci(id, (class.base, class.sub, class.interface)) else { continue };
         if let Err(error) = start(node, devices, function, id, kind) {
             log::error!(
                 target: "pci",
@@ -60,6 +63,15 @@ fn start(
             let (dma, clock) = (machine.dma.clone(), machine.clock.clone());
             let device = E1000::new(chip, registers, dma, clock, mode).map_err(|error| error.to_string())?;
             devices.add_nic(device, interrupt, place);
+            Ok(())
+        }
+        DriverKind::Nvme => {
+            let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
+            let (dma, clock) = (machine.dma.clone(), machine.clock.clone());
+            let name = format!("nvme{}n1", devices.controllers);
+            let disk = Nvme::new(registers, dma, clock, &name).map_err(|error| error.to_string())?;
+            devices.controllers += 1;
+            devices.add_disk(node, "nvme", disk, interrupt);
             Ok(())
         }
         _ => {

@@ -10,5 +10,5 @@ mod usage;
 pub use firmware::{Firmware, NetLoader};
 pub use running::{Exit, Machine};
 pub(crate) use spawn::spawn;
-pub use spec::{Board, Cache, Drive, MachineSpec, Nic, NicModel};
+pub use spec::{Board, Cache, Drive, DriveModel, MachineSpec, Nic, NicModel};
 pub use usage::Usage;

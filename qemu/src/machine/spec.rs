@@ -29,6 +29,8 @@ pub enum NicModel {
     Virtio,
     /// Intel 82540EM.
     E1000,
+    /// Intel 82545EM.
+    I82545em,
     /// Intel 82574L.
     E1000e,
 }
@@ -138,10 +140,21 @@ pub enum Cache {
     Unsafe,
 }
 
-/// A virtio-blk disk of a machine.
+/// Models of disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriveModel {
+    /// virtio-blk: over PCI, or over MMIO on [`Board::Microvm`].
+    #[default]
+    Virtio,
+    /// An NVMe controller with one namespace.
+    Nvme,
+}
+
+/// A disk of a machine.
 #[derive(Clone)]
 pub struct Drive {
     file: String,
+    model: DriveModel,
     cache: Cache,
     read_only: bool,
     snapshot: bool,
@@ -169,6 +182,7 @@ impl Drive {
     fn of(file: String) -> Drive {
         Drive {
             file,
+            model: DriveModel::default(),
             cache: Cache::default(),
             read_only: false,
             snapshot: false,
@@ -176,6 +190,12 @@ impl Drive {
             bytes_per_second: 0,
             requests_per_second: 0,
         }
+    }
+
+    /// Sets the model.
+    pub fn model(mut self, model: DriveModel) -> Drive {
+        self.model = model;
+        self
     }
 
     /// Sets the cache mode.
@@ -230,6 +250,7 @@ pub struct MachineSpec {
     virtio_console: bool,
     rng: bool,
     reboots: bool,
+    bridges: Vec<String>,
     extra: Vec<String>,
 }
 
@@ -253,6 +274,7 @@ impl MachineSpec {
             virtio_console: false,
             rng: false,
             reboots: true,
+            bridges: vec![],
             extra: vec![],
         }
     }
@@ -357,6 +379,12 @@ impl MachineSpec {
         self
     }
 
+    /// Puts a bridge between PCI buses into the machine, for devices whose options name it as their bus: a `-device` of QEMU.
+    pub fn bridge(mut self, device: &str) -> Self {
+        self.bridges.push(device.into());
+        self
+    }
+
     /// Further QEMU arguments.
     pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
         self.extra.extend(args.into_iter().map(String::from));
@@ -424,6 +452,9 @@ impl MachineSpec {
         }
         if let Some(initrd) = &self.initrd {
             arg(&["-initrd", &initrd.display().to_string()]);
+        }
+        for bridge in &self.bridges {
+            arg(&["-device", bridge]);
         }
         for (i, nic) in self.nics.iter().enumerate() {
             arg(&["-netdev", &nic.netdev(i), "-device", &nic.device(i, bus)]);
@@ -495,6 +526,7 @@ impl Nic {
         let model = match self.model {
             NicModel::Virtio => format!("virtio-net-{bus}"),
             NicModel::E1000 => "e1000".into(),
+            NicModel::I82545em => "e1000-82545em".into(),
             NicModel::E1000e => "e1000e".into(),
         };
         let mac = match (&self.mac, &self.cable) {
@@ -521,7 +553,10 @@ impl Drive {
     fn device(&self, i: usize, bus: &str) -> String {
         let order =
             if self.boots { format!(",bootindex={}", firmware::FIRST_DRIVE + i) } else { String::new() };
-        format!("virtio-blk-{bus},drive=disk{i}{order}")
+        match self.model {
+            DriveModel::Virtio => format!("virtio-blk-{bus},drive=disk{i}{order}"),
+            DriveModel::Nvme => format!("nvme,serial=keelson{i},drive=disk{i}{order}"),
+        }
     }
 
     fn drive(&self, i: usize) -> String {

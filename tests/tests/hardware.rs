@@ -1,0 +1,155 @@
+//! Machines as they come: with NVMe disks, devices behind bridges and switches, registers above 4 GiB, IOMMUs, many processors,
+//! without HPET, with processors that can do little, without a serial port. On each the image boots and its role serves.
+
+use keelson_qemu::{Board, Drive, DriveModel, Ext4Image, Machine, MachineSpec, Nic, NicModel};
+use keelson_tests::Appliance;
+use keelson_tests::world::{SERVER, SOON, World, assert_sound, shell};
+
+/// An NFS server whose disk and machine the caller says.
+fn server(world: &World, nic: Nic, drive: Drive) -> MachineSpec {
+    let line = format!("ip={SERVER}/24:eth0 nfs.exports=\"/ *(rw,no_root_squash)\"");
+    Appliance::nfs(&world.bench, "nfs", &line).nic(nic).drive(drive)
+}
+
+/// Starts it, and has it answer: large datagrams, too, which take many interrupts.
+fn serves(world: &World, spec: MachineSpec) -> Machine {
+    let machine = spec.start().unwrap();
+    machine.expect("serving NFS", SOON).unwrap();
+    world.assert_serves(SERVER);
+    world.host.ping(SERVER.parse().unwrap(), 8000, SOON).unwrap();
+    assert_sound(&machine);
+    machine
+}
+
+fn virtio(disk: &Ext4Image) -> Drive {
+    Drive::file(disk.path()).snapshot()
+}
+
+#[test]
+fn nvme_disks_on_every_board_with_pci() {
+    for board in [Board::Q35, Board::Pc] {
+        let world = World::new("nvme");
+        let disk = world.disk();
+        let nvme = Drive::file(disk.path()).model(DriveModel::Nvme);
+        let nic = Nic::on(&world.port, NicModel::Virtio);
+        let machine = serves(&world, server(&world, nic, nvme).board(board).cpus(2));
+        assert!(machine.console().contains("nvme0n1: mounted read-write"));
+        machine.console().send_line("poweroff").unwrap();
+        machine.wait(SOON).unwrap();
+        disk.check().unwrap();
+    }
+}
+
+#[test]
+fn two_kinds_of_disk_have_names_of_their_own() {
+    let world = World::new("disks");
+    let (data, other) =
+        (world.disk(), world.bench.ext4("other", &keelson_qemu::Ext4Spec::new(16 << 20)).unwrap());
+    let nic = Nic::on(&world.port, NicModel::Virtio);
+    let spec = server(&world, nic, Drive::file(other.path()).snapshot())
+        .drive(virtio(&data).model(DriveModel::Nvme))
+        .append("fs=/dev/nvme0n1");
+    let machine = serves(&world, spec);
+    assert!(machine.console().contains("vda: 16 MiB"));
+    assert!(machine.console().contains("nvme0n1: mounted"));
+}
+
+#[test]
+fn devices_behind_bridges() {
+    // A root port, a switch below one, a conventional bus below PCIe, a conventional bridge.
+    let root_port = ["pcie-root-port,id=port,chassis=1"].as_slice();
+    let switch = &[
+        root_port[0],
+        "x3130-upstream,bus=port,id=up",
+        "xio3130-downstream,bus=up,id=down,chassis=2,slot=1",
+    ];
+    let conventional = ["pcie-pci-bridge,id=bridge"].as_slice();
+    let old = ["pci-bridge,id=bridge,chassis_nr=1"].as_slice();
+    for (board, bridges, bus, model) in [
+        (Board::Q35, root_port, "port", NicModel::Virtio),
+        (Board::Q35, root_port, "port", NicModel::E1000e),
+        (Board::Q35, switch.as_slice(), "down", NicModel::Virtio),
+        (Board::Q35, conventional, "bridge,addr=1", NicModel::E1000),
+        (Board::Pc, old, "bridge,addr=1", NicModel::E1000),
+        (Board::Pc, old, "bridge,addr=1", NicModel::Virtio),
+    ] {
+        let world = World::new("bridges");
+        let disk = world.disk();
+        let nic = Nic::on(&world.port, model).options(&format!("bus={bus}"));
+        let mut spec = server(&world, nic, virtio(&disk)).board(board);
+        for bridge in bridges {
+            spec = spec.bridge(bridge);
+        }
+        println!("{board:?}, {bus}, {model:?}");
+        let machine = serves(&world, spec);
+        assert!(!machine.console().contains("at 0000:00:"), "the NIC is on a bus of its own");
+    }
+}
+
+#[test]
+fn registers_above_4_gib() {
+    let world = World::new("bar64");
+    let disk = world.disk();
+    let nic = Nic::on(&world.port, NicModel::Virtio);
+    // A window of 8 GiB, for which the firmware moves all that can be moved.
+    let large = ["-object", "memory-backend-ram,id=large,size=8G", "-device", "ivshmem-plain,memdev=large"];
+    let spec = server(&world, nic, virtio(&disk).model(DriveModel::Nvme)).args(large);
+    let machine = serves(&world, spec);
+    let devices = machine.qmp("query-pci", "{}").unwrap();
+    let addresses = devices.split("\"address\":").skip(1);
+    let number = |text: &str| {
+        text.trim_start().split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok())
+    };
+    let high = addresses.filter_map(number).filter(|address: &u64| *address >= 1 << 32).count();
+    // The large one, those of the NIC and those of the disk.
+    assert!(high >= 3, "{devices}");
+}
+
+#[test]
+fn processors_of_all_kinds() {
+    // The oldest that QEMU has for 64 bits; without x2APIC; without a TSC that says it is invariant; without RDRAND and RDTSCP.
+    for (cpu, cpus) in [
+        ("qemu64", 2),
+        ("max,-x2apic", 2),
+        ("max,-invtsc,-tsc-deadline", 4),
+        ("max,-rdrand,-rdseed,-rdtscp", 1),
+        ("Nehalem", 2),
+    ] {
+        let world = World::new("cpus");
+        let disk = world.disk();
+        let nic = Nic::on(&world.port, NicModel::Virtio);
+        println!("{cpu}");
+        let machine = serves(&world, server(&world, nic, virtio(&disk)).cpu(cpu).cpus(cpus));
+        assert_eq!(shell(&machine, "cpus").len(), cpus as usize, "{cpu}");
+    }
+}
+
+#[test]
+fn sixty_four_processors() {
+    let world = World::new("cpus64");
+    let disk = world.disk();
+    let nic = Nic::on(&world.port, NicModel::Virtio);
+    let machine = serves(&world, server(&world, nic, virtio(&disk)).cpus(64).memory_mib(512));
+    assert_eq!(shell(&machine, "cpus").len(), 64);
+}
+
+#[test]
+fn iommus_that_nobody_programs() {
+    for device in ["intel-iommu", "amd-iommu"] {
+        let world = World::new("iommu");
+        let disk = world.disk();
+        let nic = Nic::on(&world.port, NicModel::E1000e);
+        println!("{device}");
+        serves(&world, server(&world, nic, virtio(&disk).model(DriveModel::Nvme)).bridge(device));
+    }
+}
+
+#[test]
+fn clocks_without_hpet() {
+    for board in [Board::Q35, Board::Pc] {
+        let world = World::new("no-hpet");
+        let disk = world.disk();
+        let nic = Nic::on(&world.port, NicModel::Virtio);
+        serves(&world, server(&world, nic, virtio(&disk)).board(board).args(["-machine", "hpet=off"]));
+    }
+}
