@@ -57,17 +57,14 @@ fn two_kinds_of_disk_have_names_of_their_own() {
 #[test]
 fn devices_behind_bridges() {
     // A root port, a switch below one, a conventional bus below PCIe, a conventional bridge.
-    let root_port = ["pcie-root-port,id=port,chassis=1"].as_slice();
-    let switch = &[
-        root_port[0],
-        "x3130-upstream,bus=port,id=up",
-        "xio3130-downstream,bus=up,id=down,chassis=2,slot=1",
-    ];
+    let root_port = ["pcie-root-port,id=rp0,chassis=1"].as_slice();
+    let switch =
+        &[root_port[0], "x3130-upstream,bus=rp0,id=up", "xio3130-downstream,bus=up,id=down,chassis=2,slot=1"];
     let conventional = ["pcie-pci-bridge,id=bridge"].as_slice();
     let old = ["pci-bridge,id=bridge,chassis_nr=1"].as_slice();
     for (board, bridges, bus, model) in [
-        (Board::Q35, root_port, "port", NicModel::Virtio),
-        (Board::Q35, root_port, "port", NicModel::E1000e),
+        (Board::Q35, root_port, "rp0", NicModel::Virtio),
+        (Board::Q35, root_port, "rp0", NicModel::E1000e),
         (Board::Q35, switch.as_slice(), "down", NicModel::Virtio),
         (Board::Q35, conventional, "bridge,addr=1", NicModel::E1000),
         (Board::Pc, old, "bridge,addr=1", NicModel::E1000),

@@ -27,7 +27,7 @@ fn geometry_is_what_the_controller_says() {
         Said { largest_transfer: 5, format: (0, 12), blocks: 100, write_cache: false, ..Said::default() };
     let geometry = driver(&FakeNvme::new(said)).unwrap().geometry();
     assert_eq!((geometry.sectors, geometry.max_transfer), (800, 128 << 10));
-    assert!(geometry.write_through && !geometry.write_cache);
+    assert!(!geometry.write_through && !geometry.write_cache);
     let few = Said { capabilities: 7 | 1 << 24 | 1 << 37, write_protected: true, ..Said::default() };
     let geometry = driver(&FakeNvme::new(few)).unwrap().geometry();
     assert_eq!((geometry.queue_depth, geometry.read_only), (7, true));
@@ -132,19 +132,19 @@ fn buffers_are_named_page_by_page() {
 }
 
 #[test]
-fn flushes_and_forced_writes() {
+fn flushes_go_to_the_device_only_with_a_cache() {
     let device = FakeNvme::new(Said::default());
-    let driver = driver(&device).unwrap();
-    let flush = driver.submit(request(BlockOp::Flush, 0, Vec::new())).unwrap();
-    let forced = driver.submit(request(BlockOp::WriteThrough, 3, vec![1; 512])).unwrap();
-    let commands = device.fetch();
-    assert_eq!((commands[0][0] as u8, commands[1][12] >> 30), (0, 1));
-    commands.iter().for_each(|command| device.execute(command, 0));
-    assert_eq!(
-        (done(&driver, flush).unwrap().result, done(&driver, forced).unwrap().result),
-        (Ok(()), Ok(()))
-    );
-    assert_eq!((device.flushes.get(), device.content.borrow()[3 * 512]), (1, 1));
+    let disk = driver(&device).unwrap();
+    let flush = disk.submit(request(BlockOp::Flush, 0, Vec::new())).unwrap();
+    assert!(done(&disk, flush).is_none());
+    device.fetch().iter().for_each(|command| device.execute(command, 0));
+    assert_eq!((done(&disk, flush).unwrap().result, device.flushes.get()), (Ok(()), 1));
+    let device = FakeNvme::new(Said { write_cache: false, ..Said::default() });
+    let disk = driver(&device).unwrap();
+    let flush = disk.submit(request(BlockOp::Flush, 0, Vec::new())).unwrap();
+    assert_eq!((done(&disk, flush).unwrap().result, device.fetch().len()), (Ok(()), 0));
+    let forced = disk.submit(request(BlockOp::WriteThrough, 0, vec![1; 512])).unwrap();
+    assert_eq!(done(&disk, forced).unwrap().result, Err(BlockError::Unsupported));
 }
 
 #[test]
