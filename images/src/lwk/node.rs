@@ -12,6 +12,7 @@ use core::fmt::Write;
 use core::ops::Range;
 use core::time::Duration;
 use keelson_exec::Handle;
+use keelson_hal::log::KernelLog;
 use keelson_hal::user::UserMachine;
 use keelson_kernel::console;
 use keelson_kernel::irq;
@@ -59,12 +60,8 @@ struct Below {
 }
 
 impl Kernel for Below {
-    fn log(&self, position: u64, into: &mut [u8]) -> (usize, u64) {
-        console::log::copy_from(position, into)
-    }
-
-    fn log_capacity(&self) -> u64 {
-        console::log::capacity() as u64
+    fn log(&self) -> &dyn KernelLog {
+        &console::log::Reading
     }
 
     fn memory_used(&self) -> u64 {

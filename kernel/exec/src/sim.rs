@@ -1,8 +1,10 @@
-//! Virtual time: a clock that stands still while tasks run and jumps to the next deadline when none can.
+//! Virtual time: a clock that stands still while tasks run and jumps to the next deadline when none can. And a log in memory.
 
 use alloc::rc::Rc;
-use core::cell::Cell;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
 use core::time::Duration;
+use keelson_hal::log::KernelLog;
 use keelson_hal::{Clock, Instant, Park};
 
 /// Clock and rest of a simulated machine. Clone the `Rc` into the executor and use it as its park.
@@ -50,5 +52,50 @@ impl Park for SimClock {
         if deadline > self.now.get() {
             self.now.set(deadline);
         }
+    }
+}
+
+/// A kernel's log that keeps its last bytes.
+pub struct SimLog {
+    all: RefCell<Vec<u8>>,
+    kept: usize,
+}
+
+impl SimLog {
+    /// An empty log that keeps `kept` bytes.
+    pub fn new(kept: usize) -> SimLog {
+        SimLog { all: RefCell::default(), kept }
+    }
+
+    /// Appends.
+    pub fn push(&self, bytes: &[u8]) {
+        self.all.borrow_mut().extend_from_slice(bytes);
+    }
+
+    /// Bytes ever written.
+    pub fn end(&self) -> u64 {
+        self.all.borrow().len() as u64
+    }
+
+    fn place(&self, position: u64) -> usize {
+        let len = self.all.borrow().len();
+        usize::try_from(position).unwrap_or(len).clamp(len.saturating_sub(self.kept), len)
+    }
+}
+
+impl KernelLog for SimLog {
+    fn copy_from(&self, position: u64, into: &mut [u8]) -> (usize, u64) {
+        let (start, all) = (self.place(position), self.all.borrow());
+        let count = into.len().min(all.len() - start);
+        into[..count].copy_from_slice(&all[start..start + count]);
+        (count, (start + count) as u64)
+    }
+
+    fn capacity(&self) -> u64 {
+        self.kept as u64
+    }
+
+    fn lines_before(&self, position: u64) -> u64 {
+        self.all.borrow()[..self.place(position)].iter().filter(|byte| **byte == b'\n').count() as u64
     }
 }

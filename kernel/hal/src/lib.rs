@@ -20,6 +20,7 @@ extern crate alloc;
 
 mod block;
 mod console;
+pub mod log;
 mod machine;
 mod net;
 mod time;

@@ -77,6 +77,12 @@ pub trait Clock {
 
     /// Wall-clock time since 1970-01-01 00:00:00 UTC; may jump when the time is set.
     fn wall(&self) -> Duration;
+
+    /// Whether somebody who should know has said what time it is. A clock with a battery, as the machine has it at boot, may show
+    /// anything.
+    fn wall_is_known(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
