@@ -22,6 +22,7 @@ pub mod roles;
 pub mod shell;
 pub mod shutdown;
 pub mod storage;
+pub mod wall;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -33,6 +34,7 @@ use keelson_kernel::console::SerialConsole;
 use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
 use keelson_kernel::{Machine, console, mm, panic, postmortem, smp};
 use shutdown::Shutdown;
+use wall::Wall;
 
 /// What an image is; see [`roles`].
 pub struct Role {
@@ -60,6 +62,8 @@ pub struct Node {
     pub handle: Handle,
     /// Where the end is asked for.
     pub shutdown: Shutdown,
+    /// The wall clock, to be set.
+    pub wall: Rc<Wall>,
     role: &'static Role,
     executor: Executor,
 }
@@ -88,7 +92,8 @@ impl Node {
         let console = open_console(&machine, &config);
         let shutdown = Shutdown::default();
         let handle = executor.handle();
-        let node = Node { machine, config, initrd, console, handle, shutdown, role, executor };
+        let wall = Rc::default();
+        let node = Node { machine, config, initrd, console, handle, shutdown, wall, role, executor };
         node.announce();
         if let Some(error) = refused {
             log::warn!(target: "config", "{error}");

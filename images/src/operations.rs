@@ -1,6 +1,7 @@
 //! What every image offers to those who run it, whatever its role: commands about the network.
 
 mod syslog;
+mod time;
 
 use crate::shell::Command;
 use crate::{Node, network};
@@ -19,5 +20,6 @@ pub fn start(node: &Node, stack: &Stack) -> Vec<Command> {
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
         Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
         syslog::start(node, stack),
+        time::start(node, stack),
     ])
 }

@@ -9,6 +9,7 @@ pub const NFS_SERVER: Role = Role {
     options: &[
         keelson_net::OPTIONS,
         keelson_ops::syslog::OPTIONS,
+        keelson_ops::sntp::OPTIONS,
         shell::OPTIONS,
         storage::OPTIONS,
         keelson_nfs_server::OPTIONS,
@@ -23,6 +24,7 @@ pub const LNET_ROUTER: Role = Role {
     options: &[
         keelson_net::OPTIONS,
         keelson_ops::syslog::OPTIONS,
+        keelson_ops::sntp::OPTIONS,
         shell::OPTIONS,
         keelson_lnet::options::OPTIONS,
     ],
@@ -37,6 +39,7 @@ pub const QNET_NODE: Role = Role {
     options: &[
         keelson_net::OPTIONS,
         keelson_ops::syslog::OPTIONS,
+        keelson_ops::sntp::OPTIONS,
         shell::OPTIONS,
         storage::OPTIONS,
         keelson_qnet::options::OPTIONS,
@@ -51,6 +54,7 @@ pub const LWK_COMPUTE: Role = Role {
     options: &[
         keelson_net::OPTIONS,
         keelson_ops::syslog::OPTIONS,
+        keelson_ops::sntp::OPTIONS,
         shell::OPTIONS,
         keelson_lwk::options::OPTIONS,
     ],

@@ -178,9 +178,13 @@ impl Lwk {
             log::warn!(target: "lwk", "no host may connect (hidos=0): nothing starts programs");
             return Ok(lwk);
         }
-        let vdso = Vdso::new(&system).map_err(|error| format!("no vDSO: {error}"))?;
+        let vdso = Arc::new(Vdso::new(&system).map_err(|error| format!("no vDSO: {error}"))?);
         // The kernel's own clock counts the same ticks at the same rate.
         vdso.set(TimeBase::now(&system));
+        {
+            let (vdso, system) = (vdso.clone(), system.clone());
+            node.wall.on_change(move || vdso.set_wall(&system));
+        }
         let extended = system.machine.new_extended().map_or(0, |state| state.len() as u64);
         let fsgsbase = system.machine.cpuid(7, 0)[1] & FSGSBASE != 0;
         let loader = HostLoader::new(Some(vdso), if fsgsbase { HWCAP2_FSGSBASE } else { 0 }, extended);

@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use keelson_hal::log::KernelLog;
-use keelson_hal::{Clock, Instant, Park};
+use keelson_hal::{Clock, Instant, Park, WallClock, WallLine};
 
 /// Clock and rest of a simulated machine. Clone the `Rc` into the executor and use it as its park.
 pub struct SimClock {
     now: Cell<Instant>,
-    wall_at_zero: Cell<Duration>,
+    wall: Cell<WallLine>,
+    known: Cell<bool>,
 }
 
 impl SimClock {
@@ -18,7 +19,8 @@ impl SimClock {
     pub fn new() -> Rc<SimClock> {
         Rc::new(SimClock {
             now: Cell::new(Instant::ZERO),
-            wall_at_zero: Cell::new(Duration::from_secs(1_767_225_600)),
+            wall: Cell::new(WallLine::new(Instant::ZERO, Duration::from_secs(1_767_225_600))),
+            known: Cell::new(false),
         })
     }
 
@@ -29,7 +31,7 @@ impl SimClock {
 
     /// Sets wall-clock time without touching monotonic time, as an operator or NTP would.
     pub fn set_wall(&self, wall: Duration) {
-        self.wall_at_zero.set(wall.saturating_sub(self.now.get() - Instant::ZERO));
+        self.wall.set(WallLine::new(self.now.get(), wall));
     }
 }
 
@@ -39,7 +41,29 @@ impl Clock for SimClock {
     }
 
     fn wall(&self) -> Duration {
-        self.wall_at_zero.get() + (self.now.get() - Instant::ZERO)
+        self.wall.get().at(self.now.get())
+    }
+
+    fn wall_is_known(&self) -> bool {
+        self.known.get()
+    }
+
+    fn wall_rate(&self) -> i32 {
+        self.wall.get().rate
+    }
+}
+
+impl WallClock for SimClock {
+    fn step(&self, nanos: i64) {
+        self.wall.set(self.wall.get().stepped(self.now.get(), nanos));
+    }
+
+    fn set_rate(&self, rate: i32) {
+        self.wall.set(self.wall.get().with_rate(self.now.get(), rate));
+    }
+
+    fn set_known(&self, known: bool) {
+        self.known.set(known);
     }
 }
 

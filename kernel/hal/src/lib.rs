@@ -35,4 +35,4 @@ pub use net::{
     Link, LinkSpeed, MacAddress, NetCounters, NetDevice, NetFeatures, RxMeta, TransmitError, TxChecksum,
     TxOffload,
 };
-pub use time::{Clock, Instant};
+pub use time::{Clock, Instant, WallClock, WallLine};

@@ -8,4 +8,5 @@
 extern crate alloc;
 
 pub mod civil;
+pub mod sntp;
 pub mod syslog;

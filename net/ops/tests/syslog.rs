@@ -1,6 +1,7 @@
 //! The log on simulated wires: hosts that come late, wires that lose, rings that overflow.
 
 use keelson_exec::sim::SimLog;
+use keelson_hal::{Clock, WallClock};
 use keelson_net::{InterfaceConfig, Stack, UdpOptions};
 use keelson_net_sim::{Faults, NicModel, Node, World};
 use keelson_ops::syslog::received::{Received, parse};
@@ -98,6 +99,22 @@ fn every_line_arrives_in_order_and_says_where_it_is_from() {
     assert_eq!((last.meta("sysUpTime"), &last.timestamp), (Some("150"), &None), "no clock knows the time");
     assert_eq!((heard[60].kind.as_deref(), heard[60].text.as_str()), (Some("test"), "and goes on"));
     assert_eq!(syslog.counters()[0].1.sent, 62);
+}
+
+#[test]
+fn lines_have_the_time_of_day_once_it_is_known() {
+    let site = Site::new(8, Faults::default());
+    site.listen();
+    site.start(&format!("loghost={LOGHOST}"));
+    site.log.push(b"[    0.500000] 0 INFO  test: before\n");
+    site.world.run_for(SECOND);
+    let clock = site.world.clock();
+    clock.set_wall(Duration::from_secs(1_800_000_000) + (clock.now() - keelson_hal::Instant::ZERO));
+    clock.set_known(true);
+    site.log.push(b"[    0.900123] 0 INFO  test: after\n");
+    site.world.run_for(SECOND);
+    let stamps: Vec<_> = site.heard.borrow().iter().map(|message| message.timestamp.clone()).collect();
+    assert_eq!(stamps, [None, Some("2027-01-15T08:00:00.900123Z".to_string())]);
 }
 
 #[test]

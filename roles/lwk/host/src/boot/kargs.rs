@@ -20,6 +20,7 @@ pub const TABLES: &[&[OptionSpec]] = &[
     keelson_kernel::options::OPTIONS,
     keelson_net::OPTIONS,
     keelson_ops::syslog::OPTIONS,
+    keelson_ops::sntp::OPTIONS,
     CONSOLE,
     keelson_lwk::options::OPTIONS,
 ];
@@ -216,6 +217,7 @@ mod tests {
         let expected = [
             "keelson_net::OPTIONS",
             "keelson_ops::syslog::OPTIONS",
+            "keelson_ops::sntp::OPTIONS",
             "shell::OPTIONS",
             "keelson_lwk::options::OPTIONS",
         ];
