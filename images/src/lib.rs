@@ -32,7 +32,7 @@ use keelson_exec::{Executor, Handle};
 use keelson_hal::Clock;
 use keelson_kernel::console::SerialConsole;
 use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
-use keelson_kernel::{Machine, console, mm, panic, postmortem, smp};
+use keelson_kernel::{Machine, console, crash, mm, panic, postmortem, smp};
 use shutdown::Shutdown;
 use wall::Wall;
 
@@ -79,6 +79,7 @@ impl Node {
     /// Reads the command line, makes it take effect, and says what was started on what.
     pub fn start(machine: Machine, role: &'static Role) -> Node {
         postmortem::set_build(env!("KEELSON_BUILT"));
+        crash::set_image(role.name, env!("CARGO_PKG_VERSION"), env!("KEELSON_BUILT"));
         let read = machine.boot.blob.as_ref().map(|place| Initrd::read(&mm::DirectMap, place));
         let (initrd, refused) = match read {
             Some(Err(error)) => (Initrd::default(), Some(error)),
@@ -104,6 +105,7 @@ impl Node {
     fn announce(&self) {
         let boot = self.machine.boot;
         log::info!(target: "kernel", "Keelson {} {}", env!("CARGO_PKG_VERSION"), self.role.name);
+        crash::tell();
         options::report(&self.config);
         if self.config.flag("help") {
             console::write(keelson_config::help(&self.role.tables()).as_bytes());
