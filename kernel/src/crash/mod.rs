@@ -84,7 +84,7 @@ pub fn tell() {
     log::warn!(target: "kernel", "the last boot ended in a panic: {why}");
     log::warn!(target: "kernel", "it was {}", record.image);
     for line in record.backtrace.lines() {
-        log::warn!(target: "kernel", "{line}");
+        log::warn!(target: "kernel", "{}", line.trim_start());
     }
     // SAFETY: as in `init`; the first core is the only one that comes here, and a panic of another core does not go on from there.
     record::mark_told(unsafe { place() });

@@ -2,7 +2,7 @@
 
 use keelson_exec::sim::SimClock;
 use keelson_hal::Clock;
-use keelson_net::{Datagram, Stack, UdpOptions, UdpSocket};
+use keelson_net::{Datagram, InterfaceConfig, Stack, UdpOptions, UdpSocket};
 use keelson_net_sim::{Faults, NicModel, Node, Rng, World};
 use keelson_ops::sntp::packet::reply;
 use keelson_ops::sntp::{Counters, OPTIONS, Servers, Sntp};
@@ -338,6 +338,22 @@ fn nobody_is_asked_when_there_is_nobody() {
         assert_eq!((sntp.counters(), site.knows()), (Counters::default(), false));
         assert!(sntp.status().contains("nobody confirmed"), "{}", sntp.status());
     }
+}
+
+#[test]
+fn an_address_that_comes_later_is_asked_from_at_once() {
+    let mut site = Site::new(76, Faults::default(), SECOND, &[Habit::Tells(0)]);
+    site.client = site.world.node();
+    site.client.plug_with("eth0", &site.wire, InterfaceConfig::default(), NicModel::default());
+    let (handle, stack) = site.client.boot();
+    let servers = Servers::Named(vec!["10.0.0.1".to_string()]);
+    let sntp = Sntp::start(&handle, &stack, Rc::new(Rng::new(99)), site.world.clock(), servers);
+    site.run(100);
+    assert!(sntp.status().contains("server 10.0.0.1: no route there"), "{}", sntp.status());
+    let id = stack.interfaces()[0].id;
+    stack.add_address(id, "10.0.0.100/24".parse().unwrap()).unwrap();
+    site.run(7);
+    assert!(site.knows() && site.error().abs() < MILLI, "{}", sntp.status());
 }
 
 #[test]

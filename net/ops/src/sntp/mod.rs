@@ -28,15 +28,17 @@ use core::net::IpAddr;
 use core::time::Duration;
 use discipline::{Correction, Discipline, LONGEST};
 use exchange::Trouble;
-use keelson_exec::Handle;
+use keelson_exec::{Either, Handle, select};
 use keelson_hal::{Entropy, Instant, WallClock};
 use keelson_net::Stack;
 use status::Nanos;
 
 /// Pause after the first attempt that failed while the time is not known; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(4);
-/// How often is looked for a server, or for a way there, while there is none.
-const AGAIN: Duration = Duration::from_secs(2);
+/// How often is looked for a server, or for a way there, while there is none and no interface changes.
+const AGAIN: Duration = Duration::from_secs(16);
+/// What a change of an interface still brings along: the rest of a lease, the carrier of others.
+const SETTLED: Duration = Duration::from_millis(100);
 /// A correction that people want to hear of, in nanoseconds.
 const REMARKABLE: i64 = 128_000_000;
 
@@ -153,14 +155,22 @@ impl Sntp {
 impl Client {
     async fn run(self: Rc<Self>) {
         let mut pause = FIRST_PAUSE;
+        let mut changes = self.stack.events();
         loop {
+            while changes.try_next().is_some() {}
             let wait = match self.ask().await {
                 Found::Time(server, sample) => {
                     self.correct(server, &sample);
                     pause = FIRST_PAUSE;
                     self.discipline.get().interval()
                 }
-                Found::Nobody => AGAIN,
+                Found::Nobody => {
+                    self.next.set(self.clock.now() + AGAIN);
+                    if let Either::First(_) = select(changes.next(), self.handle.sleep(AGAIN)).await {
+                        self.handle.sleep(SETTLED).await;
+                    }
+                    continue;
+                }
                 Found::Silence if self.clock.wall_is_known() => {
                     self.slow_down();
                     self.discipline.get().interval()
