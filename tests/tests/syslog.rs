@@ -65,7 +65,8 @@ fn logged(machine: &Machine) -> Vec<String> {
             .contains(&level)
             .then(|| words.next().map(|text| text.trim_start().to_string()))?
     };
-    lines.iter().filter(|line| line.text.starts_with('[')).filter_map(|line| record(&line.text)).collect()
+    // A prompt may stand in front of a line.
+    lines.iter().filter_map(|line| record(&line.text[line.text.find('[')?..])).collect()
 }
 
 /// A machine of a role in the world; `line` is what the role needs.
