@@ -45,7 +45,7 @@ fn nanos(timestamp: u64) -> i128 {
 pub fn timestamp(wall: Duration) -> u64 {
     let seconds = (wall.as_secs() as u32).wrapping_add(TO_1970);
     // Rounded up, so that it is read as what it was.
-    let fraction = ((u64::from(wall.subsec_nanos()) << 32) + 999_999_999) / 1_000_000_000;
+    let fraction = (u64::from(wall.subsec_nanos()) << 32).div_ceil(1_000_000_000);
     u64::from(seconds) << 32 | fraction.min(0xffff_ffff)
 }
 
