@@ -22,6 +22,7 @@ pub mod roles;
 pub mod shell;
 pub mod shutdown;
 pub mod storage;
+pub mod wall;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -31,8 +32,9 @@ use keelson_exec::{Executor, Handle};
 use keelson_hal::Clock;
 use keelson_kernel::console::SerialConsole;
 use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
-use keelson_kernel::{Machine, console, mm, panic, postmortem, smp};
+use keelson_kernel::{Machine, console, crash, mm, panic, postmortem, smp};
 use shutdown::Shutdown;
+use wall::Wall;
 
 /// What an image is; see [`roles`].
 pub struct Role {
@@ -60,6 +62,8 @@ pub struct Node {
     pub handle: Handle,
     /// Where the end is asked for.
     pub shutdown: Shutdown,
+    /// The wall clock, to be set.
+    pub wall: Rc<Wall>,
     role: &'static Role,
     executor: Executor,
 }
@@ -75,6 +79,7 @@ impl Node {
     /// Reads the command line, makes it take effect, and says what was started on what.
     pub fn start(machine: Machine, role: &'static Role) -> Node {
         postmortem::set_build(env!("KEELSON_BUILT"));
+        crash::set_image(role.name, env!("CARGO_PKG_VERSION"), env!("KEELSON_BUILT"));
         let read = machine.boot.blob.as_ref().map(|place| Initrd::read(&mm::DirectMap, place));
         let (initrd, refused) = match read {
             Some(Err(error)) => (Initrd::default(), Some(error)),
@@ -88,7 +93,8 @@ impl Node {
         let console = open_console(&machine, &config);
         let shutdown = Shutdown::default();
         let handle = executor.handle();
-        let node = Node { machine, config, initrd, console, handle, shutdown, role, executor };
+        let wall = Rc::default();
+        let node = Node { machine, config, initrd, console, handle, shutdown, wall, role, executor };
         node.announce();
         if let Some(error) = refused {
             log::warn!(target: "config", "{error}");
@@ -99,6 +105,7 @@ impl Node {
     fn announce(&self) {
         let boot = self.machine.boot;
         log::info!(target: "kernel", "Keelson {} {}", env!("CARGO_PKG_VERSION"), self.role.name);
+        crash::tell();
         options::report(&self.config);
         if self.config.flag("help") {
             console::write(keelson_config::help(&self.role.tables()).as_bytes());

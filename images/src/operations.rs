@@ -1,12 +1,15 @@
 //! What every image offers to those who run it, whatever its role: commands about the network.
 
-use crate::network;
+mod syslog;
+mod time;
+
 use crate::shell::Command;
+use crate::{Node, network};
 use alloc::vec::Vec;
 use keelson_net::Stack;
 
-/// The shell's commands about the network.
-pub fn commands(stack: &Stack) -> Vec<Command> {
+/// Starts what the command line asks for of this, and returns the shell's commands for it and about the network.
+pub fn start(node: &Node, stack: &Stack) -> Vec<Command> {
     let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
     Vec::from([
         Command::new(
@@ -16,5 +19,7 @@ pub fn commands(stack: &Stack) -> Vec<Command> {
         ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
         Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),
+        syslog::start(node, stack),
+        time::start(node, stack),
     ])
 }

@@ -6,7 +6,14 @@ use crate::{Role, shell, storage};
 pub const NFS_SERVER: Role = Role {
     name: "nfs-server",
     default_line: "ip=dhcp",
-    options: &[keelson_net::OPTIONS, shell::OPTIONS, storage::OPTIONS, keelson_nfs_server::OPTIONS],
+    options: &[
+        keelson_net::OPTIONS,
+        keelson_ops::syslog::OPTIONS,
+        keelson_ops::sntp::OPTIONS,
+        shell::OPTIONS,
+        storage::OPTIONS,
+        keelson_nfs_server::OPTIONS,
+    ],
     prefixes: &["nfs", "fs"],
 };
 
@@ -14,7 +21,13 @@ pub const NFS_SERVER: Role = Role {
 pub const LNET_ROUTER: Role = Role {
     name: "lnet-router",
     default_line: "ip=dhcp",
-    options: &[keelson_net::OPTIONS, shell::OPTIONS, keelson_lnet::options::OPTIONS],
+    options: &[
+        keelson_net::OPTIONS,
+        keelson_ops::syslog::OPTIONS,
+        keelson_ops::sntp::OPTIONS,
+        shell::OPTIONS,
+        keelson_lnet::options::OPTIONS,
+    ],
     prefixes: &["lnet", "ksocklnd"],
 };
 
@@ -23,7 +36,14 @@ pub const QNET_NODE: Role = Role {
     name: "qnet-node",
     // Qnet itself needs no addresses; who wants IP says so.
     default_line: "",
-    options: &[keelson_net::OPTIONS, shell::OPTIONS, storage::OPTIONS, keelson_qnet::options::OPTIONS],
+    options: &[
+        keelson_net::OPTIONS,
+        keelson_ops::syslog::OPTIONS,
+        keelson_ops::sntp::OPTIONS,
+        shell::OPTIONS,
+        storage::OPTIONS,
+        keelson_qnet::options::OPTIONS,
+    ],
     prefixes: &["qnet", "fs"],
 };
 
@@ -31,7 +51,13 @@ pub const QNET_NODE: Role = Role {
 pub const LWK_COMPUTE: Role = Role {
     name: "lwk-compute",
     default_line: "ip=dhcp",
-    options: &[keelson_net::OPTIONS, shell::OPTIONS, keelson_lwk::options::OPTIONS],
+    options: &[
+        keelson_net::OPTIONS,
+        keelson_ops::syslog::OPTIONS,
+        keelson_ops::sntp::OPTIONS,
+        shell::OPTIONS,
+        keelson_lwk::options::OPTIONS,
+    ],
     prefixes: &["lwk"],
 };
 

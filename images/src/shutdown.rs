@@ -1,8 +1,10 @@
 //! The orderly end: whoever wants the machine off or rebooted asks here; the role ends its work first.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::future::Future;
+use core::pin::Pin;
 use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_exec::sync::Notify;
@@ -13,6 +15,12 @@ use keelson_kernel::power_button::PowerButton;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the power button is looked at: its event comes as an interrupt that only AML can route.
 const BUTTON_PERIOD: Duration = Duration::from_millis(200);
+
+/// Time that the last lines of the log have to leave the machine.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What is waited for before the machine goes, but not for long.
+type LastWords = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What comes after the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +39,7 @@ pub struct Shutdown(Rc<Inner>);
 struct Inner {
     wanted: Cell<Option<Then>>,
     asked: Notify,
+    last_words: RefCell<Option<LastWords>>,
 }
 
 impl Shutdown {
@@ -40,6 +49,11 @@ impl Shutdown {
             self.0.wanted.set(Some(then));
             self.0.asked.notify();
         }
+    }
+
+    /// Waits for `sent` when the role has ended, but not for more than half a second.
+    pub fn last_words(&self, sent: impl Future<Output = ()> + 'static) {
+        *self.0.last_words.borrow_mut() = Some(Box::pin(sent));
     }
 
     /// Waits for the request.
@@ -63,6 +77,11 @@ impl Shutdown {
         let then = self.requested().await;
         if handle.timeout(patience, finish).await.is_err() {
             log::error!(target: "kernel", "the role did not end within {patience:?}; going down without it");
+        }
+        let last_words = self.0.last_words.take();
+        if let Some(sent) = last_words {
+            // What does not get out by then is lost, as is what is said from here on.
+            let _ = handle.timeout(LAST_WORDS, sent).await;
         }
         match then {
             Then::PowerOff => power::off(),

@@ -19,6 +19,7 @@ pub mod acpi;
 pub mod arch;
 pub mod boot;
 pub mod console;
+pub mod crash;
 pub mod drbg;
 pub mod entropy;
 pub mod fw_cfg;

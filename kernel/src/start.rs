@@ -8,7 +8,7 @@ use crate::mm::KernelDma;
 use crate::pci_host::PciHost;
 use crate::platform::Platform;
 use crate::time::KernelClock;
-use crate::{arch, entropy, mm, numa, postmortem, power, rtc, smp, time};
+use crate::{arch, crash, entropy, mm, numa, postmortem, power, rtc, smp, time};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -36,6 +36,7 @@ pub(crate) fn start(info: BootInfo) -> ! {
     let early = mm::init(&info);
     numa::init(&info);
     mm::init_frames(&info, early);
+    crash::init(&info);
     let boot: &'static BootInfo = Box::leak(Box::new(info));
     let Some(top) = mm::stack::allocate(0) else { panic!("no memory for the first stack") };
     // SAFETY: `top` is the end of a fresh stack, and nothing returns to the old one.

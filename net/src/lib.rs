@@ -48,6 +48,7 @@ mod ndisc;
 mod neighbour;
 mod rate;
 mod raw;
+mod reach;
 mod registry;
 mod stack;
 mod task;
@@ -61,6 +62,7 @@ pub use dhcp::Lease;
 pub use dns::ResolveError;
 pub use ip::Route;
 pub use raw::{EtherFrame, EtherHandler, IpHandler, IpPacket, RegisterError};
+pub use reach::Reach;
 pub use registry::{Change, EVENT_QUEUE, Event, Events, InterfaceId, InterfaceStatus};
 pub use stack::{BindError, ConnectError, InterfaceError, ListenError, SendError, Stack};
 pub use tcp::{

@@ -21,6 +21,7 @@ fn boards_and_nics_and_dhcp() {
         first: Ipv4Addr::new(10, 0, 0, 100),
         prefix: 24,
         router: Some(Ipv4Addr::new(10, 0, 0, 9)),
+        ntp: Vec::new(),
         dns: vec![Ipv4Addr::new(10, 0, 0, 9)],
         host_name: Some("bench".into()),
         boot_uri: None,

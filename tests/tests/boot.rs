@@ -118,6 +118,7 @@ fn dhcp() {
         first: Ipv4Addr::new(10, 0, 0, 100),
         prefix: 24,
         router: Some(Ipv4Addr::new(10, 0, 0, 9)),
+        ntp: Vec::new(),
         dns: vec![Ipv4Addr::new(10, 0, 0, 9)],
         host_name: None,
         boot_uri: None,

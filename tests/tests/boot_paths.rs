@@ -114,6 +114,7 @@ fn boots_over_http(world: &World, uri: &str) {
         first: Ipv4Addr::new(10, 0, 0, 1),
         prefix: 24,
         router: None,
+        ntp: Vec::new(),
         dns: vec![],
         host_name: None,
         boot_uri: Some(uri.into()),

@@ -36,6 +36,8 @@ fn main() {
     write("qnet_sh", programs::lines());
     write("qnet_procs", programs::messages());
     write("lwk_dump", dumps::dumps());
+    write("sntp", wires::sntp());
+    write("syslog", texts::syslog());
 }
 
 fn write(target: &str, seeds: Vec<Seed>) {

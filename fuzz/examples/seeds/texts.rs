@@ -92,3 +92,19 @@ pub fn cmdline() -> Vec<Seed> {
         ("durations", "wait=10us\0wait=10ms wait=1m wait=60 wait=61 wait=99999999999999999999s"),
     ])
 }
+
+/// Facility and severity as characters, then lines; and messages as they stand in RFC 5424.
+pub fn syslog() -> Vec<Seed> {
+    let long = format!("\u{96}\u{3}node1\nnet\n{}", "long\u{fc}".repeat(300));
+    texts([
+        ("line", "\u{16}\u{6}node1\nlnet::router\ntcp1: up\n"),
+        ("controls", "\u{10}\u{4}a b\u{7}\n\u{e9}\n\u{1b}[2J\tand \u{feff} more\n"),
+        ("long", &long),
+        ("empty", "00\n\n"),
+        (
+            "message",
+            "<165>1 2003-10-11T22:14:15.003Z host app 1 ID47 [a@1 b=\"\\\"c\\]\"][meta sequenceId=\"1\"] \u{feff}text",
+        ),
+        ("nothing-known", "<34>1 - - - - - -"),
+    ])
+}

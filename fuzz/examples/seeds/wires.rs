@@ -208,3 +208,25 @@ pub fn ext4() -> Vec<Seed> {
     let long = (0..120_u8).map(|byte| byte.wrapping_mul(37).wrapping_add(11));
     sound.chain(damaged).chain([("damaged-much", long.collect())]).collect()
 }
+
+/// Answers of servers of the time.
+pub fn sntp() -> Vec<Seed> {
+    use keelson_ops::sntp::packet::{reply, request};
+    use std::time::Duration;
+    let wall = Duration::new(1_800_000_000, 500_000_000);
+    let good = reply(&request(0x5a17_c0de_0000_0001), 2, wall, wall + Duration::from_micros(30)).to_vec();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut packet = good.clone();
+        packet[at..at + bytes.len()].copy_from_slice(bytes);
+        packet
+    };
+    vec![
+        ("answer", good.clone()),
+        ("kiss", [&with(0, &[0xe4, 0])[..12], b"RATE", &good[16..]].concat()),
+        ("unsynchronised", with(0, &[0xe4, 16])),
+        ("era-1", with(32, &[0; 7])),
+        ("request", request(7).to_vec()),
+        ("version-3-with-a-key", [&with(0, &[0x1c])[..], &[9; 20]].concat()),
+        ("half", good[..24].to_vec()),
+    ]
+}

@@ -31,7 +31,7 @@ fn image(machine: Machine) -> ! {
     let mut devices = Devices::find(&node);
     let stack = network::start(&node, core::mem::take(&mut devices.nics));
     let router = route(&node, &stack);
-    let commands = shell::spawn(&node, &devices.consoles, commands(&stack, router));
+    let commands = shell::spawn(&node, &devices.consoles, commands(&node, &stack, router));
     shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
 }
@@ -74,8 +74,8 @@ fn start(node: &Node, stack: &Stack, config: NodeConfig) -> Rc<LnetNode> {
     router
 }
 
-fn commands(stack: &Stack, router: Option<Rc<LnetNode>>) -> Vec<Command> {
-    let mut commands = operations::commands(stack);
+fn commands(node: &Node, stack: &Stack, router: Option<Rc<LnetNode>>) -> Vec<Command> {
+    let mut commands = operations::start(node, stack);
     if let Some(router) = router {
         commands.extend(tools(router));
     }

@@ -48,7 +48,7 @@ fn image(machine: Machine) -> ! {
     if let Some(button) = PowerButton::find(node.machine.platform) {
         node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
     }
-    let commands = shell::spawn(&node, &devices.consoles, commands(&stack, lwk));
+    let commands = shell::spawn(&node, &devices.consoles, commands(&node, &stack, lwk));
     shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
 }
@@ -92,8 +92,8 @@ fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
     started.map(Rc::new).inspect_err(|error| log::error!(target: "lwk", "no programs: {error}")).ok()
 }
 
-fn commands(stack: &Stack, lwk: Option<Rc<Lwk>>) -> Vec<Command> {
-    let mut commands = operations::commands(stack);
+fn commands(node: &Node, stack: &Stack, lwk: Option<Rc<Lwk>>) -> Vec<Command> {
+    let mut commands = operations::start(node, stack);
     if let Some(lwk) = lwk {
         let (interrupts, hanging, failing) = (lwk.clone(), lwk.clone(), lwk.clone());
         commands.push(Command::new("mcps", "processes and threads", move |_| lwk.processes()));

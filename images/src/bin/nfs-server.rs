@@ -75,7 +75,7 @@ fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
     if let Some(button) = PowerButton::find(node.machine.platform) {
         node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
     }
-    let commands = commands(&stack, &serving, exports_disk);
+    let commands = commands(node, &stack, &serving, exports_disk);
     (stack, commands)
 }
 
@@ -140,10 +140,10 @@ async fn stop(serving: Serving) {
     }
 }
 
-fn commands(stack: &Stack, serving: &Serving, exports_disk: Option<TextDisk>) -> Vec<Command> {
+fn commands(node: &Node, stack: &Stack, serving: &Serving, exports_disk: Option<TextDisk>) -> Vec<Command> {
     let server = serving.clone();
     let (exporting, locking) = (serving.clone(), serving.clone());
-    let mut commands = operations::commands(stack);
+    let mut commands = operations::start(node, stack);
     commands.extend([
         Command::waiting(
             "exportfs",

@@ -38,7 +38,7 @@ fn image(machine: Machine) -> ! {
     let stack = network::start(&node, core::mem::take(&mut devices.nics));
     let processes = serve(&node, &devices, &stack);
     let interpreter = processes.map(|processes| Rc::new(Programs::new(&processes)) as Rc<dyn Interpreter>);
-    let commands = shell::spawn_with(&node, &devices.consoles, operations::commands(&stack), interpreter);
+    let commands = shell::spawn_with(&node, &devices.consoles, operations::start(&node, &stack), interpreter);
     shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
 }

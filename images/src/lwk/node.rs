@@ -13,6 +13,7 @@ use core::fmt::Write;
 use core::ops::Range;
 use core::time::Duration;
 use keelson_exec::Handle;
+use keelson_hal::log::KernelLog;
 use keelson_hal::user::UserMachine;
 use keelson_kernel::console;
 use keelson_kernel::irq;
@@ -60,12 +61,8 @@ struct Below {
 }
 
 impl Kernel for Below {
-    fn log(&self, position: u64, into: &mut [u8]) -> (usize, u64) {
-        console::log::copy_from(position, into)
-    }
-
-    fn log_capacity(&self) -> u64 {
-        console::log::capacity() as u64
+    fn log(&self) -> &dyn KernelLog {
+        &console::log::Reading
     }
 
     fn memory_used(&self) -> u64 {
@@ -184,9 +181,13 @@ impl Lwk {
             log::warn!(target: "lwk", "no host may connect (hidos=0): nothing starts programs");
             return Ok(lwk);
         }
-        let vdso = Vdso::new(&system).map_err(|error| format!("no vDSO: {error}"))?;
+        let vdso = Arc::new(Vdso::new(&system).map_err(|error| format!("no vDSO: {error}"))?);
         // The kernel's own clock counts the same ticks at the same rate.
         vdso.set(TimeBase::now(&system));
+        {
+            let (vdso, system) = (vdso.clone(), system.clone());
+            node.wall.on_change(move || vdso.set_wall(&system));
+        }
         let extended = system.machine.new_extended().map_or(0, |state| state.len() as u64);
         let fsgsbase = system.machine.cpuid(7, 0)[1] & FSGSBASE != 0;
         let loader = HostLoader::new(Some(vdso), if fsgsbase { HWCAP2_FSGSBASE } else { 0 }, extended);

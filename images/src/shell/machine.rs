@@ -9,7 +9,7 @@ use core::fmt::Write;
 use core::time::Duration;
 use keelson_exec::Handle;
 use keelson_kernel::panic::provoke;
-use keelson_kernel::{console, mm, numa, smp};
+use keelson_kernel::{console, crash, mm, numa, smp};
 
 pub(super) fn commands(node: &Node) -> Vec<Command> {
     let (tasks, uptime, ram) = (node.handle.clone(), node.handle.clone(), node.machine.boot.ram());
@@ -30,6 +30,7 @@ pub(super) fn commands(node: &Node) -> Vec<Command> {
         Command::new("dmesg", "the log's last 64 KiB", |_| {
             String::from_utf8_lossy(&console::log::tail(console::ring::LEAST)).into_owned()
         }),
+        Command::new("crash", "what the last panic left: why, backtrace, log", |_| last_crash()),
         Command::new("mem", "memory in use", move |_| memory(ram)),
         Command::new("cpus", "cores that run", |_| cores()),
         Command::new("options", "the options of the kernel command line", move |_| help.clone()),
@@ -48,6 +49,17 @@ fn fail_on(core: Option<&&str>) -> String {
             Err(error) => alloc::format!("core {core}: {error:?}"),
         },
         Some(Err(error)) => alloc::format!("no core number: {error}"),
+    }
+}
+
+fn last_crash() -> String {
+    match crash::found() {
+        None => String::from("no record of a panic\n"),
+        Some(crash::Record { headline, image, backtrace, log, .. }) => {
+            alloc::format!(
+                "*** {headline} ***\n{image}; backtrace:\n{backtrace}Last lines of the log:\n{log}"
+            )
+        }
     }
 }
 

@@ -1,14 +1,17 @@
-//! Virtual time: a clock that stands still while tasks run and jumps to the next deadline when none can.
+//! Virtual time: a clock that stands still while tasks run and jumps to the next deadline when none can. And a log in memory.
 
 use alloc::rc::Rc;
-use core::cell::Cell;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
 use core::time::Duration;
-use keelson_hal::{Clock, Instant, Park};
+use keelson_hal::log::KernelLog;
+use keelson_hal::{Clock, Instant, Park, WallClock, WallLine};
 
 /// Clock and rest of a simulated machine. Clone the `Rc` into the executor and use it as its park.
 pub struct SimClock {
     now: Cell<Instant>,
-    wall_at_zero: Cell<Duration>,
+    wall: Cell<WallLine>,
+    known: Cell<bool>,
 }
 
 impl SimClock {
@@ -16,7 +19,8 @@ impl SimClock {
     pub fn new() -> Rc<SimClock> {
         Rc::new(SimClock {
             now: Cell::new(Instant::ZERO),
-            wall_at_zero: Cell::new(Duration::from_secs(1_767_225_600)),
+            wall: Cell::new(WallLine::new(Instant::ZERO, Duration::from_secs(1_767_225_600))),
+            known: Cell::new(false),
         })
     }
 
@@ -27,7 +31,7 @@ impl SimClock {
 
     /// Sets wall-clock time without touching monotonic time, as an operator or NTP would.
     pub fn set_wall(&self, wall: Duration) {
-        self.wall_at_zero.set(wall.saturating_sub(self.now.get() - Instant::ZERO));
+        self.wall.set(WallLine::new(self.now.get(), wall));
     }
 }
 
@@ -37,7 +41,29 @@ impl Clock for SimClock {
     }
 
     fn wall(&self) -> Duration {
-        self.wall_at_zero.get() + (self.now.get() - Instant::ZERO)
+        self.wall.get().at(self.now.get())
+    }
+
+    fn wall_is_known(&self) -> bool {
+        self.known.get()
+    }
+
+    fn wall_rate(&self) -> i32 {
+        self.wall.get().rate
+    }
+}
+
+impl WallClock for SimClock {
+    fn step(&self, nanos: i64) {
+        self.wall.set(self.wall.get().stepped(self.now.get(), nanos));
+    }
+
+    fn set_rate(&self, rate: i32) {
+        self.wall.set(self.wall.get().with_rate(self.now.get(), rate));
+    }
+
+    fn set_known(&self, known: bool) {
+        self.known.set(known);
     }
 }
 
@@ -50,5 +76,50 @@ impl Park for SimClock {
         if deadline > self.now.get() {
             self.now.set(deadline);
         }
+    }
+}
+
+/// A kernel's log that keeps its last bytes.
+pub struct SimLog {
+    all: RefCell<Vec<u8>>,
+    kept: usize,
+}
+
+impl SimLog {
+    /// An empty log that keeps `kept` bytes.
+    pub fn new(kept: usize) -> SimLog {
+        SimLog { all: RefCell::default(), kept }
+    }
+
+    /// Appends.
+    pub fn push(&self, bytes: &[u8]) {
+        self.all.borrow_mut().extend_from_slice(bytes);
+    }
+
+    /// Bytes ever written.
+    pub fn end(&self) -> u64 {
+        self.all.borrow().len() as u64
+    }
+
+    fn place(&self, position: u64) -> usize {
+        let len = self.all.borrow().len();
+        usize::try_from(position).unwrap_or(len).clamp(len.saturating_sub(self.kept), len)
+    }
+}
+
+impl KernelLog for SimLog {
+    fn copy_from(&self, position: u64, into: &mut [u8]) -> (usize, u64) {
+        let (start, all) = (self.place(position), self.all.borrow());
+        let count = into.len().min(all.len() - start);
+        into[..count].copy_from_slice(&all[start..start + count]);
+        (count, (start + count) as u64)
+    }
+
+    fn capacity(&self) -> u64 {
+        self.kept as u64
+    }
+
+    fn lines_before(&self, position: u64) -> u64 {
+        self.all.borrow()[..self.place(position)].iter().filter(|byte| **byte == b'\n').count() as u64
     }
 }

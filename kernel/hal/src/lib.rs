@@ -20,6 +20,7 @@ extern crate alloc;
 
 mod block;
 mod console;
+pub mod log;
 mod machine;
 mod net;
 mod time;
@@ -34,4 +35,4 @@ pub use net::{
     Link, LinkSpeed, MacAddress, NetCounters, NetDevice, NetFeatures, RxMeta, TransmitError, TxChecksum,
     TxOffload,
 };
-pub use time::{Clock, Instant};
+pub use time::{Clock, Instant, WallClock, WallLine};

@@ -77,11 +77,84 @@ pub trait Clock {
 
     /// Wall-clock time since 1970-01-01 00:00:00 UTC; may jump when the time is set.
     fn wall(&self) -> Duration;
+
+    /// Whether somebody who should know has said what time it is. A clock with a battery, as the machine has it at boot, may show
+    /// anything.
+    fn wall_is_known(&self) -> bool {
+        false
+    }
+
+    /// By how many parts in 10^9 the wall clock runs faster than monotonic time now; negative when it is slower.
+    fn wall_rate(&self) -> i32 {
+        0
+    }
+}
+
+/// The wall clock, for who knows what time it is. Monotonic time goes on as it did, whatever happens here.
+pub trait WallClock: Clock {
+    /// Moves the wall clock by so many nanoseconds at once.
+    fn step(&self, nanos: i64);
+
+    /// Lets the wall clock run faster than monotonic time by so many parts in 10^9 from now on; 0 is as fast.
+    fn set_rate(&self, rate: i32);
+
+    /// Says that the wall clock is right, or that it is not.
+    fn set_known(&self, known: bool);
+}
+
+/// How the wall clock goes: a line over monotonic time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WallLine {
+    /// A moment.
+    pub since: Instant,
+    /// What the wall clock showed then: nanoseconds since 1970.
+    pub nanos: u64,
+    /// See [`Clock::wall_rate`].
+    pub rate: i32,
+}
+
+impl WallLine {
+    /// A clock that shows `wall` at `now` and runs as monotonic time does.
+    pub fn new(now: Instant, wall: Duration) -> WallLine {
+        WallLine { since: now, nanos: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX), rate: 0 }
+    }
+
+    /// What it shows at `now`, which may be before the line begins.
+    pub fn at(&self, now: Instant) -> Duration {
+        let passed = i128::from(now.0) - i128::from(self.since.0);
+        let nanos = i128::from(self.nanos) + passed + passed * i128::from(self.rate) / 1_000_000_000;
+        Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+    }
+
+    /// The same, moved by so many nanoseconds.
+    pub fn stepped(&self, now: Instant, nanos: i64) -> WallLine {
+        let shown = u64::try_from(self.at(now).as_nanos()).unwrap_or(u64::MAX);
+        WallLine { since: now, nanos: shown.saturating_add_signed(nanos), rate: self.rate }
+    }
+
+    /// The same up to now, and then at another rate.
+    pub fn with_rate(&self, now: Instant, rate: i32) -> WallLine {
+        WallLine { rate, ..self.stepped(now, 0) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_wall_clock_goes_on_where_its_rate_changes() {
+        let second = |n: u64| Instant::from_nanos(n * 1_000_000_000);
+        let line = WallLine::new(second(10), Duration::from_secs(1_000));
+        assert_eq!(line.at(second(0)), Duration::from_secs(990));
+        let faster = line.with_rate(second(20), 500_000);
+        assert_eq!(faster.at(second(20)), line.at(second(20)));
+        assert_eq!(faster.at(second(120)), Duration::from_micros(1_110_050_000));
+        let slower = faster.with_rate(second(120), -500_000).with_rate(second(220), 0);
+        assert_eq!(slower.at(second(221)), Duration::from_secs(1_211));
+        assert_eq!(slower.stepped(second(221), -2_000_000_000).at(second(222)), Duration::from_secs(1_210));
+        assert_eq!(line.stepped(second(10), i64::MIN).at(second(10)), Duration::ZERO);
+    }
 
     #[test]
     fn arithmetic_saturates() {

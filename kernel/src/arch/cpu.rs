@@ -103,6 +103,12 @@ pub fn halt() {
     x86_64::instructions::hlt();
 }
 
+/// Writes what the caches have to memory, where a reset leaves it alone.
+pub fn write_back_caches() {
+    // SAFETY: changes nothing that a program can see.
+    unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
+}
+
 /// One `pause` in a spin loop.
 pub fn pause() {
     core::hint::spin_loop();

@@ -1,6 +1,6 @@
 //! The `log` backend: one line per record, to the serial port and to the ring.
 //!
-//! `[   12.345678] 1 INFO  net: text`: seconds since boot, core, level, target, message.
+//! `[   12.345678] 1 INFO  net: text`: seconds since boot, core, level, target, message; `keelson_hal::log` takes it apart again.
 
 use super::ring::{Place, Ring};
 use crate::log_filter::LogFilter;
@@ -8,6 +8,8 @@ use crate::postmortem;
 use crate::sync::SpinLock;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use keelson_hal::Instant;
+use keelson_hal::log::KernelLog;
 use log::{LevelFilter, Log, Metadata, Record};
 use spin::Once;
 
@@ -54,6 +56,19 @@ impl Write for Line<'_> {
     }
 }
 
+/// Writes a record as a line.
+fn write_line(to: &mut impl Write, now: Instant, core: usize, record: &Record<'_>) -> fmt::Result {
+    writeln!(
+        to,
+        "[{:5}.{:06}] {core} {:<5} {}: {}",
+        now.as_nanos() / 1_000_000_000,
+        now.as_micros() % 1_000_000,
+        record.level(),
+        record.target(),
+        record.args()
+    )
+}
+
 impl Log for Backend {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         FILTER.get().is_none_or(|filter| filter.enabled(metadata))
@@ -66,16 +81,7 @@ impl Log for Backend {
         let now = crate::time::now();
         let mut ring = RING.lock();
         // Cannot fail: neither destination ever refuses.
-        let _ = writeln!(
-            Line(&mut ring),
-            "[{:5}.{:06}] {} {:<5} {}: {}",
-            now.as_nanos() / 1_000_000_000,
-            now.as_micros() % 1_000_000,
-            crate::smp::current_core(),
-            record.level(),
-            record.target(),
-            record.args()
-        );
+        let _ = write_line(&mut Line(&mut ring), now, crate::smp::current_core(), record);
     }
 
     fn flush(&self) {}
@@ -127,6 +133,24 @@ pub fn copy_from(position: u64, buffer: &mut [u8]) -> (usize, u64) {
     RING.lock().copy_from(position, buffer)
 }
 
+/// The log, for those who carry it elsewhere.
+#[derive(Clone, Copy, Default)]
+pub struct Reading;
+
+impl KernelLog for Reading {
+    fn copy_from(&self, position: u64, into: &mut [u8]) -> (usize, u64) {
+        copy_from(position, into)
+    }
+
+    fn capacity(&self) -> u64 {
+        capacity() as u64
+    }
+
+    fn lines_before(&self, position: u64) -> u64 {
+        RING.lock().lines_before(position)
+    }
+}
+
 /// Copies the last `most` bytes of the log.
 pub fn tail(most: usize) -> Vec<u8> {
     // Allocated before the lock is taken: an allocation that fails panics, and the report reads the ring.
@@ -136,4 +160,53 @@ pub fn tail(most: usize) -> Vec<u8> {
     let (len, _) = ring.copy_from(end.saturating_sub(most as u64), &mut copy);
     copy.truncate(len);
     copy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keelson_hal::log::{LogEntry, LogReader};
+    use log::Level;
+
+    /// The ring of a test.
+    struct Fake(Box<Ring>);
+
+    impl KernelLog for Fake {
+        fn copy_from(&self, position: u64, into: &mut [u8]) -> (usize, u64) {
+            self.0.copy_from(position, into)
+        }
+        fn capacity(&self) -> u64 {
+            self.0.capacity() as u64
+        }
+        fn lines_before(&self, position: u64) -> u64 {
+            self.0.lines_before(position)
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let levels =
+            [(Level::Error, 3), (Level::Warn, 4), (Level::Info, 6), (Level::Debug, 7), (Level::Trace, 7)];
+        let mut ring = Box::new(Ring::new());
+        for (level, _) in levels {
+            let mut line = String::new();
+            let now = Instant::from_nanos(98_765_432_123_000);
+            let args = format_args!("a: {level}");
+            write_line(
+                &mut line,
+                now,
+                12,
+                &Record::builder().level(level).target("net::tcp").args(args).build(),
+            )
+            .unwrap();
+            ring.push(line.as_bytes());
+        }
+        let entries = LogReader::new(0, 1024, 4096).read(&Fake(ring));
+        assert_eq!(entries.len(), levels.len());
+        for (entry, (level, severity)) in entries.iter().zip(levels) {
+            let LogEntry::Line(line) = entry else { panic!("{entry:?}") };
+            assert_eq!((line.time.as_micros(), line.core, line.severity), (98_765_432_123, 12, severity));
+            assert_eq!(line.parts(), (Some("net::tcp"), &*format!("a: {level}")));
+        }
+    }
 }

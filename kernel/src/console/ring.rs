@@ -10,12 +10,14 @@ pub struct Ring {
     larger: Option<&'static mut [u8]>,
     /// Bytes ever written; the next one goes to `written % capacity`.
     written: u64,
+    /// Ends of lines among them.
+    lines: u64,
 }
 
 impl Ring {
     /// An empty ring.
     pub const fn new() -> Ring {
-        Ring { first: [0; LEAST], larger: None, written: 0 }
+        Ring { first: [0; LEAST], larger: None, written: 0, lines: 0 }
     }
 
     /// Bytes kept.
@@ -45,6 +47,7 @@ impl Ring {
 
     /// Appends.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.lines += ends(bytes);
         let ring = self.larger.as_deref_mut().unwrap_or(&mut self.first);
         let lost = bytes.len().saturating_sub(ring.len());
         self.written += lost as u64;
@@ -81,6 +84,18 @@ impl Ring {
         (count, position + count as u64)
     }
 
+    /// Lines that ended before `position`; of a position that is no longer kept, before the oldest that is.
+    pub fn lines_before(&self, position: u64) -> u64 {
+        let (first, second) = self.contents();
+        let oldest = self.written - (first.len() + second.len()) as u64;
+        let skip = (position.clamp(oldest, self.written) - oldest) as usize;
+        let behind = match first.get(skip..) {
+            Some(rest) => ends(rest) + ends(second),
+            None => ends(&second[skip - first.len()..]),
+        };
+        self.lines - behind
+    }
+
     /// The last `lines` complete lines (fewer when there are fewer), as two pieces.
     pub fn last_lines(&self, lines: usize) -> (&[u8], &[u8]) {
         let (first, second) = self.contents();
@@ -95,6 +110,10 @@ impl Ring {
         }
         (first, second)
     }
+}
+
+fn ends(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// Addresses of a ring's parts.
@@ -142,6 +161,18 @@ mod tests {
         assert_eq!(joined(ring.last_lines(2)), "19998\n19999\n");
         ring.push(&vec![b'x'; LEAST + 5]);
         assert_eq!(joined(ring.contents()), "x".repeat(LEAST));
+    }
+
+    #[test]
+    fn lines_are_counted_also_when_they_are_gone() {
+        let mut ring = Box::new(Ring::new());
+        (0..20_000).for_each(|n| ring.push(format!("{n:07}\n").as_bytes()));
+        assert_eq!((ring.lines_before(u64::MAX), ring.lines_before(20_000 * 8 - 1)), (20_000, 19_999));
+        // Both pieces of what is kept, and what is not.
+        for kept in [1, 1000, 4000, 8000] {
+            assert_eq!(ring.lines_before((20_000 - kept) * 8), 20_000 - kept);
+        }
+        assert_eq!(ring.lines_before(0), 20_000 - LEAST as u64 / 8);
     }
 
     #[test]

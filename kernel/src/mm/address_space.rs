@@ -6,7 +6,7 @@ use super::{DIRECT_MAP, MMIO, frames, phys_to_virt, regions};
 use crate::arch::cpu;
 use crate::boot::{BootInfo, REGIONS_MAX, Region, RegionKind};
 use crate::sync::SpinLock;
-use crate::{image, numa};
+use crate::{crash, image, numa};
 use core::ops::Range;
 use heapless::Vec;
 
@@ -18,7 +18,7 @@ const LOW_MEMORY: u64 = 1 << 20;
 const LARGE_PAGE: u64 = 2 << 20;
 /// Frames set aside for the first tables: 2 MiB pages for 64 GiB take 64, the image 10.
 const EARLY_FRAMES: u64 = 128;
-const MAX_RANGES: usize = REGIONS_MAX + 5;
+const MAX_RANGES: usize = REGIONS_MAX + 6;
 
 type Ranges = Vec<Range<u64>, MAX_RANGES>;
 
@@ -139,6 +139,9 @@ fn taken(info: &BootInfo) -> Ranges {
     take(&mut taken, info.image.clone());
     if let Some(blob) = &info.blob {
         take(&mut taken, blob.clone());
+    }
+    if let Some(record) = crash::reserved(info) {
+        take(&mut taken, record);
     }
     taken
 }

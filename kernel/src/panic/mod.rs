@@ -9,7 +9,7 @@ use crate::console::{self, Raw};
 use crate::options::PanicAction;
 use crate::symbols::SymbolTable;
 use crate::sync::SpinLock;
-use crate::{image, mm, postmortem, power, smp};
+use crate::{crash, image, mm, postmortem, power, smp};
 use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,7 +30,7 @@ pub fn set_action(action: PanicAction) {
 pub fn exception(headline: &Headline<'_>, frame: &Frame, gs_base: u64) -> ! {
     begin(format_args!("{headline}"), &postmortem::registers_of(frame, gs_base));
     let _ = writeln!(Raw, "\n*** core {}: {headline} ***\n{frame}", smp::current_core());
-    finish(Some(frame.rip as usize), frame.rbp as usize)
+    finish(format_args!("{headline}"), Some(frame.rip as usize), frame.rbp as usize)
 }
 
 /// Reports a panic and ends.
@@ -41,7 +41,7 @@ fn report(message: Arguments<'_>) -> ! {
     let rbp: usize;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
-    finish(None, rbp)
+    finish(message, None, rbp)
 }
 
 /// The first core to fail reports; the others, and a failure inside the report, stop here.
@@ -53,12 +53,25 @@ fn begin(why: Arguments<'_>, registers: &[u64; postmortem::REGISTERS]) {
     console::break_locks();
 }
 
-fn finish(rip: Option<usize>, rbp: usize) -> ! {
+fn finish(why: Arguments<'_>, rip: Option<usize>, rbp: usize) -> ! {
     let _ = writeln!(Raw, "Keelson {}; backtrace:", env!("CARGO_PKG_VERSION"));
+    show_frames(&mut Raw, rip, rbp);
+    let _ = writeln!(Raw, "Last lines of the log:");
+    console::log::with_last_lines(LOG_LINES, |first, second| {
+        console::write(first);
+        console::write(second);
+    });
+    // Last: what goes wrong here is not in the way of the report.
+    crash::write(format_args!("{why} (core {})", smp::current_core()), |to| show_frames(to, rip, rbp));
+    end()
+}
+
+/// Writes the functions that led here, innermost first.
+fn show_frames(to: &mut dyn Write, rip: Option<usize>, rbp: usize) {
     let mut number = 0;
     let mut show = |address: usize, is_return_address: bool| {
         // A return address may belong to the next line or function: look one byte back.
-        show_frame(number, address, address - usize::from(is_return_address));
+        show_frame(to, number, address, address - usize::from(is_return_address));
         number += 1;
     };
     if let Some(rip) = rip {
@@ -69,19 +82,13 @@ fn finish(rip: Option<usize>, rbp: usize) -> ! {
         let read = |address: usize| unsafe { (address as *const usize).read_volatile() };
         backtrace::walk(rbp, stack, read, |address| show(address, true));
     }
-    let _ = writeln!(Raw, "Last lines of the log:");
-    console::log::with_last_lines(LOG_LINES, |first, second| {
-        console::write(first);
-        console::write(second);
-    });
-    end()
 }
 
-fn show_frame(number: usize, address: usize, lookup: usize) {
+fn show_frame(to: &mut dyn Write, number: usize, address: usize, lookup: usize) {
     let symbol = SymbolTable::new(image::symbols()).and_then(|table| table.lookup(lookup as u64));
     let _ = match symbol {
-        Some(symbol) => writeln!(Raw, "  {number:2} {address:016x} {symbol}"),
-        None => writeln!(Raw, "  {number:2} {address:016x}"),
+        Some(symbol) => writeln!(to, "  {number:2} {address:016x} {symbol}"),
+        None => writeln!(to, "  {number:2} {address:016x}"),
     };
 }
 

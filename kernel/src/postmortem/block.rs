@@ -10,6 +10,7 @@ use crate::{arch::cpu, console, image, mm, time};
 use alloc::vec::Vec;
 use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use core::time::Duration;
 
 /// Registers of a core: `struct user_regs_struct` of Linux (arch/x86/include/asm/user_64.h).
 pub const REGISTERS: usize = 27;
@@ -137,17 +138,22 @@ pub fn init(boot: &BootInfo, memory_end: u64) {
         (&block.direct_map, mm::DIRECT_MAP as u64),
         (&block.root, cpu::cr3() & !(mm::PAGE_SIZE - 1)),
         (&block.tsc_hz, time::tsc_hz()),
-        (&block.booted, time::wall_at_boot().as_nanos() as u64),
         (&block.memory_end, memory_end),
     ] {
         field.store(value, Ordering::Relaxed);
     }
+    set_booted(time::wall_at_boot());
     set_log(console::log::place());
     block.count.store(smp::online() as u32, Ordering::Relaxed);
     for number in 0..smp::online() {
         core(number).per_cpu.store(&raw const *smp::cpu(number) as u64, Ordering::Relaxed);
     }
     publish(block);
+}
+
+/// Notes what time it was at boot.
+pub fn set_booted(wall: Duration) {
+    BLOCK.booted.store(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 /// Notes where the log is.

@@ -28,12 +28,18 @@ use crate::console::ring::Place;
 use crate::smp;
 use block::{BLOCK, CoreState};
 use core::fmt::{self, Arguments};
+use core::time::Duration;
 use keelson_hal::user::AddressSpace;
 
 /// Fills in what is known of the machine; once its clock and the other cores run.
 pub(crate) fn init(boot: &'static BootInfo) {
     memory::init(boot);
     block::init(boot, memory::end());
+}
+
+/// Notes what time it was at boot, for dumps.
+pub(crate) fn booted_at(wall: Duration) {
+    block::set_booted(wall);
 }
 
 /// Notes what was built, for dumps.

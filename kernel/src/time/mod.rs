@@ -1,14 +1,17 @@
 //! Time: the TSC as monotonic clock, the core's timer for deadlines.
 
 mod calibrate;
+mod wall;
 
 pub(crate) use calibrate::PmTimer;
 
 use crate::arch::cpu;
 use crate::irq::apic;
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::postmortem;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
-use keelson_hal::{Clock, Instant};
+use keelson_hal::{Clock, Instant, WallClock, WallLine};
+use wall::Latch;
 
 /// TSC at boot.
 static TSC_BOOT: AtomicU64 = AtomicU64::new(0);
@@ -18,8 +21,10 @@ static NANOS_PER_TICK: AtomicU64 = AtomicU64::new(0);
 static TSC_HZ: AtomicU64 = AtomicU64::new(0);
 /// APIC timer ticks per second.
 static APIC_HZ: AtomicU64 = AtomicU64::new(0);
-/// Wall-clock time at boot, in nanoseconds since 1970.
-static WALL_AT_BOOT: AtomicU64 = AtomicU64::new(0);
+/// How the wall clock goes.
+static WALL: Latch = Latch::new();
+/// Somebody who should know has set the wall clock.
+static WALL_IS_KNOWN: AtomicBool = AtomicBool::new(false);
 
 /// Notes the moment of boot: [`Instant::ZERO`].
 pub fn boot_begins() {
@@ -77,15 +82,20 @@ pub fn arm_timer(deadline: Instant, now: Instant) {
     }
 }
 
-/// Says what time it is: `wall` since 1970-01-01 00:00:00 UTC.
+/// Says what time it is: `wall` since 1970-01-01 00:00:00 UTC. On the first core, as all that changes the wall clock.
 pub fn set_wall(wall: Duration) {
-    let at_boot = (wall.as_nanos() as u64).saturating_sub(now().as_nanos());
-    WALL_AT_BOOT.store(at_boot, Ordering::Relaxed);
+    change(WallLine::new(now(), wall));
 }
 
-/// What time it was at boot, since 1970; zero when nobody said.
+fn change(line: WallLine) {
+    WALL.set(line);
+    postmortem::booted_at(wall_at_boot());
+}
+
+/// What time it was at boot, since 1970, as far as one knows now.
 pub fn wall_at_boot() -> Duration {
-    Duration::from_nanos(WALL_AT_BOOT.load(Ordering::Relaxed))
+    let now = now();
+    WALL.get().at(now).saturating_sub(now.saturating_since(Instant::ZERO))
 }
 
 /// The machine's clocks.
@@ -97,7 +107,25 @@ impl Clock for KernelClock {
         now()
     }
     fn wall(&self) -> Duration {
-        Duration::from_nanos(WALL_AT_BOOT.load(Ordering::Relaxed) + now().as_nanos())
+        WALL.get().at(now())
+    }
+    fn wall_is_known(&self) -> bool {
+        WALL_IS_KNOWN.load(Ordering::Relaxed)
+    }
+    fn wall_rate(&self) -> i32 {
+        WALL.get().rate
+    }
+}
+
+impl WallClock for KernelClock {
+    fn step(&self, nanos: i64) {
+        change(WALL.get().stepped(now(), nanos));
+    }
+    fn set_rate(&self, rate: i32) {
+        change(WALL.get().with_rate(now(), rate));
+    }
+    fn set_known(&self, known: bool) {
+        WALL_IS_KNOWN.store(known, Ordering::Relaxed);
     }
 }
 

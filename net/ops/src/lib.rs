@@ -4,3 +4,9 @@
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod civil;
+pub mod sntp;
+pub mod syslog;

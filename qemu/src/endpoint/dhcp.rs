@@ -12,6 +12,7 @@ const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 /// Options of RFC 2132.
 const OPTION_HOST_NAME: u8 = 12;
+const OPTION_NTP: u8 = 42;
 const OPTION_VENDOR_CLASS: u8 = 60;
 const OPTION_BOOT_FILE: u8 = 67;
 /// Option of RFC 3004; iPXE names itself there.
@@ -32,6 +33,8 @@ pub struct DhcpConfig {
     pub router: Option<Ipv4Addr>,
     /// Option 6, name servers (at most three are sent).
     pub dns: Vec<Ipv4Addr>,
+    /// Option 42, servers of the time.
+    pub ntp: Vec<Ipv4Addr>,
     /// Option 12, the client's name.
     pub host_name: Option<String>,
     /// Option 67 for clients that boot over HTTP: UEFI firmware as far as it does so, and iPXE.
@@ -154,7 +157,9 @@ impl DhcpServer {
         let config = &self.config;
         let granted = kind != DhcpMessageType::Nak;
         let boot_file = config.boot_uri.as_deref().filter(|_| client != Client::Other).map(str::as_bytes);
+        let ntp: Vec<u8> = config.ntp.iter().flat_map(Ipv4Addr::octets).collect();
         let options: Vec<DhcpOption<'_>> = [
+            (OPTION_NTP, Some(&*ntp).filter(|ntp| granted && !ntp.is_empty())),
             (OPTION_HOST_NAME, config.host_name.as_deref().map(str::as_bytes)),
             (OPTION_VENDOR_CLASS, boot_file.filter(|_| client == Client::UefiHttp).map(|_| HTTP_CLIENT)),
             (OPTION_BOOT_FILE, boot_file),

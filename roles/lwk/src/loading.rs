@@ -133,7 +133,7 @@ impl Drop for HostSource {
 
 /// Loads programs of the host.
 pub struct HostLoader {
-    vdso: Option<Vdso>,
+    vdso: Option<Arc<Vdso>>,
     hwcap2: u64,
     /// Bytes of a signal frame beside the extended state, and the state.
     min_signal_stack: u64,
@@ -141,7 +141,7 @@ pub struct HostLoader {
 
 impl HostLoader {
     /// `hwcap2`: AT_HWCAP2. `extended`: bytes of the extended state.
-    pub fn new(vdso: Option<Vdso>, hwcap2: u64, extended: u64) -> HostLoader {
+    pub fn new(vdso: Option<Arc<Vdso>>, hwcap2: u64, extended: u64) -> HostLoader {
         HostLoader { vdso, hwcap2, min_signal_stack: crate::signals::frame::FRAME_SIZE + extended }
     }
 
@@ -199,7 +199,7 @@ impl HostLoader {
                 hwcap2: self.hwcap2,
                 min_signal_stack: self.min_signal_stack,
             },
-            vdso: self.vdso.as_ref(),
+            vdso: self.vdso.as_deref(),
             node: 0,
         };
         let start =

@@ -191,8 +191,8 @@ impl Control {
     }
 
     fn whole_log(&self) -> String {
-        let mut log = vec![0; usize::try_from(self.kernel.log_capacity()).unwrap_or(0)];
-        let (count, _) = self.kernel.log(0, &mut log);
+        let mut log = vec![0; usize::try_from(self.kernel.log().capacity()).unwrap_or(0)];
+        let (count, _) = self.kernel.log().copy_from(0, &mut log);
         String::from_utf8_lossy(log.get(..count).unwrap_or_default()).into_owned()
     }
 

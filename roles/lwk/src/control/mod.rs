@@ -50,6 +50,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use keelson_hal::log::KernelLog;
 use keelson_hal::user::CoreEntries;
 use keelson_lwk_wire::messages::Ctrl;
 use report::Report;
@@ -57,12 +58,8 @@ use verb::{Verb, role_name};
 
 /// What only the kernel below can tell or do.
 pub trait Kernel {
-    /// Copies the log from `position` (bytes since boot) on; how many bytes, and the position behind them. What is no longer kept
-    /// is skipped; a position beyond the end means the end.
-    fn log(&self, position: u64, into: &mut [u8]) -> (usize, u64);
-
-    /// Bytes of the log that are kept.
-    fn log_capacity(&self) -> u64;
+    /// The log.
+    fn log(&self) -> &dyn KernelLog;
 
     /// Bytes that the kernel uses for itself.
     fn memory_used(&self) -> u64;

@@ -163,9 +163,9 @@ impl Control {
     }
 
     fn look_at_log(&self, said: &mut Said) {
-        let end = self.kernel.log(u64::MAX, &mut []).1;
+        let end = self.kernel.log().copy_from(u64::MAX, &mut []).1;
         let from = said.log.max(self.cleared.get());
-        if end.saturating_sub(from) >= self.kernel.log_capacity() / 2 {
+        if end.saturating_sub(from) >= self.kernel.log().capacity() / 2 {
             said.log = end;
             self.watchers
                 .tell(EventKind::KmsgFull, &format!("{} bytes of log since it was last read", end - from));

@@ -4,6 +4,8 @@ use super::*;
 use crate::control::{Checks, Control, GRACE, Kernel, Piece, Postmortem};
 use crate::cores::CoreState;
 use crate::session::{Message, Outgoing, Session, Tool};
+use keelson_exec::sim::SimLog;
+use keelson_hal::log::KernelLog;
 use keelson_lwk_wire::dump::{DumpRecord, Level};
 use keelson_lwk_wire::handshake::Roles;
 use keelson_lwk_wire::messages::{Ctrl, CtrlAnswer, CtrlReply, EventKind};
@@ -17,9 +19,8 @@ const PAUSE: u64 = 34;
 const GETCWD: u64 = 79;
 
 /// What is below the node.
-#[derive(Default)]
 pub struct Machine {
-    log: RefCell<Vec<u8>>,
+    log: SimLog,
     off: Cell<bool>,
     /// Cores that were interrupted, and by what.
     interrupts: RefCell<Vec<(usize, u8)>>,
@@ -29,16 +30,16 @@ pub struct Machine {
     stuck: Cell<Option<usize>>,
 }
 
-impl Kernel for Machine {
-    fn log(&self, position: u64, into: &mut [u8]) -> (usize, u64) {
-        let log = self.log.borrow();
-        let start = (position as usize).min(log.len());
-        let count = into.len().min(log.len() - start);
-        into[..count].copy_from_slice(&log[start..start + count]);
-        (count, (start + count) as u64)
+impl Default for Machine {
+    fn default() -> Machine {
+        let (off, interrupts, stopped, stuck) = Default::default();
+        Machine { log: SimLog::new(1000), off, interrupts, stopped, stuck }
     }
-    fn log_capacity(&self) -> u64 {
-        1000
+}
+
+impl Kernel for Machine {
+    fn log(&self) -> &dyn KernelLog {
+        &self.log
     }
     fn memory_used(&self) -> u64 {
         12_345
@@ -322,9 +323,7 @@ fn a_frozen_node_ends_too() {
 #[test]
 fn the_log_is_followed() {
     let watched = Watched::new(1);
-    let say = |text: &str| {
-        watched.machine.log.borrow_mut().extend(format!("[    1.000000] 0 INFO  a: {text}\n").as_bytes())
-    };
+    let say = |text: &str| watched.machine.log.push(format!("[    1.000000] 0 INFO  a: {text}\n").as_bytes());
     say("one");
     let session = watched.send("kmsg -f", Roles::MONITOR);
     let received = || -> Vec<String> {
@@ -389,7 +388,7 @@ fn monitors_are_told_what_runs_out() {
     watched.for_a_while(Duration::from_secs(3));
     assert_eq!(told(&session), []);
     watched.world.machine.limit.store(3 << 20, Ordering::Relaxed);
-    watched.machine.log.borrow_mut().resize(600, b'x');
+    watched.machine.log.push(&[b'x'; 600]);
     watched.for_a_while(Duration::from_secs(3));
     // Once each.
     assert_eq!(told(&session), [EventKind::Oom, EventKind::KmsgFull]);

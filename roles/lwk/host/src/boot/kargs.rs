@@ -16,8 +16,14 @@ const DEFAULT_LINE: &str = "ip=dhcp";
 const PREFIXES: &[&str] = &["lwk"];
 
 /// Tables of everything in the image. Those of the remote console are the image's own: their values are checked at boot.
-pub const TABLES: &[&[OptionSpec]] =
-    &[keelson_kernel::options::OPTIONS, keelson_net::OPTIONS, CONSOLE, keelson_lwk::options::OPTIONS];
+pub const TABLES: &[&[OptionSpec]] = &[
+    keelson_kernel::options::OPTIONS,
+    keelson_net::OPTIONS,
+    keelson_ops::syslog::OPTIONS,
+    keelson_ops::sntp::OPTIONS,
+    CONSOLE,
+    keelson_lwk::options::OPTIONS,
+];
 const CONSOLE: &[OptionSpec] = &[
     OptionSpec::new("console.port", Kind::Text, "TCP port of the remote console.").owner("console"),
     OptionSpec::new("console.allow", Kind::Text, "Who may connect to it.").repeatable().owner("console"),
@@ -203,10 +209,19 @@ mod tests {
             format!("name: {ROLE:?},"),
             format!("default_line: {DEFAULT_LINE:?},"),
             format!("prefixes: &{PREFIXES:?},"),
-            "options: &[keelson_net::OPTIONS, shell::OPTIONS, keelson_lwk::options::OPTIONS],".into(),
         ] {
             assert!(role.contains(&line), "{line} is not what images/src/roles.rs has: {role}");
         }
+        let tables = role.split("options: &[").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+        let tables: Vec<_> = tables.split(',').map(str::trim).filter(|table| !table.is_empty()).collect();
+        let expected = [
+            "keelson_net::OPTIONS",
+            "keelson_ops::syslog::OPTIONS",
+            "keelson_ops::sntp::OPTIONS",
+            "shell::OPTIONS",
+            "keelson_lwk::options::OPTIONS",
+        ];
+        assert_eq!(tables, expected);
         let console = include_str!("../../../../../images/src/shell/remote.rs");
         assert_eq!(console.matches("OptionSpec::new(").count(), CONSOLE.len());
         assert!(CONSOLE.iter().all(|spec| console.contains(&format!("{:?},", spec.name))));

@@ -13,8 +13,12 @@ pub const TSC: u8 = 8;
 pub const RATE: u8 = 16;
 /// Offset: monotonic time at the base in nanoseconds.
 pub const NANOS: u8 = 24;
-/// Offset: what the wall clock is ahead of monotonic time.
-pub const WALL_OFFSET: u8 = 32;
+/// Offset: the same as [`RATE`] for the wall clock, and behind it what that showed at the base.
+pub const WALL_RATE: u8 = RATE + WALL_PAIR;
+/// Offset: see there.
+pub const WALL_NANOS: u8 = NANOS + WALL_PAIR;
+/// How far behind rate and time of the monotonic clock those of the wall clock lie.
+const WALL_PAIR: u8 = 16;
 
 /// Clocks that are made from the counter, a bit each: REALTIME, MONOTONIC, MONOTONIC_RAW, the two COARSE ones, BOOTTIME.
 const KNOWN: u8 = 0b1111_0011;
@@ -146,12 +150,16 @@ pub fn assemble(at: usize, page: i64) -> (Vec<u8>, [Function; 5]) {
 }
 
 /// rax = the time in nanoseconds, of the wall clock when r11d is not 0. Carry set: not from the counter.
-/// Changes rdx, r8, r10. Returns where it begins.
+/// Changes rdx, r8, r9, r10. Returns where it begins.
 fn now(code: &mut Assembler, at: usize, page: i64) -> usize {
     let start = code.bytes.len();
     code.emit(&[0x4c, 0x8d, 0x05]); // lea r8, [rip + page of times]
     let next = (at + code.bytes.len() + 4) as i64;
     code.emit(&(page - next).to_le_bytes()[..4]);
+    code.emit(&[0x4d, 0x89, 0xc1]); // mov r9, r8
+    code.emit(&[0x45, 0x85, 0xdb]); // test r11d, r11d
+    code.emit(&[0x74, 4]); // jz over the next
+    code.emit(&[0x49, 0x83, 0xc1, WALL_PAIR]); // add r9, WALL_PAIR
     code.label(Label::Retry);
     code.emit(&[0x45, 0x8b, 0x50, SEQUENCE]); // mov r10d, [r8 + SEQUENCE]
     code.emit(&[0x41, 0xf6, 0xc2, 1]); // test r10b, 1
@@ -165,12 +173,9 @@ fn now(code: &mut Assembler, at: usize, page: i64) -> usize {
     code.emit(&[0x49, 0x2b, 0x40, TSC]); // sub rax, [r8 + TSC]
     code.emit(&[0x73, 2]); // jae over the next: another core may be a little behind
     code.emit(&[0x31, 0xc0]); // xor eax, eax
-    code.emit(&[0x49, 0xf7, 0x60, RATE]); // mul qword [r8 + RATE]
+    code.emit(&[0x49, 0xf7, 0x61, RATE]); // mul qword [r9 + RATE]
     code.emit(&[0x48, 0x0f, 0xac, 0xd0, 32]); // shrd rax, rdx, 32
-    code.emit(&[0x49, 0x03, 0x40, NANOS]); // add rax, [r8 + NANOS]
-    code.emit(&[0x45, 0x85, 0xdb]); // test r11d, r11d
-    code.emit(&[0x74, 4]); // jz over the next
-    code.emit(&[0x49, 0x03, 0x40, WALL_OFFSET]); // add rax, [r8 + WALL_OFFSET]
+    code.emit(&[0x49, 0x03, 0x41, NANOS]); // add rax, [r9 + NANOS]
     code.emit(&[0x45, 0x3b, 0x50, SEQUENCE]); // cmp r10d, [r8 + SEQUENCE]
     code.jump(0x75, Label::Retry); // jne
     code.emit(&[0xf8, 0xc3]); // clc; ret

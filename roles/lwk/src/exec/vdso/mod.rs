@@ -21,7 +21,7 @@ const SECOND: u128 = 1_000_000_000;
 /// How to make times from the time stamp counter.
 ///
 /// ```text
-/// monotonic = nanos + ((tsc - base) * rate >> 32)         wall clock = monotonic + wall_offset
+/// monotonic = nanos + ((tsc - base) * rate >> 32)         wall clock = wall_nanos + ((tsc - base) * wall_rate >> 32)
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TimeBase {
@@ -31,8 +31,10 @@ pub struct TimeBase {
     pub rate: u64,
     /// Monotonic time at the base, in nanoseconds.
     pub nanos: u64,
-    /// What the wall clock is ahead of monotonic time, in nanoseconds.
-    pub wall_offset: u64,
+    /// The same for the wall clock, which may be slewed.
+    pub wall_rate: u64,
+    /// What the wall clock would have shown at the base, had it always run at this rate; it may be less than 0.
+    pub wall_nanos: u64,
 }
 
 /// Times that two clocks are read together.
@@ -60,17 +62,20 @@ impl TimeBase {
         let ticks = || system.machine.tsc().0;
         let (tsc, now) = both(ticks, || system.clock.now().as_nanos());
         let rate = (SECOND << 32).checked_div(u128::from(frequency)).unwrap_or(0);
-        TimeBase {
-            tsc,
-            rate: u64::try_from(rate).unwrap_or(0),
-            nanos: now,
-            wall_offset: TimeBase::wall_offset(system),
-        }
+        let rate = u64::try_from(rate).unwrap_or(0);
+        TimeBase { tsc, rate, nanos: now, ..TimeBase::default() }.with_wall(system)
     }
 
-    fn wall_offset(system: &System) -> u64 {
+    /// The same with the wall clock as it is now.
+    fn with_wall(self, system: &System) -> TimeBase {
         let (now, wall) = both(|| system.clock.now().as_nanos(), || system.clock.wall().as_nanos());
-        u64::try_from(wall).unwrap_or(u64::MAX).saturating_sub(now)
+        let rate = i128::from(self.rate);
+        let wall_rate = rate + rate * i128::from(system.clock.wall_rate()) / SECOND as i128;
+        let wall_rate = u64::try_from(wall_rate).unwrap_or(0);
+        // As many ticks as the monotonic clock took from its base to now, at the rate of the wall clock.
+        let passed = u128::from(now.saturating_sub(self.nanos));
+        let passed = (passed * u128::from(wall_rate)).checked_div(u128::from(self.rate)).unwrap_or(0);
+        TimeBase { wall_rate, wall_nanos: (wall as u64).wrapping_sub(passed as u64), ..self }
     }
 
     /// Monotonic time at a count of ticks: exactly what the vDSO's code computes.
@@ -114,15 +119,15 @@ impl Vdso {
         self.put(code::TSC, &base.tsc.to_le_bytes());
         self.put(code::RATE, &base.rate.to_le_bytes());
         self.put(code::NANOS, &base.nanos.to_le_bytes());
-        self.put(code::WALL_OFFSET, &base.wall_offset.to_le_bytes());
+        self.put(code::WALL_RATE, &base.wall_rate.to_le_bytes());
+        self.put(code::WALL_NANOS, &base.wall_nanos.to_le_bytes());
         self.put(code::SEQUENCE, &odd.wrapping_add(1).to_le_bytes());
         *written = Written { base, sequence: odd.wrapping_add(1) };
     }
 
-    /// The wall clock was set: monotonic time goes on as it did.
+    /// The wall clock was set, or runs at another rate: monotonic time goes on as it did.
     pub fn set_wall(&self, system: &System) {
-        let base = TimeBase { wall_offset: TimeBase::wall_offset(system), ..self.time_base() };
-        self.set(base);
+        self.set(self.time_base().with_wall(system));
     }
 
     /// What the clocks are made from: system calls that use it too never disagree with the vDSO.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::mm::{Area, MmSettings};
 use crate::testing::{pool, system};
+use keelson_hal::{Clock, Instant, WallLine};
 use object::{Object as _, ObjectSymbol as _};
 use std::time::Duration;
 
@@ -56,8 +57,8 @@ fn programs_see_the_times_change() {
     assert_eq!(mm.read_u64(rate), Ok(1 << 32));
     assert_eq!(mm.read_u32(at - PAGE), Ok(2));
     assert_eq!(mm.read_u64(at - PAGE + u64::from(code::NANOS)), Ok(3_000_000_000));
-    let offset = mm.read_u64(at - PAGE + u64::from(code::WALL_OFFSET)).unwrap();
-    assert_eq!(offset, 1_700_000_000_000_000_000);
+    assert_eq!(mm.read_u64(at - PAGE + u64::from(code::WALL_RATE)), Ok(1 << 32));
+    assert_eq!(mm.read_u64(at - PAGE + u64::from(code::WALL_NANOS)), Ok(1_700_000_003_000_000_000));
     assert_eq!(vdso.time_base().monotonic(500), 3_000_000_500);
     let roles: Vec<Role> = mm.areas().iter().map(|area: &Area| area.role).collect();
     assert_eq!(roles, [Role::Vvar, Role::Vdso]);
@@ -84,4 +85,52 @@ fn of_two_clocks_the_fastest_reading_counts() {
     // The twentieth one takes 1000 - 40 * 19 = 240, and the clock is read in its middle.
     let begin: u64 = (0..19).map(|turn| 10 + 1000 - 40 * turn).sum::<u64>() + 10;
     assert_eq!((moment, value), (begin + 120, 20));
+}
+
+/// A wall clock that is slewed.
+struct Slewed(Arc<crate::testing::TestClock>, Mutex<WallLine>);
+
+impl Clock for Slewed {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+    fn wall(&self) -> Duration {
+        self.1.lock().at(self.now())
+    }
+    fn wall_rate(&self) -> i32 {
+        self.1.lock().rate
+    }
+}
+
+#[test]
+fn the_wall_clock_is_slewed_while_monotonic_time_goes_on() {
+    let (system, _, clock) = system();
+    let slewed =
+        Arc::new(Slewed(clock.clone(), Mutex::new(WallLine::new(Instant::ZERO, Duration::from_secs(1000)))));
+    let System { machine, timers, entropy, memory, run_on, .. } = &*system;
+    let (machine, timers, entropy, memory) =
+        (machine.clone(), timers.clone(), entropy.clone(), memory.clone());
+    let system = System { machine, timers, entropy, memory, run_on: *run_on, clock: slewed.clone() };
+    let vdso = Vdso::new(&system).unwrap();
+    vdso.set(TimeBase::now(&system));
+    // What the code in the image computes, for a counter that ticks once in a nanosecond.
+    let wall = |tsc: u64| {
+        let base = vdso.time_base();
+        let passed = (u128::from(tsc - base.tsc) * u128::from(base.wall_rate)) >> 32;
+        base.wall_nanos.wrapping_add(passed as u64)
+    };
+    let tsc = || vdso.time_base().tsc + (clock.now().as_nanos() - vdso.time_base().nanos);
+    for (span, rate) in [(100, 500_000), (2000, -500_000), (10, 0), (86_400, 0), (5, 1)] {
+        clock.advance(Duration::from_secs(span));
+        let line = slewed.1.lock().with_rate(clock.now(), rate);
+        *slewed.1.lock() = line;
+        let before = vdso.time_base();
+        vdso.set_wall(&system);
+        assert_eq!((vdso.time_base().tsc, vdso.time_base().nanos), (before.tsc, before.nanos));
+        for _ in 0..3 {
+            let difference = wall(tsc()) as i64 - slewed.wall().as_nanos() as i64;
+            assert!(difference.abs() < 1000, "{difference} ns after {span} s at {rate}");
+            clock.advance(Duration::from_secs(100));
+        }
+    }
 }
