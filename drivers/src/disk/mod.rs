@@ -28,6 +28,9 @@ use keelson_hal::{
 /// Most requests in flight: what a ticket has room for.
 pub(crate) const MAX_SLOTS: u16 = 64;
 
+/// A slot that the device gives back, and how its request ended.
+pub type Finished = (u16, Result<(), BlockError>);
+
 /// A device that executes requests, named by the slots of a [`Disk`].
 pub trait Engine {
     /// How the device broke the rules.
@@ -48,7 +51,7 @@ pub trait Engine {
     /// # Errors
     ///
     /// The device says what cannot be; it is shut off then.
-    fn pop(&mut self) -> Result<Option<(u16, Result<(), BlockError>)>, Self::Fault>;
+    fn pop(&mut self) -> Result<Option<Finished>, Self::Fault>;
 
     /// Asks for an interrupt at the next request that is finished; false when one is already.
     fn request_interrupt(&mut self) -> bool;

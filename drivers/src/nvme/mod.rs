@@ -20,7 +20,7 @@ mod queue;
 use self::controller::Controller;
 use self::queue::{Command, Queue, Status};
 use crate::InitError;
-use crate::disk::{Disk, Engine, MAX_SLOTS};
+use crate::disk::{Disk, Engine, Finished, MAX_SLOTS};
 use crate::dma::DmaBuffer;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -190,7 +190,7 @@ impl Engine for NvmeEngine {
         true
     }
 
-    fn pop(&mut self) -> Result<Option<(u16, Result<(), BlockError>)>, NvmeFault> {
+    fn pop(&mut self) -> Result<Option<Finished>, NvmeFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }

@@ -10,7 +10,7 @@ mod setup;
 use self::setup::{Limits, MAX_SEGMENTS, build};
 use super::{QueueFault, Segment, Transport, Virtqueue, start};
 use crate::InitError;
-use crate::disk::{Disk, Engine};
+use crate::disk::{Disk, Engine, Finished};
 use crate::dma::DmaBuffer;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -103,7 +103,7 @@ impl Engine for VirtioEngine {
         usize::from(self.queue.free_descriptors()) >= self.limits.segments + 2
     }
 
-    fn pop(&mut self) -> Result<Option<(u16, Result<(), BlockError>)>, QueueFault> {
+    fn pop(&mut self) -> Result<Option<Finished>, QueueFault> {
         let Some(used) = self.queue.pop()? else { return Ok(None) };
         let result = match self.headers.read8(usize::from(used.token) * PLACE + STATUS_AT) {
             STATUS_OK => Ok(()),
