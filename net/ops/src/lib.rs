@@ -4,3 +4,16 @@
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod health;
+pub mod http;
+pub mod metrics;
+pub mod pages;
+pub mod timeline;
+
+use keelson_config::OptionSpec;
+
+/// The options that these parts of a node read.
+pub const OPTIONS: &[OptionSpec] = &[http::OPTION];
