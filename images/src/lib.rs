@@ -28,10 +28,11 @@ use alloc::vec::Vec;
 use initrd::Initrd;
 use keelson_config::{Config, OptionSpec};
 use keelson_exec::{Executor, Handle};
-use keelson_hal::Clock;
+use keelson_hal::{Clock, Instant};
 use keelson_kernel::console::SerialConsole;
 use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
 use keelson_kernel::{Machine, console, mm, panic, postmortem, smp};
+use keelson_ops::timeline::Timeline;
 use shutdown::Shutdown;
 
 /// What an image is; see [`roles`].
@@ -60,6 +61,8 @@ pub struct Node {
     pub handle: Handle,
     /// Where the end is asked for.
     pub shutdown: Shutdown,
+    /// When the start had come how far.
+    pub timeline: Timeline,
     role: &'static Role,
     executor: Executor,
 }
@@ -87,8 +90,10 @@ impl Node {
         let executor = Executor::new(machine.clock.clone(), Some(smp::kicker(0)));
         let console = open_console(&machine, &config);
         let shutdown = Shutdown::default();
+        let timeline = Timeline::default();
+        timeline.reached("image entered", Instant::ZERO);
         let handle = executor.handle();
-        let node = Node { machine, config, initrd, console, handle, shutdown, role, executor };
+        let node = Node { machine, config, initrd, console, handle, shutdown, timeline, role, executor };
         node.announce();
         if let Some(error) = refused {
             log::warn!(target: "config", "{error}");
@@ -128,6 +133,7 @@ impl Node {
         }
         let now = self.machine.clock.now();
         log::info!(target: "kernel", "machine ready after {} ms", now.as_millis());
+        self.timeline.reached("machine ready", now);
     }
 
     /// Runs the node's tasks for ever.

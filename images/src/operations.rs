@@ -1,4 +1,14 @@
-//! What every image offers to those who run it, whatever its role: commands about the network.
+//! What every image offers to those who run it, whatever its role: commands about the network, and pages for whoever watches
+//! it by HTTP.
+
+mod kernel;
+pub mod lnet;
+mod net;
+pub mod nfs;
+pub mod qnet;
+mod watch;
+
+pub use watch::{Standing, Watch, watch};
 
 use crate::network;
 use crate::shell::Command;

@@ -6,7 +6,13 @@ use crate::{Role, shell, storage};
 pub const NFS_SERVER: Role = Role {
     name: "nfs-server",
     default_line: "ip=dhcp",
-    options: &[keelson_net::OPTIONS, shell::OPTIONS, storage::OPTIONS, keelson_nfs_server::OPTIONS],
+    options: &[
+        keelson_net::OPTIONS,
+        keelson_ops::OPTIONS,
+        shell::OPTIONS,
+        storage::OPTIONS,
+        keelson_nfs_server::OPTIONS,
+    ],
     prefixes: &["nfs", "fs"],
 };
 
@@ -14,7 +20,7 @@ pub const NFS_SERVER: Role = Role {
 pub const LNET_ROUTER: Role = Role {
     name: "lnet-router",
     default_line: "ip=dhcp",
-    options: &[keelson_net::OPTIONS, shell::OPTIONS, keelson_lnet::options::OPTIONS],
+    options: &[keelson_net::OPTIONS, keelson_ops::OPTIONS, shell::OPTIONS, keelson_lnet::options::OPTIONS],
     prefixes: &["lnet", "ksocklnd"],
 };
 
@@ -23,7 +29,13 @@ pub const QNET_NODE: Role = Role {
     name: "qnet-node",
     // Qnet itself needs no addresses; who wants IP says so.
     default_line: "",
-    options: &[keelson_net::OPTIONS, shell::OPTIONS, storage::OPTIONS, keelson_qnet::options::OPTIONS],
+    options: &[
+        keelson_net::OPTIONS,
+        keelson_ops::OPTIONS,
+        shell::OPTIONS,
+        storage::OPTIONS,
+        keelson_qnet::options::OPTIONS,
+    ],
     prefixes: &["qnet", "fs"],
 };
 
@@ -31,7 +43,7 @@ pub const QNET_NODE: Role = Role {
 pub const LWK_COMPUTE: Role = Role {
     name: "lwk-compute",
     default_line: "ip=dhcp",
-    options: &[keelson_net::OPTIONS, shell::OPTIONS, keelson_lwk::options::OPTIONS],
+    options: &[keelson_net::OPTIONS, keelson_ops::OPTIONS, shell::OPTIONS, keelson_lwk::options::OPTIONS],
     prefixes: &["lwk"],
 };
 

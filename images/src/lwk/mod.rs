@@ -3,5 +3,6 @@
 pub mod cores;
 pub mod key;
 pub mod machine;
+mod metrics;
 pub mod node;
 pub mod selftest;

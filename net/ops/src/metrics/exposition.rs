@@ -110,29 +110,34 @@ impl Exposition {
 
     /// Begins a family. It is left out, and counted, when its name is not one, or was there before, or when there is no
     /// room for it.
-    pub fn family(&mut self, name: &str, kind: Kind, help: &str) -> Family<'_> {
+    pub fn family(&mut self, name: impl fmt::Display, kind: Kind, help: &str) -> Family<'_> {
         let start = self.text.len();
-        let known = self.names.iter().any(|at| self.text.get(at.clone()) == Some(name));
-        let name = if !known && is_name(name) {
-            // Writing to a string cannot fail.
-            let _ = writeln!(self.text, "# HELP {name} {}\n# TYPE {name} {kind}", Help(help));
-            let at = start + "# HELP ".len();
-            self.keep(start).then_some(at..at + name.len())
+        let at = start + "# HELP ".len();
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "# HELP {name}");
+        let name = at..self.text.len();
+        let (before, new) = self.text.split_at(at);
+        let known = self.names.iter().any(|at| before.get(at.clone()) == Some(new));
+        if !known && is_name(new) {
+            let _ = write!(self.text, " {}\n# TYPE ", Help(help));
+            self.text.extend_from_within(name.clone());
+            let _ = writeln!(self.text, " {kind}");
         } else {
+            self.text.truncate(start);
             self.left_out += 1;
-            None
-        };
-        self.names.extend(name.clone());
-        Family { to: self, name }
+        }
+        let begun = self.text.len() > start && self.keep(start);
+        self.names.extend(begun.then(|| name.clone()));
+        Family { to: self, name: begun.then_some(name) }
     }
 
     /// A counter without labels.
-    pub fn counter(&mut self, name: &str, help: &str, value: impl Into<Value>) {
+    pub fn counter(&mut self, name: impl fmt::Display, help: &str, value: impl Into<Value>) {
         self.family(name, Kind::Counter, help).sample(&[], value);
     }
 
     /// A gauge without labels.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Into<Value>) {
+    pub fn gauge(&mut self, name: impl fmt::Display, help: &str, value: impl Into<Value>) {
         self.family(name, Kind::Gauge, help).sample(&[], value);
     }
 

@@ -1,8 +1,8 @@
 //! Metrics in Prometheus' text format, version 0.0.4.
 //!
 //! A [`Source`] writes families of samples into an [`Exposition`]; [`Sources`] asks all of them, in the order in which they were
-//! added. Every family appears with its `# HELP` and `# TYPE` even while it has no samples, so that which families there are
-//! depends on the image alone.
+//! added. A family appears with its `# HELP` and `# TYPE` even while it has no samples, so that which families there are depends
+//! on what runs, not on what happened.
 //!
 //! ```text
 //!   Source: kernel   network   role   http
