@@ -64,6 +64,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("qnet_sh", targets::qnet_sh),
     ("qnet_procs", targets::qnet_procs),
     ("lwk_dump", targets::lwk_dump),
+    ("http", targets::http),
 ];
 
 /// Runs a target on an input, within bounds.

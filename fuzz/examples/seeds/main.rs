@@ -36,6 +36,7 @@ fn main() {
     write("qnet_sh", programs::lines());
     write("qnet_procs", programs::messages());
     write("lwk_dump", dumps::dumps());
+    write("http", texts::http());
 }
 
 fn write(target: &str, seeds: Vec<Seed>) {

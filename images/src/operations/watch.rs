@@ -96,7 +96,7 @@ pub fn watch(
         command_line: node.config.public_line(),
     };
     match Server::start(&node.handle, stack, endpoint, Limits::default(), Rc::new(pages), counters) {
-        Ok(_) => log::info!(target: "http", "metrics and health at http://{endpoint}/"),
+        Ok(_) => log::info!(target: "http", "metrics and health by HTTP at {endpoint}"),
         Err(error) => log::error!(target: "http", "metrics={endpoint}: {error}; choose another port"),
     }
 }
