@@ -16,7 +16,7 @@ const KEY: &str = "5ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75
 /// Scrapes of one connection whose cost is looked at.
 const SCRAPES: u32 = 20;
 /// Most allocations of a scrape, its request and its answer. Names of labels and lists of what there is cost some.
-const ALLOCATIONS: f64 = 450.0;
+const ALLOCATIONS: f64 = 100.0;
 
 /// A node with two interfaces, and a host that watches it on the first.
 struct Watched {

@@ -105,7 +105,7 @@ proptest! {
     fn no_line_is_cut_and_no_limit_exceeded(limit in 0..2_000_usize, families in 0..20_usize, samples in 0..20_u64) {
         let mut to = Exposition::new(limit, 1 << 30);
         for family in 0..families {
-            let mut family = to.family(&format!("family_{family}"), Kind::Gauge, "Help.");
+            let mut family = to.family(format!("family_{family}"), Kind::Gauge, "Help.");
             for n in 0..samples {
                 family.sample(&[("n", &n.to_string())], n);
             }
