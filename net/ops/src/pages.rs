@@ -47,3 +47,42 @@ impl Site for Pages {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Exposition;
+    use alloc::string::ToString;
+    use core::cell::Cell;
+    use std::rc::Rc;
+
+    #[test]
+    fn pages_show_what_is_there_now() {
+        let well = Rc::new(Cell::new(true));
+        let pages = Pages {
+            sources: Sources::default(),
+            health: Health::default(),
+            timeline: Timeline::default(),
+            version: "Keelson test".to_string(),
+            command_line: "ip=dhcp".to_string(),
+        };
+        pages.sources.add(|to: &mut Exposition| to.counter("a_total", "A.", 1_u64));
+        let seen = well.clone();
+        pages.health.add("role", move || if seen.get() { Ok(()) } else { Err("gone".to_string()) });
+        let body = |path: &str| pages.page(path).map(|page| (page.status, page.body));
+        assert_eq!(body("/version"), Some((Status::Ok, "Keelson test\n".to_string())));
+        assert_eq!(body("/cmdline"), Some((Status::Ok, "ip=dhcp\n".to_string())));
+        assert_eq!(body("/healthz"), Some((Status::Ok, "ok\nrole: ok\n".to_string())));
+        well.set(false);
+        assert_eq!(body("/healthz"), Some((Status::Unavailable, "failing\nrole: gone\n".to_string())));
+        let metrics = pages.page("/metrics").unwrap();
+        assert!(
+            metrics.body.starts_with("# HELP a_total A.\n") && metrics.content_type.contains("version=0.0.4")
+        );
+        for (path, there) in
+            [("/", true), ("/boot", true), ("/metrics/", false), ("/Metrics", false), ("", false)]
+        {
+            assert_eq!(pages.page(path).is_some(), there, "{path}");
+        }
+    }
+}

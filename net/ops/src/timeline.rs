@@ -80,3 +80,34 @@ impl core::fmt::Display for Seconds {
         write!(f, "{:5}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+    use keelson_net_sim::{Faults, Lab};
+
+    #[test]
+    fn phases_are_noted_when_their_checks_pass_first() {
+        let lab = Lab::new(1, Faults::default());
+        let (timeline, health, serving) = (Timeline::default(), Health::default(), Rc::new(Cell::new(false)));
+        timeline.reached("image entered", Instant::ZERO);
+        timeline.reached("image entered", Instant::FAR_FUTURE);
+        let seen = serving.clone();
+        health.add("network", || Ok(()));
+        health.add("role", move || if seen.get() { Ok(()) } else { Err(String::from("starting")) });
+        lab.handle().spawn("timeline", timeline.clone().watch(lab.handle(), health));
+        lab.run_for(Duration::from_millis(1234));
+        assert!(timeline.text().ends_with("network\n"), "{}", timeline.text());
+        serving.set(true);
+        // The moment is as exact as the looks are frequent.
+        lab.run_for(LOOK);
+        let text = timeline.text();
+        let phases: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split("  ").last()).collect();
+        assert_eq!(phases, ["image entered", "network", "role", "ready"]);
+        assert!(text.contains("    1.24") && text.contains("+    0.000000  ready"), "{text}");
+        let before = lab.handle().polls()["timeline"].1;
+        lab.run_for(Duration::from_secs(10));
+        assert_eq!(lab.handle().polls()["timeline"].1, before, "nobody looks any more");
+    }
+}
