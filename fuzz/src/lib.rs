@@ -66,6 +66,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("lwk_dump", targets::lwk_dump),
     ("sntp", targets::sntp),
     ("syslog", targets::syslog),
+    ("http", targets::http),
 ];
 
 /// Runs a target on an input, within bounds.

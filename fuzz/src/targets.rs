@@ -3,6 +3,7 @@
 mod cmdline;
 mod exports;
 mod ext4;
+mod http;
 mod lnet;
 mod lwk_dump;
 mod ops;
@@ -21,6 +22,7 @@ mod xdr;
 pub use cmdline::cmdline;
 pub use exports::exports;
 pub use ext4::ext4;
+pub use http::http;
 pub use lnet::lnet;
 pub use lwk_dump::lwk_dump;
 pub use ops::{sntp, syslog};

@@ -29,10 +29,11 @@ use alloc::vec::Vec;
 use initrd::Initrd;
 use keelson_config::{Config, OptionSpec};
 use keelson_exec::{Executor, Handle};
-use keelson_hal::Clock;
+use keelson_hal::{Clock, Instant};
 use keelson_kernel::console::SerialConsole;
 use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
 use keelson_kernel::{Machine, console, crash, mm, panic, postmortem, smp};
+use keelson_ops::timeline::Timeline;
 use shutdown::Shutdown;
 use wall::Wall;
 
@@ -64,6 +65,8 @@ pub struct Node {
     pub shutdown: Shutdown,
     /// The wall clock, to be set.
     pub wall: Rc<Wall>,
+    /// When the start had come how far.
+    pub timeline: Timeline,
     role: &'static Role,
     executor: Executor,
 }
@@ -92,9 +95,12 @@ impl Node {
         let executor = Executor::new(machine.clock.clone(), Some(smp::kicker(0)));
         let console = open_console(&machine, &config);
         let shutdown = Shutdown::default();
+        let timeline = Timeline::default();
+        timeline.reached("image entered", Instant::ZERO);
         let handle = executor.handle();
         let wall = Rc::default();
-        let node = Node { machine, config, initrd, console, handle, shutdown, wall, role, executor };
+        let node =
+            Node { machine, config, initrd, console, handle, shutdown, wall, timeline, role, executor };
         node.announce();
         if let Some(error) = refused {
             log::warn!(target: "config", "{error}");
@@ -135,6 +141,7 @@ impl Node {
         }
         let now = self.machine.clock.now();
         log::info!(target: "kernel", "machine ready after {} ms", now.as_millis());
+        self.timeline.reached("machine ready", now);
     }
 
     /// Runs the node's tasks for ever.

@@ -85,7 +85,7 @@ pub fn sockets(stack: &Stack) -> String {
 /// What `netstat -s` shows: everything the stack counted, zeros left out.
 pub fn statistics(stack: &Stack) -> String {
     let mut text = format!("{} TCP connections\n", stack.connections());
-    stack.counters().for_each(|name, value| {
+    stack.counters().for_each(|name, _, value| {
         if value != 0 {
             let _ = writeln!(text, "{value:>12} {name}");
         }

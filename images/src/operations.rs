@@ -1,7 +1,16 @@
-//! What every image offers to those who run it, whatever its role: commands about the network.
+//! What every image offers to those who run it, whatever its role: commands about the network, pages for whoever watches it by
+//! HTTP, the log to other hosts, the time from them.
 
+mod kernel;
+pub mod lnet;
+mod net;
+pub mod nfs;
+pub mod qnet;
 mod syslog;
 mod time;
+mod watch;
+
+pub use watch::{Standing, Watch, watch};
 
 use crate::shell::Command;
 use crate::{Node, network};

@@ -8,6 +8,7 @@ pub const NFS_SERVER: Role = Role {
     default_line: "ip=dhcp",
     options: &[
         keelson_net::OPTIONS,
+        keelson_ops::http::OPTIONS,
         keelson_ops::syslog::OPTIONS,
         keelson_ops::sntp::OPTIONS,
         shell::OPTIONS,
@@ -23,6 +24,7 @@ pub const LNET_ROUTER: Role = Role {
     default_line: "ip=dhcp",
     options: &[
         keelson_net::OPTIONS,
+        keelson_ops::http::OPTIONS,
         keelson_ops::syslog::OPTIONS,
         keelson_ops::sntp::OPTIONS,
         shell::OPTIONS,
@@ -38,6 +40,7 @@ pub const QNET_NODE: Role = Role {
     default_line: "",
     options: &[
         keelson_net::OPTIONS,
+        keelson_ops::http::OPTIONS,
         keelson_ops::syslog::OPTIONS,
         keelson_ops::sntp::OPTIONS,
         shell::OPTIONS,
@@ -53,6 +56,7 @@ pub const LWK_COMPUTE: Role = Role {
     default_line: "ip=dhcp",
     options: &[
         keelson_net::OPTIONS,
+        keelson_ops::http::OPTIONS,
         keelson_ops::syslog::OPTIONS,
         keelson_ops::sntp::OPTIONS,
         shell::OPTIONS,

@@ -155,7 +155,7 @@ pub fn log_filter(config: &Config) -> LogFilter {
 /// Logs the effective line and everything that was wrong with it, each problem at its level.
 pub fn report(config: &Config) {
     use keelson_config::Severity;
-    log::info!(target: "config", "command line: {}", config.effective_line());
+    log::info!(target: "config", "command line: {}", config.public_line());
     for problem in config.problems() {
         match problem.severity {
             Severity::Note => log::debug!(target: "config", "{problem}"),

@@ -1,18 +1,18 @@
 //! What the stack counts, named in the spirit of `nstat`.
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($(#[doc = $help:literal] $name:ident,)*) => {
         /// Counters of a [`Stack`](crate::Stack) since its start. Nothing is dropped without one of them.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
         #[non_exhaustive]
         pub struct StackCounters {
-            $($(#[$doc])* pub $name: u64,)*
+            $(#[doc = $help] pub $name: u64,)*
         }
 
         impl StackCounters {
-            /// Calls `visit` with the name and value of every counter.
-            pub fn for_each(&self, mut visit: impl FnMut(&'static str, u64)) {
-                $(visit(stringify!($name), self.$name);)*
+            /// Calls `visit` with the name, the meaning and the value of every counter.
+            pub fn for_each(&self, mut visit: impl FnMut(&'static str, &'static str, u64)) {
+                $(visit(stringify!($name), $help, self.$name);)*
             }
         }
     };

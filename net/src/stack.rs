@@ -9,7 +9,7 @@ use crate::ip::{Net, Origin, Route, RouteEntry};
 use crate::rate::RateLimit;
 use crate::raw::{EtherHandler, IpHandler};
 use crate::registry::{Change, EventHub, Events, InterfaceId, InterfaceStatus};
-use crate::tcp::{ConnectOptions, Tcp, TcpListener, TcpOptions, TcpStatus, TcpStream};
+use crate::tcp::{ConnectOptions, STATES, Tcp, TcpListener, TcpOptions, TcpStatus, TcpStream};
 use crate::udp::{Udp, UdpOptions, UdpSocket};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -214,6 +214,17 @@ impl Stack {
     pub fn tcp_status(&self) -> Vec<TcpStatus> {
         let now = self.shared.handle.now();
         self.shared.state.borrow().tcp.status(now).collect()
+    }
+
+    /// How many TCP connections there are in each state, under the names of [`TcpStatus::state`]; all states every time.
+    pub fn tcp_states(&self) -> [(&'static str, usize); STATES.len()] {
+        let mut counts = STATES.map(|state| (state, 0));
+        for status in self.shared.state.borrow().tcp.status(self.shared.handle.now()) {
+            if let Some((_, count)) = counts.iter_mut().find(|(state, _)| *state == status.state) {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     /// The routes.

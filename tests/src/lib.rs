@@ -17,6 +17,7 @@ pub mod nfs3;
 pub mod nlm;
 pub mod qnet;
 pub mod rpc;
+pub mod scrape;
 pub mod server;
 pub mod soak;
 pub mod world;

@@ -38,6 +38,7 @@ fn main() {
     write("lwk_dump", dumps::dumps());
     write("sntp", wires::sntp());
     write("syslog", texts::syslog());
+    write("http", texts::http());
 }
 
 fn write(target: &str, seeds: Vec<Seed>) {

@@ -108,3 +108,60 @@ pub fn syslog() -> Vec<Seed> {
         ("nothing-known", "<34>1 - - - - - -"),
     ])
 }
+
+pub fn http() -> Vec<Seed> {
+    let host = "Host: 10.0.0.1:9100\r\n";
+    // In pieces of so many bytes.
+    let in_pieces = |bytes: char, text: &str| format!("{bytes}{text}");
+    let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(1100));
+    let fields = "A: b\r\n".repeat(70);
+    texts([
+        (
+            "curl",
+            &in_pieces(
+                '@',
+                &format!("GET /metrics HTTP/1.1\r\n{host}User-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n"),
+            ),
+        ),
+        (
+            "prometheus",
+            &in_pieces(
+                '\x7f',
+                &format!(
+                    "GET /metrics HTTP/1.1\r\n{host}User-Agent: Prometheus/2.53.0\r\nAccept: text/plain;version=0.0.4;q=0.3,*/*;q=0.2\r\n\
+                 Accept-Encoding: gzip\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n"
+                ),
+            ),
+        ),
+        (
+            "two",
+            &in_pieces('\x01', &format!("GET /healthz HTTP/1.1\r\n{host}\r\n\r\nHEAD / HTTP/1.1\n{host}\n")),
+        ),
+        ("old", "\x05GET /version?x=1 HTTP/1.0\r\n\r\n"),
+        (
+            "absolute",
+            &in_pieces(
+                '\x09',
+                &format!("GET http://node:9100/boot HTTP/1.1\r\n{host}Connection: close\r\n\r\n"),
+            ),
+        ),
+        (
+            "post",
+            &in_pieces('\x03', &format!("POST /metrics HTTP/1.1\r\n{host}Content-Length: 3\r\n\r\nabc")),
+        ),
+        (
+            "chunked",
+            &in_pieces(
+                '\x03',
+                &format!("GET / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            ),
+        ),
+        ("folded", &in_pieces('\x07', &format!("GET / HTTP/1.1\r\n{host}X: a\r\n b\r\n\r\n"))),
+        ("no-host", "\x02GET / HTTP/1.1\r\n\r\n"),
+        ("two-hosts", &in_pieces('\x02', &format!("GET / HTTP/1.1\r\n{host}{host}\r\n"))),
+        ("long-line", &in_pieces('\x40', &long)),
+        ("many-fields", &in_pieces('\x40', &format!("GET / HTTP/1.1\r\n{fields}{host}\r\n"))),
+        ("tls", "\x04\x16\x03\x01\x02\x00\x01\x00\x01\x7f"),
+        ("later", &in_pieces('\x10', &format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{host}"))),
+    ])
+}

@@ -10,8 +10,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_images::devices::Devices;
+use keelson_images::operations::{self, Watch};
 use keelson_images::shell::{self, Command};
-use keelson_images::{Node, network, operations, roles};
+use keelson_images::{Node, network, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_lnet::admin::Admin;
@@ -31,9 +32,24 @@ fn image(machine: Machine) -> ! {
     let mut devices = Devices::find(&node);
     let stack = network::start(&node, core::mem::take(&mut devices.nics));
     let router = route(&node, &stack);
+    operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, router.clone()));
     let commands = shell::spawn(&node, &devices.consoles, commands(&node, &stack, router));
     shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
+}
+
+/// What is shown of the role.
+fn show(watch: &Watch, router: Option<Rc<LnetNode>>) {
+    let checked = router.clone();
+    watch.check("lnet", move || match &checked {
+        Some(router) => operations::lnet::check(router),
+        None => {
+            Err(String::from("not routing because of the command line; the log says what is wrong (dmesg)"))
+        }
+    });
+    if let Some(router) = router {
+        watch.source(move |to: &mut _| operations::lnet::collect(&router, to));
+    }
 }
 
 /// Starts the role, unless the command line forbids it, and what ends it.

@@ -6,14 +6,15 @@ extern crate alloc;
 
 use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_images::devices::Devices;
 use keelson_images::lwk::node::Lwk;
 use keelson_images::lwk::{key, selftest};
+use keelson_images::operations::{self, Watch};
 use keelson_images::shell::{self, Command};
-use keelson_images::{Node, echo, network, operations, roles};
+use keelson_images::{Node, echo, network, roles};
 use keelson_kernel::power_button::PowerButton;
 use keelson_kernel::turbo::{self, Turbo};
 use keelson_kernel::{Machine, console, irq, numa, smp, user};
@@ -33,6 +34,7 @@ fn image(machine: Machine) -> ! {
     let mut devices = Devices::find(&node);
     let stack = network::start(&node, core::mem::take(&mut devices.nics));
     let lwk = serve(&node, &stack);
+    operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, lwk.clone()));
     if node.config.flag("lwk.echo") {
         echo::start(&node.handle, &stack);
     }
@@ -51,6 +53,18 @@ fn image(machine: Machine) -> ! {
     let commands = shell::spawn(&node, &devices.consoles, commands(&node, &stack, lwk));
     shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
+}
+
+/// What is shown of the role.
+fn show(watch: &Watch, lwk: Option<Rc<Lwk>>) {
+    let checked = lwk.clone();
+    watch.check("lwk", move || match &checked {
+        Some(lwk) => lwk.check(),
+        None => Err(String::from("no programs; the log says why (dmesg)")),
+    });
+    if let Some(lwk) = lwk {
+        watch.source(move |to: &mut _| lwk.collect(to));
+    }
 }
 
 /// Starts the role, unless the command line or the machine forbids it.

@@ -6,7 +6,7 @@ extern crate alloc;
 
 use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::net::IpAddr;
@@ -14,9 +14,10 @@ use keelson_exec::Handle;
 use keelson_ext4::Ext4Volume;
 use keelson_hal::Entropy;
 use keelson_images::devices::Devices;
+use keelson_images::operations::{self, Standing};
 use keelson_images::shell::{self, Command};
 use keelson_images::storage::{self, Medium, TextDisk};
-use keelson_images::{Node, network, operations, roles};
+use keelson_images::{Node, network, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
@@ -41,6 +42,16 @@ type Server = NfsServer<Ext4Volume, Dns>;
 /// The role's place: empty until it serves.
 type Serving = Rc<RefCell<Option<(Rc<Ext4Volume>, Rc<Server>)>>>;
 
+/// What is known of the role's start, for those who ask for its health.
+fn show(watch: &operations::Watch, serving: Serving, standing: Standing) {
+    watch.check("nfs", move || standing.look());
+    watch.source(move |to: &mut _| {
+        if let Some((volume, server)) = &*serving.borrow() {
+            operations::nfs::collect(volume, server, to);
+        }
+    });
+}
+
 /// Least memory to serve with, in bytes as the firmware reports them: of a machine of 32 MiB. With it a crowd of clients at
 /// its busiest stays within what there is; with less a machine that is out of memory would end.
 const LEAST_MEMORY: u64 = 30 << 20;
@@ -51,13 +62,22 @@ const EXPORTS_DISK: &str = "nfs.exports_disk";
 /// Starts network and role; returns the network and the shell commands they add.
 fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
     let stack = network::start(node, core::mem::take(&mut devices.nics));
-    let serving = Serving::default();
+    let (serving, standing) = (Serving::default(), Standing::default());
+    operations::watch(node, &stack, &devices.consoles, |watch| {
+        show(watch, serving.clone(), standing.clone())
+    });
     let mut exports_disk = None;
+    let refuse = |why: String| {
+        log::error!(target: "nfs", "{why}");
+        standing.fails(why);
+    };
     if node.config.must_refuse() {
-        log::error!(target: "nfs", "not serving because of the command line; correct it and boot again");
+        refuse(String::from("not serving because of the command line; correct it and boot again"));
     } else if node.machine.boot.ram() < LEAST_MEMORY {
         let found = node.machine.boot.ram() >> 20;
-        log::error!(target: "nfs", "not serving: {found} MiB of memory are too little; give the machine 32 MiB (qemu: -m 32)");
+        refuse(format!(
+            "not serving: {found} MiB of memory are too little; give the machine 32 MiB (qemu: -m 32)"
+        ));
     } else {
         let other = node.config.text(EXPORTS_DISK);
         let found = storage::find_text(node, &devices, EXPORTS_DISK)
@@ -66,9 +86,19 @@ fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
             Ok((text, medium)) => {
                 exports_disk = text.clone();
                 let parts = Parts::of(node, text);
-                node.handle.spawn("nfs-start", start(parts, stack.clone(), medium, serving.clone()));
+                let starting = start(parts, stack.clone(), medium, serving.clone());
+                let standing = standing.clone();
+                node.handle.spawn("nfs-start", async move {
+                    match starting.await {
+                        Ok(()) => standing.serves(),
+                        Err(why) => {
+                            log::error!(target: "nfs", "not serving: {why}");
+                            standing.fails(format!("not serving: {why}"));
+                        }
+                    }
+                });
             }
-            Err(error) => log::error!(target: "nfs", "not serving: {error}"),
+            Err(error) => refuse(format!("not serving: {error}")),
         }
     }
     node.handle.spawn("shutdown", node.shutdown.clone().serve(node.handle.clone(), stop(serving.clone())));
@@ -101,24 +131,19 @@ impl Parts {
     }
 }
 
-async fn start(parts: Parts, stack: Stack, medium: Medium, serving: Serving) {
-    let volume = match medium.mount().await {
-        Ok(volume) => volume,
-        Err(error) => return log::error!(target: "nfs", "not serving: {error}"),
-    };
+/// Fails in words.
+async fn start(parts: Parts, stack: Stack, medium: Medium, serving: Serving) -> Result<(), String> {
+    let volume = medium.mount().await.map_err(|error| error.to_string())?;
     let names = Rc::new(Dns(stack.clone()));
     let Parts { handle, entropy, mut config, exports_disk } = parts;
     let mut network = StackNetwork::new(stack);
     network.tcp.keep_alive = Some(config.keepalive);
     network.tcp.timeout = Some(config.user_timeout);
-    match read_exports(exports_disk).await.transpose() {
-        Ok(content) => config.exports_disk = content,
-        Err(error) => return log::error!(target: "nfs", "not serving: {error}"),
-    }
-    match NfsServer::start(handle, Rc::new(network), names, volume.clone(), &*entropy, &config).await {
-        Ok(server) => *serving.borrow_mut() = Some((volume, Rc::new(server))),
-        Err(error) => log::error!(target: "nfs", "not serving: {error}"),
-    }
+    config.exports_disk = read_exports(exports_disk).await.transpose()?;
+    let server = NfsServer::start(handle, Rc::new(network), names, volume.clone(), &*entropy, &config);
+    let server = server.await.map_err(|error| error.to_string())?;
+    *serving.borrow_mut() = Some((volume, Rc::new(server)));
+    Ok(())
 }
 
 /// What is on the disk with exports now, if there is one.

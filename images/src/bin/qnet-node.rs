@@ -11,10 +11,11 @@ use core::cell::RefCell;
 use core::time::Duration;
 use keelson_ext4::Ext4Volume;
 use keelson_images::devices::Devices;
+use keelson_images::operations::{self, Watch};
 use keelson_images::qnet::{Programs, QnetMachine};
 use keelson_images::shell::{self, Interpreter};
 use keelson_images::storage::{Medium, StorageError};
-use keelson_images::{Node, echo, network, operations, roles};
+use keelson_images::{Node, echo, network, roles};
 use keelson_kernel::Machine;
 use keelson_kernel::power_button::PowerButton;
 use keelson_net::Stack;
@@ -36,37 +37,63 @@ fn image(machine: Machine) -> ! {
     let node = Node::start(machine, &roles::QNET_NODE);
     let mut devices = Devices::find(&node);
     let stack = network::start(&node, core::mem::take(&mut devices.nics));
-    let processes = serve(&node, &devices, &stack);
+    let (qnet, processes) = serve(&node, &devices, &stack).unzip();
+    let processes = processes.flatten();
+    operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, qnet, processes.clone()));
     let interpreter = processes.map(|processes| Rc::new(Programs::new(&processes)) as Rc<dyn Interpreter>);
     let commands = shell::spawn_with(&node, &devices.consoles, operations::start(&node, &stack), interpreter);
     shell::listen(&node.handle, &stack, &node.config, &commands);
     node.run()
 }
 
+/// A node that was started, and whether Qnet is mounted on it without being asked.
+struct Started {
+    binding: Binding,
+    mounts: bool,
+}
+
+/// What is shown of the role.
+fn show(watch: &Watch, started: Option<Started>, processes: Option<Processes>) {
+    let Some(Started { binding, mounts }) = started else {
+        watch.check("qnet", || {
+            Err(String::from("not started because of the command line; the log says what is wrong (dmesg)"))
+        });
+        return;
+    };
+    let checked = binding.clone();
+    watch.check("qnet", move || operations::qnet::check(checked.node(), mounts));
+    watch.source(move |to: &mut _| operations::qnet::collect(binding.node(), processes.as_ref(), to));
+}
+
 /// The filesystem at the node's root, once it is mounted.
 type Root = Rc<RefCell<Option<Rc<Ext4Volume>>>>;
 
 /// Starts the role, unless the command line forbids it, and what ends it.
-fn serve(node: &Node, devices: &Devices, stack: &Stack) -> Option<Processes> {
+fn serve(node: &Node, devices: &Devices, stack: &Stack) -> Option<(Started, Option<Processes>)> {
     let root = Root::default();
     let started = match CommandLine::from_options(&node.config) {
         Ok(_) if node.config.must_refuse() => {
             log::error!(target: "qnet", "not started because of the command line; correct it and boot again");
             None
         }
-        Ok(line) => Some(start(node, devices, stack, line, root.clone())),
+        Ok(line) => {
+            let mounts = line.start;
+            let (binding, processes) = start(node, devices, stack, line, root.clone());
+            Some((Started { binding, mounts }, processes))
+        }
         Err(error) => {
             log::error!(target: "qnet", "not started: {error}; correct the command line and boot again");
             None
         }
     };
-    let (binding, processes) = started.unzip();
-    let finish = stop(binding, processes.clone().flatten(), root);
+    let binding = started.as_ref().map(|(started, _)| started.binding.clone());
+    let processes = started.as_ref().and_then(|(_, processes)| processes.clone());
+    let finish = stop(binding, processes, root);
     node.handle.spawn("shutdown", node.shutdown.clone().serve_within(node.handle.clone(), PATIENCE, finish));
     if let Some(button) = PowerButton::find(node.machine.platform) {
         node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
     }
-    processes.flatten()
+    started
 }
 
 fn start(

@@ -4,5 +4,6 @@ pub mod cores;
 pub mod cryptography;
 pub mod key;
 pub mod machine;
+mod metrics;
 pub mod node;
 pub mod selftest;

@@ -1,7 +1,7 @@
 //! The node itself: cores, sessions of hosts, programs.
 
 use super::cryptography::Test;
-use super::{cores, machine};
+use super::{cores, machine, metrics};
 use crate::Node;
 use crate::shutdown::{Shutdown, Then};
 use alloc::format;
@@ -24,14 +24,15 @@ use keelson_lwk::control::{Control, Kernel, Piece, Postmortem, provoke_failure, 
 use keelson_lwk::exec::{TimeBase, Vdso};
 use keelson_lwk::loading::HostLoader;
 use keelson_lwk::node::{Node as Programs, NodeSettings};
-use keelson_lwk::options::{Keys, Settings, cpulist, public_line};
+use keelson_lwk::options::{Keys, Settings, cpulist};
 use keelson_lwk::service::Service;
-use keelson_lwk::session::{Changes, Hub, Server};
+use keelson_lwk::session::{Changes, Delegated, Hub, Server};
 use keelson_lwk::signals::{SIGKILL, SIGTERM, SigInfo};
 use keelson_lwk_wire::channel::Identity;
 use keelson_lwk_wire::dump::Level;
 use keelson_lwk_wire::handshake::{Features, Modes};
 use keelson_net::{Stack, TcpListener, TcpOptions};
+use keelson_ops::metrics::Exposition;
 
 /// Connections of hosts: a silent one is noticed within seconds, so that its programs do not hold processors.
 const CONNECTION: TcpOptions = TcpOptions {
@@ -125,6 +126,15 @@ impl Postmortem for Below {
 pub struct Lwk {
     programs: Arc<Programs>,
     handle: Handle,
+    /// `None` where no host may connect.
+    hosts: Option<Hosts>,
+}
+
+/// What hosts do with the node.
+struct Hosts {
+    server: Rc<Server>,
+    hub: Arc<Hub>,
+    control: Rc<Control>,
 }
 
 impl Lwk {
@@ -136,7 +146,7 @@ impl Lwk {
         settings: Settings,
         keys: Option<Keys>,
     ) -> Result<Lwk, String> {
-        postmortem::set_kargs(&public_line(&node.config));
+        postmortem::set_kargs(&node.config.public_line());
         let system = machine::system(machine, &node.machine.entropy);
         cores::serve_first(&node.handle);
         for core in settings.compute.iter().chain(&settings.service).copied().filter(|core| *core != 0) {
@@ -154,7 +164,7 @@ impl Lwk {
             system.clone(),
             NodeSettings {
                 name: name.clone(),
-                command_line: public_line(&node.config),
+                command_line: node.config.public_line(),
                 compute: settings.compute.clone(),
                 service: settings.service.clone(),
                 oversubscribe: settings.oversubscribe,
@@ -176,7 +186,7 @@ impl Lwk {
             let programs = programs.clone();
             node.handle.spawn("lwk-turns", async move { programs.share_cores().await });
         }
-        let lwk = Lwk { programs: programs.clone(), handle: node.handle.clone() };
+        let mut lwk = Lwk { programs: programs.clone(), handle: node.handle.clone(), hosts: None };
         if !settings.delegation {
             log::warn!(target: "lwk", "no host may connect (hidos=0): nothing starts programs");
             return Ok(lwk);
@@ -195,12 +205,13 @@ impl Lwk {
             system: system.clone(),
             tickets: Arc::default(),
             changes: Changes::new(settings.attribute_cache),
+            calls: Delegated::default(),
         });
         let port = settings.port;
         let below = Rc::new(Below { shutdown: node.shutdown.clone() });
         let control = Control::new(programs.clone(), below, env!("KEELSON_BUILT").to_string());
         node.handle.spawn("lwk-watch", control.clone().watch(settings.checks));
-        let service = Service::new(programs, hub.clone(), loader, settings, control);
+        let service = Service::new(programs, hub.clone(), loader, settings, control.clone());
         let mut boot_id = [0; 16];
         system.entropy.fill(&mut boot_id);
         let identity = Identity {
@@ -220,7 +231,8 @@ impl Lwk {
             hub.tickets.clone(),
         );
         let listener = stack.listen(port, CONNECTION).map_err(|error| format!("listen={port}: {error}"))?;
-        node.handle.spawn("lwk-accept", accept(node.handle.clone(), listener, server, tested));
+        node.handle.spawn("lwk-accept", accept(node.handle.clone(), listener, server.clone(), tested));
+        lwk.hosts = Some(Hosts { server, hub, control });
         match secured {
             true => log::info!(target: "lwk", "hosts may connect to TCP port {port} with the key"),
             false => {
@@ -243,6 +255,28 @@ impl Lwk {
                 }
                 self.handle.sleep(GRACE / 20).await;
             }
+        }
+    }
+
+    /// Whether hosts can start programs, and none of the processors hangs.
+    pub fn check(&self) -> Result<(), String> {
+        let Some(hosts) = &self.hosts else {
+            return Err(String::from(
+                "no host may connect (hidos=0), so nothing starts programs; boot with hidos",
+            ));
+        };
+        match hosts.control.status() {
+            "HUNGUP" => Err(String::from("a processor hangs; take a dump (ihkosctl) and boot again")),
+            "SHUTDOWN" => Err(String::from("shutting down")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes what the node does as metrics.
+    pub fn collect(&self, to: &mut Exposition) {
+        metrics::programs(to, &self.programs);
+        if let Some(Hosts { server, hub, .. }) = &self.hosts {
+            metrics::hosts(to, server.counters(), &hub.calls);
         }
     }
 

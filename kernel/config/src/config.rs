@@ -58,9 +58,30 @@ impl Config {
         config
     }
 
-    /// The words that were read, in order: what to log at boot, and to read again elsewhere.
+    /// The words that were read, in order: what to read again elsewhere. For what is shown see [`Config::public_line`].
     pub fn effective_line(&self) -> &str {
         &self.line
+    }
+
+    /// The same without the options that are secret, and without those that are unknown but may be a secret one with a typing
+    /// mistake: what may be shown to anybody.
+    pub fn public_line(&self) -> String {
+        let mut public = String::new();
+        for raw in raw_words(&self.line).filter(|raw| !self.is_secret(Word::parse(raw).key)) {
+            if !public.is_empty() {
+                public.push(' ');
+            }
+            public.push_str(raw);
+        }
+        public
+    }
+
+    fn is_secret(&self, key: &str) -> bool {
+        let specs = || self.options.iter().map(|setting| setting.spec);
+        match specs().find(|spec| same_key(spec.name, key)) {
+            Some(spec) => spec.secret,
+            None => !nearest(key, specs().filter(|spec| spec.secret).map(|spec| spec.name)).is_empty(),
+        }
     }
 
     /// Everything that was wrong, in the order of the line.

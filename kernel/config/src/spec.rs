@@ -26,6 +26,8 @@ pub struct OptionSpec {
     pub help: &'static str,
     /// A bad value makes the role refuse to serve, although the name lacks the role's prefix.
     pub essential: bool,
+    /// Its value is nobody's business but its owner's: see [`Config::public_line`](crate::Config::public_line).
+    pub secret: bool,
 }
 
 /// The type of an option's value and what is accepted.
@@ -72,7 +74,16 @@ pub enum Kind {
 impl OptionSpec {
     /// An option without a default, owned by nobody, of which the last occurrence counts.
     pub const fn new(name: &'static str, kind: Kind, help: &'static str) -> OptionSpec {
-        OptionSpec { name, kind, default: None, repeatable: false, owner: "", help, essential: false }
+        OptionSpec {
+            name,
+            kind,
+            default: None,
+            repeatable: false,
+            owner: "",
+            help,
+            essential: false,
+            secret: false,
+        }
     }
 
     /// Sets the value in force when the line does not mention the option.
@@ -88,6 +99,11 @@ impl OptionSpec {
     /// Names the crate or role that reads the option.
     pub const fn owner(self, owner: &'static str) -> OptionSpec {
         OptionSpec { owner, ..self }
+    }
+
+    /// Keeps its value out of what is shown of the command line.
+    pub const fn secret(self) -> OptionSpec {
+        OptionSpec { secret: true, ..self }
     }
 
     /// Makes a bad value stop the role from serving.

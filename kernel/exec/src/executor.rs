@@ -4,6 +4,7 @@ use crate::combinators::Timeout;
 use crate::ready::{ReadyQueue, TaskId, TaskWaker};
 use crate::timer::{Sleep, Timers};
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -37,6 +38,8 @@ struct Shared {
     next_generation: Cell<u64>,
     timers: RefCell<Timers>,
     live: Cell<usize>,
+    /// Polls of tasks that have ended, by name: there are as many names as places that spawn.
+    ended: RefCell<BTreeMap<&'static str, u64>>,
 }
 
 /// Owns the tasks of one core and runs them.
@@ -68,6 +71,7 @@ impl Executor {
             next_generation: Cell::new(0),
             timers: RefCell::new(Timers::default()),
             live: Cell::new(0),
+            ended: RefCell::default(),
         };
         Executor { handle: Handle { shared: Rc::new(shared) } }
     }
@@ -192,6 +196,9 @@ impl Shared {
         }
         let slot = place.take();
         drop(slots);
+        if let Some(slot) = &slot {
+            *self.ended.borrow_mut().entry(slot.name).or_default() += slot.polls;
+        }
         self.free.borrow_mut().push(id.index);
         self.live.set(self.live.get() - 1);
         drop(slot);
@@ -258,6 +265,19 @@ impl Handle {
         for slot in self.shared.slots.borrow().iter().flatten() {
             visit(slot.name, slot.polls);
         }
+    }
+
+    /// How many tasks there are of each name, and how often those of that name were polled, ended ones included. In the order
+    /// of the names.
+    pub fn polls(&self) -> BTreeMap<&'static str, (usize, u64)> {
+        let ended = self.shared.ended.borrow();
+        let mut polls: BTreeMap<_, _> = ended.iter().map(|(name, polls)| (*name, (0, *polls))).collect();
+        self.for_each_task(|name, more| {
+            let (tasks, polls) = polls.entry(name).or_default();
+            *tasks += 1;
+            *polls += more;
+        });
+        polls
     }
 
     pub(crate) fn timers(&self) -> RefMut<'_, Timers> {

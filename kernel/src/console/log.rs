@@ -8,13 +8,17 @@ use crate::postmortem;
 use crate::sync::SpinLock;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU64, Ordering};
 use keelson_hal::Instant;
 use keelson_hal::log::KernelLog;
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use spin::Once;
 
 /// The ring and the lock that keeps lines of different cores apart.
 static RING: SpinLock<Ring> = SpinLock::new(Ring::new());
+
+/// Records that were kept, by level, errors first.
+static RECORDS: [AtomicU64; Level::Trace as usize] = [const { AtomicU64::new(0) }; Level::Trace as usize];
 
 struct Backend;
 
@@ -78,6 +82,7 @@ impl Log for Backend {
         if !self.enabled(record.metadata()) {
             return;
         }
+        RECORDS[record.level() as usize - 1].fetch_add(1, Ordering::Relaxed);
         let now = crate::time::now();
         let mut ring = RING.lock();
         // Cannot fail: neither destination ever refuses.
@@ -85,6 +90,27 @@ impl Log for Backend {
     }
 
     fn flush(&self) {}
+}
+
+/// What the log has taken so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogCounts {
+    /// Bytes.
+    pub bytes: u64,
+    /// Those of them that made way for later ones.
+    pub forgotten: u64,
+}
+
+/// See [`LogCounts`].
+pub fn counts() -> LogCounts {
+    let ring = RING.lock();
+    let bytes = ring.copy_from(u64::MAX, &mut []).1;
+    LogCounts { bytes, forgotten: bytes.saturating_sub(ring.capacity() as u64) }
+}
+
+/// Records of this level that were kept.
+pub fn records(level: Level) -> u64 {
+    RECORDS[level as usize - 1].load(Ordering::Relaxed)
 }
 
 /// Bytes of the log that are kept.

@@ -1,6 +1,7 @@
 //! The idle halt: the only place where interrupts are on.
 
 use super::vector;
+use crate::arch::cpu::rdtsc;
 use crate::arch::emulator;
 use crate::smp::{self, PerCpu};
 use crate::time;
@@ -51,11 +52,13 @@ pub(crate) fn open_window() {
 
 /// Rests until the next interrupt. Nobody who does holds a lock.
 pub(crate) fn halt() {
-    let holding = &smp::this_cpu().holding;
+    let smp::PerCpu { holding, rest, .. } = smp::this_cpu();
+    rest.begin(rdtsc());
     holding.set_resting(true);
     // SAFETY: as `open_window`.
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
     holding.set_resting(false);
+    rest.end(rdtsc());
 }
 
 /// Rests until any interrupt, without timer and without dispatching: for a core that has no tasks.

@@ -1,6 +1,7 @@
 //! The processor cores.
 
 mod kicker;
+mod rest;
 mod start;
 
 pub use kicker::kicker;
@@ -17,6 +18,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
+use rest::Rest;
 
 /// Most cores that are used.
 pub const MAX_CORES: usize = 64;
@@ -40,6 +42,8 @@ pub struct PerCpu {
     work: SpinLock<Option<Work>>,
     /// Whether it is stopped for somebody who looks at the machine.
     pub(crate) holding: Holding,
+    /// How long it rested.
+    pub(crate) rest: Rest,
 }
 
 /// Offset of [`PerCpu::entries`] for the interrupt handlers.
@@ -59,6 +63,7 @@ impl PerCpu {
             user: UserCpu::new(),
             work: SpinLock::new(None),
             holding: Holding::new(),
+            rest: Rest::new(),
         }
     }
 
@@ -82,6 +87,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 pub fn init_this_cpu(core: usize) {
     let cpu = &CPUS[core];
     cpu.core.store(core as u32, Ordering::Relaxed);
+    cpu.rest.come(cpu::rdtsc());
     // SAFETY: GS is used for nothing else, and the block lives for ever.
     unsafe { cpu::wrmsr(MSR_GS_BASE, &raw const *cpu as u64) };
 }
@@ -121,6 +127,21 @@ pub(crate) fn here() -> &'static PerCpu {
 /// APIC number of `core`.
 pub fn apic_id(core: usize) -> u32 {
     CPUS[core].apic_id.load(Ordering::Relaxed)
+}
+
+/// How a core spent its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CoreTime {
+    /// In the halt, waiting for an interrupt.
+    pub idle: Duration,
+    /// All the rest since it was started, programs in ring 3 included.
+    pub busy: Duration,
+}
+
+/// How `core` spent its time so far.
+pub fn core_time(core: usize) -> CoreTime {
+    let (idle, busy) = CPUS[core].rest.read();
+    CoreTime { idle: time::span_of(idle), busy: time::span_of(busy) }
 }
 
 /// Number of running cores.

@@ -49,8 +49,16 @@ pub fn now() -> Instant {
     let ticks = cpu::rdtsc().wrapping_sub(TSC_BOOT.load(Ordering::Relaxed));
     // A core whose TSC is slightly behind must not see the far future.
     let ticks = if ticks > i64::MAX as u64 { 0 } else { ticks };
-    let nanos = (u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
-    Instant::from_nanos(nanos as u64)
+    Instant::from_nanos(nanos_of(ticks))
+}
+
+/// The time of so many ticks of the TSC; zero until [`init`].
+pub(crate) fn span_of(ticks: u64) -> Duration {
+    Duration::from_nanos(nanos_of(ticks))
+}
+
+fn nanos_of(ticks: u64) -> u64 {
+    ((u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32) as u64
 }
 
 /// Ticks of the TSC per second.

@@ -8,5 +8,10 @@
 extern crate alloc;
 
 pub mod civil;
+pub mod health;
+pub mod http;
+pub mod metrics;
+pub mod pages;
 pub mod sntp;
 pub mod syslog;
+pub mod timeline;

@@ -382,6 +382,20 @@ impl Connection {
     }
 }
 
+/// The names of all states that a connection can have.
+pub(crate) const STATES: [&str; 10] = [
+    "SYN-SENT",
+    "SYN-RECV",
+    "ESTAB",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "CLOSE-WAIT",
+    "CLOSING",
+    "LAST-ACK",
+    "TIME-WAIT",
+    "CLOSED",
+];
+
 /// As ss(8) calls them.
 fn name_of(state: State) -> &'static str {
     match state {

@@ -21,6 +21,7 @@ mod table;
 mod timers;
 
 pub(crate) use connect::connect;
+pub(crate) use connection::STATES;
 pub use listener::TcpListener;
 pub use options::{ConnectOptions, LocalPort, TcpOptions, TcpStatus};
 pub use stream::{ReadHalf, TcpError, TcpStream, WriteHalf};

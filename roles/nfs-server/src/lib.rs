@@ -56,7 +56,7 @@ pub use config::{OPTIONS, ServerConfig};
 pub use exports::load::MAX_TEXT;
 pub use mount::{MOUNT_PROGRAM, MountCounters};
 pub use names::{HostTable, Names, NoNames};
-pub use nfs3::{NFS_PROGRAM, NfsCounters, Status};
+pub use nfs3::{NFS_PROGRAM, NfsCounters, PROCEDURE_NAMES, Status};
 #[cfg(feature = "wire")]
 pub use nlm::wire as nlm_wire;
 pub use nlm::{NLM_PROGRAM, NlmCounters};

@@ -35,6 +35,32 @@ pub const NFS_PROGRAM: u32 = 100_003;
 /// Number of procedures of version 3.
 const PROCEDURES: usize = 22;
 
+/// Names of the procedures by number, as nfsstat(8) has them.
+pub const PROCEDURE_NAMES: [&str; PROCEDURES] = [
+    "null",
+    "getattr",
+    "setattr",
+    "lookup",
+    "access",
+    "readlink",
+    "read",
+    "write",
+    "create",
+    "mkdir",
+    "symlink",
+    "mknod",
+    "remove",
+    "rmdir",
+    "rename",
+    "link",
+    "readdir",
+    "readdirplus",
+    "fsstat",
+    "fsinfo",
+    "pathconf",
+    "commit",
+];
+
 /// Ports below this one are the privileged user's on the client.
 pub(crate) const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 

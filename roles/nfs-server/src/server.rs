@@ -288,6 +288,11 @@ impl<V: Volume + 'static, N: Names> NfsServer<V, N> {
         }
     }
 
+    /// Whether only locks that were held before the restart are given.
+    pub fn is_in_grace(&self) -> bool {
+        self.locks.manager.is_in_grace()
+    }
+
     /// All locks and who has them, as text in the manner of Linux's `/proc/locks`.
     pub fn locks(&self) -> String {
         self.locks.manager.list()

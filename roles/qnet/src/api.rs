@@ -22,7 +22,7 @@ mod names;
 
 pub use crate::kif::{
     Counters, CredentialRules, DEFAULT_PRIORITY, Gauge, KernelConfig, Limits, MAX_PRIORITY, NOBODY,
-    PROCESS_MANAGER, PeerProfile, Pulse, SignalDelivery, SignalRequest, User,
+    PROCESS_MANAGER, PeerProfile, Pulse, Reading, SignalDelivery, SignalRequest, User,
 };
 pub use channel::{Channel, Received};
 pub use connection::Connection;

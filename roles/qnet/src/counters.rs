@@ -2,18 +2,23 @@
 
 /// Declares the counters with the name under which each is shown.
 macro_rules! counters {
-    ($($(#[$doc:meta])* $field:ident $name:literal,)*) => {
+    ($($(#[doc = $help:literal])* $field:ident $name:literal,)*) => {
         /// What happened since the start, by kind. Names contain "ok" and "bad" only where the specification has
         /// them: users filter by these words.
         #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
         pub struct Counters {
-            $($(#[$doc])* pub $field: u64,)*
+            $($(#[doc = $help])* pub $field: u64,)*
         }
 
         impl Counters {
             /// Names and values, in the order of `/proc/qnetstats`.
             pub fn lines(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$(($name, self.$field)),*].into_iter()
+            }
+
+            /// Calls `visit` with the name of every field, its meaning and its value.
+            pub fn each(&self, mut visit: impl FnMut(&'static str, &'static str, u64)) {
+                $(visit(stringify!($field), concat!($($help),*), self.$field);)*
             }
         }
     };

@@ -33,7 +33,7 @@ mod state;
 mod table;
 
 pub use channel::{DEFAULT_PRIORITY, MAX_PRIORITY, Pulse};
-pub use counters::{Counters, Gauge};
+pub use counters::{Counters, Gauge, Reading};
 pub use credentials::{CredentialRules, NOBODY, User};
 pub use limits::{KernelConfig, Limits};
 pub use peer::PeerProfile;

@@ -105,6 +105,19 @@ impl Ext4Volume {
         Counters { orphans, ..self.context.shared.engine.borrow().counters }
     }
 
+    /// Space and inodes, as they are in memory.
+    pub fn space(&self) -> SpaceUsage {
+        let engine = self.context.shared.engine.borrow();
+        let (size, allocator) = (engine.geometry.block_size as u64, &engine.allocator);
+        SpaceUsage {
+            total_bytes: engine.geometry.blocks * size,
+            free_bytes: allocator.free_blocks.saturating_sub(allocator.promised()) * size,
+            available_bytes: allocator.available() * size,
+            total_inodes: u64::from(engine.geometry.inodes),
+            free_inodes: allocator.free_inodes,
+        }
+    }
+
     /// What went through the caches since the mount.
     pub fn cache_counters(&self) -> CacheCounters {
         let io = self.context.shared.io.counters();
@@ -412,15 +425,7 @@ impl Volume for Ext4Volume {
     }
 
     async fn usage(&self) -> Result<SpaceUsage, VolumeError> {
-        let engine = self.context.shared.engine.borrow();
-        let (size, allocator) = (engine.geometry.block_size as u64, &engine.allocator);
-        Ok(SpaceUsage {
-            total_bytes: engine.geometry.blocks * size,
-            free_bytes: allocator.free_blocks.saturating_sub(allocator.promised()) * size,
-            available_bytes: allocator.available() * size,
-            total_inodes: u64::from(engine.geometry.inodes),
-            free_inodes: allocator.free_inodes,
-        })
+        Ok(self.space())
     }
 
     fn usage_of(&self, owner: Owner) -> Option<OwnerUsage> {

@@ -133,6 +133,27 @@ fn reading_an_undeclared_option_is_a_bug() {
     parse("", "").flag("nonsense");
 }
 
+#[test]
+fn secrets_are_not_shown() {
+    const SECRET: &[OptionSpec] = &[OptionSpec::new("key-file", Kind::Text, "Help.").owner("test").secret()];
+    let public =
+        |line: &str| Config::parse(&[OPTIONS, SECRET], &["nfs"], "ip=dhcp", line.as_bytes()).public_line();
+    assert_eq!(public("quiet key-file=x nfs.threads=2"), "ip=dhcp quiet nfs.threads=2");
+    // In every spelling that is read, and in those that nearly are.
+    for line in [
+        "key_file=x",
+        "\"key_file=x y\"",
+        "key-file=\"x y\"",
+        "key_flie=x",
+        "key-file",
+        "keyfile=\"x",
+        "ke_file=x -- a",
+    ] {
+        assert_eq!(public(line), "ip=dhcp", "{line}");
+    }
+    assert_eq!(public("other=\"a key_file=b\""), "ip=dhcp other=\"a key_file=b\"");
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read(line in prop::collection::vec(any::<u8>(), 0..512)) {

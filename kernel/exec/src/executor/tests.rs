@@ -179,3 +179,23 @@ fn abort_all_ends_tasks_and_what_their_destructors_start() {
     executor.abort_all();
     assert_eq!(handle.live_tasks(), 0);
 }
+
+#[test]
+fn polls_of_a_name_never_fall() {
+    let (executor, clock) = machine();
+    let handle = executor.handle();
+    for naps in 1..=3_u64 {
+        let sleeper = handle.clone();
+        handle.spawn("sleeper", async move {
+            for _ in 0..naps {
+                sleeper.sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    handle.spawn("waiter", core::future::pending());
+    executor.turn();
+    assert_eq!(handle.polls().into_iter().collect::<Vec<_>>(), [("sleeper", (3, 3)), ("waiter", (1, 1))]);
+    executor.run_until(&*clock, || handle.live_tasks() == 1);
+    // Each was polled at its start and after each nap.
+    assert_eq!(handle.polls().into_iter().collect::<Vec<_>>(), [("sleeper", (0, 9)), ("waiter", (1, 1))]);
+}

@@ -6,15 +6,15 @@ use core::time::Duration;
 use keelson_hal::Instant;
 
 macro_rules! counters {
-    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+    ($(#[doc = $help:literal] $name:ident,)*) => {
         /// What happened since the start.
         #[derive(Default, Debug)]
-        pub struct Counters { $($(#[doc = $doc])* pub $name: Cell<u64>,)* }
+        pub struct Counters { $(#[doc = $help] pub $name: Cell<u64>,)* }
 
         impl Counters {
-            /// Calls `visit` with every counter's name and value.
-            pub fn each(&self, mut visit: impl FnMut(&'static str, u64)) {
-                $(visit(stringify!($name), self.$name.get());)*
+            /// Calls `visit` with the name, the meaning and the value of every counter.
+            pub fn each(&self, mut visit: impl FnMut(&'static str, &'static str, u64)) {
+                $(visit(stringify!($name), $help, self.$name.get());)*
             }
         }
     };

@@ -144,7 +144,7 @@ fn a_peer_that_was_killed_and_booted_is_found_again() {
             b.send(2, a.nid, 100);
             pair.exchange(&a, &b, 2 - 1, 0, secs(5));
             let mut stale = 0;
-            a.lnd.counters().each(|name, value| stale += if name == "hello_stale" { value } else { 0 });
+            a.lnd.counters().each(|name, _, value| stale += if name == "hello_stale" { value } else { 0 });
             assert_eq!(stale, 1);
             a.send(3, b.nid, 100);
             pair.exchange(&a, &b, 1, 1, secs(5));

@@ -35,7 +35,7 @@ fn refused(bench: &Bench, port: u16, bytes: &[u8], counter: &str) {
 
 pub fn value(bench: &Bench, counter: &str) -> u64 {
     let mut found = None;
-    bench.router.lnd.counters().each(|name, value| {
+    bench.router.lnd.counters().each(|name, _, value| {
         if name == counter {
             found = Some(value);
         }

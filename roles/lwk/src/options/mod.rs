@@ -131,23 +131,6 @@ impl Settings {
     }
 }
 
-/// What programs may know of the command line: all but the key.
-pub fn public_line(config: &Config) -> String {
-    let mut public: Vec<&str> = Vec::new();
-    // A value in quotes may have blanks: it ends with the word that closes them.
-    let (mut secret, mut quoted) = (false, false);
-    for word in config.effective_line().split_whitespace() {
-        if !quoted {
-            secret = word.trim_start_matches('"').split('=').next() == Some("psk");
-        }
-        quoted ^= word.matches('"').count() % 2 == 1;
-        if !secret {
-            public.push(word);
-        }
-    }
-    public.join(" ")
-}
-
 /// A span that is off at zero and below.
 fn seconds(config: &Config, option: &str) -> Option<Duration> {
     let seconds = config.integer(option).and_then(|seconds| u64::try_from(seconds).ok());
@@ -262,11 +245,12 @@ mod tests {
     #[test]
     fn programs_do_not_see_the_key() {
         let public =
-            |line: &str| public_line(&Config::parse(&[OPTIONS], &["lwk"], "helpers=2", line.as_bytes()));
+            |line: &str| Config::parse(&[OPTIONS], &["lwk"], "helpers=2", line.as_bytes()).public_line();
         assert_eq!(public("listen=9 psk=0123abcd insecure=1"), "helpers=2 listen=9 insecure=1");
         assert_eq!(public("psk=\"01 23\" listen=9"), "helpers=2 listen=9");
         assert_eq!(public("\"psk=01 23\" listen=9"), "helpers=2 listen=9");
         assert_eq!(public("x=\"a psk=b\""), "helpers=2 x=\"a psk=b\"");
+        assert_eq!(public("pks=0123abcd listen=9"), "helpers=2 listen=9");
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub const OPTIONS: &[OptionSpec] = &[
          Otherwise the key comes from QEMU's fw_cfg file opt/lwk/psk or from the initial RAM disk, in the same form.",
     )
     .owner("lwk")
-    .essential(),
+    .essential()
+    .secret(),
     OptionSpec::new(
         "insecure",
         Kind::Flag,

@@ -18,7 +18,10 @@ struct Process(Host, Arc<Session>, u64);
 impl Processes {
     fn new(changes: Changes) -> Processes {
         let (system, _, clock) = crate::testing::system();
-        Processes { hub: Arc::new(Hub { system, tickets: Arc::default(), changes }), clock }
+        Processes {
+            hub: Arc::new(Hub { system, tickets: Arc::default(), changes, calls: Default::default() }),
+            clock,
+        }
     }
 
     fn process(&self) -> Process {

@@ -15,6 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use keelson_hal::Instant;
 use keelson_hal::user::CoreEntries;
@@ -29,6 +30,17 @@ pub struct Hub {
     pub tickets: Arc<Tickets>,
     /// What makes answers about files old.
     pub changes: Changes,
+    /// How many calls programs have delegated.
+    pub calls: Delegated,
+}
+
+/// Calls of programs that hosts are there for, since boot.
+#[derive(Debug, Default)]
+pub struct Delegated {
+    /// Sent to a host.
+    pub sent: AtomicU64,
+    /// Answered with what a host had said shortly before.
+    pub remembered: AtomicU64,
 }
 
 /// The way to the proxy of one process.
@@ -119,8 +131,10 @@ impl Delegate for Host {
         if effect == Effect::Asks
             && let Some(reply) = self.attributes.known(&call, &self.hub.changes, self.now())
         {
+            self.hub.calls.remembered.fetch_add(1, Ordering::Relaxed);
             return Box::pin(async { reply });
         }
+        self.hub.calls.sent.fetch_add(1, Ordering::Relaxed);
         if effect == Effect::Changes {
             self.hub.changes.note();
         }

@@ -17,7 +17,7 @@ mod slot;
 mod tool;
 
 pub use attributes::Changes;
-pub use host::{Host, Hub};
+pub use host::{Delegated, Host, Hub};
 pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
 pub use tool::Tool;
 

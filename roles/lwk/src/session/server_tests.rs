@@ -200,7 +200,12 @@ fn run<T: 'static, F: Future<Output = T> + 'static>(test: impl FnOnce(World) -> 
 
 /// As processes hold it.
 fn host(session: &Arc<Session>) -> Host {
-    let hub = Hub { system: system().0, tickets: Arc::default(), changes: attributes::Changes::default() };
+    let hub = Hub {
+        system: system().0,
+        tickets: Arc::default(),
+        changes: attributes::Changes::default(),
+        calls: Default::default(),
+    };
     Host::new(session.clone(), Arc::new(hub))
 }
 

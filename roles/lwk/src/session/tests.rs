@@ -5,8 +5,12 @@ use std::pin::pin;
 
 fn host() -> (Host, Arc<Session>) {
     let session = Arc::new(Session::default());
-    let hub =
-        Hub { system: crate::testing::system().0, tickets: Arc::default(), changes: Changes::default() };
+    let hub = Hub {
+        system: crate::testing::system().0,
+        tickets: Arc::default(),
+        changes: Changes::default(),
+        calls: Default::default(),
+    };
     (Host::new(session.clone(), Arc::new(hub)), session)
 }
 

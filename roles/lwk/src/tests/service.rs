@@ -43,6 +43,7 @@ fn programs_of_a_node_share_their_trees() {
         system: world.node.system.clone(),
         tickets: Arc::default(),
         changes: Changes::default(),
+        calls: Default::default(),
     });
     let settings = Settings {
         service: vec![0],

@@ -61,6 +61,11 @@ impl<V: Volume + 'static> LockManager<V> {
         }
     }
 
+    /// Only reclaims are granted.
+    pub fn is_in_grace(&self) -> bool {
+        self.grace.is_active()
+    }
+
     /// What happened to requests.
     pub fn counters(&self) -> NlmCounters {
         (*self.counters).clone()

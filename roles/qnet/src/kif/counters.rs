@@ -11,6 +11,27 @@ pub struct Gauge {
     pub high: usize,
 }
 
+/// The value of a counter of either kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// How often something happened.
+    Count(u64),
+    /// How many there are.
+    Gauge(Gauge),
+}
+
+impl From<u64> for Reading {
+    fn from(count: u64) -> Reading {
+        Reading::Count(count)
+    }
+}
+
+impl From<Gauge> for Reading {
+    fn from(gauge: Gauge) -> Reading {
+        Reading::Gauge(gauge)
+    }
+}
+
 impl Gauge {
     pub(crate) fn add(&mut self) {
         self.now += 1;
@@ -36,17 +57,22 @@ impl fmt::Display for Gauge {
 }
 
 macro_rules! counters {
-    ($($(#[$meta:meta])* $field:ident: $type:ty = $line:literal,)*) => {
+    ($(#[doc = $help:literal] $field:ident: $type:ty = $line:literal,)*) => {
         /// Counters of the kernel interface.
         #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
         pub struct Counters {
-            $($(#[$meta])* pub $field: $type,)*
+            $(#[doc = $help] pub $field: $type,)*
         }
 
         impl Counters {
             /// Calls `visit` with the name and the value of every line, in the order of the file.
             pub fn for_each(&self, mut visit: impl FnMut(&'static str, &dyn fmt::Display)) {
                 $(visit($line, &self.$field);)*
+            }
+
+            /// Calls `visit` with the name of every field, its meaning and its value.
+            pub fn each(&self, mut visit: impl FnMut(&'static str, &'static str, Reading)) {
+                $(visit(stringify!($field), $help, self.$field.into());)*
             }
         }
     };

@@ -19,6 +19,7 @@ const PREFIXES: &[&str] = &["lwk"];
 pub const TABLES: &[&[OptionSpec]] = &[
     keelson_kernel::options::OPTIONS,
     keelson_net::OPTIONS,
+    keelson_ops::http::OPTIONS,
     keelson_ops::syslog::OPTIONS,
     keelson_ops::sntp::OPTIONS,
     CONSOLE,
@@ -216,6 +217,7 @@ mod tests {
         let tables: Vec<_> = tables.split(',').map(str::trim).filter(|table| !table.is_empty()).collect();
         let expected = [
             "keelson_net::OPTIONS",
+            "keelson_ops::http::OPTIONS",
             "keelson_ops::syslog::OPTIONS",
             "keelson_ops::sntp::OPTIONS",
             "shell::OPTIONS",
