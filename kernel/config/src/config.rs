@@ -222,7 +222,9 @@ impl Config {
             }
             Err(why) => {
                 let severity = if spec.essential { Severity::Refuse } else { severity };
-                let value = word.value.map(str::to_string);
+                // What was nearly the secret is not shown either.
+                let shown = |value| if spec.secret { "(hidden)" } else { value };
+                let value = word.value.map(|value| shown(value).to_string());
                 Err(Problem { severity, cause: Cause::BadValue { name: spec.name, value, why } })
             }
         }

@@ -152,6 +152,12 @@ fn secrets_are_not_shown() {
         assert_eq!(public(line), "ip=dhcp", "{line}");
     }
     assert_eq!(public("other=\"a key_file=b\""), "ip=dhcp other=\"a key_file=b\"");
+    // Nor what is wrong with one.
+    const NUMBER: &[OptionSpec] =
+        &[OptionSpec::new("pin", Kind::Integer { min: 1, max: 9999 }, "Help.").secret()];
+    let config = Config::parse(&[NUMBER], &[], "", b"pin=12345");
+    let said = config.problems()[0].to_string();
+    assert!(said.starts_with("bad value pin=(hidden)") && !said.contains("12345"), "{said}");
 }
 
 proptest! {
