@@ -46,7 +46,8 @@ pub fn timestamp(wall: Duration) -> u64 {
     let seconds = (wall.as_secs() as u32).wrapping_add(TO_1970);
     // Rounded up, so that it is read as what it was.
     let fraction = (u64::from(wall.subsec_nanos()) << 32).div_ceil(1_000_000_000);
-    u64::from(seconds) << 32 | fraction.min(0xffff_ffff)
+    // Zero says that there is no time: the moment at which era 1 begins is a fraction of a nanosecond late.
+    (u64::from(seconds) << 32 | fraction.min(0xffff_ffff)).max(1)
 }
 
 /// A request. The server returns `cookie`, which stands where the client's time could: it proves that an answer is one, and tells
@@ -164,6 +165,13 @@ mod tests {
 
     fn good() -> [u8; LEN] {
         reply(&request(COOKIE), 2, NOW, NOW + Duration::from_micros(10))
+    }
+
+    #[test]
+    fn the_moment_at_which_era_1_begins_is_a_time() {
+        let moment = Duration::from_secs((1 << 32) - u64::from(TO_1970));
+        let reply = parse(&reply(&request(COOKIE), 2, moment, moment), COOKIE).unwrap();
+        assert_eq!((reply.received, reply.sent), (moment.as_nanos() as i128, moment.as_nanos() as i128));
     }
 
     #[test]
