@@ -27,10 +27,15 @@ SECONDS_EACH ?= 60
 # gets its portable (or SSE2) implementation instead.
 NO_AVX      := --cfg chacha20_force_sse2 --cfg poly1305_force_soft --cfg curve25519_dalek_backend=\"serial\"
 IMAGE_FLAGS := -Cno-redzone=yes -Cforce-frame-pointers=yes --cfg keelson_image -Dwarnings $(NO_AVX)
+# A release names neither the machine nor the folders that it was built in: the same commit and compiler give the same bytes.
+ifdef FOR_RELEASE
+IMAGE_FLAGS += --remap-path-prefix=$(CURDIR)=keelson \
+    --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
+endif
 IMAGE_CARGO := RUSTFLAGS="$(IMAGE_FLAGS)" cargo
-IMAGE_DIR   := target/image
+IMAGE_DIR   := target/$(if $(FOR_RELEASE),release-,)image
 
-.PHONY: help run test images iso lint unit system fuzz bench bench-boot soak deps iso-deps test-deps fuzz-deps clean
+.PHONY: help run test images iso release lint unit system fuzz bench bench-boot soak deps iso-deps test-deps fuzz-deps clean
 
 help: ## Show this list
 	@echo "Keelson: make [target] [ROLE=$(ROLE)]   roles: $(ROLES)"
@@ -53,6 +58,12 @@ iso: iso-deps images ## Build images/out/keelson.iso: a CD with all images and a
 	@rm -rf $(OUT)/iso && mkdir -p $(OUT)/iso/boot/grub $(OUT)/iso/keelson
 	@cp $(GRUB_CFG) $(OUT)/iso/boot/grub/grub.cfg && cp $(ROLES:%=$(OUT)/%.img) $(OUT)/iso/keelson
 	@grub-mkrescue -o $(OUT)/keelson.iso $(OUT)/iso >$(OUT)/iso.log 2>&1 || { cat $(OUT)/iso.log; exit 1; }
+
+release: deps ## Build images/out/release: versioned images, checksums, SBOM, sizes and boot times; of what is committed
+	@test -z "$$(git status --porcelain)" || { echo "release: there are changes that are not committed (git status)"; exit 1; }
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(MAKE) --no-print-directory FOR_RELEASE=1 images
+	@cargo run -q --release -p keelson-tests --bin release -- \
+	    "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)-$$(git rev-parse --short=10 HEAD)" "$$(git log -1 --format=%ct)"
 
 lint: ## Formatting and clippy, warnings denied
 	cargo fmt --all --check

@@ -37,6 +37,11 @@ use keelson_ops::timeline::Timeline;
 use shutdown::Shutdown;
 use wall::Wall;
 
+/// The example role of the page for contributors compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../CONTRIBUTING.md")]
+pub struct Contributing;
+
 /// What an image is; see [`roles`].
 pub struct Role {
     /// Name: `nfs-server`.

@@ -16,6 +16,7 @@ pub mod lwk;
 pub mod nfs3;
 pub mod nlm;
 pub mod qnet;
+pub mod release;
 pub mod rpc;
 pub mod scrape;
 pub mod server;

@@ -18,7 +18,7 @@ const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
 /// Of the machines here.
 const MEMORY: u64 = 512 << 20;
 const CPUS: u32 = 4;
-/// Threads of `count.c`, each busy on a core of its own.
+/// Threads of `busy.c`, each busy on a core of its own.
 const COUNTING: usize = 2;
 const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
 
@@ -106,7 +106,7 @@ fn a_node_is_dumped_and_goes_on() {
     assert!(size("idle0") > MEMORY / 10 * 9);
     cores_are_threads(&file("idle0"));
 
-    let (mut counting, marker) = (Running::start(&node, "count.c"), Running::start(&node, "marker.c"));
+    let (mut counting, marker) = (Running::start(&node, "busy.c"), Running::start(&node, "marker.c"));
     let (pid, address) = marker.line.trim().split_once(' ').unwrap();
     for (name, level) in [("busy", "24"), ("busy0", "0")] {
         assert_eq!(said(&node, &["ihkosctl", "0", "dump", "-d", level, name]), "");
@@ -115,7 +115,7 @@ fn a_node_is_dumped_and_goes_on() {
         cores_are_threads(&file(name));
         let ps = said(&node, &["eclair", "-d", name, "-x", "ps"]);
         for (pid, command) in
-            [(pid, "lwk-marker-stat"), (&*counting.child.id().to_string(), "lwk-count-stati")]
+            [(pid, "lwk-marker-stat"), (&*counting.child.id().to_string(), "lwk-busy-static")]
         {
             let known =
                 ps.lines().any(|row| row.contains(command) && row.split_whitespace().any(|word| word == pid));
@@ -141,7 +141,7 @@ fn a_node_is_dumped_and_goes_on() {
     assert!(code == 1 && errors.contains("is not in the dump"), "{errors}");
     assert!(said(&node, &["mcinspect", "--ps"]).contains("lwk-marker-stat"));
     let bt = said(&node, &["eclair", "-d", "busy", "-x", "bt all"]);
-    assert!(bt.contains("lwk-count-stati"), "{bt}");
+    assert!(bt.contains("lwk-busy-static"), "{bt}");
 
     // Whoever may only look may not look into memory.
     let key = file("watcher");
@@ -191,7 +191,7 @@ fn waits_and_goes_on(node: &LwkNode, counting: &mut Running, pid: &str, shown: u
 fn a_kernel_that_gives_up_on_a_core_says_where() {
     let shape = Shape { cpus: CPUS, memory: (MEMORY >> 20) as u32, line: "panic=0" };
     let node = LwkNode::start("lwk-dump-panic", LWKCTL, shape);
-    let counting = Running::start(&node, "count.c");
+    let counting = Running::start(&node, "busy.c");
     node.machine.console().send_line("fail 3").unwrap();
     node.machine.expect("asked for on the console", SOON).unwrap();
     node.machine.expect("panic: ", SOON).unwrap();
@@ -213,7 +213,7 @@ fn a_kernel_that_gives_up_on_a_core_says_where() {
     cores_are_threads(&node.dir().join("mcdump"));
     assert!(said(&node, &["eclair", "-x", "kmsg"]).contains("hosts may connect"));
     let ps = said(&node, &["eclair", "-x", "ps"]);
-    assert!(ps.contains("lwk-count-stati") && ps.contains(&counting.child.id().to_string()), "{ps}");
+    assert!(ps.contains("lwk-busy-static") && ps.contains(&counting.child.id().to_string()), "{ps}");
 }
 
 /// A host that boots nodes itself.
