@@ -48,7 +48,7 @@ pub struct Role {
     pub name: &'static str,
     /// Command line that the loader's is added to; the loader's wins.
     pub default_line: &'static str,
-    /// Tables of the options that the image's parts read, the kernel's excepted.
+    /// Tables of the options that the role's own parts read, beside those of [`roles::COMMON`].
     pub options: &'static [&'static [OptionSpec]],
     /// First parts of the role's own dotted options: mistakes in these keep the role from serving.
     pub prefixes: &'static [&'static str],
@@ -77,9 +77,9 @@ pub struct Node {
 }
 
 impl Role {
-    /// All tables of options of the image: the kernel's, then the role's.
+    /// All tables of options of the image: those of all images, then the role's.
     pub fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        [options::OPTIONS].into_iter().chain(self.options.iter().copied()).collect()
+        roles::COMMON.iter().chain(self.options).copied().collect()
     }
 }
 

@@ -1,20 +1,23 @@
 //! The roles: what each image is called, reads and defaults to. Their binaries are in `src/bin`.
 
 use crate::{Role, shell, storage};
+use keelson_config::OptionSpec;
+
+/// Tables of the options that every image reads.
+pub const COMMON: &[&[OptionSpec]] = &[
+    keelson_kernel::options::OPTIONS,
+    keelson_net::OPTIONS,
+    keelson_ops::http::OPTIONS,
+    keelson_ops::syslog::OPTIONS,
+    keelson_ops::sntp::OPTIONS,
+    shell::OPTIONS,
+];
 
 /// The NFS server.
 pub const NFS_SERVER: Role = Role {
     name: "nfs-server",
     default_line: "ip=dhcp",
-    options: &[
-        keelson_net::OPTIONS,
-        keelson_ops::http::OPTIONS,
-        keelson_ops::syslog::OPTIONS,
-        keelson_ops::sntp::OPTIONS,
-        shell::OPTIONS,
-        storage::OPTIONS,
-        keelson_nfs_server::OPTIONS,
-    ],
+    options: &[storage::OPTIONS, keelson_nfs_server::OPTIONS],
     prefixes: &["nfs", "fs"],
 };
 
@@ -22,14 +25,7 @@ pub const NFS_SERVER: Role = Role {
 pub const LNET_ROUTER: Role = Role {
     name: "lnet-router",
     default_line: "ip=dhcp",
-    options: &[
-        keelson_net::OPTIONS,
-        keelson_ops::http::OPTIONS,
-        keelson_ops::syslog::OPTIONS,
-        keelson_ops::sntp::OPTIONS,
-        shell::OPTIONS,
-        keelson_lnet::options::OPTIONS,
-    ],
+    options: &[keelson_lnet::options::OPTIONS],
     prefixes: &["lnet", "ksocklnd"],
 };
 
@@ -38,15 +34,7 @@ pub const QNET_NODE: Role = Role {
     name: "qnet-node",
     // Qnet itself needs no addresses; who wants IP says so.
     default_line: "",
-    options: &[
-        keelson_net::OPTIONS,
-        keelson_ops::http::OPTIONS,
-        keelson_ops::syslog::OPTIONS,
-        keelson_ops::sntp::OPTIONS,
-        shell::OPTIONS,
-        storage::OPTIONS,
-        keelson_qnet::options::OPTIONS,
-    ],
+    options: &[storage::OPTIONS, keelson_qnet::options::OPTIONS],
     prefixes: &["qnet", "fs"],
 };
 
@@ -54,14 +42,7 @@ pub const QNET_NODE: Role = Role {
 pub const LWK_COMPUTE: Role = Role {
     name: "lwk-compute",
     default_line: "ip=dhcp",
-    options: &[
-        keelson_net::OPTIONS,
-        keelson_ops::http::OPTIONS,
-        keelson_ops::syslog::OPTIONS,
-        keelson_ops::sntp::OPTIONS,
-        shell::OPTIONS,
-        keelson_lwk::options::OPTIONS,
-    ],
+    options: &[keelson_lwk::options::OPTIONS],
     prefixes: &["lwk"],
 };
 

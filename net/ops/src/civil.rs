@@ -26,7 +26,7 @@ impl fmt::Display for Timestamp {
 
 /// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years begin in March here, so that the
 /// leap day is the last one.
-fn date(days: u64) -> (u64, u64, u64) {
+pub fn date(days: u64) -> (u64, u64, u64) {
     // From 0000-03-01; an era is 400 years.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -213,17 +213,20 @@ mod tests {
         ] {
             assert!(role.contains(&line), "{line} is not what images/src/roles.rs has: {role}");
         }
-        let tables = role.split("options: &[").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
-        let tables: Vec<_> = tables.split(',').map(str::trim).filter(|table| !table.is_empty()).collect();
+        let tables = |text: &str, start: &str| -> Vec<String> {
+            let list = text.split(start).nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+            list.split(',').map(str::trim).filter(|table| !table.is_empty()).map(String::from).collect()
+        };
         let expected = [
+            "keelson_kernel::options::OPTIONS",
             "keelson_net::OPTIONS",
             "keelson_ops::http::OPTIONS",
             "keelson_ops::syslog::OPTIONS",
             "keelson_ops::sntp::OPTIONS",
             "shell::OPTIONS",
-            "keelson_lwk::options::OPTIONS",
         ];
-        assert_eq!(tables, expected);
+        assert_eq!(tables(roles, "pub const COMMON: &[&[OptionSpec]] = &["), expected);
+        assert_eq!(tables(role, "options: &["), ["keelson_lwk::options::OPTIONS"]);
         let console = include_str!("../../../../../images/src/shell/remote.rs");
         assert_eq!(console.matches("OptionSpec::new(").count(), CONSOLE.len());
         assert!(CONSOLE.iter().all(|spec| console.contains(&format!("{:?},", spec.name))));
