@@ -22,7 +22,7 @@ use keelson_kernel::console;
 use keelson_kernel::options::ConsoleChoice;
 use session::{Running, Session};
 
-pub use command::{Action, Command, Reply};
+pub use command::{Action, Chunks, Command, Reply};
 pub use remote::{OPTIONS, listen};
 pub use session::Commands;
 pub use tty::{Conversation, Interpreter, Tty};

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::future::Future;
 use core::pin::Pin;
+use core::task::{Context, Poll};
 use keelson_config::words;
 
 /// What a command answers.
@@ -17,6 +18,15 @@ pub enum Reply {
     /// A text that has to be waited for. Given up, by dropping it, when the person at the terminal does not
     /// want to wait or is gone.
     Later(Pin<Box<dyn Future<Output = String>>>),
+    /// Bytes for a file, written as fast as whoever reads them takes them; only where the other side can put them into one.
+    /// Given up, by dropping it, when the reader goes away.
+    Stream(Box<dyn Chunks>),
+}
+
+/// Bytes for a file, a piece at a time.
+pub trait Chunks {
+    /// The next piece; `None` after the last one. Asked for again only when the piece before has been sent.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>>;
 }
 
 /// What a command does: the words after its name come in, text for the terminal goes out.
@@ -45,20 +55,33 @@ impl Command {
     {
         Command { name, help, run: Box::new(move |words| Reply::Later(Box::pin(run(words)))) }
     }
+
+    /// A command that writes a file.
+    pub fn streaming(
+        name: &'static str,
+        help: &'static str,
+        run: impl Fn(&[&str]) -> Reply + 'static,
+    ) -> Command {
+        Command { name, help, run: Box::new(run) }
+    }
 }
 
-/// Runs one line, cut into words as the kernel command line is. `document`, if any, is one word more. The
-/// result ends in a newline unless it is empty.
-pub(super) async fn execute(
-    commands: &[Command],
-    others: Option<&'static str>,
-    line: &str,
-    document: Option<String>,
-) -> String {
-    let text = match begin(commands, others, line, document) {
+/// The text of a reply at a terminal, which cannot put bytes into a file. It ends in a newline unless it is empty. `line` is
+/// what was typed.
+pub(super) async fn shown(reply: Reply, line: &str) -> String {
+    let text = match reply {
         Reply::Text(text) => text,
         Reply::Later(text) => text.await,
+        Reply::Stream(_) => {
+            let name = words(line).next().map_or("", |word| word.key);
+            format!("{name}: writes a file; use: ssh ADDRESS {} >FILE", line.trim())
+        }
     };
+    ended(text)
+}
+
+/// A text with the end of its last line.
+pub(super) fn ended(text: String) -> String {
     if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" }
 }
 
@@ -71,7 +94,13 @@ pub(super) fn is_of(commands: &[Command], line: &str) -> bool {
     })
 }
 
-fn begin(commands: &[Command], others: Option<&'static str>, line: &str, document: Option<String>) -> Reply {
+/// Begins one line, cut into words as the kernel command line is. `document`, if any, is one word more.
+pub(super) fn begin(
+    commands: &[Command],
+    others: Option<&'static str>,
+    line: &str,
+    document: Option<String>,
+) -> Reply {
     let line: Vec<String> = words(line)
         .map(|word| match word.value {
             // The quotes around the value are gone.
@@ -106,7 +135,17 @@ fn help(commands: &[Command], others: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::task::{Context, Poll, Waker};
+    use core::task::Waker;
+
+    /// A file of two pieces.
+    struct Two(u8);
+
+    impl Chunks for Two {
+        fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+            self.0 += 1;
+            Poll::Ready((self.0 <= 2).then(|| vec![self.0; 3]))
+        }
+    }
 
     fn run(line: &str, document: Option<&str>) -> String {
         let commands = [
@@ -115,8 +154,13 @@ mod tests {
                 let count = words.len();
                 async move { format!("{count}") }
             }),
+            Command::streaming("record", "writes a file", |words| match words {
+                ["wrong"] => Reply::Text("wrong: no such thing".into()),
+                _ => Reply::Stream(Box::new(Two(0))),
+            }),
         ];
-        let mut running = core::pin::pin!(execute(&commands, None, line, document.map(String::from)));
+        let reply = begin(&commands, None, line, document.map(String::from));
+        let mut running = core::pin::pin!(shown(reply, line));
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(text) => text,
             Poll::Pending => panic!("nothing here waits"),
@@ -128,8 +172,15 @@ mod tests {
         assert_eq!(run("  echo a  b ", None), "a+b\n");
         assert_eq!(run("", None), "");
         assert_eq!(run("ls", None), "ls: no such command; try help\n");
-        assert_eq!(run("help", None), "echo       repeats\nlater      waits\n");
+        assert_eq!(run("help", None), "echo       repeats\nlater      waits\nrecord     writes a file\n");
         assert_eq!(run("later a b c", None), "3\n");
+    }
+
+    #[test]
+    fn files_are_for_those_who_can_keep_them() {
+        let wanted = "record: writes a file; use: ssh ADDRESS record eth0 host 10.0.0.1 >FILE\n";
+        assert_eq!(run(" record eth0 host 10.0.0.1 ", None), wanted);
+        assert_eq!(run("record wrong", None), "wrong: no such thing\n");
     }
 
     #[test]

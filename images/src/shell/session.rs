@@ -1,6 +1,6 @@
 //! A conversation: lines typed become commands, whatever the terminal.
 
-use super::command::{Command, execute, is_of};
+use super::command::{Command, begin, is_of, shown};
 use super::tty::{Conversation, Interpreter, Tty};
 use alloc::boxed::Box;
 use alloc::format;
@@ -101,7 +101,7 @@ impl Session {
                 Action::Complain(text) => text,
                 Action::Run(line, document) => {
                     let others = interpreter.map(|interpreter| interpreter.help());
-                    execute(&list, others, &line, document).await
+                    shown(begin(&list, others, &line, document), &line).await
                 }
             }
         }))
