@@ -46,7 +46,7 @@ fn start(
 ) -> Result<(), String> {
     let machine = &node.machine;
     let access = &*machine.pci;
-    let bars = Bars { function, mapped: RefCell::default() };
+    let bars = Bars { sizes: function.size_bars(access), mapped: RefCell::default() };
     function.enable_decoding(access);
     function.set_bus_master(access, true);
     let (interrupt, delivery) = interrupt_of(node, function, &bars);
@@ -89,18 +89,18 @@ fn start(
 }
 
 /// The function's memory BARs, mapped when asked for.
-struct Bars<'a> {
-    function: &'a Function,
+struct Bars {
+    sizes: [Option<Bar>; 6],
     mapped: RefCell<[Option<Rc<dyn Registers>>; 6]>,
 }
 
-impl Bars<'_> {
+impl Bars {
     fn get(&self, index: u8) -> Option<Rc<dyn Registers>> {
         let index = usize::from(index);
         let mut mapped = self.mapped.borrow_mut();
         let place = mapped.get_mut(index)?;
         if place.is_none() {
-            let Bar::Memory { base, len, .. } = self.function.bars[index]? else { return None };
+            let Bar::Memory { base, len, .. } = self.sizes[index]? else { return None };
             if base == 0 {
                 // The firmware assigned none, and neither do we.
                 return None;
@@ -124,9 +124,9 @@ enum Delivery {
 
 /// What wakes the function's task, and how that arrives: a message if it can send one; else its line,
 /// where the firmware's routing can be trusted; else the clock.
-fn interrupt_of(node: &Node, function: &Function, bars: &Bars<'_>) -> (Rc<dyn Interrupt>, Delivery) {
+fn interrupt_of(node: &Node, function: &Function, bars: &Bars) -> (Rc<dyn Interrupt>, Delivery) {
     let access = &*node.machine.pci;
-    if let Some(msix) = function.msi_x(access)
+    if let Some(msix) = function.msi_x(access, &bars.sizes)
         && let Some(registers) = bars.get(msix.table_bar as u8)
         && let Some(table) = MsiXTable::new(registers, msix.table_offset as usize, msix.vectors)
         && let Some((source, message)) = irq::allocate()

@@ -51,13 +51,12 @@ pub struct Function {
     pub interrupt_pin: u8,
     /// Where firmware routed the pin on the 8259 pair; 255 for nowhere.
     pub interrupt_line: u8,
-    /// Its registers. The upper half of a 64-bit BAR is `None`. Host bridges are not sized: turning off
-    /// their decoding may cut off memory.
-    pub bars: [Option<Bar>; 6],
     /// Its capabilities, in the order of the list.
     pub capabilities: Vec<Capability>,
     /// For a bridge: the first and the last bus behind it.
     pub bridge_to: Option<(u8, u8)>,
+    /// Base address registers that the header has room for.
+    bar_count: usize,
 }
 
 impl Function {
@@ -94,13 +93,22 @@ impl Function {
             subsystem: (subsystem_vendor, subsystem_device),
             interrupt_pin: if interrupt_pin <= 4 { interrupt_pin } else { 0 },
             interrupt_line,
-            bars: match bar_count {
-                0 => [None; 6],
-                count => with_decoding_off(access, at, || bar::size_all(access, at, count)),
-            },
             capabilities: if has_capabilities { capability::list(access, at) } else { Vec::new() },
             bridge_to,
+            bar_count,
         })
+    }
+
+    /// Where its registers are. The upper half of a 64-bit BAR is `None`, and so are all of a host bridge: turning off its decoding
+    /// may cut off memory.
+    ///
+    /// For the function's driver, before it starts: while the registers are measured the function answers to no address, and a
+    /// device that the firmware or another driver uses would not like that.
+    pub fn size_bars(&self, access: &impl ConfigAccess) -> [Option<Bar>; 6] {
+        match self.bar_count {
+            0 => [None; 6],
+            count => with_decoding_off(access, self.address, || bar::size_all(access, self.address, count)),
+        }
     }
 
     /// The first capability of this kind.
@@ -109,8 +117,8 @@ impl Function {
     }
 
     /// Its MSI-X capability, if the tables it points at lie inside its BARs.
-    pub fn msi_x(&self, access: &impl ConfigAccess) -> Option<MsiX> {
-        MsiX::read(access, self.address, self.capability(id::MSI_X)?, &self.bars)
+    pub fn msi_x(&self, access: &impl ConfigAccess, bars: &[Option<Bar>; 6]) -> Option<MsiX> {
+        MsiX::read(access, self.address, self.capability(id::MSI_X)?, bars)
     }
 
     /// Its MSI capability.
