@@ -64,6 +64,8 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
     irq::apic::init_core();
     smp::init_this_apic();
     let platform: &'static Platform = Box::leak(Box::new(Platform::find(boot)));
+    let woken = smp::wake_all(&platform.processors);
+    // Takes as long as the other processors need to be ready.
     time::init(platform.pm_timer());
     for remark in &platform.remarks {
         log::warn!(target: "acpi", "{remark}");
@@ -76,7 +78,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
         Ok(civil) => time::set_wall(Duration::from_secs(civil.unix_seconds())),
         Err(error) => log::warn!(target: "time", "{error}"),
     }
-    smp::start_all(boot, &platform.processors);
+    smp::start_all(boot, &platform.processors, woken);
     (0..smp::online()).for_each(|core| numa::place_core(core, platform.node_of(smp::apic_id(core))));
     postmortem::init(boot);
     main(Machine {

@@ -5,7 +5,7 @@ mod rest;
 mod start;
 
 pub use kicker::kicker;
-pub(crate) use start::start_all;
+pub(crate) use start::{start_all, wake_all};
 
 use crate::arch::cpu::{self, MSR_GS_BASE};
 use crate::irq::{self, apic};

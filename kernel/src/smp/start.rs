@@ -34,8 +34,26 @@ const START_TIMEOUT: Duration = Duration::from_secs(1);
 /// The highest-numbered core that reached [`core_main`].
 static ARRIVED: AtomicUsize = AtomicUsize::new(0);
 
+/// When the other cores had their INIT, by the TSC.
+#[derive(Clone, Copy)]
+pub(crate) struct Woken(u64);
+
+/// Makes the cores with these APIC numbers, except the calling one, ready for [`start_all`]; there is time for other things
+/// until they are.
+pub(crate) fn wake_all(apic_ids: &[u32]) -> Woken {
+    let me = apic::id();
+    // All at once: with many cores it is the wait after it that takes the time.
+    apic_ids
+        .iter()
+        .copied()
+        .filter(|id| *id != me)
+        .take(MAX_CORES - super::online())
+        .for_each(apic::send_init);
+    Woken(cpu::rdtsc())
+}
+
 /// Starts the cores with these APIC numbers, one after the other; the log names those that do not come.
-pub(crate) fn start_all(boot: &BootInfo, apic_ids: &[u32]) {
+pub(crate) fn start_all(boot: &BootInfo, apic_ids: &[u32], woken: Woken) {
     let me = apic::id();
     if apic_ids.iter().all(|id| *id == me) {
         return;
@@ -49,9 +67,7 @@ pub(crate) fn start_all(boot: &BootInfo, apic_ids: &[u32]) {
         return;
     }
     let others = || apic_ids.iter().copied().filter(|id| *id != me).take(MAX_CORES - super::online());
-    // All at once: with many cores it is this wait that takes the time.
-    others().for_each(apic::send_init);
-    time::spin(AFTER_INIT);
+    time::spin(AFTER_INIT.saturating_sub(time::span_of(cpu::rdtsc().wrapping_sub(woken.0))));
     for id in others() {
         let core = super::online();
         let Some(stack) = mm::stack::allocate(core) else {

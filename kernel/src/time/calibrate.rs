@@ -33,14 +33,17 @@ const PIT_LATCH_0: u8 = 0x00;
 /// Measurements per second: 10 ms each.
 const RUNS_PER_SECOND: u64 = 100;
 const RUNS: usize = 3;
-/// Runs agree when they differ by less than this part: 2 us of 10 ms, what reading the PIT takes.
+/// Readings of which the quickest counts, at either end of a run.
+const READINGS: usize = 32;
+/// The readings at the ends of a good run take the same time but for this part of it: 2 us of 10 ms, what reading the PIT takes.
 const AGREEMENT: u64 = 5000;
 /// TSC ticks after which a clock that does not count is given up: 50 ms at 1 GHz, 10 ms at 5 GHz.
 const GIVE_UP: u64 = 50_000_000;
 /// Assumed without any clock to compare with.
 const FALLBACK_HZ: u64 = 1_000_000_000;
 
-/// Measures both clocks; the fastest of three runs counts, since delays only make a run longer. Two that agree are enough.
+/// Measures both clocks. Whatever delays a reading of the clock of known rate, at one end of a run, makes the run too long or too
+/// short; so each end is read several times, and the run is done again if its quickest readings differ.
 ///
 /// Channel 0 of the PIT is read by latching, because that works everywhere: the gate of channel 2 sits in a
 /// port that small virtual machines lack. Its interrupt is masked.
@@ -97,32 +100,59 @@ fn read_pit() -> u64 {
     }
 }
 
-/// The fastest of several runs against a counter at `hz` that wraps at `mask`; `None` when it does not count.
+/// A reading of all clocks.
+#[derive(Clone, Copy)]
+struct Reading {
+    reference: u64,
+    tsc: u64,
+    apic: u32,
+    /// TSC ticks that it took.
+    took: u64,
+}
+
+/// The quickest of some readings of the clock of known rate, with the others read beside it.
+fn look(read: &impl Fn() -> u64) -> Reading {
+    let once = || {
+        let before = cpu::rdtsc();
+        let (reference, tsc, apic) = (read(), cpu::rdtsc(), apic::countdown());
+        Reading { reference, tsc, apic, took: cpu::rdtsc().wrapping_sub(before) }
+    };
+    (1..READINGS).fold(once(), |best, _| {
+        let next = once();
+        if next.took < best.took { next } else { best }
+    })
+}
+
+/// The best of several runs against a counter at `hz` that wraps at `mask`; `None` when it does not count.
 fn best(hz: u64, mask: u64, read: impl Fn() -> u64) -> Option<Rates> {
-    let mut best = run(hz, mask, &read)?;
-    for _ in 1..RUNS {
-        let Some(next) = run(hz, mask, &read) else { break };
-        let agree = |one: u64, other: u64| one.abs_diff(other) <= one / AGREEMENT;
-        let enough = agree(best.tsc_hz, next.tsc_hz) && agree(best.apic_hz, next.apic_hz);
-        best = Rates { tsc_hz: best.tsc_hz.min(next.tsc_hz), apic_hz: best.apic_hz.min(next.apic_hz) };
-        if enough {
+    let mut best: Option<(Rates, u64)> = None;
+    for _ in 0..RUNS {
+        let Some((start, end)) = run(hz, mask, &read) else { break };
+        let passed = u128::from(end.reference.wrapping_sub(start.reference) & mask);
+        let rate = |ticks: u64| (u128::from(ticks) * u128::from(hz) / passed.max(1)) as u64;
+        let ticks = end.tsc.wrapping_sub(start.tsc);
+        let rates =
+            Rates { tsc_hz: rate(ticks), apic_hz: rate(u64::from(start.apic.wrapping_sub(end.apic))) };
+        let doubt = end.took.abs_diff(start.took);
+        if best.as_ref().is_none_or(|(_, least)| doubt < *least) {
+            best = Some((rates, doubt));
+        }
+        if doubt <= ticks / AGREEMENT {
             break;
         }
     }
-    Some(best)
+    best.map(|(rates, _)| rates)
 }
 
-fn run(hz: u64, mask: u64, read: &impl Fn() -> u64) -> Option<Rates> {
+/// Readings at the ends of a hundredth of a second.
+fn run(hz: u64, mask: u64, read: &impl Fn() -> u64) -> Option<(Reading, Reading)> {
     apic::start_countdown(u32::MAX);
-    // What delays this, here or at the end, makes the run longer by both clocks, never shorter.
-    let (tsc, count, start) = (cpu::rdtsc(), apic::countdown(), read());
-    let (mut last, mut since_progress) = (start, tsc);
+    let start = look(read);
+    let (mut last, mut since_progress) = (start.reference, start.tsc);
     loop {
         let (now, at) = (read(), cpu::rdtsc());
-        let passed = now.wrapping_sub(start) & mask;
-        if passed >= hz / RUNS_PER_SECOND {
-            let apic = u64::from(count.wrapping_sub(apic::countdown()));
-            return Some(Rates { tsc_hz: at.wrapping_sub(tsc) * hz / passed, apic_hz: apic * hz / passed });
+        if now.wrapping_sub(start.reference) & mask >= hz / RUNS_PER_SECOND {
+            return Some((start, look(read)));
         }
         if now != last {
             (last, since_progress) = (now, at);
