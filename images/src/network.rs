@@ -1,6 +1,8 @@
 //! The node's network: every NIC the machine has, configured as the command line says.
 
+mod ethtool;
 mod ip;
+mod pcap;
 
 use crate::Node;
 use crate::devices::Nic;
@@ -11,7 +13,9 @@ use core::fmt::Write;
 use keelson_hal::NetFeatures;
 use keelson_net::{NetworkConfig, Stack};
 
+pub use ethtool::ethtool;
 pub use ip::ip;
+pub use pcap::pcap;
 
 /// TCP connections may take this part of the memory: thousands of them must not take what files and calls need.
 const TCP_SHARE: u64 = 4;
@@ -46,6 +50,7 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
             offloads(nic.device.features())
         );
         let id = stack.attach(name, nic.device, nic.interrupt);
+        stack.set_bus_info(id, format!("{}", nic.place));
         if let Some(interface) = config.interface(index, name)
             && let Err(error) = stack.configure(id, &interface)
         {

@@ -17,14 +17,26 @@ use crate::{Node, network};
 use alloc::vec::Vec;
 use keelson_net::Stack;
 
+/// TCP port by which captured frames leave.
+const SSH: u16 = 22;
+
 /// Starts what the command line asks for of this, and returns the shell's commands for it and about the network.
 pub fn start(node: &Node, stack: &Stack) -> Vec<Command> {
     let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
+    let (devices, frames, wall, role) = (stack.clone(), stack.clone(), node.wall.clone(), node.role.name);
     Vec::from([
         Command::new(
             "ip",
             "[-s] addr|link|route|neigh: show; link set, addr add|del: change",
             move |words| network::ip(&addresses, words),
+        ),
+        Command::new("ethtool", "[-i|-k|-g|-S] DEV: a network device and what it counted", move |words| {
+            network::ethtool(&devices, words)
+        }),
+        Command::streaming(
+            "pcap",
+            "DEV [-c COUNT] [-s BYTES] [FILTER]: frames as a file, over ssh",
+            move |words| network::pcap(&frames, wall.clone(), SSH, role, words),
         ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
         Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),

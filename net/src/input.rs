@@ -1,6 +1,7 @@
 //! What becomes of a received frame.
 
 use crate::addr::is_host;
+use crate::capture::Direction;
 use crate::ip::header::{self, Packet, parse_v4, parse_v6, protocol};
 use crate::ip::reassembly::Outcome;
 use crate::link::{ETH_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
@@ -20,6 +21,7 @@ const DHCP_INBOX: usize = 8;
 impl State {
     /// Handles one frame received by interface `nic`. Replies go to the interface's backlog.
     pub fn frame_input(&mut self, now: Instant, nic: usize, frame: &[u8], meta: RxMeta) {
+        self.net.nics[nic].taps.show(frame, Direction::In);
         let Some((header, payload)) = frame.split_at_checked(ETH_HEADER) else {
             self.net.counters.eth_short += 1;
             return;

@@ -2,6 +2,7 @@
 
 use crate::addr::{Cidr, is_host};
 use crate::addresses::{Address, Addresses};
+use crate::capture::Taps;
 use crate::config::InterfaceConfig;
 use crate::ip::{Net, Origin, Route, RouteEntry};
 use crate::link::{Backlog, Nic};
@@ -37,6 +38,7 @@ impl Stack {
         let nic = Nic {
             name: String::from(name),
             mac: device.mac(),
+            bus_info: String::new(),
             features: device.features(),
             max_mtu: device.max_mtu(),
             max_tso_frame: device.max_tso_frame(),
@@ -53,6 +55,7 @@ impl Stack {
             dhcp: None,
             slaac: true,
             router_solicits: ROUTER_SOLICITS,
+            taps: Taps::default(),
             device: Some(device),
         };
         log::info!(target: "net", "{name}: {}, {link}", nic.mac);
@@ -63,6 +66,13 @@ impl Stack {
         state.address_added(now, id, Cidr { addr: local.into(), prefix: 64 }, Instant::FAR_FUTURE);
         self.shared.handle.spawn("net", task::run(self.shared.clone(), id.index(), interrupt));
         id
+    }
+
+    /// Notes where an interface's device is, for people to find it.
+    pub fn set_bus_info(&self, id: InterfaceId, place: String) {
+        if let Some(nic) = self.shared.state.borrow_mut().net.nics.get_mut(id.index()) {
+            nic.bus_info = place;
+        }
     }
 
     /// Removes an interface and returns its device. Its connections are reset.

@@ -34,6 +34,7 @@ extern crate alloc;
 mod addr;
 mod addresses;
 mod arp;
+mod capture;
 mod config;
 mod counters;
 mod dhcp;
@@ -56,6 +57,7 @@ mod tcp;
 mod udp;
 
 pub use addr::{Cidr, CidrParseError};
+pub use capture::{Capture, CaptureOptions, Captured, Direction, Filter, FilterError};
 pub use config::{Autoconf, ConfigError, InterfaceConfig, IpOption, NetworkConfig, OPTIONS};
 pub use counters::StackCounters;
 pub use dhcp::Lease;

@@ -2,6 +2,7 @@
 
 use crate::addr::{link_local, solicited_node};
 use crate::addresses::Addresses;
+use crate::capture::{Direction, Taps};
 use crate::dhcp::DhcpPort;
 use crate::neighbour::Neighbours;
 use alloc::boxed::Box;
@@ -26,6 +27,8 @@ pub(crate) struct Nic {
     /// Absent while frames are being received from it: replies then go to the backlog.
     pub device: Option<Box<dyn NetDevice>>,
     pub mac: MacAddress,
+    /// Where the device is.
+    pub bus_info: String,
     pub features: NetFeatures,
     pub max_mtu: usize,
     pub max_tso_frame: usize,
@@ -47,6 +50,8 @@ pub(crate) struct Nic {
     /// Whether router advertisements are heeded, and how many solicitations are still to be sent.
     pub slaac: bool,
     pub router_solicits: u8,
+    /// Who looks at its frames.
+    pub taps: Taps,
 }
 
 impl Nic {
@@ -86,7 +91,7 @@ impl Nic {
         offload: TxOffload,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> bool {
-        let mac = self.mac;
+        let (mac, taps) = (self.mac, &mut self.taps);
         let total = ETH_HEADER + len;
         let mut write = |frame: &mut [u8]| {
             let (header, payload) = frame.split_at_mut(ETH_HEADER);
@@ -94,6 +99,7 @@ impl Nic {
             header[6..12].copy_from_slice(&mac.0);
             header[12..].copy_from_slice(&ethertype.to_be_bytes());
             fill(payload);
+            taps.show(frame, Direction::Out);
         };
         self.dirty = true;
         if self.backlog.is_empty()

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
-use keelson_hal::{Link, MacAddress, NetCounters};
+use keelson_hal::{Link, MacAddress, NetCounters, NetFeatures};
 
 /// Names an interface of a stack; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -131,6 +131,12 @@ pub struct InterfaceStatus {
     pub name: String,
     /// The driver's name.
     pub driver: &'static str,
+    /// Where the device is, as `ethtool -i` says it: `0000:00:02.0`. Empty if nobody told.
+    pub bus_info: String,
+    /// What the device does for the stack.
+    pub features: NetFeatures,
+    /// Slots of its receive and of its transmit ring; 0 where there is no ring.
+    pub rings: (usize, usize),
     /// The device's address.
     pub mac: MacAddress,
     /// Set up by the administrator.

@@ -184,6 +184,9 @@ impl Stack {
             id: InterfaceId(index),
             name: nic.name.clone(),
             driver: nic.device.as_ref().map_or("", |device| device.driver()),
+            bus_info: nic.bus_info.clone(),
+            features: nic.features,
+            rings: nic.device.as_ref().map_or((0, 0), |device| device.rings()),
             mac: nic.mac,
             up: nic.up,
             link: nic.link,
@@ -193,6 +196,16 @@ impl Stack {
             counters: nic.device.as_ref().map_or_else(Default::default, |device| device.counters()),
         });
         status.collect()
+    }
+
+    /// What the device of an interface counted by itself, beyond its [`InterfaceStatus::counters`].
+    pub fn device_statistics(&self, id: InterfaceId) -> Vec<(&'static str, u64)> {
+        let mut all = Vec::new();
+        let state = self.shared.state.borrow();
+        if let Some(device) = state.net.nics.get(id.index()).and_then(|nic| nic.device.as_ref()) {
+            device.statistics(&mut |name, value| all.push((name, value)));
+        }
+        all
     }
 
     /// The counters.

@@ -18,10 +18,12 @@
 mod regs;
 mod ring;
 mod segmentation;
+mod statistics;
 mod tx;
 
 use self::regs::*;
 use self::ring::{RING_BYTES, RxRing};
+use self::statistics::Statistics;
 use self::tx::TxRing;
 use crate::InitError;
 use alloc::rc::Rc;
@@ -81,6 +83,7 @@ pub struct E1000 {
     /// The multicast table as last written.
     multicast: [u32; MTA_WORDS],
     counters: NetCounters,
+    statistics: Statistics,
     /// An interrupt is awaited: [`NetDevice::arm`] found no work.
     waiting: bool,
     doorbells: u64,
@@ -123,6 +126,7 @@ impl E1000 {
             send_causes,
             multicast: [0; MTA_WORDS],
             counters: NetCounters::default(),
+            statistics: Statistics::default(),
             waiting: false,
             doorbells: 0,
         };
@@ -364,8 +368,19 @@ impl NetDevice for E1000 {
         self.multicast = table;
     }
 
+    /// Costs a few register reads.
     fn counters(&self) -> NetCounters {
-        NetCounters { doorbells: self.doorbells, ..self.counters }
+        self.statistics.gather(&*self.registers);
+        NetCounters { doorbells: self.doorbells, rx_dropped: self.statistics.missed(), ..self.counters }
+    }
+
+    fn statistics(&self, report: &mut dyn FnMut(&'static str, u64)) {
+        self.statistics.gather(&*self.registers);
+        self.statistics.for_each(report);
+    }
+
+    fn rings(&self) -> (usize, usize) {
+        (ring::COUNT, ring::COUNT)
     }
 }
 

@@ -196,6 +196,14 @@ pub trait NetDevice {
     /// receive more than asked (all multicast).
     fn set_multicast(&mut self, groups: &[MacAddress]);
 
-    /// The driver's counters.
+    /// The driver's counters. May cost register reads.
     fn counters(&self) -> NetCounters;
+
+    /// What the device itself counted, under the names that `ethtool -S` has for it. May cost register reads.
+    fn statistics(&self, _report: &mut dyn FnMut(&'static str, u64)) {}
+
+    /// Slots of the receive and of the transmit ring (`ethtool -g`); 0 where there is no ring.
+    fn rings(&self) -> (usize, usize) {
+        (0, 0)
+    }
 }

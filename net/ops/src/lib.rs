@@ -12,6 +12,7 @@ pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod pages;
+pub mod pcapng;
 pub mod sntp;
 pub mod syslog;
 pub mod timeline;

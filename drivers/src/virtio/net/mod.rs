@@ -388,6 +388,10 @@ impl NetDevice for VirtioNet {
         let doorbells = self.pair.rx.queue.doorbells() + self.pair.tx.queue.doorbells() + control;
         NetCounters { doorbells, ..self.counters }
     }
+
+    fn rings(&self) -> (usize, usize) {
+        (usize::from(self.pair.rx.queue.size()), usize::from(self.pair.tx.queue.size()))
+    }
 }
 
 #[cfg(test)]
