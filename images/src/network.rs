@@ -50,7 +50,7 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
             offloads(nic.device.features())
         );
         let id = stack.attach(name, nic.device, nic.interrupt);
-        stack.set_bus_info(id, format!("{}", nic.place));
+        stack.set_bus_info(id, nic.place);
         if let Some(interface) = config.interface(index, name)
             && let Err(error) = stack.configure(id, &interface)
         {

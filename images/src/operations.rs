@@ -5,6 +5,7 @@ mod kernel;
 pub mod lnet;
 mod net;
 pub mod nfs;
+pub mod nfsstat;
 pub mod qnet;
 mod syslog;
 mod time;

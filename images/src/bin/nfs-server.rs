@@ -14,6 +14,7 @@ use keelson_exec::Handle;
 use keelson_ext4::Ext4Volume;
 use keelson_hal::Entropy;
 use keelson_images::devices::Devices;
+use keelson_images::operations::nfsstat::nfsstat;
 use keelson_images::operations::{self, Standing};
 use keelson_images::shell::{self, Command};
 use keelson_images::storage::{self, Medium, TextDisk};
@@ -187,7 +188,7 @@ fn commands(node: &Node, stack: &Stack, serving: &Serving, exports_disk: Option<
             },
         ),
         Command::new("nfsstat", "what the server counted", move |_| match &*server.borrow() {
-            Some((volume, server)) => counters(volume, server),
+            Some((volume, server)) => nfsstat(volume, server),
             None => String::from("not serving"),
         }),
     ]);
@@ -211,10 +212,6 @@ fn lockd(server: &Server, words: &[&str]) -> String {
         ["end-grace"] => server.end_grace(),
         _ => String::from("usage: lockd [locks | hosts | unlock HOST | end-grace]"),
     }
-}
-
-fn counters(volume: &Ext4Volume, server: &Server) -> String {
-    format!("{:#?}\n{:#?}\n{:#?}\n", server.counters(), volume.counters(), volume.cache_counters())
 }
 
 /// Client names by DNS.

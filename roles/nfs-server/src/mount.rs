@@ -124,12 +124,18 @@ impl<V: Volume + 'static, N: Names> Mount<V, N> {
         let peer = call.origin.peer;
         let covering = self.exports.covering(path);
         if covering.is_empty() {
-            return Err((Status::ACCES, "no export entry"));
+            return Err((
+                Status::ACCES,
+                "no export entry; export it with nfs.exports=, /.keelson/exports or exportfs -o",
+            ));
         }
         for export in covering {
             let Some(options) = self.exports.options_for(&export, peer.ip()).await else { continue };
             if options.secure && peer.port() >= FIRST_UNPRIVILEGED_PORT {
-                return Err((Status::ACCES, "illegal port"));
+                return Err((
+                    Status::ACCES,
+                    "illegal port (the export is secure: only ports below 1024 may call); export it insecure",
+                ));
             }
             let root = self.walk(self.volume.root(), &export.path).await.map_err(reason)?;
             export.root.set(Some(root));
@@ -137,7 +143,7 @@ impl<V: Volume + 'static, N: Names> Mount<V, N> {
             let id = self.walk(root, below).await.map_err(reason)?;
             return Ok(Handle { export: export.id, id, is_root: id == root });
         }
-        Err((Status::ACCES, "unmatched host"))
+        Err((Status::ACCES, "unmatched host; name its address or network in the line of the export"))
     }
 
     /// Follows directories from `start`; symbolic links are not followed.
