@@ -6,6 +6,7 @@ pub mod lnet;
 mod net;
 pub mod nfs;
 pub mod qnet;
+mod ssh;
 mod syslog;
 mod time;
 mod watch;
