@@ -23,6 +23,8 @@ extern crate alloc;
 
 mod base64;
 mod counters;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 mod keys;
 mod server;
 mod stream;

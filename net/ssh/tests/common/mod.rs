@@ -3,12 +3,10 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use core::cell::{Cell, RefCell};
-use core::convert::Infallible;
 use embedded_io_async::{ErrorType, Read, Write};
 use keelson_exec::{Either, select};
 use keelson_hal::{Clock, Entropy, Instant, Park};
 use keelson_ssh::{AuthorizedKey, Channel, Connection, Counters, End, Gone, HostKey, Limits, Request, Setup};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -199,53 +197,6 @@ impl Write for Socket {
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKindOnly> {
-        Ok(())
-    }
-}
-
-/// Bytes that come in pieces, then the end, or silence.
-pub struct Bytes {
-    pub pieces: VecDeque<Vec<u8>>,
-    pub silent: bool,
-}
-
-impl ErrorType for Bytes {
-    type Error = Infallible;
-}
-
-impl Read for Bytes {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        while let Some(piece) = self.pieces.front_mut() {
-            if piece.is_empty() {
-                self.pieces.pop_front();
-                continue;
-            }
-            let count = piece.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&piece[..count]);
-            piece.drain(..count);
-            return Ok(count);
-        }
-        if self.silent {
-            core::future::pending::<()>().await;
-        }
-        Ok(0)
-    }
-}
-
-/// Where everything written is kept.
-pub struct Kept(pub Rc<RefCell<Vec<u8>>>);
-
-impl ErrorType for Kept {
-    type Error = Infallible;
-}
-
-impl Write for Kept {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    async fn flush(&mut self) -> Result<(), Infallible> {
         Ok(())
     }
 }
