@@ -117,6 +117,7 @@ pub fn clear() -> Vec<Vec<u8>> {
 }
 
 /// What a client has agreed on with the server after [`clear`]: seals what follows.
+#[derive(Clone)]
 pub struct Sealer {
     head: [u8; 32],
     main: [u8; 32],
