@@ -13,7 +13,7 @@ FUZZ_PACKAGES := g++
 # What `make iso` makes the CD with, and firmware and loaders that the images are booted by.
 ISO_PACKAGES := grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools
 BOOT_PACKAGES := ovmf ipxe-qemu pxelinux syslinux-common systemd-boot-efi $(ISO_PACKAGES)
-TEST_PACKAGES := libnfs-utils iproute2 tshark busybox-static python3 sqlite3 gzip gdb mpich libmpich-dev \
+TEST_PACKAGES := libnfs-utils openssh-client iproute2 tshark busybox-static python3 sqlite3 gzip gdb mpich libmpich-dev \
     openmpi-bin libopenmpi-dev $(FUZZ_PACKAGES) $(BOOT_PACKAGES)
 
 # The menu of the CD.
@@ -25,7 +25,8 @@ SECONDS_EACH ?= 60
 # The images are the only thing built freestanding; see ARCHITECTURE.md, "Building without an OS".
 # The kernel uses no AVX: those registers hold what user programs left there. Cryptography that would look for it at run time
 # gets its portable (or SSE2) implementation instead.
-NO_AVX      := --cfg chacha20_force_sse2 --cfg poly1305_force_soft --cfg curve25519_dalek_backend=\"serial\"
+NO_AVX      := --cfg chacha20_force_sse2 --cfg chacha20_backend=\"sse2\" --cfg poly1305_force_soft --cfg poly1305_backend=\"soft\" \
+    --cfg sha2_backend=\"soft\" --cfg curve25519_dalek_backend=\"serial\"
 IMAGE_FLAGS := -Cno-redzone=yes -Cforce-frame-pointers=yes --cfg keelson_image -Dwarnings $(NO_AVX)
 # A release names neither the machine nor the folders that it was built in: the same commit and compiler give the same bytes.
 ifdef FOR_RELEASE

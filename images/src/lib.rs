@@ -72,6 +72,8 @@ pub struct Node {
     pub wall: Rc<Wall>,
     /// When the start had come how far.
     pub timeline: Timeline,
+    /// What the SSH server counts, open or not.
+    pub ssh: Rc<keelson_ssh::Counters>,
     role: &'static Role,
     executor: Executor,
 }
@@ -103,9 +105,9 @@ impl Node {
         let timeline = Timeline::default();
         timeline.reached("image entered", Instant::ZERO);
         let handle = executor.handle();
-        let wall = Rc::default();
+        let (wall, ssh) = (Rc::default(), Rc::default());
         let node =
-            Node { machine, config, initrd, console, handle, shutdown, wall, timeline, role, executor };
+            Node { machine, config, initrd, console, handle, shutdown, wall, timeline, ssh, role, executor };
         node.announce();
         if let Some(error) = refused {
             log::warn!(target: "config", "{error}");

@@ -7,6 +7,7 @@ mod net;
 pub mod nfs;
 pub mod nfsstat;
 pub mod qnet;
+mod ssh;
 mod syslog;
 mod time;
 mod watch;

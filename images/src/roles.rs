@@ -10,7 +10,8 @@ pub const COMMON: &[&[OptionSpec]] = &[
     keelson_ops::http::OPTIONS,
     keelson_ops::syslog::OPTIONS,
     keelson_ops::sntp::OPTIONS,
-    shell::OPTIONS,
+    shell::REMOTE_OPTIONS,
+    shell::SSH_OPTIONS,
 ];
 
 /// The NFS server.

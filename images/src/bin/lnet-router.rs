@@ -34,7 +34,7 @@ fn image(machine: Machine) -> ! {
     let router = route(&node, &stack);
     operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, router.clone()));
     let commands = shell::spawn(&node, &devices.consoles, commands(&node, &stack, router));
-    shell::listen(&node.handle, &stack, &node.config, &commands);
+    shell::listen(&node, &stack, &commands);
     node.run()
 }
 

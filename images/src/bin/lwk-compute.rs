@@ -51,7 +51,7 @@ fn image(machine: Machine) -> ! {
         node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
     }
     let commands = shell::spawn(&node, &devices.consoles, commands(&node, &stack, lwk));
-    shell::listen(&node.handle, &stack, &node.config, &commands);
+    shell::listen(&node, &stack, &commands);
     node.run()
 }
 

@@ -34,7 +34,7 @@ fn image(machine: Machine) -> ! {
     let consoles = devices.consoles.clone();
     let (stack, commands) = serve(&node, devices);
     let commands = shell::spawn(&node, &consoles, commands);
-    shell::listen(&node.handle, &stack, &node.config, &commands);
+    shell::listen(&node, &stack, &commands);
     node.run()
 }
 

@@ -42,7 +42,7 @@ fn image(machine: Machine) -> ! {
     operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, qnet, processes.clone()));
     let interpreter = processes.map(|processes| Rc::new(Programs::new(&processes)) as Rc<dyn Interpreter>);
     let commands = shell::spawn_with(&node, &devices.consoles, operations::start(&node, &stack), interpreter);
-    shell::listen(&node.handle, &stack, &node.config, &commands);
+    shell::listen(&node, &stack, &commands);
     node.run()
 }
 

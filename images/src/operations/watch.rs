@@ -1,6 +1,6 @@
 //! Opens the pages that `metrics=` asks for.
 
-use super::{kernel, net};
+use super::{kernel, net, ssh};
 use crate::Node;
 use alloc::format;
 use alloc::rc::Rc;
@@ -76,6 +76,7 @@ pub fn watch(
     let watch = Watch::default();
     watch.source(kernel::source(node, consoles));
     watch.source(net::source(stack));
+    watch.source(ssh::source(&node.ssh));
     watch.check("network", net::check(stack));
     add(&watch);
     let (timeline, counters) = (node.timeline.clone(), Rc::new(Counters::default()));

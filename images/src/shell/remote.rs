@@ -7,34 +7,25 @@
 //! There is no password and no encryption: whoever can send from an address in `console.allow` is the
 //! administrator. So nobody is allowed by default, and every refusal is logged.
 
-use super::editor::{Editor, Outcome};
-use super::session::{Running, Session};
-use super::tty::Tty;
-use super::{Commands, END_OF_INPUT, INTERRUPT, Interpretation, TYPED_AHEAD, too_long};
-use alloc::collections::VecDeque;
+use super::complaints::Complaints;
+use super::conversation::{End, Talk, Terminal};
+use super::{Commands, INTERRUPT};
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::future::pending;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use core::time::Duration;
 use embedded_io_async::{Read, Write};
 use keelson_config::{Config, Kind, OptionSpec};
-use keelson_exec::{Either, Handle, select};
-use keelson_hal::Instant;
+use keelson_exec::Handle;
 use keelson_net::{Cidr, Stack, TcpListener, TcpOptions, TcpStream};
 
 /// Sessions at a time.
 const SESSIONS: usize = 4;
 /// A session without input for this long is ended, and so is one that does not take its output.
 const IDLE: Duration = Duration::from_secs(600);
-/// Most bytes of one answer.
-const OUTPUT_MAX: usize = 1 << 20;
-/// This many refusals are logged in this time; more are counted, and named as a number when the next is logged.
-const COMPLAINTS: u32 = 10;
-const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
 /// How long a peer that is turned away has to take the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -117,7 +108,7 @@ struct Door {
 impl Door {
     async fn open(self, listener: TcpListener) {
         let sessions = Rc::new(Cell::new(0));
-        let mut complaints = Complaints::default();
+        let mut complaints = Complaints::of("console");
         loop {
             let mut stream = listener.accept().await;
             let peer = stream.peer();
@@ -136,7 +127,7 @@ impl Door {
                 let (handle, commands, open) = (self.handle.clone(), self.commands.clone(), sessions.clone());
                 self.handle.spawn("console", async move {
                     log::info!(target: "console", "session from {peer}");
-                    let why = Terminal::new(handle, stream).converse(commands).await;
+                    let why = Talk::new(Remote::new(handle, stream)).converse(commands).await;
                     log::info!(target: "console", "session from {peer} ended: {why}");
                     open.set(open.get() - 1);
                 });
@@ -145,205 +136,53 @@ impl Door {
     }
 }
 
-/// Logs refusals, but no flood of them.
-#[derive(Default)]
-struct Complaints {
-    period_ends: Instant,
-    said: u32,
-    unsaid: u64,
-}
-
-impl Complaints {
-    fn refused(&mut self, now: Instant, peer: SocketAddr, remedy: &str) {
-        if now >= self.period_ends {
-            self.period_ends = now + COMPLAINT_PERIOD;
-            self.said = 0;
-        }
-        if self.said >= COMPLAINTS {
-            self.unsaid += 1;
-            return;
-        }
-        self.said += 1;
-        match core::mem::take(&mut self.unsaid) {
-            0 => log::warn!(target: "console", "refused {peer}: {remedy}"),
-            more => {
-                log::warn!(target: "console", "refused {peer}: {remedy} ({more} more since the last refusal)")
-            }
-        }
-    }
-}
-
-/// Why a session ended.
-type End = &'static str;
-
-/// One session's stream, and what came in before it was wanted.
-struct Terminal {
+/// One session's stream.
+struct Remote {
     handle: Handle,
     stream: TcpStream,
     telnet: Telnet,
-    typed: VecDeque<u8>,
-    /// The peer sends no more.
-    ended: bool,
 }
 
-impl Terminal {
-    fn new(handle: Handle, stream: TcpStream) -> Terminal {
-        Terminal { handle, stream, telnet: Telnet::Text, typed: VecDeque::new(), ended: false }
+impl Remote {
+    fn new(handle: Handle, stream: TcpStream) -> Remote {
+        Remote { handle, stream, telnet: Telnet::Text }
     }
+}
 
-    async fn converse(mut self, commands: Commands) -> End {
-        let end = self.serve(commands).await.unwrap_or_else(|end| end);
-        // Delivers what was written, unless the peer is gone.
-        drop(self.stream);
-        end
-    }
+impl Terminal for Remote {
+    const ECHO: bool = false;
+    const LEAVES: bool = true;
+    const DUPLEX: bool = true;
 
-    async fn serve(&mut self, commands: Commands) -> Result<End, End> {
-        let mut session = Session::new(commands);
-        let mut editor = Editor::default();
-        let tty = session.tty();
-        self.write(session.prompt()).await?;
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, End> {
         loop {
-            // What was left to run behind may have something to say.
-            let byte = match select(self.next(), tty.output()).await {
-                Either::First(Ok(Some(byte))) => byte,
-                Either::First(Ok(None)) => return Ok("closed by the peer"),
-                Either::First(Err(end)) => return Err(end),
-                Either::Second(text) => {
-                    self.write_bytes(&text).await?;
-                    continue;
+            let count = self.stream.read(buffer).await.map_err(|_| "connection lost")?;
+            let mut kept = 0;
+            for at in 0..count {
+                if let Some(byte) = self.telnet.feed(buffer[at]) {
+                    buffer[kept] = byte;
+                    kept += 1;
                 }
-            };
-            match editor.feed(byte) {
-                Outcome::Echo(_) | Outcome::EchoByte(_) | Outcome::Nothing => continue,
-                Outcome::Cancelled => session.cancel(),
-                Outcome::TooLong => self.write(&too_long()).await?,
-                Outcome::Line(line) if session.is_idle() && matches!(line.trim(), "exit" | "quit") => {
-                    return Ok("exit");
-                }
-                Outcome::Line(line) => match session.line(line) {
-                    Running::Interpreted(line) => self.interpret(&tty, line).await?,
-                    Running::Answer(text) => self.answer(text).await?,
-                },
             }
-            self.write(session.prompt()).await?;
+            // Nothing but negotiations is not the end.
+            if kept > 0 || count == 0 {
+                return Ok(kept);
+            }
         }
     }
 
-    async fn answer(&mut self, text: impl Future<Output = String>) -> Result<(), End> {
-        let text = match select(text, self.interrupted()).await {
-            Either::First(text) => text,
-            Either::Second(Ok(())) => String::from("interrupted\n"),
-            Either::Second(Err(end)) => return Err(end),
-        };
-        self.write(bounded(&text)).await?;
-        if text.len() > OUTPUT_MAX {
-            self.write(&format!("\n... {} bytes more\n", text.len() - OUTPUT_MAX)).await?;
-        }
-        Ok(())
+    async fn read_at_prompt(&mut self, buffer: &mut [u8]) -> Result<usize, End> {
+        let handle = self.handle.clone();
+        handle.timeout(IDLE, self.read(buffer)).await.map_err(|_| "nothing typed for too long")?
     }
 
-    /// Lets the role's interpreter have the terminal until its line has ended, or Ctrl-C.
-    async fn interpret(&mut self, tty: &Tty, mut line: Interpretation) -> Result<(), End> {
-        let changed = tty.changed();
-        let outcome = loop {
-            let change = changed.notified();
-            if let Some(at) = self.typed.iter().rposition(|byte| *byte == INTERRUPT) {
-                self.typed.drain(..=at);
-                break "interrupted\n";
-            }
-            if tty.wants_input()
-                && let Some(typed) = self.take_line()
-            {
-                tty.type_in(&typed);
-                continue;
-            }
-            match select(select(&mut line, tty.output()), select(self.more(), change)).await {
-                Either::First(Either::First(())) => break "",
-                Either::First(Either::Second(text)) => self.write_bytes(&text).await?,
-                Either::Second(Either::First(more)) => more?,
-                Either::Second(Either::Second(())) => {}
-            }
-        };
-        drop(line);
-        tty.rest();
-        self.write_bytes(&tty.take_output()).await?;
-        self.write(outcome).await
-    }
-
-    /// A line that came in, with its end; the end of input when nothing will follow.
-    fn take_line(&mut self) -> Option<Vec<u8>> {
-        match self.typed.iter().position(|byte| *byte == b'\n') {
-            Some(at) => Some(self.typed.drain(..=at).filter(|byte| *byte != b'\r').collect()),
-            None if self.ended => {
-                let mut rest: Vec<u8> = self.typed.drain(..).collect();
-                rest.push(END_OF_INPUT);
-                Some(rest)
-            }
-            None => None,
-        }
-    }
-
-    /// Waits for more from the peer, as long as there is room for it and any can come.
-    async fn more(&mut self) -> Result<(), End> {
-        if self.ended || self.typed.len() >= TYPED_AHEAD {
-            pending::<()>().await;
-        }
-        self.fill().await
-    }
-
-    async fn write(&mut self, text: &str) -> Result<(), End> {
-        self.write_bytes(text.as_bytes()).await
-    }
-
-    async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), End> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
         match self.handle.timeout(IDLE, self.stream.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err("connection lost"),
             Err(_) => Err("the peer does not take its output"),
         }
     }
-
-    /// Waits for more bytes from the peer, or for the end of what it sends.
-    async fn fill(&mut self) -> Result<(), End> {
-        let mut buffer = [0; 256];
-        let count = self.stream.read(&mut buffer).await.map_err(|_| "connection lost")?;
-        self.ended = count == 0;
-        self.typed.extend(buffer[..count].iter().filter_map(|byte| self.telnet.feed(*byte)));
-        Ok(())
-    }
-
-    /// The next byte; `None` when there will be none.
-    async fn next(&mut self) -> Result<Option<u8>, End> {
-        loop {
-            if let Some(byte) = self.typed.pop_front() {
-                return Ok(Some(byte));
-            }
-            if self.ended {
-                return Ok(None);
-            }
-            let handle = self.handle.clone();
-            handle.timeout(IDLE, self.fill()).await.map_err(|_| "nothing typed for too long")??;
-        }
-    }
-
-    /// While a command runs: waits for Ctrl-C, which also takes back what was typed before it, or for the loss of
-    /// the connection. What else is typed is kept.
-    async fn interrupted(&mut self) -> Result<(), End> {
-        loop {
-            if let Some(at) = self.typed.iter().rposition(|byte| *byte == INTERRUPT) {
-                self.typed.drain(..=at);
-                return Ok(());
-            }
-            // The rest waits in the connection.
-            self.more().await?;
-        }
-    }
-}
-
-/// As much of an answer as is sent.
-fn bounded(text: &str) -> &str {
-    &text[..text.floor_char_boundary(OUTPUT_MAX)]
 }
 
 /// What Telnet mixes into the text (RFC 854): skipped, but for the interrupt.

@@ -1,6 +1,6 @@
 //! A conversation: lines typed become commands, whatever the terminal.
 
-use super::command::{Command, begin, is_of, shown};
+use super::command::{Command, Reply, begin, is_of, shown};
 use super::tty::{Conversation, Interpreter, Tty};
 use alloc::boxed::Box;
 use alloc::format;
@@ -37,7 +37,20 @@ pub(super) enum Running {
     /// A text will be the answer.
     Answer(Pin<Box<dyn Future<Output = String>>>),
     /// The role's interpreter works on it; it uses the session's terminal meanwhile.
-    Interpreted(Pin<Box<dyn Future<Output = ()>>>),
+    Interpreted(Interpretation),
+}
+
+/// A line of the role's interpreter.
+pub(super) type Interpretation = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What a line that somebody sends alone has begun.
+pub(super) enum Executed {
+    /// Nothing: its command does not exist. The text says so.
+    Unknown(String),
+    /// Its command has answered.
+    Replied(Reply),
+    /// The role's interpreter works on it; it uses the session's terminal meanwhile.
+    Interpreted(Interpretation),
 }
 
 /// One terminal's conversation.
@@ -105,6 +118,21 @@ impl Session {
                 }
             }
         }))
+    }
+
+    /// Takes a line that is everything its sender wants, and that has a place for files.
+    pub fn execute(&self, line: &str) -> Executed {
+        let Commands { list, interpreter } = &self.commands;
+        match &self.conversation {
+            Some(conversation) if !is_of(list, line) => Executed::Interpreted(conversation.line(line)),
+            _ => {
+                let others = interpreter.as_ref().map(|interpreter| interpreter.help());
+                match begin(list, others, line, None) {
+                    Reply::Text(text) if !is_of(list, line) => Executed::Unknown(text),
+                    reply => Executed::Replied(reply),
+                }
+            }
+        }
     }
 
     fn take(&mut self, line: String) -> Action {

@@ -107,17 +107,6 @@ impl Tty {
         self.wants_input.get() && !self.has_input()
     }
 
-    /// Waits until a program wants input and has none.
-    pub(super) async fn input_wanted(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.wants_input() {
-                return;
-            }
-            changed.await;
-        }
-    }
-
     /// Gives a program what was typed.
     pub(super) fn type_in(&self, text: &[u8]) {
         let mut input = self.input.borrow_mut();

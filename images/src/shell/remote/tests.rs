@@ -1,8 +1,10 @@
 //! The remote console on a simulated network.
 
 use super::*;
-use crate::shell::{Command, Conversation, Interpreter};
+use crate::shell::conversation::{END_OF_INPUT, OUTPUT_MAX};
+use crate::shell::{Command, Conversation, Interpreter, Tty};
 use alloc::boxed::Box;
+use core::net::SocketAddr;
 use keelson_hal::NetFeatures;
 use keelson_net_sim::{Faults, Lab};
 
