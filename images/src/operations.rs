@@ -19,13 +19,13 @@ use crate::{Node, network};
 use alloc::vec::Vec;
 use keelson_net::Stack;
 
-/// TCP port by which captured frames leave.
-const SSH: u16 = 22;
-
 /// Starts what the command line asks for of this, and returns the shell's commands for it and about the network.
 pub fn start(node: &Node, stack: &Stack) -> Vec<Command> {
     let (addresses, statistics, sockets) = (stack.clone(), stack.clone(), stack.clone());
     let (devices, frames, wall, role) = (stack.clone(), stack.clone(), node.wall.clone(), node.role.name);
+    // The option has a default.
+    let ssh_port =
+        node.config.integer("ssh.port").and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
     Vec::from([
         Command::new(
             "ip",
@@ -38,7 +38,7 @@ pub fn start(node: &Node, stack: &Stack) -> Vec<Command> {
         Command::streaming(
             "pcap",
             "DEV [-c COUNT] [-s BYTES] [FILTER]: frames as a file, over ssh",
-            move |words| network::pcap(&frames, wall.clone(), SSH, role, words),
+            move |words| network::pcap(&frames, wall.clone(), ssh_port, role, words),
         ),
         Command::new("netstat", "what the network stack counted", move |_| network::statistics(&statistics)),
         Command::new("ss", "TCP connections", move |_| network::sockets(&sockets)),

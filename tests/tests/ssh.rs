@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keelson_qemu::{Bench, Exit, Machine, MachineSpec, Nic, NicModel};
 use keelson_tests::Appliance;
@@ -103,6 +103,8 @@ fn entered(name: &str, make: Maker, append: &str, unknown_status: i32) {
     assert_eq!(session.status.code(), Some(0));
     let said = text(&session.stdout);
     assert!(said.starts_with("> ") && said.contains("inet 10.0.2.15/24") && said.ends_with("> "), "{said}");
+    interfaces_are_changed_while_it_runs(&keys, &machine);
+    frames_are_captured(&keys, &machine);
     // Others.
     let refused = keys.ssh(&machine, "mallory", &[], &["help"]).output().unwrap();
     assert_eq!((text(&refused.stdout).as_str(), refused.status.code()), ("", Some(255)));
@@ -111,6 +113,59 @@ fn entered(name: &str, make: Maker, append: &str, unknown_status: i32) {
     // The node may be gone before the client has its status.
     keys.exec(&machine, "poweroff");
     assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
+}
+
+fn interfaces_are_changed_while_it_runs(keys: &Keys, machine: &Machine) {
+    let lines = |line: &str| keys.answer(machine, line);
+    for mtu in [1280, 1500] {
+        assert_eq!(lines(&format!("ip link set eth0 mtu {mtu}")), "");
+        assert!(lines("ip link show eth0").contains(&format!("mtu {mtu}")));
+    }
+    assert_eq!(lines("ip addr add 10.0.3.1/24 dev eth0"), "");
+    assert!(lines("ip route").contains("10.0.3.0/24 dev eth0 src 10.0.3.1"));
+    assert_eq!(lines("ip addr del 10.0.3.1/24 dev eth0"), "");
+    assert!(!lines("ip addr").contains("10.0.3.1"));
+    assert_eq!(shell(machine, "ip link set eth0 down"), [""; 0]);
+    assert!(shell(machine, "ip link show eth0")[0].contains("<DOWN,"));
+    assert_eq!(shell(machine, "ip link set eth0 up"), [""; 0]);
+    assert!(lines("ip link show eth0").contains("<UP,LOWER_UP>"));
+    assert!(lines("ethtool -i eth0").contains("driver: virtio_net\n"));
+    assert!(lines("ethtool -i eth0").contains("bus-info: 0000:"));
+    let counted = lines("ethtool -S eth0");
+    let received = counted.lines().find_map(|line| line.trim().strip_prefix("rx_packets: "));
+    assert!(received.is_some_and(|count| count.parse::<u64>().unwrap() > 50), "{counted}");
+}
+
+fn frames_are_captured(keys: &Keys, machine: &Machine) {
+    let file = keys.folder.join("frames.pcapng");
+    // The session's own: only a filter that names its port shows them.
+    let captured = keys.exec(machine, "pcap eth0 -c 8 -s 100 tcp port 22");
+    assert_eq!(captured.status.code(), Some(0), "{}", text(&captured.stderr));
+    machine.expect("eth0: 8 frames captured, ", SOON).unwrap();
+    fs::write(&file, captured.stdout).unwrap();
+    let words =
+        ["-T", "fields", "-e", "frame.interface_name", "-e", "tcp.port", "-e", "frame.time_epoch", "-r"];
+    let read = Command::new("tshark").args(words).arg(&file).output().expect("tshark");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let lines = text(&read.stdout);
+    assert_eq!(lines.lines().count(), 8, "{lines}{}", text(&read.stderr));
+    for line in lines.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        assert_eq!(fields[0], "eth0");
+        assert!(fields[1].split(',').any(|port| port == "22"), "{line}");
+        assert!((fields[2].parse::<f64>().unwrap() - now).abs() < 300.0, "{line}: it is {now}");
+    }
+    assert!(keys.answer(machine, "pcap eth7").contains("no such interface"));
+    // A terminal has no place for a file.
+    assert!(shell(machine, "pcap eth0")[0].contains("use: ssh ADDRESS pcap eth0 >FILE"));
+    // Who goes away ends the capture.
+    let mut client = keys.ssh(machine, "alice", &[], &["pcap eth0"]).spawn().unwrap();
+    let mut magic = [0; 4];
+    client.stdout.take().unwrap().read_exact(&mut magic).unwrap();
+    assert_eq!(magic, [0x0a, 0x0d, 0x0d, 0x0a]);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    machine.expect("frames captured, 0 dropped", SOON).unwrap();
 }
 
 #[test]
