@@ -19,6 +19,7 @@ pub mod network;
 pub mod operations;
 pub mod qnet;
 pub mod roles;
+mod screen;
 pub mod shell;
 pub mod shutdown;
 pub mod storage;
@@ -107,6 +108,7 @@ impl Node {
         let node =
             Node { machine, config, initrd, console, handle, shutdown, wall, timeline, role, executor };
         node.announce();
+        screen::start(&node);
         if let Some(error) = refused {
             log::warn!(target: "config", "{error}");
         }
@@ -157,12 +159,13 @@ impl Node {
 
 /// Opens the first serial port of `console=`. A virtio console is the binary's to open: it needs a driver.
 fn open_console(machine: &Machine, config: &Config) -> Option<Rc<SerialConsole>> {
-    let (index, baud) = ConsoleChoice::all(config).find_map(|choice| match choice {
-        ConsoleChoice::Serial { index, baud } => Some((index, baud)),
-        ConsoleChoice::Virtio => None,
+    let (index, baud, is_named) = ConsoleChoice::all(config).find_map(|choice| match choice {
+        ConsoleChoice::Serial { index, baud } => Some((index, baud, true)),
+        ConsoleChoice::Auto => Some((0, None, false)),
+        ConsoleChoice::Screen | ConsoleChoice::Virtio => None,
     })?;
     let console = SerialConsole::open(machine.platform, index.into(), baud);
-    if console.is_none() {
+    if console.is_none() && is_named {
         log::warn!(target: "kernel", "console=ttyS{index}: the machine has no such serial port");
     }
     console.map(Rc::new)

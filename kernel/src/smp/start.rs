@@ -125,6 +125,7 @@ extern "C" fn core_main(core: usize) -> ! {
     arch::gdt::init();
     arch::idt::load();
     arch::cpu::enable_protection();
+    arch::cpu::enable_write_combining();
     apic::init_core();
     init_this_apic();
     ARRIVED.store(core, Ordering::Release);
