@@ -109,6 +109,9 @@ impl Node {
             Node { machine, config, initrd, console, handle, shutdown, wall, timeline, role, executor };
         node.announce();
         screen::start(&node);
+        if let Some(problem) = node.machine.boot.blob_problem {
+            log::warn!(target: "config", "{problem}");
+        }
         if let Some(error) = refused {
             log::warn!(target: "config", "{error}");
         }

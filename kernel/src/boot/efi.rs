@@ -4,6 +4,7 @@
 //! image's mapping added), stack and interrupts. Nothing here allocates or logs: between the last memory map
 //! and the end of boot services nothing may change.
 
+mod initrd;
 mod picture;
 
 use super::info::{BootInfo, Protocol, Region, RegionKind, u32_at, u64_at};
@@ -63,6 +64,7 @@ pub(super) extern "C" fn leave_firmware(handle: *mut c_void, system: *const u8, 
     unsafe {
         let boot = word(system, SYSTEM_BOOT_SERVICES) as *const u8;
         read_options(boot, handle, &mut info);
+        initrd::load(boot, handle, &mut info);
         read_configuration(system, &mut info);
         info.framebuffer = picture::find(boot);
         let get_map: GetMemoryMap = core::mem::transmute(word(boot, BOOT_GET_MEMORY_MAP));

@@ -1,6 +1,7 @@
 //! What the loader told us, in one shape whichever loader it was.
 
 use crate::acpi::PhysicalMemory;
+use core::fmt;
 use core::ops::Range;
 use heapless::Vec;
 
@@ -63,6 +64,33 @@ pub struct Region {
     pub kind: RegionKind,
 }
 
+/// Why an initial RAM disk could not be loaded: a status of the EFI firmware (UEFI 2.10, appendix D).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlobProblem {
+    /// The loader offers one.
+    Offered(usize),
+    /// The command line names a file.
+    File(usize),
+}
+
+impl fmt::Display for BlobProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, status) = match self {
+            BlobProblem::Offered(status) => ("the initial RAM disk that the loader offers", status),
+            BlobProblem::File(status) => ("initrd=: the file on the volume that the image is from", status),
+        };
+        // An error has the highest bit set.
+        let (code, error) = (status & !(1 << 63), status >> 63 == 1);
+        let why = match code {
+            5 if error => " (more than 64 MiB)",
+            14 if error => " (not found)",
+            9 if error => " (out of memory)",
+            _ => "",
+        };
+        write!(f, "{what} cannot be read: EFI status {code}{why}; going on without it")
+    }
+}
+
 /// A picture in memory that the screen shows, as firmware or loader has set it up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Framebuffer {
@@ -104,6 +132,8 @@ pub struct BootInfo {
     pub efi_system_table: Option<u64>,
     /// The initial RAM disk or PVH module: a configuration blob for us.
     pub blob: Option<Range<u64>>,
+    /// Why it is missing, when there was to be one.
+    pub blob_problem: Option<BlobProblem>,
     /// What the screen shows, where that is pixels.
     pub framebuffer: Option<Framebuffer>,
     /// Where the image itself lies.
@@ -122,6 +152,7 @@ impl BootInfo {
             rsdp: None,
             efi_system_table: None,
             blob: None,
+            blob_problem: None,
             framebuffer: None,
             image,
         }
