@@ -9,9 +9,17 @@ use core::time::Duration;
 use keelson_config::{Config, Kind, OptionSpec};
 
 use crate::log_filter::LogFilter;
+use crate::time;
 
 /// Their table.
 pub const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new(
+        "clocksource",
+        Kind::Choice(time::NAMES),
+        "The clock that time is read from. Without it the TSC is, unless the cores' differ or it stops agreeing with the HPET or the \
+         ACPI timer: then one of those is, which takes longer to read.",
+    )
+    .owner("kernel"),
     OptionSpec::new(
         "console",
         Kind::Custom {
@@ -46,6 +54,12 @@ pub const OPTIONS: &[OptionSpec] = &[
          once, exit ends the virtual machine through QEMU's isa-debug-exit device.",
     )
     .default("0")
+    .owner("kernel"),
+    OptionSpec::new(
+        "tsc",
+        Kind::Choice(&["reliable", "unstable"]),
+        "What is known of the time stamp counter: reliable is not compared with other clocks, unstable is not used for time.",
+    )
     .owner("kernel"),
     OptionSpec::new(
         "virtio_mmio.device",

@@ -68,6 +68,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
     smp::init_this_apic();
     let platform: &'static Platform = Box::leak(Box::new(Platform::find(boot)));
     time::init(platform.pm_timer());
+    time::find(platform.hpet.as_ref(), platform.pm_timer());
     for remark in &platform.remarks {
         log::warn!(target: "acpi", "{remark}");
     }
