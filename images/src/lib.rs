@@ -19,6 +19,7 @@ pub mod network;
 pub mod operations;
 pub mod qnet;
 pub mod roles;
+mod screen;
 pub mod shell;
 pub mod shutdown;
 pub mod storage;
@@ -26,12 +27,14 @@ pub mod wall;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::time::Duration;
 use initrd::Initrd;
 use keelson_config::{Config, OptionSpec};
 use keelson_exec::{Executor, Handle};
 use keelson_hal::{Clock, Instant};
 use keelson_kernel::console::SerialConsole;
 use keelson_kernel::options::{self, ConsoleChoice, PanicAction};
+use keelson_kernel::time::{self, Watch};
 use keelson_kernel::{Machine, console, crash, mm, panic, postmortem, smp};
 use keelson_ops::timeline::Timeline;
 use shutdown::Shutdown;
@@ -109,6 +112,13 @@ impl Node {
         let node =
             Node { machine, config, initrd, console, handle, shutdown, wall, timeline, ssh, role, executor };
         node.announce();
+        screen::start(&node);
+        if let Some(watch) = time::choose(&node.config) {
+            node.handle.spawn("clock", watch_clock(node.handle.clone(), node.wall.clone(), watch));
+        }
+        if let Some(problem) = node.machine.boot.blob_problem {
+            log::warn!(target: "config", "{problem}");
+        }
         if let Some(error) = refused {
             log::warn!(target: "config", "{error}");
         }
@@ -133,7 +143,7 @@ impl Node {
             shell::Kib(mm::frames::statistics().used() * 4),
             smp::online(),
             self.machine.platform.processors.len().max(1),
-            keelson_kernel::time::tsc_hz() / 1_000_000,
+            time::tsc_hz() / 1_000_000,
         );
         for function in &self.machine.pci.functions {
             log::debug!(
@@ -157,14 +167,26 @@ impl Node {
     }
 }
 
+/// How often the time stamp counter is compared with another clock.
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
+/// Looks after the time stamp counter for as long as time is read from it.
+async fn watch_clock(handle: Handle, wall: Rc<Wall>, mut watch: Watch) {
+    while time::look(&mut watch) {
+        handle.sleep(WATCH_PERIOD).await;
+    }
+    wall.source_changed();
+}
+
 /// Opens the first serial port of `console=`. A virtio console is the binary's to open: it needs a driver.
 fn open_console(machine: &Machine, config: &Config) -> Option<Rc<SerialConsole>> {
-    let (index, baud) = ConsoleChoice::all(config).find_map(|choice| match choice {
-        ConsoleChoice::Serial { index, baud } => Some((index, baud)),
-        ConsoleChoice::Virtio => None,
+    let (index, baud, is_named) = ConsoleChoice::all(config).find_map(|choice| match choice {
+        ConsoleChoice::Serial { index, baud } => Some((index, baud, true)),
+        ConsoleChoice::Auto => Some((0, None, false)),
+        ConsoleChoice::Screen | ConsoleChoice::Virtio => None,
     })?;
     let console = SerialConsole::open(machine.platform, index.into(), baud);
-    if console.is_none() {
+    if console.is_none() && is_named {
         log::warn!(target: "kernel", "console=ttyS{index}: the machine has no such serial port");
     }
     console.map(Rc::new)

@@ -1,5 +1,6 @@
 //! The orderly end: whoever wants the machine off or rebooted asks here; the role ends its work first.
 
+use crate::screen;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
@@ -83,6 +84,7 @@ impl Shutdown {
             // What does not get out by then is lost, as is what is said from here on.
             let _ = handle.timeout(LAST_WORDS, sent).await;
         }
+        screen::last_words();
         match then {
             Then::PowerOff => power::off(),
             Then::Reboot => power::reboot(),

@@ -20,6 +20,11 @@ impl Wall {
         self.changed.borrow_mut().push(Box::new(act));
     }
 
+    /// Time is read from another clock from now on: who keeps a copy of how it goes hears of that, too.
+    pub fn source_changed(&self) {
+        self.tell();
+    }
+
     fn tell(&self) {
         self.changed.borrow().iter().for_each(|act| act());
     }

@@ -9,19 +9,28 @@ use core::time::Duration;
 use keelson_config::{Config, Kind, OptionSpec};
 
 use crate::log_filter::LogFilter;
+use crate::time;
 
 /// Their table.
 pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
+        "clocksource",
+        Kind::Choice(time::NAMES),
+        "The clock that time is read from. Without it the TSC is, unless the cores' differ or it stops agreeing with the HPET or the \
+         ACPI timer: then one of those is, which takes longer to read.",
+    )
+    .owner("kernel"),
+    OptionSpec::new(
         "console",
         Kind::Custom {
-            form: "ttyS0..ttyS3[,BAUD] or hvc0",
+            form: "auto, tty0, ttyS0..ttyS3[,BAUD] or hvc0",
             check: |text| ConsoleChoice::parse(text).map(drop).ok_or_else(|| String::from(ConsoleChoice::ACCEPTED)),
         },
-        "Where messages go: a serial port (with its speed, otherwise left as the firmware set it) or the first \
-         virtio console.",
+        "Where messages go: the screen (tty0, which shows them and takes no input), a serial port (with its speed, otherwise left \
+         as the firmware set it) or the first virtio console; auto means the first serial port and the screen, as far as the machine \
+         has them. The report of a panic is shown on the screen in any case.",
     )
-    .default("ttyS0")
+    .default("auto")
     .repeatable()
     .owner("kernel"),
     OptionSpec::new("help", Kind::Flag, "Shows all options of this image on the console at boot.")
@@ -47,6 +56,12 @@ pub const OPTIONS: &[OptionSpec] = &[
     .default("0")
     .owner("kernel"),
     OptionSpec::new(
+        "tsc",
+        Kind::Choice(&["reliable", "unstable"]),
+        "What is known of the time stamp counter: reliable is not compared with other clocks, unstable is not used for time.",
+    )
+    .owner("kernel"),
+    OptionSpec::new(
         "virtio_mmio.device",
         Kind::MmioDevice,
         "Announces a virtio device that is not on a PCI bus: length and physical address of its registers, \
@@ -59,6 +74,10 @@ pub const OPTIONS: &[OptionSpec] = &[
 /// One `console=`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConsoleChoice {
+    /// COM1 and the screen, where they are.
+    Auto,
+    /// The screen.
+    Screen,
     /// A 16550 at the usual address of COM1 to COM4.
     Serial {
         /// 0 for COM1.
@@ -71,13 +90,15 @@ pub enum ConsoleChoice {
 }
 
 impl ConsoleChoice {
-    const ACCEPTED: &'static str =
-        "accepted are ttyS0 to ttyS3 with an optional speed (ttyS0,115200 or ttyS0,115200n8), and hvc0";
+    const ACCEPTED: &'static str = "accepted are auto, tty0 (the screen), ttyS0 to ttyS3 with an optional speed (ttyS0,115200 or ttyS0,115200n8), and hvc0";
 
-    /// Reads Linux's `ttySn[,speed[n8]]` (the speed a divisor of 115200) and `hvc0`.
+    /// Reads Linux's `tty0`, `ttySn[,speed[n8]]` (the speed a divisor of 115200) and `hvc0`, and `auto`.
     pub fn parse(text: &str) -> Option<ConsoleChoice> {
-        if text == "hvc0" {
-            return Some(ConsoleChoice::Virtio);
+        match text {
+            "auto" => return Some(ConsoleChoice::Auto),
+            "tty0" => return Some(ConsoleChoice::Screen),
+            "hvc0" => return Some(ConsoleChoice::Virtio),
+            _ => {}
         }
         let (index, speed) = match text.strip_prefix("ttyS")?.split_once(',') {
             Some((index, speed)) => (index, Some(speed.strip_suffix("n8").unwrap_or(speed))),
@@ -184,10 +205,11 @@ mod tests {
     fn consoles() {
         let all = |line: &str| ConsoleChoice::all(&config(line)).collect::<Vec<_>>();
         let serial = |index, baud| ConsoleChoice::Serial { index, baud };
-        assert_eq!(all(""), [serial(0, None)]);
+        assert_eq!(all(""), [ConsoleChoice::Auto]);
+        assert_eq!(all("console=tty0 console=ttyS0"), [ConsoleChoice::Screen, serial(0, None)]);
         assert_eq!(all("console=hvc0 console=ttyS1,9600n8"), [ConsoleChoice::Virtio, serial(1, Some(9600))]);
         for bad in [
-            "console=tty0",
+            "console=tty1",
             "console=ttyS4",
             "console=ttyS0,",
             "console=ttyS0,+9600",

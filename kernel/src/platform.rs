@@ -1,6 +1,6 @@
 //! What the firmware says about this machine, read once at boot.
 
-use crate::acpi::{self, Affinity, EcamRegion, Fadt, Madt, MadtEntry, SleepType, Srat, Tables};
+use crate::acpi::{self, Affinity, EcamRegion, Fadt, Hpet, Madt, MadtEntry, SleepType, Srat, Tables};
 use crate::boot::BootInfo;
 use crate::irq::Wire;
 use crate::mm::DirectMap;
@@ -35,6 +35,8 @@ pub struct Platform {
     pub fadt: Option<Fadt>,
     /// Sleep type for power-off.
     pub soft_off: Option<SleepType>,
+    /// The high precision event timer.
+    pub hpet: Option<Hpet>,
     /// Windows of PCI configuration space.
     pub ecam: Vec<EcamRegion, 8>,
     /// Problems worth a line in the log.
@@ -78,6 +80,7 @@ impl Platform {
         if let Some(mcfg) = tables.find(b"MCFG") {
             self.ecam.extend(acpi::mcfg_regions(mcfg).take(self.ecam.capacity()));
         }
+        self.hpet = tables.find(b"HPET").and_then(Hpet::parse);
         self.fadt = tables.find(b"FACP").and_then(Fadt::parse);
         if let Some(fadt) = &self.fadt {
             self.soft_off = tables.dsdt(fadt).ok().and_then(|dsdt| acpi::find_s5(dsdt.body()));

@@ -2,6 +2,7 @@
 
 use crate::arch::port::Ports;
 use crate::boot::BootInfo;
+use crate::console::screen;
 use crate::drbg::Drbg;
 use crate::irq::{self, KernelPark};
 use crate::mm::KernelDma;
@@ -37,6 +38,8 @@ pub(crate) fn start(info: BootInfo) -> ! {
     numa::init(&info);
     mm::init_frames(&info, early);
     crash::init(&info);
+    arch::cpu::enable_write_combining();
+    screen::init(&info);
     let boot: &'static BootInfo = Box::leak(Box::new(info));
     let Some(top) = mm::stack::allocate(0) else { panic!("no memory for the first stack") };
     // SAFETY: `top` is the end of a fresh stack, and nothing returns to the old one.
@@ -67,6 +70,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
     let woken = smp::wake_all(&platform.processors);
     // Takes as long as the other processors need to be ready.
     time::init(platform.pm_timer());
+    time::find(platform.hpet.as_ref(), platform.pm_timer());
     for remark in &platform.remarks {
         log::warn!(target: "acpi", "{remark}");
     }

@@ -83,7 +83,8 @@ pub use lan::{
 };
 pub use linux::{Cpio, Grace, Job, Knfsd, LinuxGuest, LinuxSpec, Output, WireProtocols};
 pub use machine::{
-    Board, Cache, Drive, DriveModel, Exit, Firmware, Machine, MachineSpec, NetLoader, Nic, NicModel, Usage,
+    Board, Cache, Drive, DriveModel, Exit, Firmware, Machine, MachineSpec, NetLoader, Nic, NicModel, Picture,
+    Usage,
 };
 pub use namespace::{Namespace, Tap};
 pub use rng::Rng;

@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod boot;
 pub mod frame;
+pub mod glyphs;
 pub mod guest;
 pub mod ledger;
 pub mod lnet;

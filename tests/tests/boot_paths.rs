@@ -10,7 +10,7 @@ use keelson_qemu::{
     Bench, Board, DhcpConfig, Drive, Ext4Spec, Firmware, Machine, MachineSpec, NetLoader, Nic, NicModel,
 };
 use keelson_tests::Appliance;
-use keelson_tests::boot::{HttpServer, Site, boot64, esp, iso, unified};
+use keelson_tests::boot::{HttpServer, Site, boot64, esp, iso, systemd_boot, unified};
 use keelson_tests::world::{SERVER, World};
 
 /// Firmware is slow in emulation, and more so beside other tests.
@@ -197,10 +197,63 @@ fn unified_kernel_image() {
     let bench = Bench::new("unified");
     let data = bench.ext4("data", &Ext4Spec::new(16 << 20)).unwrap();
     let line = "fs=vdb nfs.exports=\"/ *(ro)\"";
-    let esp = esp(bench.dir(), &unified(bench.dir(), &Appliance::image("nfs-server"), line));
+    let esp = esp(bench.dir(), &unified(bench.dir(), &Appliance::image("nfs-server"), line, None));
     let spec = bench.machine("m").firmware(Firmware::Uefi).nic(user());
     let spec = spec.drive(Drive::directory(&esp).boots()).drive(Drive::file(data.path()));
     boots(spec, "nfs-server", &format!("ip=dhcp {line}"), "Efi (loader 0x00)");
+}
+
+/// It hands the text over as a file of its own (LoadFile2), which the image reads before the firmware is gone.
+#[test]
+fn unified_kernel_image_with_an_initial_ram_disk() {
+    let bench = Bench::new("unified-initrd");
+    let data = bench.ext4("data", &Ext4Spec::new(16 << 20)).unwrap();
+    let file = unified(bench.dir(), &Appliance::image("nfs-server"), "fs=vdb", Some(&long_text()));
+    let esp = esp(bench.dir(), &file);
+    let spec = bench.machine("m").firmware(Firmware::Uefi).nic(user());
+    let spec = spec.drive(Drive::directory(&esp).boots()).drive(Drive::file(data.path()));
+    boots(spec, "nfs-server", &with_text("ip=dhcp fs=vdb", &long_text()), "Efi (loader 0x00)");
+}
+
+#[test]
+fn systemd_boot_with_configuration_as_initial_ram_disk() {
+    let bench = Bench::new("systemd-boot");
+    let data = bench.ext4("data", &Ext4Spec::new(16 << 20)).unwrap();
+    let esp = systemd_boot(bench.dir(), &Appliance::image("nfs-server"), "fs=vdb", &long_text());
+    let spec = bench.machine("m").firmware(Firmware::Uefi).nic(user());
+    let spec = spec.drive(Drive::directory(&esp).boots()).drive(Drive::file(data.path()));
+    // It names the file on the command line as well.
+    let line = with_text("ip=dhcp initrd=\\keelson.txt fs=vdb", &long_text());
+    boots(spec, "nfs-server", &line, "Efi (loader 0x00)");
+}
+
+/// Debian's iPXE offers files only: the command line names the one that is meant.
+#[test]
+fn ipxe_on_uefi_with_a_file_as_initial_ram_disk() {
+    let world = World::new("uefi-ipxe-initrd");
+    let site = Site::new(world.bench.dir());
+    let text = "hostname=by-file\n";
+    std::fs::write(site.path("keelson/node.txt"), text).unwrap();
+    let script = "#!ipxe\nkernel keelson/lnet-router.img initrd=node.txt\ninitrd keelson/node.txt\nboot\n";
+    std::fs::write(site.path("file.ipxe"), script).unwrap();
+    let _http = HttpServer::start(&world.host, &site.path(""));
+    boots_over_http(&world, "http://10.0.0.9/file.ipxe");
+    let nic = Nic::on(&world.port, NicModel::Virtio).mac(Site::mac("lnet-router")).boots(NetLoader::Ipxe);
+    let spec = world.bench.machine("m").firmware(Firmware::Uefi).nic(nic);
+    let line = with_text("ip=dhcp lnet-router.img initrd=node.txt", text);
+    let _machine = boots(spec, "lnet-router", &line, "Efi (loader 0x00)");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let bench = Bench::new("efi-no-file");
+    let line = "initrd=\\no\\such.txt";
+    let esp = esp(bench.dir(), &unified(bench.dir(), &Appliance::image("lnet-router"), line, None));
+    let spec = bench.machine("m").firmware(Firmware::Uefi).nic(user()).drive(Drive::directory(&esp).boots());
+    let machine = boots(spec, "lnet-router", &format!("ip=dhcp {line}"), "Efi (loader 0x00)");
+    assert!(
+        machine.console().contains("initrd=: the file on the volume that the image is from cannot be read")
+    );
 }
 
 // ---- GRUB, from a CD ----

@@ -26,6 +26,10 @@ pub(super) fn commands(node: &Node) -> Vec<Command> {
         Command::new("reboot", "end the work and start the machine again", ends(Then::Reboot)),
         Command::new("panic", "panic on core [N], to see the report", |words| fail_on(words.first())),
         Command::new("fault", "write to unmapped memory", |_| provoke::page_fault()),
+        Command::new("skew", "let the time stamp counter be an eighth too fast, to see what notices", |_| {
+            provoke::skew();
+            String::new()
+        }),
         Command::new("overflow", "use up the stack", |_| provoke::stack_overflow()),
         Command::new("dmesg", "the log's last 64 KiB", |_| {
             String::from_utf8_lossy(&console::log::tail(console::ring::LEAST)).into_owned()

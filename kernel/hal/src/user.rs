@@ -445,6 +445,10 @@ pub trait UserMachine: Send + Sync {
     fn entries(&self, core: usize) -> CoreEntries;
     /// Ticks of the time stamp counter: now, and per second.
     fn tsc(&self) -> (u64, u64);
+    /// Time is read from it; false when it goes wrong, or the administrator chose another clock.
+    fn tsc_is_clock(&self) -> bool {
+        true
+    }
     /// Notes that a process has this address space and name, for who looks at the machine after it stopped.
     fn process_began(&self, pid: u32, space: &dyn AddressSpace, name: &[u8]) {
         let _ = (pid, space, name);

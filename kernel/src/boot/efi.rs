@@ -4,6 +4,9 @@
 //! image's mapping added), stack and interrupts. Nothing here allocates or logs: between the last memory map
 //! and the end of boot services nothing may change.
 
+mod initrd;
+mod picture;
+
 use super::info::{BootInfo, Protocol, Region, RegionKind, u32_at, u64_at};
 use crate::acpi::PhysicalMemory;
 use crate::image;
@@ -61,7 +64,9 @@ pub(super) extern "C" fn leave_firmware(handle: *mut c_void, system: *const u8, 
     unsafe {
         let boot = word(system, SYSTEM_BOOT_SERVICES) as *const u8;
         read_options(boot, handle, &mut info);
+        initrd::load(boot, handle, &mut info);
         read_configuration(system, &mut info);
+        info.framebuffer = picture::find(boot);
         let get_map: GetMemoryMap = core::mem::transmute(word(boot, BOOT_GET_MEMORY_MAP));
         let exit: ExitBootServices = core::mem::transmute(word(boot, BOOT_EXIT));
         let mut status = 0;
@@ -99,18 +104,27 @@ unsafe fn word(table: *const u8, offset: usize) -> usize {
     unsafe { table.add(offset).cast::<usize>().read() }
 }
 
+/// The interface of a protocol that a handle has.
+///
+/// # Safety
+/// `boot` is the boot services table, `handle` one of its handles.
+unsafe fn protocol_of(boot: *const u8, handle: *mut c_void, protocol: &[u8; 16]) -> Option<*const u8> {
+    let mut interface = core::ptr::null();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let handle_protocol: HandleProtocol = core::mem::transmute(word(boot, BOOT_HANDLE_PROTOCOL));
+        (handle_protocol(handle, protocol, &mut interface) == 0 && !interface.is_null()).then_some(interface)
+    }
+}
+
 /// The command line: our load options.
 ///
 /// # Safety
 /// `boot` is the boot services table, `handle` our image's.
 unsafe fn read_options(boot: *const u8, handle: *mut c_void, info: &mut BootInfo) {
-    let mut image = core::ptr::null();
     // SAFETY: the caller's promise; the options are `size` bytes of UTF-16 that stay until boot services end.
     unsafe {
-        let handle_protocol: HandleProtocol = core::mem::transmute(word(boot, BOOT_HANDLE_PROTOCOL));
-        if handle_protocol(handle, &LOADED_IMAGE, &mut image) != 0 || image.is_null() {
-            return;
-        }
+        let Some(image) = protocol_of(boot, handle, &LOADED_IMAGE) else { return };
         let size = image.add(IMAGE_OPTIONS_SIZE).cast::<u32>().read() as usize;
         let options = word(image, IMAGE_OPTIONS) as *const u8;
         if !options.is_null() {

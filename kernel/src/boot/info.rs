@@ -1,6 +1,7 @@
 //! What the loader told us, in one shape whichever loader it was.
 
 use crate::acpi::PhysicalMemory;
+use core::fmt;
 use core::ops::Range;
 use heapless::Vec;
 
@@ -9,6 +10,9 @@ pub const CMDLINE_MAX: usize = 4095;
 
 /// Most memory regions kept; further ones are counted in [`BootInfo::regions_lost`].
 pub const REGIONS_MAX: usize = 256;
+
+/// Most bytes of a framebuffer: 8192 by 4320 pixels have less.
+const FRAMEBUFFER_MAX: usize = 256 << 20;
 
 /// The way the image was entered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +64,56 @@ pub struct Region {
     pub kind: RegionKind,
 }
 
+/// Why an initial RAM disk could not be loaded: a status of the EFI firmware (UEFI 2.10, appendix D).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlobProblem {
+    /// The loader offers one.
+    Offered(usize),
+    /// The command line names a file.
+    File(usize),
+}
+
+impl fmt::Display for BlobProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, status) = match self {
+            BlobProblem::Offered(status) => ("the initial RAM disk that the loader offers", status),
+            BlobProblem::File(status) => ("initrd=: the file on the volume that the image is from", status),
+        };
+        // An error has the highest bit set.
+        let (code, error) = (status & !(1 << 63), status >> 63 == 1);
+        let why = match code {
+            5 if error => " (more than 64 MiB)",
+            14 if error => " (not found)",
+            9 if error => " (out of memory)",
+            _ => "",
+        };
+        write!(f, "{what} cannot be read: EFI status {code}{why}; going on without it")
+    }
+}
+
+/// A picture in memory that the screen shows, as firmware or loader has set it up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Framebuffer {
+    /// Physical address of its first pixel.
+    pub address: u64,
+    /// Pixels of a line.
+    pub width: u32,
+    /// Lines.
+    pub height: u32,
+    /// Bytes from a line to the next.
+    pub pitch: u32,
+    /// Bits of a pixel.
+    pub bits: u32,
+}
+
+impl Framebuffer {
+    /// Its length in bytes; `None` for more than any screen has.
+    pub fn len(&self) -> Option<usize> {
+        let len = (self.pitch as usize).checked_mul(self.height as usize)?;
+        (1..=FRAMEBUFFER_MAX).contains(&len).then_some(len)
+    }
+}
+
 /// Everything a loader passes on.
 pub struct BootInfo {
     /// How we were entered.
@@ -78,6 +132,10 @@ pub struct BootInfo {
     pub efi_system_table: Option<u64>,
     /// The initial RAM disk or PVH module: a configuration blob for us.
     pub blob: Option<Range<u64>>,
+    /// Why it is missing, when there was to be one.
+    pub blob_problem: Option<BlobProblem>,
+    /// What the screen shows, where that is pixels.
+    pub framebuffer: Option<Framebuffer>,
     /// Where the image itself lies.
     pub image: Range<u64>,
 }
@@ -94,6 +152,8 @@ impl BootInfo {
             rsdp: None,
             efi_system_table: None,
             blob: None,
+            blob_problem: None,
+            framebuffer: None,
             image,
         }
     }
@@ -114,6 +174,17 @@ impl BootInfo {
     /// Bytes of usable memory.
     pub fn ram(&self) -> u64 {
         self.memory.iter().filter(|r| r.kind == RegionKind::Ram).map(|r| r.end - r.start).sum()
+    }
+
+    /// A BIOS started the machine, or nobody did: what PCs have always had is where it always was.
+    pub fn has_bios(&self) -> bool {
+        self.protocol != Protocol::Efi && self.efi_system_table.is_none()
+    }
+
+    /// True when a byte of `len` at `start` is usable memory, or they are no range of addresses.
+    pub fn is_memory(&self, start: u64, len: Option<usize>) -> bool {
+        let Some(end) = len.and_then(|len| start.checked_add(len as u64)) else { return true };
+        self.memory.iter().any(|r| r.kind == RegionKind::Ram && r.start < end && start < r.end)
     }
 
     /// Takes a NUL-terminated line from `memory`; cut at [`CMDLINE_MAX`].
@@ -151,6 +222,11 @@ impl BootInfo {
 /// Little-endian numbers at an offset of a structure; `None` outside of it.
 pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?))
+}
+
+/// See [`u32_at`].
+pub(super) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(offset..offset + 2)?.try_into().ok()?))
 }
 
 /// See [`u32_at`].

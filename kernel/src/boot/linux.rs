@@ -1,11 +1,22 @@
 //! The Linux boot protocol's `boot_params` ("zero page"). Offsets: Documentation/arch/x86/zero-page and boot.
 
 use super::efi;
-use super::info::{BootInfo, Protocol, RegionKind, u32_at, u64_at};
+use super::info::{BootInfo, Framebuffer, Protocol, RegionKind, u16_at, u32_at, u64_at};
 use crate::acpi::PhysicalMemory;
 use core::ops::Range;
 
 const BOOT_PARAMS_LEN: usize = 4096;
+/// Fields of screen_info, at the beginning.
+const SCREEN_LFB_WIDTH: usize = 0x12;
+const SCREEN_LFB_HEIGHT: usize = 0x14;
+const SCREEN_LFB_DEPTH: usize = 0x16;
+const SCREEN_LFB_BASE: usize = 0x18;
+const SCREEN_LFB_LINE_LEN: usize = 0x24;
+const SCREEN_EXT_LFB_BASE: usize = 0x3a;
+const SCREEN_KIND: usize = 0x0f;
+/// Kinds with a linear framebuffer: VESA's, EFI's.
+const SCREEN_VESA: u8 = 0x23;
+const SCREEN_EFI: u8 = 0x70;
 const ACPI_RSDP_ADDR: usize = 0x070;
 const EXT_RAMDISK_IMAGE: usize = 0x0c0;
 const EXT_RAMDISK_SIZE: usize = 0x0c4;
@@ -48,10 +59,30 @@ pub fn parse(memory: &dyn PhysicalMemory, address: u64, image: Range<u64>) -> Op
         // GRUB enters so on UEFI, and leaves it to us to find the tables.
         info.rsdp = info.rsdp.or_else(|| efi::find_rsdp(memory, info.efi_system_table?));
     }
+    info.framebuffer = framebuffer(params);
     let entries = usize::from(params[E820_ENTRIES]).min(E820_TABLE_MAX);
     add_e820(&mut info, &params[E820_TABLE..][..entries * E820_ENTRY_LEN]);
     add_extended_e820(&mut info, memory, u64_at(params, HDR_SETUP_DATA)?);
     Some(info)
+}
+
+/// The framebuffer of screen_info; text modes are left to who asks the hardware.
+fn framebuffer(params: &[u8]) -> Option<Framebuffer> {
+    if ![SCREEN_VESA, SCREEN_EFI].contains(params.get(SCREEN_KIND)?) {
+        return None;
+    }
+    let low = u32_at(params, SCREEN_LFB_BASE)?;
+    // Beyond what the protocol knew at first, and zero in its time.
+    let high = u32_at(params, SCREEN_EXT_LFB_BASE)?;
+    let number = |offset| u16_at(params, offset).map(u32::from);
+    let buffer = Framebuffer {
+        address: u64::from(low) | u64::from(high) << 32,
+        width: number(SCREEN_LFB_WIDTH)?,
+        height: number(SCREEN_LFB_HEIGHT)?,
+        pitch: number(SCREEN_LFB_LINE_LEN)?,
+        bits: number(SCREEN_LFB_DEPTH)?,
+    };
+    (buffer.address != 0).then_some(buffer)
 }
 
 fn add_e820(info: &mut BootInfo, table: &[u8]) {
@@ -136,6 +167,27 @@ mod tests {
     fn cuts_the_command_line_at_bad_utf8_and_at_the_end_of_memory() {
         let memory = FakeMemory(vec![(0x1_0000, params()), (0x2_0000, b"ok \xff".to_vec())]);
         assert_eq!(parse(&memory, 0x1_0000, 0..0).unwrap().cmdline(), "ok ");
+    }
+
+    #[test]
+    fn a_framebuffer_is_found() {
+        let mut p = params();
+        for (offset, value) in [(0x12, 1024u16), (0x14, 768), (0x16, 32), (0x24, 4096)] {
+            put(&mut p, offset, &value.to_le_bytes());
+        }
+        put(&mut p, 0x18, &0xc000_0000u32.to_le_bytes());
+        put(&mut p, 0x3a, &1u32.to_le_bytes());
+        let found = |kind: u8| {
+            let mut p = p.clone();
+            p[0x0f] = kind;
+            parse(&FakeMemory(vec![(0x1_0000, p)]), 0x1_0000, 0..0).unwrap().framebuffer
+        };
+        let expected =
+            Framebuffer { address: 0x1_c000_0000, width: 1024, height: 768, pitch: 4096, bits: 32 };
+        assert_eq!((found(0x70), found(0x23)), (Some(expected), Some(expected)));
+        assert_eq!((found(0), found(1)), (None, None), "text");
+        assert_eq!(expected.len(), Some(3 << 20));
+        assert_eq!(Framebuffer { pitch: u32::MAX, height: u32::MAX, ..expected }.len(), None);
     }
 
     #[test]

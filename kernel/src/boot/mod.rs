@@ -5,7 +5,7 @@ mod info;
 mod linux;
 mod pvh;
 
-pub use info::{BootInfo, Protocol, REGIONS_MAX, Region, RegionKind};
+pub use info::{BlobProblem, BootInfo, Framebuffer, Protocol, REGIONS_MAX, Region, RegionKind};
 
 use crate::acpi::PhysicalMemory;
 use crate::image;

@@ -1,7 +1,8 @@
-//! The serial console and the log that ends there.
+//! The serial console, the log that ends there, and the screen that shows it.
 
 pub mod log;
 pub mod ring;
+pub mod screen;
 pub mod uart;
 
 use crate::irq::{self, IrqSource};
@@ -39,15 +40,17 @@ pub fn break_locks() {
     unsafe {
         UART.break_lock();
         log::break_lock();
+        screen::break_lock();
     }
 }
 
-/// [`fmt::Write`] straight to the serial port, past the log.
-pub struct Raw;
+/// [`fmt::Write`] straight to the serial port and to the screen, past the log: for reports of panics.
+pub(crate) struct Raw;
 
 impl fmt::Write for Raw {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         write(text.as_bytes());
+        screen::report(text.as_bytes());
         Ok(())
     }
 }

@@ -87,6 +87,13 @@ pub fn tsc_deadline() -> bool {
     TSC_DEADLINE.load(Ordering::Relaxed)
 }
 
+/// Has this core's timer count down, if it does not already.
+pub fn leave_deadlines() {
+    if tsc_deadline() && read(LVT_TIMER) & LVT_TSC_DEADLINE != 0 {
+        write(LVT_TIMER, u32::from(vector::TIMER));
+    }
+}
+
 /// Address of the EOI register for the interrupt handlers; 0 in x2APIC mode.
 pub fn eoi_address() -> u64 {
     if x2apic() { 0 } else { REGISTERS.load(Ordering::Relaxed) as u64 + u64::from(EOI) }

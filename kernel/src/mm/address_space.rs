@@ -206,13 +206,22 @@ pub(super) fn translate(virt: usize) -> Option<u64> {
 
 /// Maps `len` bytes of device registers at `phys` (page offset kept), uncached.
 pub fn map_mmio(phys: u64, len: usize) -> Result<Mmio, MapError> {
+    map_device(phys, len, Access::Device)
+}
+
+/// Maps a framebuffer, to be written to.
+pub fn map_picture(phys: u64, len: usize) -> Result<Mmio, MapError> {
+    map_device(phys, len, Access::Picture)
+}
+
+fn map_device(phys: u64, len: usize, access: Access) -> Result<Mmio, MapError> {
     let offset = phys % PAGE_SIZE;
     let pages = (offset + len as u64).next_multiple_of(PAGE_SIZE);
     let mut next = NEXT_MMIO.lock();
     // Large windows (PCI configuration space) line up with their large pages.
     let step = if pages >= LARGE_PAGE { LARGE_PAGE as usize } else { PAGE_SIZE as usize };
     let virt = next.next_multiple_of(step) + (phys - offset) as usize % step;
-    map(virt as u64, phys - offset, pages, Access::Device)?;
+    map(virt as u64, phys - offset, pages, access)?;
     // One page apart, so that an access beyond a window faults.
     *next = virt + pages as usize + PAGE_SIZE as usize;
     Ok(Mmio { virt: virt + offset as usize, len })

@@ -17,7 +17,7 @@ pub mod paging;
 pub mod regions;
 pub mod stack;
 
-pub use address_space::{init, init_frames, map_identity_page, map_mmio, unmap_identity_page};
+pub use address_space::{init, init_frames, map_identity_page, map_mmio, map_picture, unmap_identity_page};
 pub use dma::{KernelDma, Mmio};
 pub use paging::PAGE_SIZE;
 

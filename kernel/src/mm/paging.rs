@@ -26,6 +26,8 @@ pub enum Access {
     Execute,
     /// Read and write device registers: uncached.
     Device,
+    /// Write pictures: what is written may be put together on its way ([`enable_write_combining`](crate::arch::cpu::enable_write_combining)).
+    Picture,
 }
 
 impl Access {
@@ -36,6 +38,7 @@ impl Access {
                 Access::ReadWrite => NO_EXECUTE | WRITABLE,
                 Access::Execute => 0,
                 Access::Device => NO_EXECUTE | WRITABLE | CACHE_DISABLE | WRITE_THROUGH,
+                Access::Picture => NO_EXECUTE | WRITABLE | WRITE_THROUGH,
             }
     }
 }

@@ -5,7 +5,7 @@ pub mod provoke;
 
 use crate::arch::cpu;
 use crate::arch::exception::{Frame, Headline};
-use crate::console::{self, Raw};
+use crate::console::{self, Raw, screen};
 use crate::options::PanicAction;
 use crate::symbols::SymbolTable;
 use crate::sync::SpinLock;
@@ -29,7 +29,8 @@ pub fn set_action(action: PanicAction) {
 /// Reports an exception and ends.
 pub fn exception(headline: &Headline<'_>, frame: &Frame, gs_base: u64) -> ! {
     begin(format_args!("{headline}"), &postmortem::registers_of(frame, gs_base));
-    let _ = writeln!(Raw, "\n*** core {}: {headline} ***\n{frame}", smp::current_core());
+    console::write(b"\n");
+    let _ = writeln!(Raw, "*** core {}: {headline} ***\n{frame}", smp::current_core());
     finish(format_args!("{headline}"), Some(frame.rip as usize), frame.rbp as usize)
 }
 
@@ -37,7 +38,8 @@ pub fn exception(headline: &Headline<'_>, frame: &Frame, gs_base: u64) -> ! {
 #[cfg_attr(not(keelson_image), allow(dead_code))]
 fn report(message: Arguments<'_>) -> ! {
     begin(message, &postmortem::registers_here());
-    let _ = writeln!(Raw, "\n*** core {}: {message} ***", smp::current_core());
+    console::write(b"\n");
+    let _ = writeln!(Raw, "*** core {}: {message} ***", smp::current_core());
     let rbp: usize;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
@@ -51,6 +53,7 @@ fn begin(why: Arguments<'_>, registers: &[u64; postmortem::REGISTERS]) {
     }
     postmortem::failed(why, registers);
     console::break_locks();
+    screen::begin_report();
 }
 
 fn finish(why: Arguments<'_>, rip: Option<usize>, rbp: usize) -> ! {
@@ -60,6 +63,11 @@ fn finish(why: Arguments<'_>, rip: Option<usize>, rbp: usize) -> ! {
     console::log::with_last_lines(LOG_LINES, |first, second| {
         console::write(first);
         console::write(second);
+    });
+    // A screen has room for the latest of them only, below what is more important.
+    console::log::with_last_lines(screen::rows_left().saturating_sub(1), |first, second| {
+        screen::report(first);
+        screen::report(second);
     });
     // Last: what goes wrong here is not in the way of the report.
     crash::write(format_args!("{why} (core {})", smp::current_core()), |to| show_frames(to, rip, rbp));
@@ -95,6 +103,7 @@ fn show_frame(to: &mut dyn Write, number: usize, address: usize, lookup: usize) 
 fn end() -> ! {
     // Only start-up ever holds the lock for writing.
     let action = ACTION.try_lock().map_or(PanicAction::Halt, |action| *action);
+    screen::report_end();
     let _ = writeln!(Raw, "panic: {action}");
     match action {
         PanicAction::Exit => power::exit_emulator(power::EXIT_FAILURE),

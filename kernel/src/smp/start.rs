@@ -76,6 +76,7 @@ pub(crate) fn start_all(boot: &BootInfo, apic_ids: &[u32], woken: Woken) {
         };
         write_trampoline(page, stack, core);
         if start(id, page, core) {
+            time::compare_with(core);
             ONLINE.store(core + 1, Ordering::Release);
         } else {
             // It may still come, on the stack and with the number it was given: leave both unused for ever.
@@ -141,9 +142,11 @@ extern "C" fn core_main(core: usize) -> ! {
     arch::gdt::init();
     arch::idt::load();
     arch::cpu::enable_protection();
+    arch::cpu::enable_write_combining();
     apic::init_core();
     init_this_apic();
     ARRIVED.store(core, Ordering::Release);
+    time::compare_as_new(core);
     super::idle()
 }
 

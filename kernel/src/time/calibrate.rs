@@ -20,7 +20,14 @@ pub struct PmTimer {
     pub wide: bool,
 }
 
-const PM_TIMER_HZ: u64 = 3_579_545;
+pub(super) const PM_TIMER_HZ: u64 = 3_579_545;
+
+impl PmTimer {
+    /// Its largest value.
+    pub(super) fn mask(self) -> u64 {
+        if self.wide { 0xffff_ffff } else { 0xff_ffff }
+    }
+}
 
 /// The 8254's input clock.
 const PIT_HZ: u64 = 1_193_182;
@@ -58,7 +65,7 @@ pub fn measure(pm_timer: Option<PmTimer>) -> Rates {
     let by_pit = || best(PIT_HZ, 0xffff, || 0u64.wrapping_sub(read_pit()));
     let by_pm = || {
         let timer = pm_timer?;
-        let mask = if timer.wide { 0xffff_ffff } else { 0xff_ffff };
+        let mask = timer.mask();
         // SAFETY: the FADT names this port for reading.
         best(PM_TIMER_HZ, mask, || u64::from(unsafe { port::read32(timer.port) }))
     };

@@ -1,9 +1,16 @@
-//! Time: the TSC as monotonic clock, the core's timer for deadlines.
+//! Time: the TSC as monotonic clock (or what stands in for it), the core's timer for deadlines.
 
 mod calibrate;
+mod counter;
+mod source;
 mod wall;
+mod watch;
 
 pub(crate) use calibrate::PmTimer;
+pub use source::{ClockSource, choose, look, source};
+pub(crate) use source::{NAMES, find};
+pub use watch::Watch;
+pub(crate) use watch::{compare_as_new, compare_with};
 
 use crate::arch::cpu;
 use crate::irq::apic;
@@ -46,6 +53,9 @@ fn nanos_per_tick(hz: u64) -> u64 {
 
 /// Monotonic time; zero until [`init`].
 pub fn now() -> Instant {
+    if let Some(nanos) = source::now() {
+        return Instant::from_nanos(nanos);
+    }
     let ticks = cpu::rdtsc().wrapping_sub(TSC_BOOT.load(Ordering::Relaxed));
     // A core whose TSC is slightly behind must not see the far future.
     let ticks = if ticks > i64::MAX as u64 { 0 } else { ticks };
@@ -66,6 +76,12 @@ pub fn tsc_hz() -> u64 {
     TSC_HZ.load(Ordering::Relaxed)
 }
 
+/// Makes time by the TSC an eighth too fast, to see what notices.
+pub(crate) fn provoke_skew() {
+    let scale = NANOS_PER_TICK.load(Ordering::Relaxed);
+    NANOS_PER_TICK.store(scale + scale / 8, Ordering::Relaxed);
+}
+
 /// Waits without rest.
 pub fn spin(span: Duration) {
     let end = now() + span;
@@ -81,10 +97,11 @@ pub fn spin(span: Duration) {
 /// Makes this core's timer interrupt at `deadline`, which is after `now`.
 pub fn arm_timer(deadline: Instant, now: Instant) {
     let span = (deadline - now).as_nanos();
-    if apic::tsc_deadline() {
+    if apic::tsc_deadline() && source() == ClockSource::Tsc {
         let ticks = span * u128::from(tsc_hz()) / 1_000_000_000;
         apic::start_deadline(cpu::rdtsc() + ticks as u64);
     } else {
+        apic::leave_deadlines();
         let ticks = span * u128::from(APIC_HZ.load(Ordering::Relaxed)) / 1_000_000_000;
         apic::start_countdown(u32::try_from(ticks).unwrap_or(u32::MAX));
     }

@@ -67,6 +67,9 @@ impl UserMachine for UserMode {
     fn tsc(&self) -> (u64, u64) {
         (cpu::rdtsc(), time::tsc_hz())
     }
+    fn tsc_is_clock(&self) -> bool {
+        time::source() == time::ClockSource::Tsc
+    }
     fn process_began(&self, pid: u32, space: &dyn AddressSpace, name: &[u8]) {
         postmortem::process_began(pid, space, name);
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -146,6 +147,11 @@ impl Machine {
         let stream = self.channels.get(name);
         let stream = stream.ok_or_else(|| Error::machine(self.name(), format!("has no channel {name}")))?;
         stream.try_clone().map_err(Error::io(format!("open channel {name}")))
+    }
+
+    /// A file of the machine's own in the bench's directory.
+    pub(super) fn file(&self, what: &str) -> PathBuf {
+        self.spec.bench.dir().join(format!("{}-{what}", self.spec.name))
     }
 
     /// Where TCP port `guest` of the machine is reached (see [`Nic::forward_tcp`](super::Nic::forward_tcp)).

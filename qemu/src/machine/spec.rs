@@ -249,6 +249,8 @@ pub struct MachineSpec {
     pub(super) channels: Vec<String>,
     virtio_console: bool,
     rng: bool,
+    screen: bool,
+    serial: bool,
     reboots: bool,
     bridges: Vec<String>,
     extra: Vec<String>,
@@ -273,6 +275,8 @@ impl MachineSpec {
             channels: vec![],
             virtio_console: false,
             rng: false,
+            screen: false,
+            serial: true,
             reboots: true,
             bridges: vec![],
             extra: vec![],
@@ -361,6 +365,18 @@ impl MachineSpec {
         self
     }
 
+    /// Adds a VGA adapter with a screen: [`Machine::text_screen`] and [`Machine::picture`] look at it.
+    pub fn screen(mut self) -> Self {
+        self.screen = true;
+        self
+    }
+
+    /// Leaves out the serial port, so that nothing is heard of the machine on [`Machine::console`].
+    pub fn no_serial(mut self) -> Self {
+        self.serial = false;
+        self
+    }
+
     /// Adds a virtio console whose output joins the transcript with `hvc0: ` in front.
     pub fn virtio_console(mut self) -> Self {
         self.virtio_console = true;
@@ -428,7 +444,14 @@ impl MachineSpec {
         arg(&["-accel", "tcg", "-machine", board, "-cpu", &self.cpu]);
         arg(&["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
         arg(&["-nodefaults", "-no-user-config", "-display", "none"]);
-        arg(&["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]);
+        if self.serial {
+            arg(&["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]);
+        } else {
+            arg(&["-serial", "none"]);
+        }
+        if self.screen {
+            arg(&["-vga", "std"]);
+        }
         let qmp = format!("socket,id=qmp,path={}", self.socket("qmp").display());
         arg(&["-chardev", &qmp, "-mon", "chardev=qmp,mode=control"]);
         arg(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);

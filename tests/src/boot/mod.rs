@@ -36,19 +36,45 @@ pub fn esp(folder: &Path, file: &Path) -> PathBuf {
     esp
 }
 
-/// A unified kernel image: systemd's stub with an image and its command line in it.
+/// The same with systemd-boot there, which starts `image` with the text `initrd` as its initial RAM disk.
+///
+/// # Panics
+///
+/// When it cannot be made; the loader is of Debian's package systemd-boot-efi.
+pub fn systemd_boot(folder: &Path, image: &Path, line: &str, initrd: &str) -> PathBuf {
+    const LOADER: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+    let esp = esp(folder, Path::new(LOADER));
+    fs::create_dir_all(esp.join("loader/entries")).expect("make a directory");
+    fs::copy(image, esp.join("keelson.img")).expect("copy the image");
+    let entry = format!("title Keelson\nlinux /keelson.img\ninitrd /keelson.txt\noptions {line}\n");
+    for (file, text) in [
+        ("loader/loader.conf", "timeout 0\n"),
+        ("loader/entries/keelson.conf", &entry),
+        ("keelson.txt", initrd),
+    ] {
+        fs::write(esp.join(file), text).expect("write a file");
+    }
+    esp
+}
+
+/// A unified kernel image: systemd's stub with an image, its command line and an initial RAM disk in it.
 ///
 /// # Panics
 ///
 /// When objcopy fails; the stub is of Debian's package systemd-boot-efi.
-pub fn unified(folder: &Path, image: &Path, line: &str) -> PathBuf {
+pub fn unified(folder: &Path, image: &Path, line: &str, initrd: Option<&str>) -> PathBuf {
     const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
     let (text, unified) = (folder.join("cmdline"), folder.join("unified.efi"));
     fs::write(&text, line).expect("write the command line");
+    let more = folder.join("unified.initrd");
+    fs::write(&more, initrd.unwrap_or_default()).expect("write the initial RAM disk");
     // Addresses beyond those of the stub's own sections, which end below 0x30000; the image last.
-    let sections = [(".cmdline", &*text, 0x3_0000), (".linux", image, 0x200_0000)];
+    let sections =
+        [(".cmdline", &*text, 0x3_0000), (".initrd", &*more, 0x100_0000), (".linux", image, 0x200_0000)];
     let mut objcopy = Command::new("objcopy");
-    for (name, file, address) in sections {
+    for (name, file, address) in
+        sections.into_iter().filter(|(name, ..)| *name != ".initrd" || initrd.is_some())
+    {
         objcopy.arg("--add-section").arg(format!("{name}={}", file.display()));
         objcopy.arg("--change-section-vma").arg(format!("{name}={address:#x}"));
     }

@@ -58,7 +58,7 @@ fn both<T: Copy>(mut one: impl FnMut() -> u64, mut other: impl FnMut() -> T) -> 
 impl TimeBase {
     /// From the clocks as they are now.
     pub fn now(system: &System) -> TimeBase {
-        let (_, frequency) = system.machine.tsc();
+        let frequency = if system.machine.tsc_is_clock() { system.machine.tsc().1 } else { 0 };
         let ticks = || system.machine.tsc().0;
         let (tsc, now) = both(ticks, || system.clock.now().as_nanos());
         let rate = (SECOND << 32).checked_div(u128::from(frequency)).unwrap_or(0);
@@ -125,9 +125,11 @@ impl Vdso {
         *written = Written { base, sequence: odd.wrapping_add(1) };
     }
 
-    /// The wall clock was set, or runs at another rate: monotonic time goes on as it did.
+    /// The wall clock was set, or runs at another rate: monotonic time goes on as it did. Or the node reads time from another clock
+    /// than the counter from now on: then programs make system calls.
     pub fn set_wall(&self, system: &System) {
-        self.set(self.time_base().with_wall(system));
+        let is_clock = system.machine.tsc_is_clock();
+        self.set(if is_clock { self.time_base().with_wall(system) } else { TimeBase::now(system) });
     }
 
     /// What the clocks are made from: system calls that use it too never disagree with the vDSO.

@@ -1,0 +1,139 @@
+//! The screen: log and reports of panics on VGA text and on framebuffers, read back from the video memory and from pictures.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use keelson_qemu::{Drive, Firmware, Machine, MachineSpec};
+use keelson_tests::boot::{esp, iso};
+use keelson_tests::world::{MOMENT, SOON, World};
+use keelson_tests::{Appliance, glyphs};
+
+/// Firmware is slow in emulation.
+const BOOTED: Duration = Duration::from_secs(240);
+const SERVING: &str = "nfs: serving NFS on port 2049";
+
+/// How to read a screen.
+type Reader = fn(&Machine) -> Vec<String>;
+
+fn text(machine: &Machine) -> Vec<String> {
+    machine.text_screen().unwrap()
+}
+
+fn pixels(machine: &Machine) -> Vec<String> {
+    glyphs::rows(&machine.picture().unwrap())
+}
+
+/// Waits until a row of the screen has `what` in it, and returns all rows.
+fn expect(machine: &Machine, read: Reader, what: &str, patience: Duration) -> Vec<String> {
+    let end = Instant::now() + patience;
+    loop {
+        let rows = read(machine);
+        if rows.iter().any(|row| row.contains(what)) {
+            return rows;
+        }
+        assert!(Instant::now() < end, "{what:?} on the screen:\n{}", rows.join("\n"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A machine that can only be seen: without a serial port, and with a virtio console to type on.
+fn silent(world: &World) -> MachineSpec {
+    let spec =
+        world.bench.machine("silent").nic(keelson_qemu::Nic::on(&world.port, keelson_qemu::NicModel::Virtio));
+    spec.screen().no_serial().virtio_console()
+}
+
+/// The role's words are on the screen; then those of a panic, from its headline to what follows it.
+fn serves_and_panics(machine: &Machine, read: Reader, patience: Duration) {
+    let rows = expect(machine, read, SERVING, patience);
+    assert!(rows.iter().any(|row| row.starts_with("[ ") && row.contains(" INFO  ")), "{rows:?}");
+    machine.channel("hvc0").unwrap().write_all(b"fault\n").unwrap();
+    let rows = expect(machine, read, "panic: halt", SOON);
+    let headline = "*** core 0: page fault writing 0xdead0000: nothing mapped there ***";
+    assert_eq!(rows[0], headline, "{rows:?}");
+    assert!(rows[1].starts_with("  rip ffffffff8"), "{rows:?}");
+    let place = |what: &str| {
+        rows.iter().position(|row| row.contains(what)).unwrap_or_else(|| panic!("{what:?} in {rows:?}"))
+    };
+    let order =
+        ["Keelson ", "provoke::page_fault+0x", "Executor::run", "Last lines of the log:", "panic: halt"];
+    let order = order.map(place);
+    assert!(order.is_sorted(), "{order:?} in {rows:?}");
+    assert_eq!(order[4], rows.len() - 1, "at the bottom");
+}
+
+/// A disk and what the role needs.
+fn direct(world: &World, file: std::path::PathBuf) -> MachineSpec {
+    let disk = world.disk();
+    silent(world)
+        .kernel(file)
+        .append("ip=10.0.0.1/24:eth0 nfs.exports=\"/ *(rw)\"")
+        .drive(Drive::file(disk.path()))
+}
+
+#[test]
+fn vga_text_of_a_bios() {
+    let world = World::new("vga");
+    let machine = direct(&world, Appliance::image("nfs-server")).start().unwrap();
+    serves_and_panics(&machine, text, SOON);
+}
+
+#[test]
+fn vga_text_by_pvh() {
+    let world = World::new("vga-pvh");
+    let machine = direct(&world, Appliance::elf("nfs-server")).start().unwrap();
+    serves_and_panics(&machine, text, SOON);
+}
+
+#[test]
+fn framebuffer_of_uefi() {
+    let world = World::new("gop");
+    let (disk, esp) = (world.disk(), esp(world.bench.dir(), &Appliance::image("nfs-server")));
+    let spec = silent(&world).firmware(Firmware::Uefi);
+    let spec = spec.drive(Drive::file(disk.path())).drive(Drive::directory(&esp).boots());
+    serves_and_panics(&spec.start().unwrap(), pixels, BOOTED);
+}
+
+/// It enters as for Linux, and passes the firmware's framebuffer on.
+#[test]
+fn framebuffer_of_grub() {
+    let world = World::new("gop-grub");
+    let disk = world.disk();
+    // The menu is operated on the serial line.
+    let spec = world.bench.machine("grub").firmware(Firmware::Uefi).screen().virtio_console().cd(iso());
+    let spec = spec.nic(keelson_qemu::Nic::user(keelson_qemu::NicModel::Virtio));
+    let machine = spec.drive(Drive::file(disk.path())).start().unwrap();
+    machine.expect("LWK compute node", BOOTED).unwrap();
+    machine.console().send("n").unwrap();
+    machine.expect("tty0: framebuffer with ", BOOTED).unwrap();
+    serves_and_panics(&machine, pixels, BOOTED);
+}
+
+#[test]
+fn what_console_does_not_name_is_left_alone() {
+    let world = World::new("consoles");
+    let disk = world.disk();
+    let spec = |line: &str| world.appliance(line).drive(Drive::file(disk.path()).snapshot());
+    // Both, unless somebody says otherwise.
+    let both = spec("").screen().start().unwrap();
+    both.expect("tty0: VGA text mode with 80 columns and 25 rows", SOON).unwrap();
+    both.expect(SERVING, SOON).unwrap();
+    expect(&both, text, SERVING, SOON);
+    both.console().send_line("poweroff").unwrap();
+    both.wait(SOON).unwrap();
+    drop(both);
+    let serial = spec("console=ttyS0").screen().start().unwrap();
+    serial.expect(SERVING, SOON).unwrap();
+    std::thread::sleep(MOMENT);
+    let rows = text(&serial);
+    assert!(!rows.iter().any(|row| row.contains(" INFO ")), "{rows:?}");
+    assert!(!serial.console().contains("tty0:"));
+    drop(serial);
+    let blind = spec("console=tty0 console=ttyS0").start().unwrap();
+    blind.expect("console=tty0: there is no screen", SOON).unwrap();
+    blind.expect(SERVING, SOON).unwrap();
+    drop(blind);
+    let unasked = spec("").start().unwrap();
+    unasked.expect(SERVING, SOON).unwrap();
+    assert!(!unasked.console().contains("tty0"));
+}
