@@ -65,7 +65,7 @@ impl Counter {
 
     /// Its value.
     pub fn read(&self) -> u64 {
-        let value = match &self.place {
+        let value: u64 = match &self.place {
             Place::Hpet(registers) => registers.read32(HPET_COUNTER).into(),
             // SAFETY: the FADT names this port for reading.
             Place::Port(port) => unsafe { port::read32(*port) }.into(),
