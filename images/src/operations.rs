@@ -1,6 +1,7 @@
 //! What every image offers to those who run it, whatever its role: commands about the network, pages for whoever watches it by
 //! HTTP, the log to other hosts, the time from them.
 
+pub mod counted;
 mod kernel;
 pub mod lnet;
 mod net;

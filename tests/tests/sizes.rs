@@ -12,7 +12,10 @@ fn no_image_outgrows_its_limit() {
         let path = Appliance::image(role);
         let size = path.metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display())).len() / 1024;
         println!("{role}: {size} KiB of {limit}");
-        assert!(size <= limit, "{role} has {size} KiB, more than {limit}: find out what grew, or decide that it may");
+        assert!(
+            size <= limit,
+            "{role} has {size} KiB, more than {limit}: find out what grew, or decide that it may"
+        );
         // A limit that nothing comes near keeps nothing in check.
         assert!(size * 10 > limit * 9, "{role} has only {size} KiB: lower its limit of {limit}");
     }

@@ -4,12 +4,12 @@
 
 extern crate alloc;
 
-use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_images::devices::Devices;
+use keelson_images::operations::counted::counted;
 use keelson_images::operations::{self, Watch};
 use keelson_images::shell::{self, Command};
 use keelson_images::{Node, network, roles};
@@ -117,8 +117,7 @@ fn tools(router: Rc<LnetNode>) -> [Command; 5] {
         }),
         Command::new("cat", "FILE: one of those in /sys/kernel/debug/lnet", move |words| files.cat(words)),
         Command::new("lnetstat", "why messages were dropped, and what the LND counted", move |_| {
-            let (drops, contacts) = (router.lnet().drops(), router.lnet().contacts());
-            format!("{drops:#?}\n{contacts:#?}\n{:#?}\n", router.socklnd().counters())
+            counted(&[], |to| operations::lnet::collect(&router, to))
         }),
     ]
 }

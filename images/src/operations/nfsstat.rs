@@ -1,5 +1,6 @@
 //! The command `nfsstat`: what nfsstat(8) shows of a server, in its layout, and then everything else that is counted.
 
+use super::counted::counted;
 use super::nfs::collect;
 use alloc::format;
 use alloc::string::String;
@@ -7,24 +8,19 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use keelson_ext4::Ext4Volume;
 use keelson_nfs_server::{Counters, Names, NfsServer, PROCEDURE_NAMES};
-use keelson_ops::metrics::Exposition;
 
 /// Procedures in a line.
 const COLUMNS: usize = 5;
 /// Families that the tables show already.
 const SHOWN: [&str; 2] = ["keelson_nfs_calls_total", "keelson_nfs_reply_cache_total"];
-/// Bytes of all that is counted: what is needed, and the most.
-const EXPECTED: usize = 20 << 10;
-const LIMIT: usize = 64 << 10;
 
 /// What server and volume counted.
 pub fn nfsstat<N: Names>(volume: &Ext4Volume, server: &NfsServer<Ext4Volume, N>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = tables(&mut text, &server.counters());
-    let mut all = Exposition::new(LIMIT, EXPECTED);
-    collect(volume, server, &mut all);
-    let _ = others(&mut text, &all.finish());
+    text += "\nAll the rest, by its name among the metrics (zeros left out):\n";
+    text += &counted(&SHOWN, |to| collect(volume, server, to));
     text
 }
 
@@ -54,32 +50,9 @@ fn procedures(text: &mut String, all: &[(&str, u64)]) -> fmt::Result {
     Ok(())
 }
 
-/// Everything that is not in the tables and not zero, under its name among the metrics.
-fn others(text: &mut String, exposition: &str) -> fmt::Result {
-    writeln!(text, "\nAll the rest, by its name among the metrics (zeros left out):")?;
-    let samples = exposition.lines().filter(|line| !line.starts_with('#'));
-    for (name, value) in samples.filter_map(|line| line.rsplit_once(' ')) {
-        let is_shown = SHOWN.iter().any(|shown| name.starts_with(shown));
-        if !is_shown && value != "0" {
-            writeln!(text, "{value:>14} {}", name.trim_start_matches("keelson_"))?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_rest_has_no_zeros_and_nothing_twice() {
-        let mut text = String::new();
-        let all = "# HELP keelson_a A.\n# TYPE keelson_a gauge\nkeelson_a 0\nkeelson_b{x=\"y z\"} 12\n\
-            keelson_nfs_calls_total{procedure=\"getattr\"} 3\n";
-        others(&mut text, all).unwrap();
-        let (_, rest) = text.split_once(":\n").unwrap();
-        assert_eq!(rest, "            12 b{x=\"y z\"}\n");
-    }
 
     #[test]
     fn tables_have_the_columns_of_nfsstat() {

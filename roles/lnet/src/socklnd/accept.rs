@@ -88,7 +88,9 @@ impl<U: LndUpper> Socklnd<U> {
         if config.accept == Accept::Secure && peer.port() > LAST_RESERVED_PORT {
             let refused = Refused::UnreservedPort(peer.port());
             count(&counters.refused_port);
-            self.warn(format_args!("LNet: refusing connection from {peer}: {refused}"));
+            self.warn(format_args!(
+                "LNet: refusing connection from {peer}: {refused}; lnet.accept=all lets such in"
+            ));
             return;
         }
         let mut handshakes = self.handshakes.borrow_mut();
