@@ -65,7 +65,7 @@ impl Counter {
 
     /// Its value.
     pub fn read(&self) -> u64 {
-        let value = match &self.place {
+        let value: u64 = match &self.place {
             Place::Hpet(registers) => registers.read32(HPET_COUNTER).into(),
             // SAFETY: the FADT names this port for reading.
             Place::Port(port) => unsafe { port::read32(*port) }.into(),
@@ -143,7 +143,7 @@ mod tests {
         // QEMU's HPET: 100 MHz. A PC's: 14.318180 MHz.
         assert_eq!(scale_of_period(10_000_000), Some(10 << 32));
         let pc = u128::from(scale_of_period(69_841_279).unwrap());
-        assert_eq!((pc * 14_318_180) >> 32, 1_000_000_013, "13 ns in a second");
+        assert_eq!((pc * 14_318_180) >> 32, 1_000_000_004, "4 ns in a second");
         assert_eq!((scale_of_period(0), scale_of_period(HPET_PERIOD_MAX + 1)), (None, None));
     }
 
