@@ -254,11 +254,17 @@ impl fmt::Display for Headline<'_> {
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let r = self;
-        writeln!(f, "  rip {:016x}  rsp {:016x}  rbp {:016x}  rflags {:08x}", r.rip, r.rsp, r.rbp, r.rflags)?;
-        writeln!(f, "  rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}", r.rax, r.rbx, r.rcx, r.rdx)?;
-        writeln!(f, "  rsi {:016x}  rdi {:016x}  r8  {:016x}  r9  {:016x}", r.rsi, r.rdi, r.r8, r.r9)?;
-        writeln!(f, "  r10 {:016x}  r11 {:016x}  r12 {:016x}  r13 {:016x}", r.r10, r.r11, r.r12, r.r13)?;
-        write!(f, "  r14 {:016x}  r15 {:016x}  cs {:02x} ss {:02x}", r.r14, r.r15, r.cs, r.ss)
+        // Narrow enough for a screen of 80 columns.
+        writeln!(f, "  rip {:016x}  rsp {:016x}  rbp {:016x}", r.rip, r.rsp, r.rbp)?;
+        writeln!(f, "  rax {:016x}  rbx {:016x}  rcx {:016x}", r.rax, r.rbx, r.rcx)?;
+        writeln!(f, "  rdx {:016x}  rsi {:016x}  rdi {:016x}", r.rdx, r.rsi, r.rdi)?;
+        writeln!(f, "  r8  {:016x}  r9  {:016x}  r10 {:016x}", r.r8, r.r9, r.r10)?;
+        writeln!(f, "  r11 {:016x}  r12 {:016x}  r13 {:016x}", r.r11, r.r12, r.r13)?;
+        write!(
+            f,
+            "  r14 {:016x}  r15 {:016x}  rflags {:08x}  cs {:02x} ss {:02x}",
+            r.r14, r.r15, r.rflags, r.cs, r.ss
+        )
     }
 }
 

@@ -108,7 +108,7 @@ pub struct Framebuffer {
 
 impl Framebuffer {
     /// Its length in bytes; `None` for more than any screen has.
-    pub fn len(&self) -> Option<usize> {
+    pub fn bytes(&self) -> Option<usize> {
         let len = (self.pitch as usize).checked_mul(self.height as usize)?;
         (1..=FRAMEBUFFER_MAX).contains(&len).then_some(len)
     }

@@ -186,8 +186,8 @@ mod tests {
             Framebuffer { address: 0x1_c000_0000, width: 1024, height: 768, pitch: 4096, bits: 32 };
         assert_eq!((found(0x70), found(0x23)), (Some(expected), Some(expected)));
         assert_eq!((found(0), found(1)), (None, None), "text");
-        assert_eq!(expected.len(), Some(3 << 20));
-        assert_eq!(Framebuffer { pitch: u32::MAX, height: u32::MAX, ..expected }.len(), None);
+        assert_eq!(expected.bytes(), Some(3 << 20));
+        assert_eq!(Framebuffer { pitch: u32::MAX, height: u32::MAX, ..expected }.bytes(), None);
     }
 
     #[test]

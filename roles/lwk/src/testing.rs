@@ -14,7 +14,7 @@ use keelson_hal::user::{
 };
 use keelson_hal::{Clock, Entropy, Instant};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -302,6 +302,8 @@ pub struct Machine {
     pub limits: [AtomicU64; 2],
     /// Kicks that cores got.
     pub kicks: [AtomicUsize; 5],
+    /// The time stamp counter cannot be relied on.
+    pub has_no_tsc: AtomicBool,
 }
 
 impl Default for Machine {
@@ -310,6 +312,7 @@ impl Default for Machine {
             limit: AtomicU64::new(u64::MAX),
             limits: [u64::MAX; 2].map(AtomicU64::new),
             kicks: Default::default(),
+            has_no_tsc: AtomicBool::new(false),
         }
     }
 }
@@ -366,6 +369,9 @@ impl UserMachine for Machine {
     }
     fn tsc(&self) -> (u64, u64) {
         (0, 1_000_000_000)
+    }
+    fn tsc_is_clock(&self) -> bool {
+        !self.has_no_tsc.load(Ordering::Relaxed)
     }
     fn cpuid(&self, leaf: u32, sub: u32) -> [u32; 4] {
         // The XSAVE area of x87, SSE and AVX.

@@ -82,7 +82,7 @@ fn read(mode: &[u8], information: &[u8]) -> Option<Framebuffer> {
         pitch: u32_at(information, INFORMATION_LINE)?.checked_mul(4)?,
         bits: 32,
     };
-    (buffer.address != 0 && buffer.len().is_some()).then_some(buffer)
+    (buffer.address != 0 && buffer.bytes().is_some()).then_some(buffer)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub struct Grid {
     shown: Vec<u8>,
     /// Where the next character goes. Its column may be one too many: a row that is full is left when more comes.
     cursor: Place,
-    /// Long lines go on in the next row, and the first row leaves when there is no room. Otherwise both are cut.
+    /// The first row leaves when there is no room for more at the bottom. Otherwise what comes then is not seen.
     scrolls: bool,
     /// Where drawing goes on, and how many cells it has to look at.
     next: usize,
@@ -87,7 +87,7 @@ impl Grid {
         self.unseen = self.wanted.len();
     }
 
-    /// Makes a report of the screen: all is blank and drawn anew, and from here on lines are cut at the right and at the bottom.
+    /// Makes a report of the screen: all is blank and drawn anew, and what has no room below stays out from here on.
     pub fn begin_report(&mut self) {
         self.scrolls = false;
         self.top = 0;
@@ -146,9 +146,6 @@ impl Grid {
 
     fn put(&mut self, byte: u8) {
         if self.cursor.column == self.columns {
-            if !self.scrolls {
-                return;
-            }
             self.next_row();
         }
         if self.cursor.row == self.rows {
@@ -247,11 +244,11 @@ mod tests {
         screen.0.write(b"log\nlog\nlog\nlog\nlog\nlog\nlog");
         screen.draw();
         screen.0.begin_report();
-        screen.0.write(b"panic: too long\n1\n2\n3\n4\n5\n6");
-        assert_eq!(screen.rows(), ["panic:", "1", "2", "3"]);
+        screen.0.write(b"panic: long\n1\n2\n3\n4\n5\n6");
+        assert_eq!(screen.rows(), ["panic:", " long", "1", "2"]);
         screen.0.go_to(3);
         screen.0.write(b"end");
-        assert_eq!(screen.rows(), ["panic:", "1", "2", "end"]);
+        assert_eq!(screen.rows(), ["panic:", " long", "1", "end"]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl fmt::Display for Description {
 /// Finds the screen; once, when memory can be had. The firmware's picture stays until something is shown.
 pub(crate) fn init(boot: &BootInfo) {
     let surface = match &boot.framebuffer {
-        Some(buffer) if boot.is_memory(buffer.address, buffer.len()) => None,
+        Some(buffer) if boot.is_memory(buffer.address, buffer.bytes()) => None,
         Some(buffer) => Pixels::open(buffer).map(Surface::Pixels),
         None if boot.has_bios() => TextMode::find().map(Surface::Text),
         None => None,

@@ -70,7 +70,7 @@ impl Pixels {
     /// Maps the framebuffer; `None` when it cannot be drawn on.
     pub fn open(buffer: &Framebuffer) -> Option<Pixels> {
         let layout = Layout::of(buffer)?;
-        let memory = mm::map_picture(buffer.address, buffer.len()?).ok()?;
+        let memory = mm::map_picture(buffer.address, buffer.bytes()?).ok()?;
         Some(Pixels { memory, layout })
     }
 
@@ -134,7 +134,7 @@ mod tests {
                 }
             });
             assert_eq!(all.len(), WIDTH * HEIGHT * layout.scale * layout.scale);
-            assert!(all.last().unwrap() + layout.depth <= buffer.len().unwrap());
+            assert!(all.last().unwrap() + layout.depth <= buffer.bytes().unwrap());
             let dots: u32 = BASIC_LEGACY[usize::from(b'A')].iter().map(|row| row.count_ones()).sum();
             assert_eq!(lit.len(), 2 * layout.scale * layout.scale * dots as usize);
         }

@@ -3,6 +3,7 @@ use crate::mm::{Area, MmSettings};
 use crate::testing::{pool, system};
 use keelson_hal::{Clock, Instant, WallLine};
 use object::{Object as _, ObjectSymbol as _};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 #[test]
@@ -64,6 +65,20 @@ fn programs_see_the_times_change() {
     assert_eq!(roles, [Role::Vvar, Role::Vdso]);
     drop((mm, vdso));
     assert_eq!(pool().used(), 0);
+}
+
+#[test]
+fn programs_do_not_read_a_counter_that_goes_wrong() {
+    let (system, machine, _) = system();
+    let vdso = Vdso::new(&system).unwrap();
+    vdso.set(TimeBase::now(&system));
+    vdso.set_wall(&system);
+    assert_eq!((vdso.time_base().rate, vdso.time_base().wall_rate), (1 << 32, 1 << 32));
+    machine.has_no_tsc.store(true, Ordering::Relaxed);
+    vdso.set_wall(&system);
+    // No rate: the code makes system calls.
+    assert_eq!((vdso.time_base().rate, vdso.time_base().wall_rate), (0, 0));
+    assert_eq!(TimeBase::now(&system).rate, 0);
 }
 
 #[test]
