@@ -1,4 +1,4 @@
-//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e, and NVMe.
+//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e, NVMe, and AHCI.
 //!
 //! Principles:
 //!
@@ -19,13 +19,14 @@
 //! crate, whose queue serves the slow devices (rng, console).
 //!
 //! Not here: finding devices (the kernel walks PCI and the command line), interrupt delivery, packed
-//! virtqueues, several queue pairs per NIC, segmentation offload on e1000, jumbo frames on e1000, igb, AHCI.
+//! virtqueues, several queue pairs per NIC, segmentation offload on e1000, jumbo frames on e1000, igb.
 
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
 pub mod disk;
+pub mod ahci;
 mod dma;
 pub mod e1000;
 mod error;

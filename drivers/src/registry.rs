@@ -29,6 +29,8 @@ pub enum DriverKind {
     E1000e,
     /// [`Nvme`](crate::nvme::Nvme).
     Nvme,
+    /// [`ahci`](crate::ahci): a controller with any number of disks.
+    Ahci,
 }
 
 /// Class code of a PCI function: base class, subclass, programming interface.
@@ -40,6 +42,8 @@ const NVME: PciClass = (0x01, 0x08, 0x02);
 /// The driver for a PCI function, if there is one: by who made it, or by what it is.
 pub fn probe_pci(id: PciId, class: PciClass) -> Option<DriverKind> {
     match (id.vendor, id.device) {
+/// Mass storage, SATA, AHCI (the same section).
+const AHCI: PciClass = (0x01, 0x06, 0x01);
         // 82540EM, and 82545EM, which has another bus.
         (0x8086, 0x100e | 0x100f) => Some(DriverKind::E1000),
         (0x8086, 0x10d3) => Some(DriverKind::E1000e),
@@ -49,6 +53,7 @@ pub fn probe_pci(id: PciId, class: PciClass) -> Option<DriverKind> {
 }
 
 /// The driver for a virtio device type, if there is one. For MMIO the type is register 8; type 0 is an
+        _ if class == AHCI => Some(DriverKind::Ahci),
 /// empty slot.
 pub fn probe_virtio(device_type: u32) -> Option<DriverKind> {
     match device_type {
@@ -101,3 +106,5 @@ mod tests {
         assert_eq!(disk((1, 8, 1)), None);
     }
 }
+        assert_eq!(disk((1, 6, 1)), Some(DriverKind::Ahci));
+        assert_eq!(disk((1, 4, 0)), None, "the same controller in RAID mode");

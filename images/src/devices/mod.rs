@@ -1,7 +1,7 @@
 //! Finds the machine's devices and gives each its driver.
 //!
-//! Order is what names depend on: network devices become `eth0, eth1, ...`, disks `vda, vdb, ...` and `nvme0n1, nvme1n1, ...` in the
-//! order of their PCI addresses; without PCI in the order of the command line, the loader's or, on QEMU's
+//! Order is what names depend on: network devices become `eth0, eth1, ...`, disks `vda, vdb, ...`, `sda, sdb, ...` and
+//! `nvme0n1, nvme1n1, ...` in the order of their PCI addresses and ports; without PCI in the order of the command line, the loader's or, on QEMU's
 //! `microvm`, QEMU's own. A device that cannot be started is reported and left out; the next one takes its name.
 
 mod mmio;
@@ -14,6 +14,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
+use keelson_drivers::ahci::{self, Ahci};
 use keelson_drivers::disk::{Disk, Engine};
 use keelson_drivers::virtio::Transport;
 use keelson_drivers::virtio::blk::VirtioBlk;
@@ -47,8 +48,9 @@ pub struct Devices {
     pub nics: Vec<Nic>,
     /// Disks in the order of their names, each with its task running.
     pub disks: Vec<Rc<dyn BlockDevice>>,
-    /// How many of those are virtio disks, and how many NVMe controllers.
+    /// How many of those are virtio disks, how many SATA disks, and how many NVMe controllers.
     virtio_disks: usize,
+    sata_disks: usize,
     controllers: usize,
     /// virtio consoles, each with its task running.
     pub consoles: Vec<Rc<VirtioConsole<KernelDma>>>,
@@ -80,6 +82,21 @@ impl Devices {
         self.disks.push(disk);
     }
 
+    /// Starts the task of a SATA controller, and keeps the deadlines of its disks.
+    fn add_sata(&mut self, node: &Node, disks: Vec<Ahci>, interrupt: Rc<dyn Interrupt>) {
+        let disks: Vec<_> = disks.into_iter().map(Rc::new).collect();
+        self.sata_disks += disks.len();
+        self.disks.extend(disks.iter().map(|disk| -> Rc<dyn BlockDevice> { disk.clone() }));
+        node.handle.spawn("ahci", ahci::service(disks.clone(), interrupt));
+        let handle = node.handle.clone();
+        node.handle.spawn("ahci-deadlines", async move {
+            loop {
+                handle.sleep(ahci::LOOK_PERIOD).await;
+                disks.iter().for_each(|disk| disk.look());
+            }
+        });
+    }
+
     /// Gives a virtio device its driver.
     fn add_virtio(
         &mut self,
@@ -97,7 +114,7 @@ impl Devices {
         match kind {
             DriverKind::VirtioNet => self.add_nic(VirtioNet::new(transport, dma)?, interrupt, place),
             DriverKind::VirtioBlk => {
-                let disk = VirtioBlk::new(transport, dma, &disk_name(self.virtio_disks))?;
+                let disk = VirtioBlk::new(transport, dma, &disk_name('v', self.virtio_disks))?;
                 self.virtio_disks += 1;
                 self.add_disk(node, "virtio-blk", disk, interrupt);
             }
@@ -113,19 +130,19 @@ impl Devices {
                     Err(error) => log::warn!(target: "virtio", "{place}: {error}; its seed is not used"),
                 }
             }
-            DriverKind::E1000 | DriverKind::E1000e | DriverKind::Nvme => {}
+            DriverKind::E1000 | DriverKind::E1000e | DriverKind::Nvme | DriverKind::Ahci => {}
         }
         Ok(())
     }
 }
 
-/// `vda`, `vdb`, ... `vdz`, `vdaa`, as Linux counts.
-fn disk_name(mut index: usize) -> String {
+/// `vda`, `vdb`, ... `vdz`, `vdaa`, as Linux counts; `sda` for another kind.
+fn disk_name(kind: char, mut index: usize) -> String {
     let mut suffix = String::new();
     loop {
         suffix.insert(0, char::from(b'a' + (index % 26) as u8));
         if index < 26 {
-            return format!("vd{suffix}");
+            return format!("{kind}d{suffix}");
         }
         index = index / 26 - 1;
     }
@@ -142,7 +159,8 @@ mod tests {
 
     #[test]
     fn disks_are_named_as_linux_names_them() {
-        let names: Vec<_> = [0, 1, 25, 26, 27, 701, 702].into_iter().map(disk_name).collect();
+        let names = [0, 1, 25, 26, 27, 701, 702].map(|index| disk_name('v', index));
         assert_eq!(names, ["vda", "vdb", "vdz", "vdaa", "vdab", "vdzz", "vdaaa"]);
     }
 }
+        assert_eq!(disk_name('s', 2), "sdc");

@@ -84,6 +84,15 @@ fn start(
                 transport = transport.without_interrupt();
             }
             devices.add_virtio(node, Box::new(transport), interrupt, place).map_err(|error| error.to_string())
+        DriverKind::Ahci => {
+            let registers = bars.get(5).ok_or("its registers (BAR 5) cannot be mapped")?;
+            let (dma, clock) = (machine.dma.clone(), machine.clock.clone());
+            let first = devices.sata_disks;
+            let disks = ahci::start(registers, dma, clock, |index| disk_name('s', first + index))
+                .map_err(|error| error.to_string())?;
+            devices.add_sata(node, disks, interrupt);
+            Ok(())
+        }
         }
     }
 }

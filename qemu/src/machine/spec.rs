@@ -150,6 +150,9 @@ pub enum DriveModel {
     Nvme,
 }
 
+    /// A SATA disk at the AHCI controller: that of [`Board::Q35`], elsewhere one that is put into the machine. A CD takes the
+    /// last port.
+    Ahci,
 /// A disk of a machine.
 #[derive(Clone)]
 pub struct Drive {
@@ -163,6 +166,7 @@ pub struct Drive {
     requests_per_second: u64,
 }
 
+    options: String,
 impl Drive {
     /// A raw image file.
     pub fn file(path: &Path) -> Drive {
@@ -191,6 +195,7 @@ impl Drive {
             requests_per_second: 0,
         }
     }
+            options: String::new(),
 
     /// Sets the model.
     pub fn model(mut self, model: DriveModel) -> Drive {
@@ -224,6 +229,12 @@ impl Drive {
 
     /// Limits the disk to this many bytes and requests per second (0: no limit).
     pub fn throttle(mut self, bytes_per_second: u64, requests_per_second: u64) -> Drive {
+    /// Adds options to QEMU's `-device`.
+    pub fn options(mut self, options: &str) -> Drive {
+        self.options = options.into();
+        self
+    }
+
         (self.bytes_per_second, self.requests_per_second) = (bytes_per_second, requests_per_second);
         self
     }
@@ -461,7 +472,13 @@ impl MachineSpec {
         }
         for (i, drive) in self.drives.iter().enumerate() {
             arg(&["-drive", &drive.drive(i), "-device", &drive.device(i, bus)]);
+        // The q35 board's own controller has the buses ide.0 to ide.5.
+        let ports = if self.board == Board::Q35 { "ide" } else { "ahci" };
+        if self.drives.iter().any(|drive| drive.model == DriveModel::Ahci) && ports == "ahci" {
+            arg(&["-device", "ich9-ahci,id=ahci"]);
         }
+        }
+            let bus = if drive.model == DriveModel::Ahci { ports } else { bus };
         if self.rng {
             arg(&["-device", &format!("virtio-rng-{bus}")]);
         }
@@ -553,10 +570,14 @@ impl Drive {
     fn device(&self, i: usize, bus: &str) -> String {
         let order =
             if self.boots { format!(",bootindex={}", firmware::FIRST_DRIVE + i) } else { String::new() };
-        match self.model {
+        let device = match self.model {
             DriveModel::Virtio => format!("virtio-blk-{bus},drive=disk{i}{order}"),
             DriveModel::Nvme => format!("nvme,serial=keelson{i},drive=disk{i}{order}"),
-        }
+            DriveModel::Ahci => {
+                format!("ide-hd,bus={bus}.{i},serial=keelson{i},drive=disk{i}{order}")
+            }
+        };
+        if self.options.is_empty() { device } else { format!("{device},{}", self.options) }
     }
 
     fn drive(&self, i: usize) -> String {
