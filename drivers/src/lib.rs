@@ -1,4 +1,5 @@
-//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e, NVMe, and AHCI.
+//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e, NVMe, AHCI, and
+//! the i6300esb watchdog.
 //!
 //! Principles:
 //!
@@ -25,8 +26,8 @@
 
 extern crate alloc;
 
-pub mod disk;
 pub mod ahci;
+pub mod disk;
 mod dma;
 pub mod e1000;
 mod error;
@@ -35,6 +36,7 @@ mod registry;
 #[cfg(test)]
 mod testing;
 pub mod virtio;
+pub mod watchdog;
 
 pub use error::InitError;
 pub use registry::{DriverKind, PciClass, PciId, VIRTIO_VENDOR, probe_pci, probe_virtio, virtio_type_of};

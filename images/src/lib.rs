@@ -23,6 +23,7 @@ pub mod shell;
 pub mod shutdown;
 pub mod storage;
 pub mod wall;
+pub mod watchdog;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -70,6 +71,8 @@ pub struct Node {
     pub shutdown: Shutdown,
     /// The wall clock, to be set.
     pub wall: Rc<Wall>,
+    /// How the hardware watchdog fares, if there is one.
+    pub watchdog: Rc<watchdog::Standing>,
     /// When the start had come how far.
     pub timeline: Timeline,
     role: &'static Role,
@@ -103,9 +106,20 @@ impl Node {
         let timeline = Timeline::default();
         timeline.reached("image entered", Instant::ZERO);
         let handle = executor.handle();
-        let wall = Rc::default();
-        let node =
-            Node { machine, config, initrd, console, handle, shutdown, wall, timeline, role, executor };
+        let (wall, watchdog) = (Rc::default(), Rc::default());
+        let node = Node {
+            machine,
+            config,
+            initrd,
+            console,
+            handle,
+            shutdown,
+            wall,
+            watchdog,
+            timeline,
+            role,
+            executor,
+        };
         node.announce();
         if let Some(error) = refused {
             log::warn!(target: "config", "{error}");

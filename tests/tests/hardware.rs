@@ -1,11 +1,13 @@
 //! Machines as they come: with NVMe and SATA disks, devices behind bridges and switches, registers above 4 GiB, IOMMUs, many processors,
 //! without HPET, with processors that can do little, without a serial port. On each the image boots and its role serves.
 
-use keelson_qemu::{Board, Drive, DriveModel, Ext4Image, Machine, MachineSpec, Nic, NicModel};
+use std::time::Duration;
+
+use keelson_qemu::{Board, Drive, DriveModel, Exit, Ext4Image, Machine, MachineSpec, Nic, NicModel};
 use keelson_tests::Appliance;
+use keelson_tests::nfs3::{Nfs, Transport, status};
 use keelson_tests::world::{SERVER, SOON, World, assert_sound, shell};
 
-use keelson_tests::nfs3::{Nfs, Transport, status};
 /// An NFS server whose disk and machine the caller says.
 fn server(world: &World, nic: Nic, drive: Drive) -> MachineSpec {
     let line = format!("ip={SERVER}/24:eth0 nfs.exports=\"/ *(rw,no_root_squash)\"");
@@ -55,8 +57,6 @@ fn two_kinds_of_disk_have_names_of_their_own() {
     assert!(machine.console().contains("nvme0n1: mounted"));
 }
 
-#[test]
-fn devices_behind_bridges() {
 #[test]
 fn sata_disks_on_every_board_with_pci() {
     // The controller that q35 has anyway, and one that is put into a machine without.
@@ -130,6 +130,8 @@ fn errors_of_a_sata_disk_belong_to_one_request() {
     assert_sound(&machine);
 }
 
+#[test]
+fn devices_behind_bridges() {
     // A root port, a switch below one, a conventional bus below PCIe, a conventional bridge.
     let root_port = ["pcie-root-port,id=rp0,chassis=1"].as_slice();
     let switch =
@@ -223,4 +225,41 @@ fn clocks_without_hpet() {
         let nic = Nic::on(&world.port, NicModel::Virtio);
         serves(&world, server(&world, nic, virtio(&disk)).board(board).args(["-machine", "hpet=off"]));
     }
+}
+
+/// A processor that hangs, the first or another, leads to a reset, and the machine serves again and says what happened.
+#[test]
+fn a_watchdog_resets_a_machine_that_hangs() {
+    for (board, core) in [(Board::Q35, 0), (Board::Pc, 1)] {
+        let world = World::new("watchdog");
+        let disk = world.disk();
+        let nic = Nic::on(&world.port, NicModel::Virtio);
+        let spec = server(&world, nic, virtio(&disk)).board(board).cpus(2).append("watchdog=8");
+        let machine = spec.args(["-device", "i6300esb"]).start().unwrap();
+        machine.expect("i6300esb at *: resets the machine when it hangs for 8s", SOON).unwrap();
+        machine.expect("serving NFS", SOON).unwrap();
+        // It is fed: more than its time changes nothing.
+        std::thread::sleep(Duration::from_secs(12));
+        world.assert_serves(SERVER);
+        machine.console().send_line(&format!("lockup {core}")).unwrap();
+        machine.expect("the last boot was ended by the watchdog", SOON).unwrap();
+        machine.expect("serving NFS", SOON).unwrap();
+        world.assert_serves(SERVER);
+        machine.console().send_line("poweroff").unwrap();
+        assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
+    }
+}
+
+/// Who reads the screen after a panic is not disturbed.
+#[test]
+fn a_watchdog_leaves_a_halted_machine_alone() {
+    let world = World::new("watchdog-halt");
+    let disk = world.disk();
+    let nic = Nic::on(&world.port, NicModel::Virtio);
+    let spec = server(&world, nic, virtio(&disk)).append("watchdog=2 panic=0");
+    let machine = spec.args(["-device", "i6300esb"]).start().unwrap();
+    machine.expect("serving NFS", SOON).unwrap();
+    machine.console().send_line("panic").unwrap();
+    machine.expect("panic: halt", SOON).unwrap();
+    assert!(machine.expect("booted by", Duration::from_secs(8)).is_err(), "it was reset");
 }

@@ -130,7 +130,11 @@ impl Devices {
                     Err(error) => log::warn!(target: "virtio", "{place}: {error}; its seed is not used"),
                 }
             }
-            DriverKind::E1000 | DriverKind::E1000e | DriverKind::Nvme | DriverKind::Ahci => {}
+            DriverKind::E1000
+            | DriverKind::E1000e
+            | DriverKind::Nvme
+            | DriverKind::Ahci
+            | DriverKind::I6300esb => {}
         }
         Ok(())
     }
@@ -161,6 +165,6 @@ mod tests {
     fn disks_are_named_as_linux_names_them() {
         let names = [0, 1, 25, 26, 27, 701, 702].map(|index| disk_name('v', index));
         assert_eq!(names, ["vda", "vdb", "vdz", "vdaa", "vdab", "vdzz", "vdaaa"]);
+        assert_eq!(disk_name('s', 2), "sdc");
     }
 }
-        assert_eq!(disk_name('s', 2), "sdc");

@@ -7,6 +7,13 @@ pub fn page_fault() -> ! {
     panic!("a write to unmapped memory went through");
 }
 
+/// Computes for ever, and answers nothing.
+pub fn lock_up() -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
 /// Recurses until the stack is used up.
 pub fn stack_overflow() -> ! {
     panic!("recursion ended with {}", recurse(1));

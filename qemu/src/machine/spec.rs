@@ -29,6 +29,8 @@ pub enum NicModel {
     Virtio,
     /// Intel 82540EM.
     E1000,
+    /// Intel 82544GC.
+    I82544gc,
     /// Intel 82545EM.
     I82545em,
     /// Intel 82574L.
@@ -148,11 +150,11 @@ pub enum DriveModel {
     Virtio,
     /// An NVMe controller with one namespace.
     Nvme,
-}
-
     /// A SATA disk at the AHCI controller: that of [`Board::Q35`], elsewhere one that is put into the machine. A CD takes the
     /// last port.
     Ahci,
+}
+
 /// A disk of a machine.
 #[derive(Clone)]
 pub struct Drive {
@@ -164,9 +166,9 @@ pub struct Drive {
     boots: bool,
     bytes_per_second: u64,
     requests_per_second: u64,
+    options: String,
 }
 
-    options: String,
 impl Drive {
     /// A raw image file.
     pub fn file(path: &Path) -> Drive {
@@ -193,9 +195,9 @@ impl Drive {
             boots: false,
             bytes_per_second: 0,
             requests_per_second: 0,
+            options: String::new(),
         }
     }
-            options: String::new(),
 
     /// Sets the model.
     pub fn model(mut self, model: DriveModel) -> Drive {
@@ -227,14 +229,14 @@ impl Drive {
         self
     }
 
-    /// Limits the disk to this many bytes and requests per second (0: no limit).
-    pub fn throttle(mut self, bytes_per_second: u64, requests_per_second: u64) -> Drive {
     /// Adds options to QEMU's `-device`.
     pub fn options(mut self, options: &str) -> Drive {
         self.options = options.into();
         self
     }
 
+    /// Limits the disk to this many bytes and requests per second (0: no limit).
+    pub fn throttle(mut self, bytes_per_second: u64, requests_per_second: u64) -> Drive {
         (self.bytes_per_second, self.requests_per_second) = (bytes_per_second, requests_per_second);
         self
     }
@@ -470,15 +472,15 @@ impl MachineSpec {
         for (i, nic) in self.nics.iter().enumerate() {
             arg(&["-netdev", &nic.netdev(i), "-device", &nic.device(i, bus)]);
         }
-        for (i, drive) in self.drives.iter().enumerate() {
-            arg(&["-drive", &drive.drive(i), "-device", &drive.device(i, bus)]);
         // The q35 board's own controller has the buses ide.0 to ide.5.
         let ports = if self.board == Board::Q35 { "ide" } else { "ahci" };
         if self.drives.iter().any(|drive| drive.model == DriveModel::Ahci) && ports == "ahci" {
             arg(&["-device", "ich9-ahci,id=ahci"]);
         }
-        }
+        for (i, drive) in self.drives.iter().enumerate() {
             let bus = if drive.model == DriveModel::Ahci { ports } else { bus };
+            arg(&["-drive", &drive.drive(i), "-device", &drive.device(i, bus)]);
+        }
         if self.rng {
             arg(&["-device", &format!("virtio-rng-{bus}")]);
         }
@@ -543,6 +545,7 @@ impl Nic {
         let model = match self.model {
             NicModel::Virtio => format!("virtio-net-{bus}"),
             NicModel::E1000 => "e1000".into(),
+            NicModel::I82544gc => "e1000-82544gc".into(),
             NicModel::I82545em => "e1000-82545em".into(),
             NicModel::E1000e => "e1000e".into(),
         };
