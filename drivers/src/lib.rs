@@ -1,4 +1,5 @@
-//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e, and NVMe.
+//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e, NVMe, AHCI, and
+//! the i6300esb watchdog.
 //!
 //! Principles:
 //!
@@ -19,12 +20,13 @@
 //! crate, whose queue serves the slow devices (rng, console).
 //!
 //! Not here: finding devices (the kernel walks PCI and the command line), interrupt delivery, packed
-//! virtqueues, several queue pairs per NIC, segmentation offload on e1000, jumbo frames on e1000, igb, AHCI.
+//! virtqueues, several queue pairs per NIC, segmentation offload on e1000, jumbo frames on e1000, igb.
 
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
+pub mod ahci;
 pub mod disk;
 mod dma;
 pub mod e1000;
@@ -34,6 +36,7 @@ mod registry;
 #[cfg(test)]
 mod testing;
 pub mod virtio;
+pub mod watchdog;
 
 pub use error::InitError;
 pub use registry::{DriverKind, PciClass, PciId, VIRTIO_VENDOR, probe_pci, probe_virtio, virtio_type_of};

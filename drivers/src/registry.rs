@@ -29,6 +29,10 @@ pub enum DriverKind {
     E1000e,
     /// [`Nvme`](crate::nvme::Nvme).
     Nvme,
+    /// [`ahci`](crate::ahci): a controller with any number of disks.
+    Ahci,
+    /// [`I6300esb`](crate::watchdog::i6300esb::I6300esb).
+    I6300esb,
 }
 
 /// Class code of a PCI function: base class, subclass, programming interface.
@@ -36,14 +40,18 @@ pub type PciClass = (u8, u8, u8);
 
 /// Mass storage, non-volatile memory, NVM Express (PCI code and ID assignment, section 1.2).
 const NVME: PciClass = (0x01, 0x08, 0x02);
+/// Mass storage, SATA, AHCI (the same section).
+const AHCI: PciClass = (0x01, 0x06, 0x01);
 
 /// The driver for a PCI function, if there is one: by who made it, or by what it is.
 pub fn probe_pci(id: PciId, class: PciClass) -> Option<DriverKind> {
     match (id.vendor, id.device) {
-        // 82540EM, and 82545EM, which has another bus.
-        (0x8086, 0x100e | 0x100f) => Some(DriverKind::E1000),
+        // 82540EM; 82545EM, which has another bus; the older 82544GC, whose station address is loaded into its registers.
+        (0x8086, 0x100c | 0x100e | 0x100f) => Some(DriverKind::E1000),
+        (0x8086, 0x25ab) => Some(DriverKind::I6300esb),
         (0x8086, 0x10d3) => Some(DriverKind::E1000e),
         _ if class == NVME => Some(DriverKind::Nvme),
+        _ if class == AHCI => Some(DriverKind::Ahci),
         _ => virtio_type_of(id).and_then(probe_virtio),
     }
 }
@@ -92,12 +100,17 @@ mod tests {
         assert_eq!(probe(0x1af4, 0x1042), Some(DriverKind::VirtioBlk));
         assert_eq!(probe(0x1af4, 0x1005), Some(DriverKind::VirtioRng));
         assert_eq!(probe(0x1af4, 0x1003), Some(DriverKind::VirtioConsole));
-        assert_eq!(probe(0x8086, 0x100e), Some(DriverKind::E1000));
+        for device in [0x100c, 0x100e, 0x100f] {
+            assert_eq!(probe(0x8086, device), Some(DriverKind::E1000));
+        }
         assert_eq!(probe(0x8086, 0x10d3), Some(DriverKind::E1000e));
         assert_eq!(probe(0x1af4, 0x1045), None, "the balloon has no driver");
+        assert_eq!(probe(0x8086, 0x25ab), Some(DriverKind::I6300esb));
         assert_eq!(probe(0x8086, 0x1041), None);
         let disk = |class| probe_pci(PciId { vendor: 0x144d, device: 0xa808 }, class);
         assert_eq!(disk((1, 8, 2)), Some(DriverKind::Nvme), "whoever made it");
         assert_eq!(disk((1, 8, 1)), None);
+        assert_eq!(disk((1, 6, 1)), Some(DriverKind::Ahci));
+        assert_eq!(disk((1, 4, 0)), None, "the same controller in RAID mode");
     }
 }

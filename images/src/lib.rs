@@ -24,6 +24,7 @@ pub mod shell;
 pub mod shutdown;
 pub mod storage;
 pub mod wall;
+pub mod watchdog;
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -73,6 +74,8 @@ pub struct Node {
     pub shutdown: Shutdown,
     /// The wall clock, to be set.
     pub wall: Rc<Wall>,
+    /// How the hardware watchdog fares, if there is one.
+    pub watchdog: Rc<watchdog::Standing>,
     /// When the start had come how far.
     pub timeline: Timeline,
     /// What the SSH server counts, open or not.
@@ -108,9 +111,21 @@ impl Node {
         let timeline = Timeline::default();
         timeline.reached("image entered", Instant::ZERO);
         let handle = executor.handle();
-        let (wall, ssh) = (Rc::default(), Rc::default());
-        let node =
-            Node { machine, config, initrd, console, handle, shutdown, wall, timeline, ssh, role, executor };
+        let (wall, ssh, watchdog) = (Rc::default(), Rc::default(), Rc::default());
+        let node = Node {
+            machine,
+            config,
+            initrd,
+            console,
+            handle,
+            shutdown,
+            wall,
+            watchdog,
+            timeline,
+            ssh,
+            role,
+            executor,
+        };
         node.announce();
         screen::start(&node);
         if let Some(watch) = time::choose(&node.config) {

@@ -20,7 +20,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "fs",
         Kind::Text,
-        "The disk with the ext4 filesystem: /dev/vda or vda, nvme0n1. Without it the first disk is taken that no other option names.",
+        "The disk with the ext4 filesystem: /dev/vda or vda, sda, nvme0n1. Without it the first disk is taken that no other option names.",
     )
     .owner("storage"),
     OptionSpec::new(
@@ -51,9 +51,9 @@ pub enum StorageError {
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StorageError::NoDisk => {
-                f.write_str("no disk: attach a virtio-blk or NVMe disk with an ext4 filesystem (mkfs.ext4)")
-            }
+            StorageError::NoDisk => f.write_str(
+                "no disk: attach a virtio-blk, SATA or NVMe disk with an ext4 filesystem (mkfs.ext4)",
+            ),
             StorageError::NoSuchDisk(option, wanted, present) => {
                 write!(f, "{option}={wanted}: no such disk; there is {}", present.join(", "))
             }

@@ -45,5 +45,6 @@ pub mod sync;
 pub mod time;
 pub mod turbo;
 pub mod user;
+pub mod watchdog;
 
 pub use start::Machine;

@@ -69,7 +69,33 @@ pub const OPTIONS: &[OptionSpec] = &[
     )
     .repeatable()
     .owner("kernel"),
+    OptionSpec::new(
+        "watchdog",
+        Kind::Custom { form: "SECONDS or off", check: |text| parse_watchdog(text).map(drop) },
+        "After how many seconds (2 to 600) in which a processor did not take its turn a hardware watchdog resets the \
+         machine, where there is one (i6300esb).",
+    )
+    .default("30")
+    .owner("kernel"),
 ];
+
+/// What `watchdog=` says when nobody does.
+const WATCHDOG: Duration = Duration::from_secs(30);
+
+/// Reads `watchdog=`: seconds, or off.
+fn parse_watchdog(text: &str) -> Result<Option<Duration>, String> {
+    let seconds = text.parse().ok().filter(|seconds| (2..=600).contains(seconds));
+    match (text, seconds) {
+        ("off", _) => Ok(None),
+        (_, Some(seconds)) => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err(String::from("accepted are 2 to 600 seconds, and off")),
+    }
+}
+
+/// How long the machine may hang before its watchdog resets it; `None` for ever.
+pub fn watchdog(config: &Config) -> Option<Duration> {
+    config.text("watchdog").map_or(Some(WATCHDOG), |text| parse_watchdog(text).unwrap_or(Some(WATCHDOG)))
+}
 
 /// One `console=`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

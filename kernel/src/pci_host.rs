@@ -21,6 +21,14 @@ impl ConfigPorts for Ports {
         // SAFETY: as above; what a configuration write does to a device is its driver's business.
         unsafe { port::write32(number, value) }
     }
+    fn write16(&self, number: u16, value: u16) {
+        // SAFETY: as for four bytes.
+        unsafe { port::write16(number, value) }
+    }
+    fn write8(&self, number: u16, value: u8) {
+        // SAFETY: as for four bytes.
+        unsafe { port::write8(number, value) }
+    }
 }
 
 /// Access to all functions' configuration space. Belongs to the first core.
@@ -72,4 +80,21 @@ impl ConfigAccess for PciHost {
             None => self.ports.write32(address, offset, value),
         }
     }
+    fn write16(&self, address: Address, offset: u16, value: u16) {
+        match self.windows.iter().find(|(segment, _)| *segment == address.segment) {
+            Some((_, ecam)) => ecam.write16(address, offset, value),
+            None => self.ports.write16(address, offset, value),
+        }
+    }
+    fn write8(&self, address: Address, offset: u16, value: u8) {
+        match self.windows.iter().find(|(segment, _)| *segment == address.segment) {
+            Some((_, ecam)) => ecam.write8(address, offset, value),
+            None => self.ports.write8(address, offset, value),
+        }
+    }
+}
+
+/// Writes a byte of configuration space from a kernel that may have failed: through the ports, which take no lock and no memory.
+pub(crate) fn write8_at_the_end(address: Address, offset: u16, value: u8) {
+    PortConfig(Ports).write8(address, offset, value);
 }

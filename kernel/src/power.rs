@@ -5,7 +5,7 @@ use crate::arch::{cpu, port};
 use crate::mm::{self, Mmio};
 use crate::platform::Platform;
 use crate::sync::SpinLock;
-use crate::time;
+use crate::{time, watchdog};
 use core::time::Duration;
 use keelson_hal::Registers;
 
@@ -99,6 +99,7 @@ pub fn exit_emulator(code: u32) -> ! {
 /// Switches the machine off: ACPI soft off, else the exit of an emulator, else a halt.
 pub fn off() -> ! {
     log::info!(target: "kernel", "power off");
+    watchdog::stop();
     if let Some(controls) = CONTROLS.lock().as_ref() {
         controls.soft_off();
     }

@@ -42,7 +42,7 @@ fn write_at(disk: &Path, offset: u64, bytes: &[u8]) {
 fn no_disk() {
     let world = World::new("no-disk");
     let machine = world.appliance("").start().unwrap();
-    assert_alive_without_serving(&world, &machine, "no disk: attach a virtio-blk or NVMe disk");
+    assert_alive_without_serving(&world, &machine, "no disk: attach a virtio-blk, SATA or NVMe disk");
 }
 
 #[test]

@@ -47,7 +47,8 @@ fn every_machine_of(board: Board, models: &[NicModel]) {
 
 #[test]
 fn pc() {
-    every_machine_of(Board::Pc, &[NicModel::Virtio, NicModel::E1000, NicModel::I82545em, NicModel::E1000e]);
+    use NicModel::*;
+    every_machine_of(Board::Pc, &[Virtio, E1000, I82544gc, I82545em, E1000e]);
 }
 
 #[test]

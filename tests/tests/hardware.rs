@@ -1,8 +1,11 @@
-//! Machines as they come: with NVMe disks, devices behind bridges and switches, registers above 4 GiB, IOMMUs, many processors,
+//! Machines as they come: with NVMe and SATA disks, devices behind bridges and switches, registers above 4 GiB, IOMMUs, many processors,
 //! without HPET, with processors that can do little, without a serial port. On each the image boots and its role serves.
 
-use keelson_qemu::{Board, Drive, DriveModel, Ext4Image, Machine, MachineSpec, Nic, NicModel};
+use std::time::Duration;
+
+use keelson_qemu::{Board, Drive, DriveModel, Exit, Ext4Image, Machine, MachineSpec, Nic, NicModel};
 use keelson_tests::Appliance;
+use keelson_tests::nfs3::{Nfs, Transport, status};
 use keelson_tests::world::{SERVER, SOON, World, assert_sound, shell};
 
 /// An NFS server whose disk and machine the caller says.
@@ -52,6 +55,79 @@ fn two_kinds_of_disk_have_names_of_their_own() {
     let machine = serves(&world, spec);
     assert!(machine.console().contains("vda: 16 MiB"));
     assert!(machine.console().contains("nvme0n1: mounted"));
+}
+
+#[test]
+fn sata_disks_on_every_board_with_pci() {
+    // The controller that q35 has anyway, and one that is put into a machine without.
+    for board in [Board::Q35, Board::Pc] {
+        let world = World::new("sata");
+        let disk = world.disk();
+        let sata = Drive::file(disk.path()).model(DriveModel::Ahci);
+        let nic = Nic::on(&world.port, NicModel::Virtio);
+        let machine = serves(&world, server(&world, nic, sata).board(board).cpus(2));
+        assert!(machine.console().contains("commands are queued"));
+        assert!(machine.console().contains("sda: mounted read-write"));
+        assert!(!machine.console().contains("no interrupt that can be used"));
+        machine.console().send_line("poweroff").unwrap();
+        machine.wait(SOON).unwrap();
+        disk.check().unwrap();
+    }
+}
+
+#[test]
+fn sata_disks_share_a_controller_with_a_cd() {
+    let world = World::new("sata-two");
+    let (data, other) =
+        (world.disk(), world.bench.ext4("other", &keelson_qemu::Ext4Spec::new(16 << 20)).unwrap());
+    let cd = world.bench.dir().join("cd");
+    std::fs::write(&cd, vec![0; 1 << 20]).unwrap();
+    let nic = Nic::on(&world.port, NicModel::Virtio);
+    let sata = |disk: &Ext4Image| Drive::file(disk.path()).model(DriveModel::Ahci);
+    // The second disk has blocks of 4096 bytes inside, and is the one that is served.
+    let large = "physical_block_size=4096";
+    let spec =
+        server(&world, nic, sata(&other)).drive(sata(&data).options(large)).cd(cd).append("fs=/dev/sdb");
+    let machine = serves(&world, spec);
+    let console = machine.console();
+    assert!(console.contains("sda: 16 MiB"));
+    assert!(console.contains("blocks of 512 bytes (4096 on the medium)"));
+    assert!(console.contains("sdb: mounted read-write"));
+    assert!(console.contains("passed over, an optical drive"));
+    machine.console().send_line("poweroff").unwrap();
+    machine.wait(SOON).unwrap();
+    data.check().unwrap();
+}
+
+/// The disk fails where a file has its content: who reads it hears of it, everybody else is served.
+#[test]
+fn errors_of_a_sata_disk_belong_to_one_request() {
+    let world = World::new("sata-errors");
+    let tree = world.bench.dir().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let contents = [vec![0x5a; 64 << 10], vec![0xa5; 1 << 20]];
+    std::fs::write(tree.join("bad"), &contents[0]).unwrap();
+    std::fs::write(tree.join("good"), &contents[1]).unwrap();
+    let image =
+        world.bench.ext4("errors", &keelson_qemu::Ext4Spec::new(64 << 20).populated_from(&tree)).unwrap();
+    let raw = std::fs::read(image.path()).unwrap();
+    let at = raw.chunks(4096).position(|block| block == &contents[0][..4096]).unwrap() as u64 * 4096;
+    let disk = world.bench.volatile_disk("errors", image.path()).unwrap();
+    disk.faults(|faults| faults.read_errors.push(at..at + 512));
+    let nic = Nic::on(&world.port, NicModel::Virtio);
+    let drive = Drive::nbd(disk.socket()).model(DriveModel::Ahci);
+    let machine = server(&world, nic, drive).start().unwrap();
+    machine.expect("serving NFS", SOON).unwrap();
+    let (mut nfs, root) = Transport::Tcp.mount(&world.host, SERVER.parse().unwrap(), "/");
+    let open = |nfs: &mut Nfs, name: &[u8]| nfs.lookup(&root, name).unwrap().ok().handle;
+    let (bad, good) = (open(&mut nfs, b"bad"), open(&mut nfs, b"good"));
+    for _ in 0..2 {
+        assert_eq!(nfs.read(&bad, 0, 4096).unwrap().status, status::IO);
+        assert!(nfs.read(&good, 0, 64 << 10).unwrap().ok().data == contents[1][..64 << 10]);
+    }
+    disk.faults(|faults| faults.read_errors.clear());
+    assert!(nfs.read(&bad, 0, 4096).unwrap().ok().data == contents[0][..4096]);
+    assert_sound(&machine);
 }
 
 #[test]
@@ -149,4 +225,41 @@ fn clocks_without_hpet() {
         let nic = Nic::on(&world.port, NicModel::Virtio);
         serves(&world, server(&world, nic, virtio(&disk)).board(board).args(["-machine", "hpet=off"]));
     }
+}
+
+/// A processor that hangs, the first or another, leads to a reset, and the machine serves again and says what happened.
+#[test]
+fn a_watchdog_resets_a_machine_that_hangs() {
+    for (board, core) in [(Board::Q35, 0), (Board::Pc, 1)] {
+        let world = World::new("watchdog");
+        let disk = world.disk();
+        let nic = Nic::on(&world.port, NicModel::Virtio);
+        let spec = server(&world, nic, virtio(&disk)).board(board).cpus(2).append("watchdog=8");
+        let machine = spec.args(["-device", "i6300esb"]).start().unwrap();
+        machine.expect("i6300esb at *: resets the machine when it hangs for 8s", SOON).unwrap();
+        machine.expect("serving NFS", SOON).unwrap();
+        // It is fed: more than its time changes nothing.
+        std::thread::sleep(Duration::from_secs(12));
+        world.assert_serves(SERVER);
+        machine.console().send_line(&format!("lockup {core}")).unwrap();
+        machine.expect("the last boot was ended by the watchdog", SOON).unwrap();
+        machine.expect("serving NFS", SOON).unwrap();
+        world.assert_serves(SERVER);
+        machine.console().send_line("poweroff").unwrap();
+        assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
+    }
+}
+
+/// Who reads the screen after a panic is not disturbed.
+#[test]
+fn a_watchdog_leaves_a_halted_machine_alone() {
+    let world = World::new("watchdog-halt");
+    let disk = world.disk();
+    let nic = Nic::on(&world.port, NicModel::Virtio);
+    let spec = server(&world, nic, virtio(&disk)).append("watchdog=2 panic=0");
+    let machine = spec.args(["-device", "i6300esb"]).start().unwrap();
+    machine.expect("serving NFS", SOON).unwrap();
+    machine.console().send_line("panic").unwrap();
+    machine.expect("panic: halt", SOON).unwrap();
+    assert!(machine.expect("booted by", Duration::from_secs(8)).is_err(), "it was reset");
 }

@@ -3,7 +3,7 @@
 //! Three clients write over NFS while the power is cut, again and again, on a disk that loses what was not flushed:
 //! all of it, none, the end of it, or any of its blocks. After each cut the file system on the disk is checked by
 //! `e2fsck` (as it is after its journal was replayed), the appliance starts again, and every client audits its
-//! books (see `ledger`). `KEELSON_SOAK=1` makes 50 cuts of it. The same with an NVMe disk.
+//! books (see `ledger`). `KEELSON_SOAK=1` makes 50 cuts of it. The same with an NVMe disk and with a SATA disk.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -143,6 +143,11 @@ fn acknowledged_changes_survive_power_cuts() {
 #[test]
 fn on_nvme_too() {
     survive_cuts("power-cut-nvme", DriveModel::Nvme, 6);
+}
+
+#[test]
+fn on_sata_too() {
+    survive_cuts("power-cut-sata", DriveModel::Ahci, 6);
 }
 
 fn survive_cuts(name: &str, model: DriveModel, cuts: usize) {

@@ -119,14 +119,32 @@ impl<E: Engine> Disk<E> {
     ///
     /// From this call on, not only once the task runs, requests can be waited for without it.
     pub fn service(self: Rc<Self>, interrupt: Rc<dyn Interrupt>) -> impl Future<Output = ()> {
-        // A device has one interrupt: the first stays.
-        let _ = self.interrupt.set(interrupt.clone());
+        self.attach(interrupt.clone());
         async move {
             loop {
                 poll_fn(|cx| interrupt.poll_fired(cx)).await;
                 self.handle_interrupt();
             }
         }
+    }
+
+    /// Its interrupt, for who waits without the task that collects.
+    pub(crate) fn attach(&self, interrupt: Rc<dyn Interrupt>) {
+        // A device has one interrupt: the first stays.
+        let _ = self.interrupt.set(interrupt);
+    }
+
+    /// Looks at the engine.
+    pub(crate) fn engine<T>(&self, look: impl FnOnce(&E) -> T) -> T {
+        look(&self.inner.borrow().engine)
+    }
+
+    /// Looks for requests that take too long, and collects. For devices with deadlines; nothing else may ever wake who waits.
+    pub fn look(&self) {
+        if !self.inner.borrow().gone {
+            self.inner.borrow_mut().engine.nudge();
+        }
+        self.collect();
     }
 
     /// Sees to it that the device's next interrupt ends a halt even where the service task cannot run, while

@@ -72,6 +72,7 @@ impl Dma for TestDma {
     }
 
     fn phys_of(&self, virt: usize) -> u64 {
+        assert!(virt >= 4096, "{virt:#x} is where an empty buffer says it is, no memory");
         virt as u64 + PHYS_OFFSET
     }
 }
@@ -79,6 +80,13 @@ impl Dma for TestDma {
 /// Every look takes 10 microseconds.
 #[derive(Default)]
 pub struct TestClock(Cell<u64>);
+
+impl TestClock {
+    /// Lets time pass.
+    pub fn advance(&self, time: Duration) {
+        self.0.set(self.0.get() + time.as_nanos() as u64);
+    }
+}
 
 impl Clock for TestClock {
     fn now(&self) -> Instant {

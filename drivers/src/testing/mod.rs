@@ -1,5 +1,6 @@
-//! Fakes of the machine, of a virtio device and of an NVMe controller for the tests of this crate.
+//! Fakes of the machine, of a virtio device, of an NVMe controller and of an AHCI controller for the tests of this crate.
 
+pub mod ahci;
 mod machine;
 mod nvme;
 mod virtio;

@@ -30,7 +30,7 @@ keelson_kernel::entry!(image);
 
 fn image(machine: Machine) -> ! {
     let node = Node::start(machine, &roles::NFS_SERVER);
-    let devices = Devices::find(&node);
+    let devices = Devices::find_with_disks(&node);
     let consoles = devices.consoles.clone();
     let (stack, commands) = serve(&node, devices);
     let commands = shell::spawn(&node, &consoles, commands);

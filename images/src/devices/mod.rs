@@ -1,7 +1,7 @@
 //! Finds the machine's devices and gives each its driver.
 //!
-//! Order is what names depend on: network devices become `eth0, eth1, ...`, disks `vda, vdb, ...` and `nvme0n1, nvme1n1, ...` in the
-//! order of their PCI addresses; without PCI in the order of the command line, the loader's or, on QEMU's
+//! Order is what names depend on: network devices become `eth0, eth1, ...`, disks `vda, vdb, ...`, `sda, sdb, ...` and
+//! `nvme0n1, nvme1n1, ...` in the order of their PCI addresses and ports; without PCI in the order of the command line, the loader's or, on QEMU's
 //! `microvm`, QEMU's own. A device that cannot be started is reported and left out; the next one takes its name.
 
 mod mmio;
@@ -14,6 +14,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
+use keelson_drivers::ahci::{self, Ahci};
 use keelson_drivers::disk::{Disk, Engine};
 use keelson_drivers::virtio::Transport;
 use keelson_drivers::virtio::blk::VirtioBlk;
@@ -47,9 +48,12 @@ pub struct Devices {
     pub nics: Vec<Nic>,
     /// Disks in the order of their names, each with its task running.
     pub disks: Vec<Rc<dyn BlockDevice>>,
-    /// How many of those are virtio disks, and how many NVMe controllers.
+    /// How many of those are virtio disks, how many SATA disks, and how many NVMe controllers.
     virtio_disks: usize,
+    sata_disks: usize,
     controllers: usize,
+    /// The role has a use for disks.
+    wants_disks: bool,
     /// virtio consoles, each with its task running.
     pub consoles: Vec<Rc<VirtioConsole<KernelDma>>>,
 }
@@ -57,10 +61,23 @@ pub struct Devices {
 impl Devices {
     /// Looks at PCI, and at the virtio register windows of a machine without.
     pub fn find(node: &Node) -> Devices {
-        let mut devices = Devices::default();
-        pci::find(node, &mut devices);
-        mmio::find(node, &mut devices);
-        devices
+        Devices::default().found(node)
+    }
+
+    /// The same for roles that keep something on disks. Others leave disks as they are, whose controllers take their time.
+    pub fn find_with_disks(node: &Node) -> Devices {
+        Devices { wants_disks: true, ..Devices::default() }.found(node)
+    }
+
+    fn found(mut self, node: &Node) -> Devices {
+        pci::find(node, &mut self);
+        mmio::find(node, &mut self);
+        self
+    }
+
+    /// Whether a device of this kind is for the role.
+    fn wants(&self, kind: DriverKind) -> bool {
+        self.wants_disks || !matches!(kind, DriverKind::VirtioBlk | DriverKind::Nvme | DriverKind::Ahci)
     }
 
     fn add_nic(&mut self, device: impl NetDevice + 'static, interrupt: Rc<dyn Interrupt>, place: String) {
@@ -80,6 +97,21 @@ impl Devices {
         self.disks.push(disk);
     }
 
+    /// Starts the task of a SATA controller, and keeps the deadlines of its disks.
+    fn add_sata(&mut self, node: &Node, disks: Vec<Ahci>, interrupt: Rc<dyn Interrupt>) {
+        let disks: Vec<_> = disks.into_iter().map(Rc::new).collect();
+        self.sata_disks += disks.len();
+        self.disks.extend(disks.iter().map(|disk| disk.clone() as Rc<dyn BlockDevice>));
+        node.handle.spawn("ahci", ahci::service(disks.clone(), interrupt));
+        let handle = node.handle.clone();
+        node.handle.spawn("ahci-deadlines", async move {
+            loop {
+                handle.sleep(ahci::LOOK_PERIOD).await;
+                disks.iter().for_each(|disk| disk.look());
+            }
+        });
+    }
+
     /// Gives a virtio device its driver.
     fn add_virtio(
         &mut self,
@@ -94,10 +126,13 @@ impl Devices {
             log::info!(target: "virtio", "{place}: no driver for virtio device type {}", transport.device_type());
             return Ok(());
         };
+        if !self.wants(kind) {
+            return Ok(());
+        }
         match kind {
             DriverKind::VirtioNet => self.add_nic(VirtioNet::new(transport, dma)?, interrupt, place),
             DriverKind::VirtioBlk => {
-                let disk = VirtioBlk::new(transport, dma, &disk_name(self.virtio_disks))?;
+                let disk = VirtioBlk::new(transport, dma, &disk_name('v', self.virtio_disks))?;
                 self.virtio_disks += 1;
                 self.add_disk(node, "virtio-blk", disk, interrupt);
             }
@@ -113,19 +148,23 @@ impl Devices {
                     Err(error) => log::warn!(target: "virtio", "{place}: {error}; its seed is not used"),
                 }
             }
-            DriverKind::E1000 | DriverKind::E1000e | DriverKind::Nvme => {}
+            DriverKind::E1000
+            | DriverKind::E1000e
+            | DriverKind::Nvme
+            | DriverKind::Ahci
+            | DriverKind::I6300esb => {}
         }
         Ok(())
     }
 }
 
-/// `vda`, `vdb`, ... `vdz`, `vdaa`, as Linux counts.
-fn disk_name(mut index: usize) -> String {
+/// `vda`, `vdb`, ... `vdz`, `vdaa`, as Linux counts; `sda` for another kind.
+fn disk_name(kind: char, mut index: usize) -> String {
     let mut suffix = String::new();
     loop {
         suffix.insert(0, char::from(b'a' + (index % 26) as u8));
         if index < 26 {
-            return format!("vd{suffix}");
+            return format!("{kind}d{suffix}");
         }
         index = index / 26 - 1;
     }
@@ -142,7 +181,8 @@ mod tests {
 
     #[test]
     fn disks_are_named_as_linux_names_them() {
-        let names: Vec<_> = [0, 1, 25, 26, 27, 701, 702].into_iter().map(disk_name).collect();
+        let names = [0, 1, 25, 26, 27, 701, 702].map(|index| disk_name('v', index));
         assert_eq!(names, ["vda", "vdb", "vdz", "vdaa", "vdab", "vdzz", "vdaaa"]);
+        assert_eq!(disk_name('s', 2), "sdc");
     }
 }

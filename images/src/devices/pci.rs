@@ -1,20 +1,26 @@
 //! PCI functions: their register windows, their interrupts, their drivers.
 
-use super::{Devices, polled};
-use crate::Node;
+use super::{Devices, disk_name, polled};
+use crate::{Node, watchdog};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use core::cell::RefCell;
+use core::time::Duration;
+use keelson_drivers::ahci;
 use keelson_drivers::e1000::{Chip, E1000, InterruptMode};
 use keelson_drivers::nvme::Nvme;
 use keelson_drivers::virtio::{PciCapabilities, PciTransport};
+use keelson_drivers::watchdog::i6300esb::{self, I6300esb, Space};
 use keelson_drivers::{DriverKind, PciId, probe_pci};
 use keelson_hal::{Interrupt, Registers};
 use keelson_kernel::irq;
 use keelson_kernel::mm;
-use keelson_kernel::pci::{Bar, ConfigAccess, Function, MsiXTable};
+use keelson_kernel::options;
+use keelson_kernel::pci::{Address, Bar, ConfigAccess, Function, MsiXTable};
+use keelson_kernel::pci_host::PciHost;
+use keelson_kernel::watchdog::{self as kernel_watchdog, Watchdog};
 
 /// The MSI-X entry every cause of a device is sent through.
 const ENTRY: u16 = 0;
@@ -25,6 +31,9 @@ pub fn find(node: &Node, devices: &mut Devices) {
         let id = PciId { vendor: function.vendor, device: function.device };
         let class = function.class;
         let Some(kind) = probe_pci(id, (class.base, class.sub, class.interface)) else { continue };
+        if !devices.wants(kind) {
+            continue;
+        }
         if let Err(error) = start(node, devices, function, id, kind) {
             log::error!(
                 target: "pci",
@@ -48,6 +57,10 @@ fn start(
     let access = &*machine.pci;
     let bars = Bars { sizes: function.size_bars(access), mapped: RefCell::default() };
     function.enable_decoding(access);
+    if kind == DriverKind::I6300esb {
+        // It neither reads memory nor interrupts.
+        return start_watchdog(node, function, &bars);
+    }
     function.set_bus_master(access, true);
     let (interrupt, delivery) = interrupt_of(node, function, &bars);
     let place = function.address.to_string();
@@ -74,6 +87,15 @@ fn start(
             devices.add_disk(node, "nvme", disk, interrupt);
             Ok(())
         }
+        DriverKind::Ahci => {
+            let registers = bars.get(5).ok_or("its registers (BAR 5) cannot be mapped")?;
+            let (dma, clock) = (machine.dma.clone(), machine.clock.clone());
+            let first = devices.sata_disks;
+            let disks = ahci::start(registers, dma, clock, |index| disk_name('s', first + index))
+                .map_err(|error| error.to_string())?;
+            devices.add_sata(node, disks, interrupt);
+            Ok(())
+        }
         _ => {
             let read32 = |offset| access.read32(function.address, offset);
             let capabilities = PciCapabilities::find(&read32).map_err(|error| error.to_string())?;
@@ -85,6 +107,34 @@ fn start(
             }
             devices.add_virtio(node, Box::new(transport), interrupt, place).map_err(|error| error.to_string())
         }
+    }
+}
+
+fn start_watchdog(node: &Node, function: &Function, bars: &Bars) -> Result<(), String> {
+    if node.watchdog.timeout() != Duration::ZERO {
+        return Err(String::from("the machine has a watchdog already"));
+    }
+    let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
+    let timeout = options::watchdog(&node.config);
+    let space = ConfigurationSpace(&node.machine.pci, function.address);
+    function.disable_intx(space.0);
+    let device = I6300esb::new(registers, &space, timeout).map_err(|error| error.to_string())?;
+    if let Some(timeout) = timeout {
+        kernel_watchdog::runs(Watchdog { address: function.address, enable: i6300esb::LOCK, timeout });
+    }
+    watchdog::start(node, device, timeout, &function.address.to_string());
+    Ok(())
+}
+
+/// The configuration space of a function.
+struct ConfigurationSpace<'a>(&'a PciHost, Address);
+
+impl Space for ConfigurationSpace<'_> {
+    fn write16(&self, offset: u16, value: u16) {
+        self.0.write16(self.1, offset, value);
+    }
+    fn write8(&self, offset: u16, value: u8) {
+        self.0.write8(self.1, offset, value);
     }
 }
 

@@ -41,7 +41,7 @@ pub fn run_on(core: usize, work: CoreWork) -> bool {
 
 /// Starts the executor of a core other than the first; false when there is no such core.
 pub fn start(core: usize) -> bool {
-    open(core) && smp::run_on(core, move || run(core)).is_ok()
+    open(core) && smp::give_away(core, move || run(core)).is_ok()
 }
 
 /// Lets the first core, whose executor `handle` belongs to, take work too.

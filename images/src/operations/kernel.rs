@@ -1,6 +1,7 @@
 //! What the kernel counts, as metrics.
 
 use crate::Node;
+use crate::watchdog::Standing;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -21,7 +22,7 @@ pub(super) fn source(
 ) -> impl Fn(&mut Exposition) + 'static {
     let (role, ram) = (node.role.name, node.machine.boot.ram());
     let (handle, clock) = (node.handle.clone(), node.machine.clock.clone());
-    let consoles = named(node, consoles);
+    let (consoles, dog) = (named(node, consoles), node.watchdog.clone());
     move |to: &mut Exposition| {
         let build =
             [("role", role), ("version", env!("CARGO_PKG_VERSION")), ("build", env!("KEELSON_BUILT"))];
@@ -30,6 +31,7 @@ pub(super) fn source(
         cores(to);
         memory(to, ram);
         tasks(to, &handle);
+        watchdog(to, &dog);
         log_and_consoles(to, &consoles);
     }
 }
@@ -112,6 +114,17 @@ fn tasks(to: &mut Exposition, handle: &Handle) {
     for (name, (_, polls)) in &polls {
         family.sample(&[("task", name)], *polls);
     }
+}
+
+fn watchdog(to: &mut Exposition, dog: &Standing) {
+    let help = "After how long a hardware watchdog resets a machine that hangs; 0 without one.";
+    to.gauge("keelson_watchdog_timeout_seconds", help, dog.timeout());
+    let help = "How often the watchdog was fed.";
+    to.counter("keelson_watchdog_feeds_total", help, dog.fed());
+    let help = "How often the watchdog was not fed because a processor did not answer.";
+    to.counter("keelson_watchdog_withheld_total", help, dog.withheld());
+    let help = "1 when the last boot was ended by the watchdog.";
+    to.gauge("keelson_watchdog_has_reset", help, u64::from(dog.has_reset()));
 }
 
 fn log_and_consoles(to: &mut Exposition, consoles: &[(String, Rc<dyn Console>)]) {

@@ -31,6 +31,9 @@ pub(super) fn commands(node: &Node) -> Vec<Command> {
             String::new()
         }),
         Command::new("overflow", "use up the stack", |_| provoke::stack_overflow()),
+        Command::new("lockup", "keep core [N] busy for ever, to see the watchdog", |words| {
+            lock_up(words.first())
+        }),
         Command::new("dmesg", "the log's last 64 KiB", |_| {
             String::from_utf8_lossy(&console::log::tail(console::ring::LEAST)).into_owned()
         }),
@@ -49,6 +52,17 @@ fn fail_on(core: Option<&&str>) -> String {
     match core.map(|text| text.parse()) {
         None | Some(Ok(0)) => panic!("asked for on the console"),
         Some(Ok(core)) => match smp::run_on(core, || panic!("asked for on the console")) {
+            Ok(()) => String::new(),
+            Err(error) => alloc::format!("core {core}: {error:?}"),
+        },
+        Some(Err(error)) => alloc::format!("no core number: {error}"),
+    }
+}
+
+fn lock_up(core: Option<&&str>) -> String {
+    match core.map(|text| text.parse()) {
+        None | Some(Ok(0)) => provoke::lock_up(),
+        Some(Ok(core)) => match smp::run_on(core, || provoke::lock_up()) {
             Ok(()) => String::new(),
             Err(error) => alloc::format!("core {core}: {error:?}"),
         },

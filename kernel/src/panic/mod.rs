@@ -9,7 +9,7 @@ use crate::console::{self, Raw, screen};
 use crate::options::PanicAction;
 use crate::symbols::SymbolTable;
 use crate::sync::SpinLock;
-use crate::{crash, image, mm, postmortem, power, smp};
+use crate::{crash, image, mm, postmortem, power, smp, watchdog};
 use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -105,6 +105,7 @@ fn end() -> ! {
     let action = ACTION.try_lock().map_or(PanicAction::Halt, |action| *action);
     screen::report_end();
     let _ = writeln!(Raw, "panic: {action}");
+    watchdog::after_panic(action);
     match action {
         PanicAction::Exit => power::exit_emulator(power::EXIT_FAILURE),
         PanicAction::Reboot(delay) => {

@@ -12,6 +12,13 @@ pub fn skew() {
     crate::time::provoke_skew();
 }
 
+/// Computes for ever, and answers nothing.
+pub fn lock_up() -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
 /// Recurses until the stack is used up.
 pub fn stack_overflow() -> ! {
     panic!("recursion ended with {}", recurse(1));

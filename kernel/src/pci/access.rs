@@ -24,13 +24,18 @@ impl fmt::Display for Address {
     }
 }
 
-/// Configuration space. Accesses are 32 bits wide: fields of 16 bits that share their word with a status
+/// Configuration space. Accesses are 32 bits wide, unless said otherwise: fields of 16 bits that share their word with a status
 /// register of write-one-to-clear bits are written with zeros there, which changes nothing.
 pub trait ConfigAccess {
     /// The word at `offset`, a multiple of 4. All ones when there is nothing at that address.
     fn read32(&self, address: Address, offset: u16) -> u32;
     /// Writes the word at `offset`, a multiple of 4. Nothing happens when there is nothing at that address.
     fn write32(&self, address: Address, offset: u16, value: u32);
+
+    /// Writes the half word at `offset`, a multiple of 2, and nothing beside it: for registers that take no other width.
+    fn write16(&self, address: Address, offset: u16, value: u16);
+    /// Writes the byte at `offset`, and nothing beside it.
+    fn write8(&self, address: Address, offset: u16, value: u8);
 
     /// The half word at `offset`, a multiple of 2.
     fn read16(&self, address: Address, offset: u16) -> u16 {
@@ -49,6 +54,12 @@ impl<A: ConfigAccess + ?Sized> ConfigAccess for &A {
     }
     fn write32(&self, address: Address, offset: u16, value: u32) {
         (**self).write32(address, offset, value)
+    }
+    fn write16(&self, address: Address, offset: u16, value: u16) {
+        (**self).write16(address, offset, value)
+    }
+    fn write8(&self, address: Address, offset: u16, value: u8) {
+        (**self).write8(address, offset, value)
     }
 }
 
@@ -84,14 +95,28 @@ impl<R: Registers> ConfigAccess for Ecam<R> {
             self.window.write32(start, value);
         }
     }
+    fn write16(&self, address: Address, offset: u16, value: u16) {
+        if let Some(start) = self.offset(address, offset) {
+            self.window.write16(start + usize::from(offset & 2), value);
+        }
+    }
+    fn write8(&self, address: Address, offset: u16, value: u8) {
+        if let Some(start) = self.offset(address, offset) {
+            self.window.write8(start + usize::from(offset & 3), value);
+        }
+    }
 }
 
-/// 32-bit port accesses, for [`PortConfig`].
+/// Port accesses, for [`PortConfig`].
 pub trait ConfigPorts {
     /// Reads four bytes from `port`.
     fn read32(&self, port: u16) -> u32;
     /// Writes four bytes to `port`.
     fn write32(&self, port: u16, value: u32);
+    /// Writes two bytes to `port`.
+    fn write16(&self, port: u16, value: u16);
+    /// Writes one byte to `port`.
+    fn write8(&self, port: u16, value: u8);
 }
 
 /// Configuration space through the ports CF8 (address) and CFC (data): segment 0, the first 256 bytes of
@@ -122,6 +147,16 @@ impl<P: ConfigPorts> ConfigAccess for PortConfig<P> {
     fn write32(&self, address: Address, offset: u16, value: u32) {
         if self.select(address, offset) {
             self.0.write32(CONFIG_DATA, value);
+        }
+    }
+    fn write16(&self, address: Address, offset: u16, value: u16) {
+        if self.select(address, offset) {
+            self.0.write16(CONFIG_DATA + (offset & 2), value);
+        }
+    }
+    fn write8(&self, address: Address, offset: u16, value: u8) {
+        if self.select(address, offset) {
+            self.0.write8(CONFIG_DATA + (offset & 3), value);
         }
     }
 }

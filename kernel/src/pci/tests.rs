@@ -43,6 +43,15 @@ impl ConfigAccess for Bus {
         let mask = space.writable[index];
         space.words[index] = space.words[index] & !mask | value & mask;
     }
+    fn write16(&self, at: Address, offset: u16, value: u16) {
+        self.write8(at, offset, value as u8);
+        self.write8(at, offset + 1, (value >> 8) as u8);
+    }
+    fn write8(&self, at: Address, offset: u16, value: u8) {
+        let shift = 8 * (offset & 3);
+        let word = self.read32(at, offset & !3) & !(0xff << shift) | u32::from(value) << shift;
+        self.write32(at, offset & !3, word);
+    }
 }
 
 const EXPRESS: u16 = 0x80;
@@ -303,6 +312,12 @@ fn port_addresses() {
         }
         fn write32(&self, port: u16, value: u32) {
             self.0.borrow_mut().push((port, value));
+        }
+        fn write16(&self, port: u16, value: u16) {
+            self.0.borrow_mut().push((port, value.into()));
+        }
+        fn write8(&self, port: u16, value: u8) {
+            self.0.borrow_mut().push((port, value.into()));
         }
     }
     let ports = Ports::default();

@@ -40,6 +40,8 @@ pub struct PerCpu {
     pub user: UserCpu,
     /// What the core shall do next, for cores but the first.
     work: SpinLock<Option<Work>>,
+    /// It has work for ever, and takes no other.
+    is_given_away: AtomicBool,
     /// Whether it is stopped for somebody who looks at the machine.
     pub(crate) holding: Holding,
     /// How long it rested.
@@ -62,6 +64,7 @@ impl PerCpu {
             entries: Counters::new(),
             user: UserCpu::new(),
             work: SpinLock::new(None),
+            is_given_away: AtomicBool::new(false),
             holding: Holding::new(),
             rest: Rest::new(),
         }
@@ -165,7 +168,24 @@ pub enum RunError {
     Busy,
 }
 
-/// Makes `core` (not the first) run `work` once it is idle, for example an executor for ever.
+/// Makes `core` (not the first) run `work` for ever once it is idle: an executor. It is nobody else's then.
+pub fn give_away(core: usize, work: impl FnOnce() + Send + 'static) -> Result<(), RunError> {
+    let end = time::now() + PATIENCE;
+    // Whoever asks cores for a sign of life may have been here a moment ago.
+    while core < online() && CPUS[core].work.lock().is_some() && time::now() < end {
+        core::hint::spin_loop();
+    }
+    run_on(core, work)?;
+    CPUS[core].is_given_away.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// [`give_away`] gave it to somebody.
+pub fn is_given_away(core: usize) -> bool {
+    CPUS[core].is_given_away.load(Ordering::Relaxed)
+}
+
+/// Makes `core` (not the first) run `work` once it is idle.
 pub fn run_on(core: usize, work: impl FnOnce() + Send + 'static) -> Result<(), RunError> {
     if core == 0 || core >= online() {
         return Err(RunError::NoCore);

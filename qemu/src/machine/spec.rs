@@ -29,6 +29,8 @@ pub enum NicModel {
     Virtio,
     /// Intel 82540EM.
     E1000,
+    /// Intel 82544GC.
+    I82544gc,
     /// Intel 82545EM.
     I82545em,
     /// Intel 82574L.
@@ -148,6 +150,9 @@ pub enum DriveModel {
     Virtio,
     /// An NVMe controller with one namespace.
     Nvme,
+    /// A SATA disk at the AHCI controller: that of [`Board::Q35`], elsewhere one that is put into the machine. A CD takes the
+    /// last port.
+    Ahci,
 }
 
 /// A disk of a machine.
@@ -161,6 +166,7 @@ pub struct Drive {
     boots: bool,
     bytes_per_second: u64,
     requests_per_second: u64,
+    options: String,
 }
 
 impl Drive {
@@ -189,6 +195,7 @@ impl Drive {
             boots: false,
             bytes_per_second: 0,
             requests_per_second: 0,
+            options: String::new(),
         }
     }
 
@@ -219,6 +226,12 @@ impl Drive {
     /// The machine boots from this disk, unless it boots from the network or a disk before.
     pub fn boots(mut self) -> Drive {
         self.boots = true;
+        self
+    }
+
+    /// Adds options to QEMU's `-device`.
+    pub fn options(mut self, options: &str) -> Drive {
+        self.options = options.into();
         self
     }
 
@@ -482,7 +495,13 @@ impl MachineSpec {
         for (i, nic) in self.nics.iter().enumerate() {
             arg(&["-netdev", &nic.netdev(i), "-device", &nic.device(i, bus)]);
         }
+        // The q35 board's own controller has the buses ide.0 to ide.5.
+        let ports = if self.board == Board::Q35 { "ide" } else { "ahci" };
+        if self.drives.iter().any(|drive| drive.model == DriveModel::Ahci) && ports == "ahci" {
+            arg(&["-device", "ich9-ahci,id=ahci"]);
+        }
         for (i, drive) in self.drives.iter().enumerate() {
+            let bus = if drive.model == DriveModel::Ahci { ports } else { bus };
             arg(&["-drive", &drive.drive(i), "-device", &drive.device(i, bus)]);
         }
         if self.rng {
@@ -549,6 +568,7 @@ impl Nic {
         let model = match self.model {
             NicModel::Virtio => format!("virtio-net-{bus}"),
             NicModel::E1000 => "e1000".into(),
+            NicModel::I82544gc => "e1000-82544gc".into(),
             NicModel::I82545em => "e1000-82545em".into(),
             NicModel::E1000e => "e1000e".into(),
         };
@@ -576,10 +596,14 @@ impl Drive {
     fn device(&self, i: usize, bus: &str) -> String {
         let order =
             if self.boots { format!(",bootindex={}", firmware::FIRST_DRIVE + i) } else { String::new() };
-        match self.model {
+        let device = match self.model {
             DriveModel::Virtio => format!("virtio-blk-{bus},drive=disk{i}{order}"),
             DriveModel::Nvme => format!("nvme,serial=keelson{i},drive=disk{i}{order}"),
-        }
+            DriveModel::Ahci => {
+                format!("ide-hd,bus={bus}.{i},serial=keelson{i},drive=disk{i}{order}")
+            }
+        };
+        if self.options.is_empty() { device } else { format!("{device},{}", self.options) }
     }
 
     fn drive(&self, i: usize) -> String {

@@ -34,6 +34,7 @@ pub mod status {
     pub const OK: u32 = 0;
     pub const PERM: u32 = 1;
     pub const NOENT: u32 = 2;
+    pub const IO: u32 = 5;
     pub const ACCES: u32 = 13;
     pub const EXIST: u32 = 17;
     pub const XDEV: u32 = 18;
