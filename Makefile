@@ -36,7 +36,7 @@ endif
 IMAGE_CARGO := RUSTFLAGS="$(IMAGE_FLAGS)" cargo
 IMAGE_DIR   := target/$(if $(FOR_RELEASE),release-,)image
 
-.PHONY: help run test images iso release lint unit system fuzz bench bench-boot soak deps iso-deps test-deps fuzz-deps clean
+.PHONY: help run test test-full images iso release lint unit system fuzz bench bench-boot soak deps iso-deps test-deps fuzz-deps clean
 
 help: ## Show this list
 	@echo "Keelson: make [target] [ROLE=$(ROLE)]   roles: $(ROLES)"
@@ -73,6 +73,9 @@ lint: ## Formatting and clippy, warnings denied
 
 test: deps test-deps ## Everything: lint, unit and simulation tests, system tests in QEMU
 	@tests/run.sh lint unit system
+
+test-full: test ## `make test`, then the long forms of tests and the fuzzers, SOAK=60 seconds for each that could go on for ever
+	@$(MAKE) --no-print-directory soak SOAK=$(if $(filter 1,$(SOAK)),60,$(SOAK))
 
 unit: ## Host tests only (codecs, state machines, simulation); seconds, no QEMU
 	@tests/run.sh unit

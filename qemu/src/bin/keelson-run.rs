@@ -79,7 +79,7 @@ const QNET_NODE: Role = Role {
             "  nc 127.0.0.1 {}      (its console over the network)\n\n\
              On either console type:\n\n  \
              ls /net\n  cat /proc/qnetstats\n  nicinfo\n  pidin\n  pidin net\n  ls /bin\n\n\
-             More nodes: give each a NIC on the same network, as README.md shows.\n",
+             More nodes: give each a NIC on the same network, as docs/qnet-node.md shows.\n",
             ports[0]
         )
     },

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Makes the library that has MPI_Finalize of this MPICH end, as the README says.
+/// Makes the library that has MPI_Finalize of this MPICH end, as docs/lwk-compute.md says.
 const BUILD: &str = "\
 $TOOLS/lwk-mpi-env --mpich-finish >finish.c
 mpicc.mpich -O2 -Wall -Wextra -fPIC -c finish.c && gcc -shared -o mpich-finish.so finish.o";
@@ -104,7 +104,7 @@ impl Job {
         }
     }
 
-    /// MPICH's `mpiexec` with these words, in the namespace, as the README says to call it.
+    /// MPICH's `mpiexec` with these words, in the namespace, as docs/lwk-compute.md says to call it.
     pub fn mpiexec(&self, words: &[&str]) -> Command {
         let preload = if words.contains(&"mcexec") { "MCKERNEL_LD_PRELOAD" } else { "LD_PRELOAD" };
         // Both cables lead here and nowhere else: one is enough, and makes half as many connections.
