@@ -1,5 +1,6 @@
-//! Machines as they come: with NVMe and SATA disks, devices behind bridges and switches, registers above 4 GiB, IOMMUs, many processors,
-//! without HPET, with processors that can do little, without a serial port. On each the image boots and its role serves.
+//! Machines as they come: with NVMe and SATA disks, devices behind bridges and switches, registers above 4 GiB, IOMMUs, many
+//! processors, a watchdog, without HPET, with processors that can do little, without a serial port. On each the image boots and its
+//! role serves.
 
 use std::time::Duration;
 

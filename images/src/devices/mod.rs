@@ -1,8 +1,9 @@
 //! Finds the machine's devices and gives each its driver.
 //!
 //! Order is what names depend on: network devices become `eth0, eth1, ...`, disks `vda, vdb, ...`, `sda, sdb, ...` and
-//! `nvme0n1, nvme1n1, ...` in the order of their PCI addresses and ports; without PCI in the order of the command line, the loader's or, on QEMU's
-//! `microvm`, QEMU's own. A device that cannot be started is reported and left out; the next one takes its name.
+//! `nvme0n1, nvme1n1, ...` in the order of their PCI addresses and ports; without PCI in the order of the command line, the
+//! loader's or, on QEMU's `microvm`, QEMU's own. A device that cannot be started is reported and left out; the next one takes its
+//! name.
 
 mod mmio;
 mod pci;
