@@ -17,7 +17,6 @@ mod qnet_sh;
 mod qnet_wire;
 mod rpc;
 mod services;
-mod ssh;
 mod xdr;
 
 pub use cmdline::cmdline;
@@ -37,5 +36,4 @@ pub use qnet_sh::qnet_sh;
 pub use qnet_wire::qnet_wire;
 pub use rpc::rpc;
 pub use services::{mount, nfs3, nlm, nsm, rpcbind, rquota};
-pub use ssh::ssh;
 pub use xdr::xdr;
