@@ -65,10 +65,7 @@ fn finish(why: Arguments<'_>, rip: Option<usize>, rbp: usize) -> ! {
         console::write(second);
     });
     // A screen has room for the latest of them only, below what is more important.
-    console::log::with_last_lines(screen::rows_left().saturating_sub(1), |first, second| {
-        screen::report(first);
-        screen::report(second);
-    });
+    screen::report_log();
     // Last: what goes wrong here is not in the way of the report.
     crash::write(format_args!("{why} (core {})", smp::current_core()), |to| show_frames(to, rip, rbp));
     end()

@@ -71,6 +71,12 @@ impl Grid {
         self.cursor.row
     }
 
+    /// Rows that lines take, together.
+    pub fn rows_of(&self, text: &[u8]) -> usize {
+        let lines = text.strip_suffix(b"\n").unwrap_or(text).split(|byte| *byte == b'\n');
+        lines.map(|line| line.len().div_ceil(self.columns).max(1)).sum()
+    }
+
     /// Writes text. Bytes that are no printable ASCII are shown as `?`, but for those that only move the cursor.
     pub fn write(&mut self, text: &[u8]) {
         for &byte in text {
@@ -249,6 +255,17 @@ mod tests {
         screen.0.go_to(3);
         screen.0.write(b"end");
         assert_eq!(screen.rows(), ["panic:", " long", "1", "end"]);
+    }
+
+    #[test]
+    fn rows_are_counted() {
+        let mut screen = Screen::new(4, 9);
+        for (text, rows) in [("a\n", 1), ("a\nb\n", 2), ("abcd\n\nabcde\n", 4), ("abcdefgh", 2)] {
+            assert_eq!(screen.0.rows_of(text.as_bytes()), rows, "{text:?}");
+            screen.0.go_to(0);
+            screen.0.write(text.trim_end().as_bytes());
+            assert_eq!(screen.0.row() + 1, rows, "{text:?}");
+        }
     }
 
     #[test]

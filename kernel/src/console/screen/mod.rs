@@ -134,12 +134,35 @@ pub(crate) fn report(text: &[u8]) {
     }
 }
 
-/// Rows that a report has left, but for the last one.
-pub(crate) fn rows_left() -> usize {
-    SCREEN.lock().as_ref().map_or(0, |screen| {
+/// Adds as many of the log's last lines to a report as there is room for above the last row.
+pub(crate) fn report_log() {
+    let Some(room) = SCREEN.lock().as_ref().map(|screen| {
         let (_, rows) = screen.grid.size();
         rows.saturating_sub(screen.grid.row() + 1)
-    })
+    }) else {
+        return;
+    };
+    for lines in (1..=room).rev() {
+        let mut fits = false;
+        super::log::with_last_lines(lines, |first, second| {
+            // Where the two pieces meet one row may be counted twice.
+            fits = rows_of(first) + rows_of(second) <= room;
+            if fits {
+                report(first);
+                report(second);
+            }
+        });
+        if fits {
+            return;
+        }
+    }
+}
+
+fn rows_of(text: &[u8]) -> usize {
+    if text.is_empty() {
+        return 0;
+    }
+    SCREEN.lock().as_ref().map_or(0, |screen| screen.grid.rows_of(text))
 }
 
 /// What follows of a report goes to the last row.
