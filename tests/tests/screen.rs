@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use keelson_qemu::{Drive, Firmware, Machine, MachineSpec};
+use keelson_qemu::{Drive, Firmware, Machine, MachineSpec, Nic, NicModel};
 use keelson_tests::boot::{esp, iso};
 use keelson_tests::world::{MOMENT, SOON, World};
 use keelson_tests::{Appliance, glyphs};
@@ -38,8 +38,7 @@ fn expect(machine: &Machine, read: Reader, what: &str, patience: Duration) -> Ve
 
 /// A machine that can only be seen: without a serial port, and with a virtio console to type on.
 fn silent(world: &World) -> MachineSpec {
-    let spec =
-        world.bench.machine("silent").nic(keelson_qemu::Nic::on(&world.port, keelson_qemu::NicModel::Virtio));
+    let spec = world.bench.machine("silent").nic(Nic::on(&world.port, NicModel::Virtio));
     spec.screen().no_serial().virtio_console()
 }
 
@@ -108,7 +107,7 @@ fn framebuffer_of_grub() {
     let disk = world.disk();
     // The menu is operated on the serial line.
     let spec = world.bench.machine("grub").firmware(Firmware::Uefi).screen().virtio_console().cd(iso());
-    let spec = spec.nic(keelson_qemu::Nic::user(keelson_qemu::NicModel::Virtio));
+    let spec = spec.nic(Nic::user(NicModel::Virtio));
     let machine = spec.drive(Drive::file(disk.path())).start().unwrap();
     machine.expect("LWK compute node", BOOTED).unwrap();
     machine.console().send("n").unwrap();
@@ -116,31 +115,42 @@ fn framebuffer_of_grub() {
     serves_and_panics(&machine, pixels, BOOTED);
 }
 
-#[test]
-fn what_console_does_not_name_is_left_alone() {
-    let world = World::new("consoles");
+/// A machine with a serial port, started on this line.
+fn heard(world: &World, line: &str, screen: bool) -> Machine {
     let disk = world.disk();
-    let spec = |line: &str| world.appliance(line).drive(Drive::file(disk.path()).snapshot());
-    // Both, unless somebody says otherwise.
-    let both = spec("").screen().start().unwrap();
-    both.expect("tty0: VGA text mode with 80 columns and 25 rows", SOON).unwrap();
-    both.expect(SERVING, SOON).unwrap();
-    expect(&both, text, SERVING, SOON);
-    both.console().send_line("poweroff").unwrap();
-    both.wait(SOON).unwrap();
-    drop(both);
-    let serial = spec("console=ttyS0").screen().start().unwrap();
-    serial.expect(SERVING, SOON).unwrap();
+    let spec = world.appliance(line).drive(Drive::file(disk.path()));
+    let machine = if screen { spec.screen() } else { spec }.start().unwrap();
+    machine.expect(SERVING, SOON).unwrap();
+    machine
+}
+
+#[test]
+fn without_console_there_are_both() {
+    let world = World::new("screen-both");
+    let machine = heard(&world, "", true);
+    assert!(machine.console().contains("tty0: VGA text mode with 80 columns and 25 rows"));
+    expect(&machine, text, SERVING, SOON);
+}
+
+#[test]
+fn a_screen_that_console_does_not_name_is_left_alone() {
+    let world = World::new("screen-unnamed");
+    let machine = heard(&world, "console=ttyS0 panic=0", true);
     std::thread::sleep(MOMENT);
-    let rows = text(&serial);
+    let rows = text(&machine);
     assert!(!rows.iter().any(|row| row.contains(" INFO ")), "{rows:?}");
-    assert!(!serial.console().contains("tty0:"));
-    drop(serial);
-    let blind = spec("console=tty0 console=ttyS0").start().unwrap();
-    blind.expect("console=tty0: there is no screen", SOON).unwrap();
-    blind.expect(SERVING, SOON).unwrap();
-    drop(blind);
-    let unasked = spec("").start().unwrap();
-    unasked.expect(SERVING, SOON).unwrap();
-    assert!(!unasked.console().contains("tty0"));
+    assert!(!machine.console().contains("tty0:"));
+    // But for what nobody should miss.
+    machine.console().send_line("panic").unwrap();
+    expect(&machine, text, "*** core 0: panic: asked for on the console", SOON);
+}
+
+#[test]
+fn a_screen_that_is_not_there() {
+    let world = World::new("screen-missing");
+    let machine = heard(&world, "console=tty0 console=ttyS0", false);
+    assert!(machine.console().contains("console=tty0: there is no screen"));
+    let world = World::new("screen-unasked");
+    let machine = heard(&world, "", false);
+    assert!(!machine.console().contains("tty0"));
 }
