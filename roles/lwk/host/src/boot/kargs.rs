@@ -15,7 +15,8 @@ pub const ROLE: &str = "lwk-compute";
 const DEFAULT_LINE: &str = "ip=dhcp";
 const PREFIXES: &[&str] = &["lwk"];
 
-/// Tables of everything in the image. Those of the remote console are the image's own: their values are checked at boot.
+/// Tables of everything in the image. Those of the remote console and of SSH are the image's own: their values are
+/// checked at boot.
 pub const TABLES: &[&[OptionSpec]] = &[
     keelson_kernel::options::OPTIONS,
     keelson_net::OPTIONS,
@@ -23,11 +24,17 @@ pub const TABLES: &[&[OptionSpec]] = &[
     keelson_ops::syslog::OPTIONS,
     keelson_ops::sntp::OPTIONS,
     CONSOLE,
+    SSH,
     keelson_lwk::options::OPTIONS,
 ];
 const CONSOLE: &[OptionSpec] = &[
     OptionSpec::new("console.port", Kind::Text, "TCP port of the remote console.").owner("console"),
     OptionSpec::new("console.allow", Kind::Text, "Who may connect to it.").repeatable().owner("console"),
+];
+const SSH: &[OptionSpec] = &[
+    OptionSpec::new("ssh.keys", Kind::Text, "Who may enter by SSH.").repeatable().owner("ssh"),
+    OptionSpec::new("ssh.port", Kind::Text, "TCP port of the SSH server.").owner("ssh"),
+    OptionSpec::new("ssh.hostkey", Kind::Text, "What the node proves itself with.").secret().owner("ssh"),
 ];
 
 /// What the firmware of a virtual machine keeps of its memory, at most.
@@ -223,13 +230,18 @@ mod tests {
             "keelson_ops::http::OPTIONS",
             "keelson_ops::syslog::OPTIONS",
             "keelson_ops::sntp::OPTIONS",
-            "shell::OPTIONS",
+            "shell::REMOTE_OPTIONS",
+            "shell::SSH_OPTIONS",
         ];
         assert_eq!(tables(roles, "pub const COMMON: &[&[OptionSpec]] = &["), expected);
         assert_eq!(tables(role, "options: &["), ["keelson_lwk::options::OPTIONS"]);
-        let console = include_str!("../../../../../images/src/shell/remote.rs");
-        assert_eq!(console.matches("OptionSpec::new(").count(), CONSOLE.len());
-        assert!(CONSOLE.iter().all(|spec| console.contains(&format!("{:?},", spec.name))));
+        for (table, image) in [
+            (CONSOLE, include_str!("../../../../../images/src/shell/remote.rs")),
+            (SSH, include_str!("../../../../../images/src/shell/ssh.rs")),
+        ] {
+            assert_eq!(image.matches("OptionSpec::new(").count(), table.len());
+            assert!(table.iter().all(|spec| image.contains(&format!("{:?},", spec.name))));
+        }
         assert_eq!(keelson_config::lint(TABLES), [""; 0]);
     }
 
