@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use keelson_hal::NetFeatures;
-use keelson_net::{NetworkConfig, Stack};
+use keelson_net::{InterfaceId, NetworkConfig, Stack};
 
 pub use ethtool::ethtool;
 pub use ip::ip;
@@ -64,6 +64,14 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
 fn offloads(features: NetFeatures) -> String {
     let names: Vec<_> = features.iter_names().map(|(name, _)| name).collect();
     if names.is_empty() { String::from("none") } else { names.join(" ").to_ascii_lowercase() }
+}
+
+/// The interface of this name, or a complaint with those that there are.
+fn find(stack: &Stack, name: &str) -> Result<InterfaceId, String> {
+    stack.interface(name).ok_or_else(|| {
+        let names: Vec<_> = stack.interfaces().into_iter().map(|status| status.name).collect();
+        format!("{name}: no such interface; there is {}\n", names.join(", "))
+    })
 }
 
 /// What `ss -tn` shows: the TCP connections, with the time since the peer last said something.

@@ -368,15 +368,14 @@ impl NetDevice for E1000 {
         self.multicast = table;
     }
 
-    /// Costs a few register reads.
+    /// Costs one register read: roles ask for it with each look at their interfaces.
     fn counters(&self) -> NetCounters {
-        self.statistics.gather(&*self.registers);
-        NetCounters { doorbells: self.doorbells, rx_dropped: self.statistics.missed(), ..self.counters }
+        let rx_dropped = self.statistics.missed(&*self.registers);
+        NetCounters { doorbells: self.doorbells, rx_dropped, ..self.counters }
     }
 
     fn statistics(&self, report: &mut dyn FnMut(&'static str, u64)) {
-        self.statistics.gather(&*self.registers);
-        self.statistics.for_each(report);
+        self.statistics.for_each(&*self.registers, report);
     }
 
     fn rings(&self) -> (usize, usize) {

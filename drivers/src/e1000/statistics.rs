@@ -35,21 +35,23 @@ pub(super) struct Statistics {
 }
 
 impl Statistics {
-    /// Adds what was counted since the last call.
-    pub fn gather(&self, registers: &dyn Registers) {
-        for ((_, offset), total) in REGISTERS.iter().zip(&self.totals) {
-            total.set(total.get() + u64::from(registers.read32(*offset)));
+    /// Frames lost for want of buffers. Costs the read of one register.
+    pub fn missed(&self, registers: &dyn Registers) -> u64 {
+        let found = REGISTERS.iter().position(|(_, offset)| *offset == MISSED);
+        found.map_or(0, |index| self.sum(registers, index))
+    }
+
+    /// Names and sums. Costs the read of all registers.
+    pub fn for_each(&self, registers: &dyn Registers, report: &mut dyn FnMut(&'static str, u64)) {
+        for (index, (name, _)) in REGISTERS.iter().enumerate() {
+            report(name, self.sum(registers, index));
         }
     }
 
-    /// Frames lost for want of buffers, as far as gathered.
-    pub fn missed(&self) -> u64 {
-        let found = REGISTERS.iter().zip(&self.totals).find(|((_, offset), _)| *offset == MISSED);
-        found.map_or(0, |(_, total)| total.get())
-    }
-
-    /// Names and sums, as far as gathered.
-    pub fn for_each(&self, report: &mut dyn FnMut(&'static str, u64)) {
-        REGISTERS.iter().zip(&self.totals).for_each(|((name, _), total)| report(name, total.get()));
+    /// Adds what a register counted since it was read last.
+    fn sum(&self, registers: &dyn Registers, index: usize) -> u64 {
+        let (total, (_, offset)) = (&self.totals[index], REGISTERS[index]);
+        total.set(total.get() + u64::from(registers.read32(offset)));
+        total.get()
     }
 }

@@ -134,8 +134,9 @@ impl Registers for Fake {
 
     fn read32(&self, offset: usize) -> u32 {
         let value = self.reg(offset);
-        if offset == ICR {
-            self.put(ICR, 0);
+        // Causes and counters are cleared by reading.
+        if offset == ICR || (0x4000..0x4100).contains(&offset) {
+            self.put(offset, 0);
         }
         value
     }
@@ -336,6 +337,21 @@ fn bad_frames_are_dropped_and_counted() {
     );
     assert!(received(&mut device).is_empty());
     assert_eq!(device.counters().rx_errors, 5);
+}
+
+#[test]
+fn what_the_chip_counts_is_summed() {
+    let (fake, device) = up(Chip::I82574l);
+    for (crc, missed, wanted) in [(2, 3, (2, 3)), (0, 0, (2, 3)), (u32::MAX, 1, (2 + u64::from(u32::MAX), 4))]
+    {
+        // Reading clears these.
+        fake.put(0x4000, crc);
+        fake.put(0x4010, missed);
+        let mut counted = std::collections::BTreeMap::new();
+        device.statistics(&mut |name, value| assert!(counted.insert(name, value).is_none(), "{name} twice"));
+        assert_eq!((counted["rx_crc_errors"], counted["rx_missed_errors"]), wanted);
+        assert_eq!(device.counters().rx_dropped, wanted.1);
+    }
 }
 
 #[test]

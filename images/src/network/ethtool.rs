@@ -1,8 +1,8 @@
 //! The command `ethtool`, as far as an appliance needs it: what a device is, does and counts, in ethtool(8)'s words.
 
+use super::find;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use core::fmt::Write;
 use keelson_hal::{Link, LinkSpeed, NetFeatures};
 use keelson_net::{InterfaceStatus, Stack};
@@ -38,14 +38,10 @@ fn run(stack: &Stack, words: &[&str]) -> Result<String, String> {
         [name] if !name.starts_with('-') => (|_, status| settings(status), name),
         _ => return Err(USAGE.to_string()),
     };
-    let all = stack.interfaces();
-    match all.iter().find(|status| status.name == **name) {
-        Some(status) => Ok(show(stack, status)),
-        None => {
-            let names: Vec<_> = all.iter().map(|status| status.name.as_str()).collect();
-            Err(format!("{name}: no such interface; there is {}\n", names.join(", ")))
-        }
-    }
+    let id = find(stack, name)?;
+    let status = stack.interfaces().into_iter().find(|status| status.id == id);
+    // It was there a moment ago.
+    Ok(status.map_or_else(String::new, |status| show(stack, &status)))
 }
 
 fn settings(status: &InterfaceStatus) -> String {
@@ -105,6 +101,7 @@ fn statistics(stack: &Stack, status: &InterfaceStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use core::time::Duration;
     use keelson_net::UdpOptions;
     use keelson_net_sim::{Faults, Lab};

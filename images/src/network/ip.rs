@@ -1,10 +1,11 @@
 //! The command `ip`, as far as an appliance needs it: ip(8)'s words, its short forms included.
 
+use super::find;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
 use keelson_hal::Link;
-use keelson_net::{Cidr, InterfaceId, InterfaceStatus, Stack};
+use keelson_net::{Cidr, InterfaceStatus, Stack};
 
 const USAGE: &str = "\
 ip                                     interfaces with addresses and counters
@@ -81,13 +82,6 @@ fn change_address(stack: &Stack, verb: &str, address: &str, name: &str) -> Resul
         }
         (_, false) => Err(format!("{name} does not have {cidr}\n")),
     }
-}
-
-fn find(stack: &Stack, name: &str) -> Result<InterfaceId, String> {
-    stack.interface(name).ok_or_else(|| {
-        let names: alloc::vec::Vec<_> = stack.interfaces().into_iter().map(|status| status.name).collect();
-        format!("{name}: no such interface; there is {}\n", names.join(", "))
-    })
 }
 
 /// What to show of an interface besides its state.

@@ -1,5 +1,6 @@
 //! The command `pcap`: the frames of an interface as a pcapng file for whoever asked, in tcpdump(8)'s words.
 
+use super::find;
 use crate::shell::{Chunks, Reply};
 use alloc::boxed::Box;
 use alloc::format;
@@ -62,11 +63,7 @@ fn start(
         // Otherwise every frame of the file would be followed by one about sending it.
         filter = filter.without_tcp_port(session_port);
     }
-    let all = stack.interfaces();
-    let id = stack.interface(name).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|status| status.name.as_str()).collect();
-        format!("{name}: no such interface; there is {}\n", names.join(", "))
-    })?;
+    let id = find(stack, name)?;
     let options = CaptureOptions { filter, snap_len, count, buffer: BUFFER };
     let capture = stack.capture(id, options).map_err(|error| format!("{name}: {error}\n"))?;
     let mut header = Vec::new();
