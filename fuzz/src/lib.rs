@@ -67,6 +67,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sntp", targets::sntp),
     ("syslog", targets::syslog),
     ("http", targets::http),
+    ("ssh", targets::ssh),
 ];
 
 /// Runs a target on an input, within bounds.

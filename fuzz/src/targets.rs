@@ -17,6 +17,7 @@ mod qnet_sh;
 mod qnet_wire;
 mod rpc;
 mod services;
+mod ssh;
 mod xdr;
 
 pub use cmdline::cmdline;
@@ -36,4 +37,5 @@ pub use qnet_sh::qnet_sh;
 pub use qnet_wire::qnet_wire;
 pub use rpc::rpc;
 pub use services::{mount, nfs3, nlm, nsm, rpcbind, rquota};
+pub use ssh::ssh;
 pub use xdr::xdr;

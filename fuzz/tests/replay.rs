@@ -39,4 +39,4 @@ macro_rules! targets {
     };
 }
 
-targets! { rpc xdr nfs3 mount nlm nsm rquota rpcbind exports ext4 cmdline lnet qnet_wire qnet_l4 qnet_kif qnet_io qnet_names qnet_options qnet_sh qnet_procs lwk_dump sntp syslog http }
+targets! { rpc xdr nfs3 mount nlm nsm rquota rpcbind exports ext4 cmdline lnet qnet_wire qnet_l4 qnet_kif qnet_io qnet_names qnet_options qnet_sh qnet_procs lwk_dump sntp syslog http ssh }

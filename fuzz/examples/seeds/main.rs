@@ -39,6 +39,7 @@ fn main() {
     write("sntp", wires::sntp());
     write("syslog", texts::syslog());
     write("http", texts::http());
+    write("ssh", wires::ssh());
 }
 
 fn write(target: &str, seeds: Vec<Seed>) {

@@ -230,3 +230,46 @@ pub fn sntp() -> Vec<Seed> {
         ("half", good[..24].to_vec()),
     ]
 }
+
+/// How strangers begin; see the target for the first two bytes.
+pub fn ssh() -> Vec<Seed> {
+    use keelson_ssh::hostile::string;
+    let messages = |how: u8, pieces: u8, list: &[&[u8]]| {
+        let mut input = vec![how, pieces];
+        for message in list {
+            input.extend((message.len() as u16).to_be_bytes());
+            input.extend(*message);
+        }
+        input
+    };
+    let request = |method: &[u8], rest: &[u8]| {
+        [&[50][..], &string(b"root"), &string(b"ssh-connection"), &string(method), rest].concat()
+    };
+    // The y of a point, the base point's.
+    let mut point = [0x66; 32];
+    point[0] = 0x58;
+    let key = [string(b"ssh-ed25519"), string(&point)].concat();
+    let offer = [&[0][..], &string(b"ssh-ed25519"), &string(&key)].concat();
+    let proof = [string(b"ssh-ed25519"), string(&[0x11; 64])].concat();
+    let proved = [&[1][..], &string(b"ssh-ed25519"), &string(&key), &string(&proof)].concat();
+    let open = [&[90][..], &string(b"session"), &[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 128, 0]].concat();
+    let global = [&[80][..], &string(b"keepalive@openssh.com"), &[1]].concat();
+    vec![
+        ("nothing", vec![0x20, 1]),
+        ("name", vec![1, 1]),
+        ("algorithms", vec![0x22, 7]),
+        ("exchange", vec![3, 255]),
+        ("keys", vec![0x24, 255]),
+        ("web", [&[0x40, 16][..], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"].concat()),
+        ("ignored", messages(1, 255, &[&[&[2][..], &string(b"x")].concat()])),
+        ("disconnect", messages(0xa4, 255, &[&[1, 0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0]])),
+        ("none", messages(0xa4, 255, &[&request(b"none", &[])])),
+        ("password", messages(0x84, 64, &[&request(b"password", &[&[0][..], &string(b"secret")].concat())])),
+        ("offer", messages(0xa4, 255, &[&request(b"none", &[]), &request(b"publickey", &offer)])),
+        ("proof", messages(0xa4, 3, &[&request(b"publickey", &proved)])),
+        ("attempts", messages(0xa4, 255, &[&request(b"publickey", &offer)[..]; 4])),
+        ("too-early", messages(0xa4, 255, &[&open, &global])),
+        ("without-login", messages(0x24, 255, &[&request(b"none", &[])])),
+        ("rekey", messages(0xa4, 255, &[&[21], &[30, 0, 0, 0, 0]])),
+    ]
+}
