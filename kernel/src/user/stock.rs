@@ -12,6 +12,8 @@ use keelson_hal::user::PageSize;
 /// Most frames kept, of 4 KiB and of 2 MiB.
 const SMALL: usize = 512;
 const LARGE: usize = 32;
+/// Frames of 2 MiB kept until programs ask for more: all of them would be a burst of 64 MiB while the node starts.
+const LARGE_AT_FIRST: usize = 2;
 /// Part of the free memory that 2 MiB frames of the stock may take.
 const SHARE: u64 = 16;
 /// Zeroed between two looks at the world.
@@ -29,6 +31,8 @@ pub struct Stock {
     /// Frames in `small` and `large`, to be read without a lock.
     smalls: AtomicUsize,
     larges: AtomicUsize,
+    /// Frames of 2 MiB to keep. Doubled whenever one is asked for and none is there.
+    wanted: AtomicUsize,
 }
 
 impl Stock {
@@ -41,11 +45,23 @@ impl Stock {
             begun: SpinLock::new(None),
             smalls: AtomicUsize::new(0),
             larges: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(LARGE_AT_FIRST),
         }
     }
 
-    /// A zeroed frame, if one is there.
+    /// A zeroed frame, if one is there. If not, more are kept from now on.
     pub fn take(&self, size: PageSize) -> Option<u64> {
+        let frame = self.kept(size);
+        if frame.is_none() && size == PageSize::Large {
+            // Two cores at once may double only once between them: nothing counts on the number.
+            let wanted = self.wanted.load(Ordering::Relaxed);
+            self.wanted.store((wanted * 2).min(LARGE), Ordering::Relaxed);
+        }
+        frame
+    }
+
+    /// A frame out of the stock.
+    fn kept(&self, size: PageSize) -> Option<u64> {
         match size {
             PageSize::Small if self.smalls.load(Ordering::Relaxed) > 0 => {
                 pop(&mut *self.small.lock(), &self.smalls)
@@ -65,10 +81,10 @@ impl Stock {
 
     /// Gives everything back to the frame allocator, which may need it to make a larger block.
     pub fn give_up(&self) {
-        while let Some(frame) = self.take(PageSize::Small) {
+        while let Some(frame) = self.kept(PageSize::Small) {
             pool::give_back(frame, PageSize::Small);
         }
-        while let Some(frame) = self.take(PageSize::Large) {
+        while let Some(frame) = self.kept(PageSize::Large) {
             pool::give_back(frame, PageSize::Large);
         }
         if let Some((frame, _)) = self.begun.try_lock().and_then(|mut begun| begun.take()) {
@@ -116,7 +132,8 @@ impl Stock {
     fn wants_large(&self) -> bool {
         let have = self.larges.load(Ordering::Relaxed);
         let free = frames::statistics_of(self.node).free * PAGE_SIZE;
-        have < LARGE && (have as u64 + 1) * PageSize::Large.bytes() <= free / SHARE
+        have < self.wanted.load(Ordering::Relaxed)
+            && (have as u64 + 1) * PageSize::Large.bytes() <= free / SHARE
     }
 }
 
