@@ -14,6 +14,8 @@ pub struct Watchdog {
     pub address: Address,
     /// The byte.
     pub enable: u16,
+    /// What it is while the watchdog runs.
+    pub running: u8,
     /// It resets the machine after this time.
     pub timeout: Duration,
 }
@@ -31,6 +33,22 @@ pub fn stop() {
     let running = RUNNING.try_lock().and_then(|mut running| running.take());
     if let Some(watchdog) = running {
         pci_host::write8_at_the_end(watchdog.address, watchdog.enable, 0);
+    }
+}
+
+/// Stops it for as long as a failed kernel makes a dump: nothing feeds it meanwhile.
+pub(crate) fn pause() {
+    set(|_| 0);
+}
+
+/// Lets it run again: from the beginning.
+pub(crate) fn resume() {
+    set(|watchdog| watchdog.running);
+}
+
+fn set(value: impl Fn(&Watchdog) -> u8) {
+    if let Some(watchdog) = RUNNING.try_lock().and_then(|running| *running) {
+        pci_host::write8_at_the_end(watchdog.address, watchdog.enable, value(&watchdog));
     }
 }
 

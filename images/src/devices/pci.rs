@@ -120,7 +120,12 @@ fn start_watchdog(node: &Node, function: &Function, bars: &Bars) -> Result<(), S
     function.disable_intx(space.0);
     let device = I6300esb::new(registers, &space, timeout).map_err(|error| error.to_string())?;
     if let Some(timeout) = timeout {
-        kernel_watchdog::runs(Watchdog { address: function.address, enable: i6300esb::LOCK, timeout });
+        kernel_watchdog::runs(Watchdog {
+            address: function.address,
+            enable: i6300esb::LOCK,
+            running: i6300esb::ENABLE,
+            timeout,
+        });
     }
     watchdog::start(node, device, timeout, &function.address.to_string());
     Ok(())

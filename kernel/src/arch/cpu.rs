@@ -130,3 +130,23 @@ pub fn pause() {
 pub fn invlpg(address: usize) {
     tlb::flush(VirtAddr::new_truncate(address as u64));
 }
+
+/// Calls `function` on another stack.
+///
+/// # Safety
+/// `top` is the upper end of a stack, a multiple of 16, that nobody uses and that is large enough for `function`.
+pub unsafe fn call_on_stack(top: usize, function: extern "C" fn()) {
+    // SAFETY: the stack pointer is kept in a register that `function` preserves, and is back afterwards.
+    unsafe {
+        core::arch::asm!(
+            "mov r12, rsp",
+            "mov rsp, {top}",
+            "call {function}",
+            "mov rsp, r12",
+            top = in(reg) top,
+            function = in(reg) function,
+            out("r12") _,
+            clobber_abi("C")
+        );
+    }
+}

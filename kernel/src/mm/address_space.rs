@@ -29,6 +29,15 @@ static ROOT: SpinLock<u64> = SpinLock::new(0);
 /// Next free address of the register window.
 static NEXT_MMIO: SpinLock<usize> = SpinLock::new(MMIO);
 
+/// Frees the tables, whoever holds them: to look at.
+///
+/// # Safety
+/// As [`SpinLock::break_lock`].
+pub(super) unsafe fn break_lock() {
+    // SAFETY: the caller's. Entries are written whole.
+    unsafe { ROOT.break_lock() };
+}
+
 /// Tables from a fixed range below 4 GiB, reached through the identity map of the boot tables.
 struct EarlyTables {
     next: u64,

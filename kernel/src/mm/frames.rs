@@ -123,6 +123,15 @@ pub unsafe fn free(block: u64, order: usize) {
     }
 }
 
+/// Frees all zones, whoever holds them: to look at, not to allocate from.
+///
+/// # Safety
+/// As [`SpinLock::break_lock`].
+pub(super) unsafe fn break_locks() {
+    // SAFETY: the caller's. A zone that was being changed says of a block too much or too little that it is free.
+    ZONES.iter().for_each(|zone| unsafe { zone.break_lock() });
+}
+
 fn zone_of(address: u64) -> &'static Zone {
     &ZONES[numa::node_of_memory(address)]
 }

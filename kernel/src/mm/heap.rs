@@ -3,8 +3,8 @@
 //! Every block comes from the frame allocator as one physically contiguous piece, and talc never joins two
 //! claims, so that a single allocation is always contiguous for devices ([`keelson_hal::Dma::phys_of`]).
 
-use super::{PAGE_SIZE, frames, phys_to_virt};
-use core::alloc::Layout;
+use super::{PAGE_SIZE, frames, phys_to_virt, rescue};
+use core::alloc::{GlobalAlloc, Layout};
 use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
@@ -49,8 +49,47 @@ fn give_back_tail(block: u64, order: usize, len: usize) {
 }
 
 /// The heap of the image; on a host the system's allocator is used and this one stays empty.
-#[cfg_attr(keelson_image, global_allocator)]
 static HEAP: TalcLock<spin::Mutex<()>, Frames> = TalcLock::new(Frames);
+
+#[cfg_attr(keelson_image, global_allocator)]
+#[cfg_attr(not(keelson_image), allow(dead_code))]
+static ALLOCATOR: Allocator = Allocator;
+
+/// The heap, or after the kernel failed what was set aside for that: the heap may be what failed, and its lock be held.
+struct Allocator;
+
+// SAFETY: all from one of two allocators; what one of them gave is never given back to the other, because what was set aside
+// takes nothing back, and is the only one from then on.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if rescue::is_entered() {
+            return rescue::allocate(layout);
+        }
+        // SAFETY: the caller's.
+        unsafe { HEAP.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        if !rescue::is_entered() {
+            // SAFETY: the caller's.
+            unsafe { HEAP.dealloc(at, layout) }
+        }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
+        if !rescue::is_entered() {
+            // SAFETY: the caller's.
+            return unsafe { HEAP.realloc(at, layout, len) };
+        }
+        let Ok(wanted) = Layout::from_size_align(len, layout.align()) else { return core::ptr::null_mut() };
+        let to = rescue::allocate(wanted);
+        if !to.is_null() {
+            // SAFETY: `at` has that many bytes, and `to` is new.
+            unsafe { core::ptr::copy_nonoverlapping(at, to, len.min(layout.size())) };
+        }
+        to
+    }
+}
 
 /// Use of the heap in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

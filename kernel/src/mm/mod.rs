@@ -15,11 +15,14 @@ pub mod frames;
 pub mod heap;
 pub mod paging;
 pub mod regions;
+mod rescue;
 pub mod stack;
 
 pub use address_space::{init, init_frames, map_identity_page, map_mmio, map_picture, unmap_identity_page};
 pub use dma::{KernelDma, Mmio};
 pub use paging::PAGE_SIZE;
+pub use rescue::RescueDma;
+pub(crate) use rescue::{enter as enter_rescue, reserve as reserve_rescue, stack_top as rescue_stack_top};
 
 /// Start of the direct map.
 pub const DIRECT_MAP: usize = 0xffff_8000_0000_0000;
@@ -27,6 +30,18 @@ pub const DIRECT_MAP: usize = 0xffff_8000_0000_0000;
 pub const MMIO: usize = 0xffff_c000_0000_0000;
 /// Start of the stacks.
 pub const STACKS: usize = 0xffff_d000_0000_0000;
+
+/// Lets what others hold be looked at: for a core that is about to take a dump after it stopped all others.
+///
+/// # Safety
+/// The other cores are stopped for good, and this one never continues what it was doing.
+pub(crate) unsafe fn break_locks() {
+    // SAFETY: the caller's.
+    unsafe {
+        frames::break_locks();
+        address_space::break_lock();
+    }
+}
 
 /// Where the direct map shows `phys`.
 pub const fn phys_to_virt(phys: u64) -> usize {

@@ -31,6 +31,16 @@ pub fn physical(address: usize) -> Option<u64> {
     address_space::translate(address)
 }
 
+/// All stacks with their physical places.
+pub(crate) fn all() -> impl Iterator<Item = (Range<usize>, u64)> {
+    let cores = 0..MAPPED_STACKS.load(Ordering::Relaxed);
+    cores.filter_map(|core| {
+        let top = STACKS + (core + 1) * SLOT;
+        let bottom = top - STACK_SIZE;
+        Some((bottom..top, physical(bottom)?))
+    })
+}
+
 /// The core whose guard contains `address`.
 pub fn guard_of(address: usize) -> Option<usize> {
     let offset = address.checked_sub(STACKS)?;

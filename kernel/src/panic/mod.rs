@@ -1,6 +1,7 @@
-//! The end of the line: reports of panics and exceptions, then what `panic=` asks for.
+//! The end of the line: reports of panics and exceptions, a dump, then what `panic=` asks for.
 
 pub mod backtrace;
+pub mod dump;
 pub mod provoke;
 
 use crate::arch::cpu;
@@ -49,6 +50,11 @@ fn report(message: Arguments<'_>) -> ! {
 /// The first core to fail reports; the others, and a failure inside the report, stop here.
 fn begin(why: Arguments<'_>, registers: &[u64; postmortem::REGISTERS]) {
     if REPORTING.swap(true, Ordering::AcqRel) {
+        // All others have stopped: the dump itself failed.
+        if dump::is_running() {
+            log::error!(target: "dump", "given up: {why}");
+            end();
+        }
         postmortem::failed_too(registers);
     }
     postmortem::failed(why, registers);
@@ -67,7 +73,13 @@ fn finish(why: Arguments<'_>, rip: Option<usize>, rbp: usize) -> ! {
     // A screen has room for the latest of them only, below what is more important.
     screen::report_log();
     // Last: what goes wrong here is not in the way of the report.
-    crash::write(format_args!("{why} (core {})", smp::current_core()), |to| show_frames(to, rip, rbp));
+    let record =
+        || crash::write(format_args!("{why} (core {})", smp::current_core()), |to| show_frames(to, rip, rbp));
+    record();
+    if dump::run() {
+        // Again, with what the log says of the dump.
+        record();
+    }
     end()
 }
 

@@ -151,6 +151,12 @@ pub fn init(boot: &BootInfo, memory_end: u64) {
     publish(block);
 }
 
+/// Where the image is in RAM, and its length in bytes; once that is known.
+pub fn image_place() -> Option<(u64, u64)> {
+    let is_known = BLOCK.magic.load(Ordering::Acquire) == MAGIC;
+    is_known.then(|| (BLOCK.image_physical.load(Ordering::Relaxed), BLOCK.image_len.load(Ordering::Relaxed)))
+}
+
 /// Notes what time it was at boot.
 pub fn set_booted(wall: Duration) {
     BLOCK.booted.store(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -223,6 +229,13 @@ impl Core {
         self.cr3.store(cpu::cr3(), Ordering::Relaxed);
         self.per_cpu.store(&raw const *cpu as u64, Ordering::Relaxed);
         self.state.store(state as u32, Ordering::Release);
+    }
+
+    /// Its registers, if they were saved; and whether it is the one that failed.
+    pub fn registers(&self) -> Option<([u64; REGISTERS], bool)> {
+        let registers = core::array::from_fn(|number| self.registers[number].load(Ordering::Relaxed));
+        let known = self.state.load(Ordering::Acquire) != CoreState::None as u32;
+        known.then(|| (registers, self.has_failed()))
     }
 
     /// True once it failed.

@@ -99,6 +99,15 @@ fn is_ram(range: &Range<u64>) -> bool {
 
 /// Copies RAM; false when not all of it is RAM. Of the core that holds the others the stack is as it was then.
 pub fn read(physical: u64, into: &mut [u8]) -> bool {
+    let is_ram = copy(physical, into);
+    if is_ram {
+        hold::restore_own_stack(physical, into);
+    }
+    is_ram
+}
+
+/// Copies RAM as it is; false when not all of it is RAM.
+pub(super) fn copy(physical: u64, into: &mut [u8]) -> bool {
     let Some(end) = physical.checked_add(into.len() as u64) else { return false };
     if !is_ram(&(physical..end)) {
         return false;
@@ -112,7 +121,6 @@ pub fn read(physical: u64, into: &mut [u8]) -> bool {
             into.len(),
         );
     }
-    hold::restore_own_stack(physical, into);
     true
 }
 

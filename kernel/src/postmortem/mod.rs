@@ -1,10 +1,11 @@
 //! What is left when the kernel does not go on: registers of all cores, where everything is, and which memory is worth a look.
 //!
 //! ```text
-//!   block    the block "KEELINFO" in the image's data, at offsets that dumps rely on
-//!   hold     stopping the other cores by NMI where they hold no lock, and letting them go
-//!   own      the registers of the core that asks, with the stack that belongs to them
-//!   memory   RAM, without what is free or a program's
+//!   block      the block "KEELINFO" in the image's data, at offsets that dumps rely on
+//!   hold       stopping the other cores by NMI where they hold no lock, and letting them go
+//!   own        the registers of the core that asks, with the stack that belongs to them
+//!   memory     RAM, without what is free or a program's
+//!   core_file  the same as a file for debuggers, for a kernel that has failed
 //! ```
 //!
 //! The block is written in place: a panic only has to add why, and registers. Nothing on that way takes a lock or allocates.
@@ -12,11 +13,13 @@
 //! Not here: who asks for a dump, and what becomes of it.
 
 mod block;
+mod core_file;
 mod hold;
 mod memory;
 mod own;
 
 pub use block::{REGISTERS, bytes};
+pub use core_file::CoreFile;
 pub(crate) use hold::{Holding, nmi};
 pub use hold::{hold, is_held, is_holding, release};
 pub use memory::{Piece, Selection, is_zero, next, read};
