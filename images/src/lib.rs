@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+pub mod crash_dump;
 pub mod devices;
 pub mod echo;
 pub mod initrd;

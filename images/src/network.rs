@@ -4,8 +4,8 @@ mod ethtool;
 mod ip;
 mod pcap;
 
-use crate::Node;
 use crate::devices::Nic;
+use crate::{Node, crash_dump};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -41,6 +41,7 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
     for device in config.unknown_devices(|name| names.iter().any(|known| known == name)) {
         log::error!(target: "net", "option for {device}: no such device; there is {}", names.join(", "));
     }
+    let mut again = Vec::new();
     for (index, (nic, name)) in nics.into_iter().zip(&names).enumerate() {
         log::info!(
             target: "net",
@@ -51,12 +52,14 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
         );
         let id = stack.attach(name, nic.device, nic.interrupt);
         stack.set_bus_info(id, nic.place);
+        again.push((id, nic.again));
         if let Some(interface) = config.interface(index, name)
             && let Err(error) = stack.configure(id, &interface)
         {
             log::error!(target: "net", "{name}: {error}");
         }
     }
+    crash_dump::prepare(node, &stack, again);
     stack
 }
 

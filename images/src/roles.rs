@@ -1,6 +1,6 @@
 //! The roles: what each image is called, reads and defaults to. Their binaries are in `src/bin`.
 
-use crate::{Role, shell, storage};
+use crate::{Role, crash_dump, shell, storage};
 use keelson_config::OptionSpec;
 
 /// Tables of the options that every image reads.
@@ -10,6 +10,7 @@ pub const COMMON: &[&[OptionSpec]] = &[
     keelson_ops::http::OPTIONS,
     keelson_ops::syslog::OPTIONS,
     keelson_ops::sntp::OPTIONS,
+    crash_dump::OPTIONS,
     shell::REMOTE_OPTIONS,
     shell::SSH_OPTIONS,
 ];

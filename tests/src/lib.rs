@@ -22,6 +22,7 @@ pub mod rpc;
 pub mod scrape;
 pub mod server;
 pub mod soak;
+pub mod tftp;
 pub mod world;
 
 use keelson_qemu::{Bench, MachineSpec};

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
-use keelson_drivers::virtio::MmioTransport;
+use keelson_drivers::virtio::{MmioTransport, Transport};
 use keelson_hal::{Interrupt, Registers};
 use keelson_kernel::irq::{self, Wire};
 use keelson_kernel::mm;
@@ -59,14 +59,18 @@ fn try_probe(
 ) -> Result<(), String> {
     let window = usize::try_from(len).ok().and_then(|len| mm::map_mmio(base, len).ok());
     let registers: Rc<dyn Registers> = Rc::new(window.ok_or("its registers cannot be mapped")?);
-    let Some(transport) = MmioTransport::new(registers).map_err(|error| format!("{error}"))? else {
-        return Ok(());
-    };
+    let transport = MmioTransport::new(registers.clone()).map_err(|error| format!("{error}"))?;
+    let Some(transport) = transport else { return Ok(()) };
     let (transport, interrupt): (_, Rc<dyn Interrupt>) = match irq::legacy(gsi, Wire::LEVEL_HIGH) {
         Some(source) => (transport, Rc::new(source)),
         None => (transport.without_interrupt(), polled()),
     };
-    devices.add_virtio(node, Box::new(transport), interrupt, place).map_err(|error| format!("{error}"))
+    let again = move || {
+        let transport = MmioTransport::new(registers.clone()).map_err(|error| format!("{error}"))?;
+        let transport = transport.ok_or("the device is gone")?.without_interrupt();
+        Ok(Box::new(transport) as Box<dyn Transport>)
+    };
+    devices.add_virtio(node, Box::new(transport), interrupt, place, again).map_err(|error| format!("{error}"))
 }
 
 #[cfg(test)]

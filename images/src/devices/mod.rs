@@ -12,7 +12,7 @@ use crate::Node;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_drivers::ahci::{self, Ahci};
@@ -40,7 +40,12 @@ pub struct Nic {
     pub interrupt: Rc<dyn Interrupt>,
     /// Where it is: `0000:00:02.0`, or `mmio feb00e00`.
     pub place: String,
+    /// Resets the device and gives it a new driver: for a kernel whose old one is not to be trusted any more.
+    pub again: Again,
 }
+
+/// Starts a network device again, polled, with this memory.
+pub type Again = Box<dyn Fn(Rc<dyn Dma>) -> Result<Box<dyn NetDevice>, String>>;
 
 /// The devices of the machine.
 #[derive(Default)]
@@ -81,8 +86,14 @@ impl Devices {
         self.wants_disks || !matches!(kind, DriverKind::VirtioBlk | DriverKind::Nvme | DriverKind::Ahci)
     }
 
-    fn add_nic(&mut self, device: impl NetDevice + 'static, interrupt: Rc<dyn Interrupt>, place: String) {
-        self.nics.push(Nic { device: Box::new(device), interrupt, place });
+    fn add_nic(
+        &mut self,
+        device: impl NetDevice + 'static,
+        interrupt: Rc<dyn Interrupt>,
+        place: String,
+        again: Again,
+    ) {
+        self.nics.push(Nic { device: Box::new(device), interrupt, place, again });
     }
 
     /// Starts a disk's task.
@@ -113,13 +124,14 @@ impl Devices {
         });
     }
 
-    /// Gives a virtio device its driver.
+    /// Gives a virtio device its driver. `again` finds the way to it once more, without an interrupt.
     fn add_virtio(
         &mut self,
         node: &Node,
         transport: Box<dyn Transport>,
         interrupt: Rc<dyn Interrupt>,
         place: String,
+        again: impl Fn() -> Result<Box<dyn Transport>, String> + 'static,
     ) -> Result<(), InitError> {
         let machine = &node.machine;
         let (dma, clock): (Rc<dyn Dma>, Rc<dyn Clock>) = (machine.dma.clone(), machine.clock.clone());
@@ -131,7 +143,13 @@ impl Devices {
             return Ok(());
         }
         match kind {
-            DriverKind::VirtioNet => self.add_nic(VirtioNet::new(transport, dma)?, interrupt, place),
+            DriverKind::VirtioNet => {
+                let again = move |dma| {
+                    let device = VirtioNet::new(again()?, dma).map_err(|error| error.to_string())?;
+                    Ok(Box::new(device) as Box<dyn NetDevice>)
+                };
+                self.add_nic(VirtioNet::new(transport, dma)?, interrupt, place, Box::new(again));
+            }
             DriverKind::VirtioBlk => {
                 let disk = VirtioBlk::new(transport, dma, &disk_name('v', self.virtio_disks))?;
                 self.virtio_disks += 1;

@@ -11,10 +11,10 @@ use core::time::Duration;
 use keelson_drivers::ahci;
 use keelson_drivers::e1000::{Chip, E1000, InterruptMode};
 use keelson_drivers::nvme::Nvme;
-use keelson_drivers::virtio::{PciCapabilities, PciTransport};
+use keelson_drivers::virtio::{PciCapabilities, PciTransport, Transport};
 use keelson_drivers::watchdog::i6300esb::{self, I6300esb, Space};
 use keelson_drivers::{DriverKind, PciId, probe_pci};
-use keelson_hal::{Interrupt, Registers};
+use keelson_hal::{Interrupt, NetDevice, Registers};
 use keelson_kernel::irq;
 use keelson_kernel::mm;
 use keelson_kernel::options;
@@ -55,7 +55,7 @@ fn start(
 ) -> Result<(), String> {
     let machine = &node.machine;
     let access = &*machine.pci;
-    let bars = Bars { sizes: function.size_bars(access), mapped: RefCell::default() };
+    let bars = Rc::new(Bars { sizes: function.size_bars(access), mapped: RefCell::default() });
     function.enable_decoding(access);
     if kind == DriverKind::I6300esb {
         // It neither reads memory nor interrupts.
@@ -74,8 +74,15 @@ fn start(
                 Delivery::None => InterruptMode::Polled,
             };
             let (dma, clock) = (machine.dma.clone(), machine.clock.clone());
-            let device = E1000::new(chip, registers, dma, clock, mode).map_err(|error| error.to_string())?;
-            devices.add_nic(device, interrupt, place);
+            let device = E1000::new(chip, registers.clone(), dma, clock.clone(), mode)
+                .map_err(|error| error.to_string())?;
+            let again = move |dma| {
+                let mode = InterruptMode::Polled;
+                let device = E1000::new(chip, registers.clone(), dma, clock.clone(), mode)
+                    .map_err(|error| error.to_string())?;
+                Ok(Box::new(device) as Box<dyn NetDevice>)
+            };
+            devices.add_nic(device, interrupt, place, Box::new(again));
             Ok(())
         }
         DriverKind::Nvme => {
@@ -97,17 +104,33 @@ fn start(
             Ok(())
         }
         _ => {
-            let read32 = |offset| access.read32(function.address, offset);
-            let capabilities = PciCapabilities::find(&read32).map_err(|error| error.to_string())?;
             let vector = (delivery == Delivery::MsiX).then_some(ENTRY);
-            let mut transport = PciTransport::new(id, &capabilities, &|bar| bars.get(bar), vector)
-                .map_err(|error| error.to_string())?;
+            let mut transport = virtio_transport(access, function, id, &bars, vector)?;
             if delivery == Delivery::None {
                 transport = transport.without_interrupt();
             }
-            devices.add_virtio(node, Box::new(transport), interrupt, place).map_err(|error| error.to_string())
+            let (host, function) = (machine.pci.clone(), function.clone());
+            let again = move || {
+                let transport = virtio_transport(&*host, &function, id, &bars, None)?;
+                Ok(Box::new(transport.without_interrupt()) as Box<dyn Transport>)
+            };
+            devices
+                .add_virtio(node, Box::new(transport), interrupt, place, again)
+                .map_err(|error| error.to_string())
         }
     }
+}
+
+fn virtio_transport(
+    access: &PciHost,
+    function: &Function,
+    id: PciId,
+    bars: &Bars,
+    vector: Option<u16>,
+) -> Result<PciTransport, String> {
+    let read32 = |offset| access.read32(function.address, offset);
+    let capabilities = PciCapabilities::find(&read32).map_err(|error| error.to_string())?;
+    PciTransport::new(id, &capabilities, &|bar| bars.get(bar), vector).map_err(|error| error.to_string())
 }
 
 fn start_watchdog(node: &Node, function: &Function, bars: &Bars) -> Result<(), String> {
