@@ -3,8 +3,8 @@
 use crate::patience::Patience;
 use crate::station::{OVERHEAD, Station};
 use crate::tftp::{
-    Answer, BAD_OPTIONS, DATA_HEADER, DEFAULT_BLOCK, LARGEST_BLOCK, Message, SMALLEST_BLOCK, error_text, number,
-    options,
+    Answer, BAD_OPTIONS, DATA_HEADER, DEFAULT_BLOCK, LARGEST_BLOCK, Message, SMALLEST_BLOCK, error_text,
+    number, options,
 };
 use crate::{PutError, Target};
 use core::time::Duration;
@@ -62,7 +62,9 @@ impl Ask {
         let common = COMMON_MTU - OVERHEAD - DATA_HEADER;
         match (error, self.block_size) {
             // The server wants no options, or not these. RFC 2347 lets it say so instead of leaving them out.
-            (PutError::Refused { code: BAD_OPTIONS, acknowledged: 0, .. }, Some(_)) => Some(Ask { block_size: None }),
+            (PutError::Refused { code: BAD_OPTIONS, acknowledged: 0, .. }, Some(_)) => {
+                Some(Ask { block_size: None })
+            }
             // Somebody on the way has no jumbo frames.
             (PutError::Silent { acknowledged: 0, .. }, Some(size)) if size > common => {
                 Some(Ask { block_size: Some(common) })

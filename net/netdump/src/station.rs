@@ -8,8 +8,8 @@ use core::time::Duration;
 use keelson_hal::{Clock, Instant, Link, NetDevice, RxMeta, TransmitError, TxOffload};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol,
-    Ipv4Packet, Ipv4Repr, UDP_HEADER_LEN, UdpPacket, UdpRepr,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
+    IpProtocol, Ipv4Packet, Ipv4Repr, UDP_HEADER_LEN, UdpPacket, UdpRepr,
 };
 
 /// How long the link may take after the device was reset.
@@ -275,7 +275,8 @@ impl Host {
         let checksums = ChecksumCapabilities::default();
         let packet = Ipv4Packet::new_checked(packet).ok()?;
         let ip = Ipv4Repr::parse(&packet, &checksums).ok()?;
-        let ours = ip.src_addr == self.server && ip.dst_addr == self.address && ip.next_header == IpProtocol::Udp;
+        let ours =
+            ip.src_addr == self.server && ip.dst_addr == self.address && ip.next_header == IpProtocol::Udp;
         // Fragments are refused above unless some other crate of the image asks smoltcp for reassembly.
         if !ours || packet.more_frags() || packet.frag_offset() != 0 {
             return None;

@@ -6,6 +6,9 @@ use crate::station::Station;
 use crate::tftp::{Answer, DATA_HEADER, Message, data_header, error_text};
 use crate::{PutError, Sent, Source};
 
+/// The first block whose number is 0 again.
+const FIRST_ZERO: u64 = 1 << 16;
+
 /// Which blocks the server has, which are on the way, and which is next. Blocks count from 1.
 struct Window {
     /// Blocks of the file.
@@ -22,8 +25,12 @@ struct Window {
 
 impl Window {
     /// The block to send now.
+    ///
+    /// At the first turn of the numbers the one whose number is 0 has to be acknowledged before another follows. A server that
+    /// counts on from 1 would skip it and take the next in its place, and agree with us on all numbers from there.
     fn next(&self) -> Option<u64> {
-        (self.sent < self.blocks.min(self.acked + self.size)).then_some(self.sent + 1)
+        let unsure = self.sent == FIRST_ZERO && self.acked < FIRST_ZERO;
+        (self.sent < self.blocks.min(self.acked + self.size) && !unsure).then_some(self.sent + 1)
     }
 
     /// That block was sent; true if not for the first time.
