@@ -6,6 +6,7 @@
 mod frames;
 mod server;
 
+#[allow(unused_imports)]
 pub use frames::{arp, ip_udp, udp};
 pub use server::{Options, Server};
 
