@@ -14,8 +14,11 @@ use keelson_hal::Instant;
 const SMALLEST_MTU: usize = 576;
 /// Of Ethernet without jumbo frames.
 const COMMON_MTU: usize = 1500;
-/// Blocks in flight that are asked for: what a server's socket and any NIC's ring hold.
-const WINDOW: u16 = 16;
+/// Blocks in flight that are asked for at most.
+const WINDOW: usize = 16;
+/// Bytes in them. A server's socket holds some 200 KiB of memory (net.core.rmem_default), of which a jumbo frame may take twice
+/// its size, and what is lost at the end of a window costs a second.
+const WINDOW_BYTES: usize = 64 << 10;
 /// How long a request that was doubled on the way may come after the one that was answered.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -48,6 +51,11 @@ struct Granted {
 /// Nothing: RFC 1350.
 const PLAIN: Granted = Granted { block_size: DEFAULT_BLOCK, window: 1 };
 
+/// How many blocks of this size are asked for.
+fn window(block_size: usize) -> usize {
+    (WINDOW_BYTES / block_size).clamp(1, WINDOW)
+}
+
 impl Ask {
     /// As much as packets of `mtu` bytes hold.
     pub fn new(mtu: usize) -> Result<Ask, PutError> {
@@ -76,8 +84,8 @@ impl Ask {
     fn request(&self, file: &str, size: u64) -> Message {
         match self.block_size {
             Some(block) => {
-                let block = ("blksize", block as u64);
-                Message::request(file, &[block, ("windowsize", WINDOW.into()), ("tsize", size)])
+                let window = window(block) as u64;
+                Message::request(file, &[("blksize", block as u64), ("windowsize", window), ("tsize", size)])
             }
             None => Message::request(file, &[]),
         }
@@ -91,8 +99,8 @@ impl Ask {
             if name.eq_ignore_ascii_case(b"blksize") {
                 granted.block_size = number(value).filter(|size| (SMALLEST_BLOCK..=asked).contains(size))?;
             } else if name.eq_ignore_ascii_case(b"windowsize") {
-                let window = number(value).and_then(|window| u16::try_from(window).ok());
-                granted.window = window.filter(|window| (1..=WINDOW).contains(window))?;
+                let granted_window = number(value).filter(|blocks| (1..=window(asked)).contains(blocks))?;
+                granted.window = u16::try_from(granted_window).ok()?;
             } else if !name.eq_ignore_ascii_case(b"tsize") {
                 // The size itself is for the server; some answer with what is left of it in 32 bits.
                 return None;

@@ -19,6 +19,9 @@ struct Window {
     sent: u64,
     /// The last one that was ever sent.
     highest: u64,
+    /// The last one that had been sent when it was gone back for the last time: what comes for blocks up to it may be due to
+    /// copies of them.
+    doubtful: u64,
     /// How many may be on the way.
     size: u64,
 }
@@ -43,22 +46,31 @@ impl Window {
 
     /// The server has all blocks up to the one whose number ends in these 16 bits; false if that is not news.
     ///
-    /// An acknowledgement from the middle of a window means that the next block got lost: all is sent again from there. One
-    /// that repeats the last means the same when the first block of a window got lost, but cannot be told from a duplicate.
-    /// So nothing is sent for it, and time shows.
+    /// An acknowledgement from the middle of a window means that the next block got lost, since all that follows it was thrown
+    /// away: all is sent again from there. But a server acknowledges where it is for a copy of a block that it has, too. If each
+    /// of those made us go back, the blocks sent for it would be the next copies, and all would be sent twice to the end of the
+    /// file. So until what was sent before the last time is acknowledged nobody goes back, except after a time of silence.
+    ///
+    /// One that repeats the last number means that the first block of a window got lost, or is a duplicate. Nothing is sent for it
+    /// either, and time shows.
     fn acknowledge(&mut self, number: u16) -> bool {
         let ahead = u64::from(number.wrapping_sub(self.acked as u16));
         let news = ahead > 0 && ahead <= self.highest - self.acked;
         if news {
             self.acked += ahead;
-            self.sent = self.acked;
+            if self.acked >= self.sent {
+                self.sent = self.acked;
+            } else if self.acked >= self.doubtful {
+                self.go_back();
+            }
         }
         news
     }
 
     /// Sends all again that was not acknowledged.
-    fn rewind(&mut self) {
+    fn go_back(&mut self) {
         self.sent = self.acked;
+        self.doubtful = self.highest;
     }
 }
 
@@ -72,7 +84,8 @@ pub fn run(
     let (size, block_size) = (source.size(), session.block_size as u64);
     // The last block is shorter than the others, and empty if need be. A block has 8 bytes at least: no overflow.
     let blocks = size / block_size + 1;
-    let mut window = Window { blocks, acked: 0, sent: 0, highest: 0, size: session.window.into() };
+    let mut window =
+        Window { blocks, acked: 0, sent: 0, highest: 0, doubtful: 0, size: session.window.into() };
     let mut resent = 0;
     let mut patience = Patience::new(session.settled);
     while window.acked < blocks {
@@ -122,7 +135,7 @@ pub fn run(
             if patience.tries > 1 {
                 station.solicit()?;
             }
-            window.rewind();
+            window.go_back();
         }
         let mut any = false;
         while let Some(block) = window.next() {

@@ -49,7 +49,8 @@ fn jumbo_frames_are_used_and_given_up_where_they_do_not_arrive() {
         let jumbo = keelson_netdump::Target { mtu: 9000, ..target() };
         let sent = world.put_to(&jumbo, &mut Pattern(200_000)).unwrap();
         world.assert_stored(200_000);
-        assert_eq!(sent.block_size, if path == 1514 { 1468 } else { 8968 });
+        let expected = if path == 1514 { (1468, 16) } else { (8968, 7) };
+        assert_eq!((sent.block_size, sent.window), expected);
         // The device's limit counts too.
         world.max_mtu = 4000;
         world.path = usize::MAX;
@@ -140,6 +141,30 @@ fn a_window_goes_on_where_a_block_got_lost() {
     let expected: Vec<u16> = (1..=16).chain(5..=41).collect();
     assert_eq!(world.data_sent(), expected);
     assert!(world.time.nanos() < model::SECOND, "{} ns", world.time.nanos());
+}
+
+#[test]
+fn what_is_sent_again_does_not_make_for_more() {
+    // The end of a window is lost, so it is sent again after a second. The server has its beginning, and says so in the middle
+    // of all that; it gets no third copy of anything.
+    let options = Options { window: Some(16), patience: 5 * model::SECOND, ..Options::default() };
+    let mut world = World::new(1, options);
+    world.keep = true;
+    let mut seen = 0;
+    world.lose = Some(Box::new(move |frame| {
+        let block = model::udp(frame).map(|datagram| datagram.payload);
+        let lost = block.is_some_and(|block| block.starts_with(&[0, 3, 0]) && (13..=16).contains(&block[3]));
+        seen += u32::from(lost);
+        lost && seen <= 4
+    }));
+    let sent = world.check(1468 * 400).unwrap();
+    assert_eq!(sent.resent, 16);
+    assert_eq!(world.data_sent(), (1..=16).chain(1..=401).collect::<Vec<u16>>());
+    // Even if the way doubles everything, it is not all sent twice for that.
+    let mut world = World::new(1, Options { window: Some(16), ..Options::default() });
+    world.faults.duplicate = 100;
+    let sent = world.check(1468 * 4000).unwrap();
+    assert!(sent.resent < 4100, "{} were sent again", sent.resent);
 }
 
 #[test]

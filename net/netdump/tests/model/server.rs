@@ -25,6 +25,8 @@ pub struct Options {
     pub mac: [u8; 6],
     /// Answers requests after so long.
     pub think: u64,
+    /// Repeats what it said last after so long.
+    pub patience: u64,
     /// After so many blocks it says nothing any more. 0: not even to a request.
     pub silent_after: u64,
     /// Sends the OACK in place of ACK 0 at each turn of the numbers.
@@ -50,6 +52,7 @@ impl Default for Options {
             neighbour: Some(SERVER),
             mac: SERVER_MAC,
             think: 0,
+            patience: SECOND,
             silent_after: u64::MAX,
             oack_for_zero: false,
             forgets_after: u64::MAX,
@@ -225,11 +228,11 @@ impl Server {
 
     /// Says what it has.
     fn acknowledge(&mut self, port: u16, now: u64) -> Vec<Vec<u8>> {
-        let zero = self.options.oack_for_zero;
+        let (zero, patience) = (self.options.oack_for_zero, self.options.patience);
         let after_last = self.options.after_last;
         let Some(transfer) = self.transfers.get_mut(&port) else { return vec![] };
         transfer.since_ack = 0;
-        transfer.again = now + SECOND;
+        transfer.again = now + patience;
         let last = if transfer.expected == after_last && transfer.blocks > 0 {
             65_535
         } else {
