@@ -39,6 +39,8 @@ fn a_server_that_refuses_options_is_asked_without() {
     let sent = world.check(5_000).unwrap();
     assert_eq!((sent.block_size, sent.window), (512, 1));
     assert_eq!(world.server.requests[1], b"core\0octet\0");
+    // From another port: what is still on the way to the first one means nothing any more.
+    assert_ne!(world.server.ports[0], world.server.ports[1]);
 }
 
 #[test]
@@ -181,6 +183,9 @@ fn a_request_that_was_repeated_empties_no_file() {
         let mut world = World::new(think, Options { think: think * model::MILLI, ..Options::default() });
         world.faults.duplicate = 50;
         world.check(50_000).unwrap();
+        // Nor does one that is still waiting for its turn.
+        world.linger(60 * model::SECOND);
+        world.assert_stored(50_000);
     }
 }
 

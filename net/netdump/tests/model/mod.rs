@@ -165,8 +165,12 @@ impl World {
             .collect()
     }
 
-    pub fn inject(&mut self, frame: Vec<u8>) {
-        self.carry(End::Client, frame);
+    /// Lets everything else go on for so long after the client is done.
+    pub fn linger(&mut self, nanos: u64) {
+        let end = self.time.nanos() + nanos;
+        while self.time.nanos() < end {
+            self.receive(64, &mut |_, _| ());
+        }
     }
 
     fn carry(&mut self, to: End, frame: Vec<u8>) {

@@ -87,6 +87,8 @@ pub struct Server {
     pub file: Option<Vec<u8>>,
     /// Requests as they came, without opcode.
     pub requests: Vec<Vec<u8>>,
+    /// The client's ports in them.
+    pub ports: Vec<u16>,
     /// Errors that the client sent.
     pub errors: Vec<u16>,
     /// DATA that arrived, all copies counted.
@@ -106,6 +108,7 @@ impl Server {
             options,
             file: None,
             requests: vec![],
+            ports: vec![],
             errors: vec![],
             data: 0,
             knows: true,
@@ -139,6 +142,7 @@ impl Server {
         let client = datagram.source.1;
         match (datagram.target.1, datagram.payload.get(..2)) {
             (69, Some([0, 2])) => {
+                self.ports.push(client);
                 self.requests.push(datagram.payload[2..].to_vec());
                 self.waiting.push((now + self.options.think, client, datagram.payload[2..].to_vec()));
                 vec![]
