@@ -5,12 +5,13 @@
 //! 1. **Nothing of the running system is used**: no heap, no task, no lock, no network stack, no interrupt. A device that the
 //!    caller brings is polled, a clock is read, and all state is on the stack of [`put`].
 //! 2. **Every wait has an end.** Silence is answered by sending again, after 1 s, doubling to 8 s; 30 s without progress end it
-//!    with an error that names who did not answer. Time is the caller's [`Clock`](keelson_hal::Clock), which has to go on.
+//!    with an error that names who did not answer. Time is the caller's [`Clock`], which has to go on.
 //! 3. **What the server stored is the source, or `put` returned an error.** Blocks are written where their number says, a
-//!    transfer belongs to one port of the server, and checksums of UDP are looked at.
+//!    transfer belongs to one port of the server, and checksums of UDP are looked at. The other way round is not so: when the
+//!    answer to the last block is lost, the file may be complete although there was an error.
 //! 4. **Nothing from the network is trusted**: what does not parse, and what is not from the server, is not there. A duplicate
-//!    never causes anything to be sent (the Sorcerer's Apprentice of RFC 1123, section 4.2.3.1). Whoever can write frames with
-//!    the server's address can end a dump, and no more.
+//!    never causes anything to be sent (the Sorcerer's Apprentice of RFC 1123, section 4.2.3.1). TFTP has no secrets: whoever
+//!    writes frames with the server's address can end a dump, or say that it arrived. Nothing else comes of them.
 //!
 //! ```text
 //!   link up? -> ARP for the next host -> WRQ -> OACK, or ACK 0 -> (settle) -> DATA, ACK, DATA, ACK ... -> last ACK

@@ -199,3 +199,22 @@ fn a_server_behind_a_gateway_and_one_that_forgets_who_we_are() {
     world.put_to(&far, &mut Pattern(100_000)).unwrap();
     world.assert_stored(100_000);
 }
+
+#[test]
+fn checksums_may_be_left_out_or_left_to_the_device() {
+    // What stands in the field, whether the device vouches for it, and whether the datagram counts.
+    for (field, vouches, counts) in
+        [([0, 0], false, true), ([0x12, 0x34], true, true), ([0x12, 0x34], false, false)]
+    {
+        let mut world = World::new(1, Options::default());
+        world.vouches = vouches;
+        world.middle = Some(Box::new(move |frame, _| {
+            let mut frame = frame.to_vec();
+            if model::udp(&frame).is_some() {
+                frame[40..42].copy_from_slice(&field);
+            }
+            vec![frame]
+        }));
+        assert_eq!(world.check(5_000).is_ok(), counts);
+    }
+}
