@@ -138,7 +138,15 @@ fn way_to(stack: &Stack, server: Ipv4Addr) -> Option<Way> {
     let way = |interface: &InterfaceStatus, own: Cidr, gateway| {
         let IpAddr::V4(address) = own.addr else { return None };
         let InterfaceStatus { id, mac, mtu, .. } = *interface;
-        Some(Way { interface: id, name: interface.name.clone(), mac, address, prefix_len: own.prefix, gateway, mtu })
+        Some(Way {
+            interface: id,
+            name: interface.name.clone(),
+            mac,
+            address,
+            prefix_len: own.prefix,
+            gateway,
+            mtu,
+        })
     };
     let towards = |host: Ipv4Addr| {
         let near = |status: &InterfaceStatus| {
