@@ -61,6 +61,8 @@ struct Allocator;
 // SAFETY: all from one of two allocators; what one of them gave is never given back to the other, because what was set aside
 // takes nothing back, and is the only one from then on.
 unsafe impl GlobalAlloc for Allocator {
+    // Out of line: each of thousands of places would have both ways.
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if rescue::is_entered() {
             return rescue::allocate(layout);
@@ -69,6 +71,7 @@ unsafe impl GlobalAlloc for Allocator {
         unsafe { HEAP.alloc(layout) }
     }
 
+    #[inline(never)]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         if !rescue::is_entered() {
             // SAFETY: the caller's.
@@ -76,6 +79,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 
+    #[inline(never)]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
         if !rescue::is_entered() {
             // SAFETY: the caller's.

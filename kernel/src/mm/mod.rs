@@ -22,7 +22,9 @@ pub use address_space::{init, init_frames, map_identity_page, map_mmio, map_pict
 pub use dma::{KernelDma, Mmio};
 pub use paging::PAGE_SIZE;
 pub use rescue::RescueDma;
-pub(crate) use rescue::{enter as enter_rescue, reserve as reserve_rescue, stack_top as rescue_stack_top};
+pub(crate) use rescue::{
+    enter as enter_rescue, place as rescue_place, reserve as reserve_rescue, stack_top as rescue_stack_top,
+};
 
 /// Start of the direct map.
 pub const DIRECT_MAP: usize = 0xffff_8000_0000_0000;

@@ -9,6 +9,7 @@
 
 use super::{PAGE_SIZE, frames, phys_to_virt};
 use core::alloc::Layout;
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use keelson_hal::{Dma, DmaRegion};
@@ -35,6 +36,17 @@ pub fn reserve() -> bool {
     NEXT.store(start + STACK, Ordering::Relaxed);
     END.store(start + LEN, Ordering::Release);
     true
+}
+
+/// All that is set aside, physical addresses: of no interest to a dump. Empty when there is none.
+pub(crate) fn place() -> Range<u64> {
+    match STACK_TOP.load(Ordering::Relaxed) {
+        0 => 0..0,
+        top => {
+            let start = super::KernelDma.phys_of(top - STACK);
+            start..start + LEN as u64
+        }
+    }
 }
 
 /// Top of the stack that is set aside.

@@ -83,7 +83,8 @@ impl Placed {
 impl CoreFile {
     /// What the kernel uses, when all other cores have stopped, and the locks of memory are free.
     pub(crate) fn new() -> CoreFile {
-        let pieces = pieces(|from| memory::next(from, Selection::Kernel));
+        let own = mm::rescue_place();
+        let pieces = pieces(|from| Some(without(&own, from, memory::next(from, Selection::Kernel)?)));
         let mut views: Vec<View> = image_view().into_iter().collect();
         for (addresses, physical) in mm::stack::all() {
             let physical = physical..physical + addresses.len() as u64;
@@ -169,6 +170,19 @@ impl CoreFile {
     }
 }
 
+/// `piece`, which begins at `from` or behind it, up to where `own` begins or, inside of that, ends: nothing of it is wanted.
+fn without(own: &Range<u64>, from: u64, piece: Piece) -> Piece {
+    let Piece { range, wanted } = piece;
+    let start = range.start.max(from);
+    if own.contains(&start) {
+        Piece { range: start..own.end, wanted: false }
+    } else if !own.is_empty() && range.contains(&own.start) {
+        Piece { range: start..own.start, wanted }
+    } else {
+        Piece { range: start..range.end, wanted }
+    }
+}
+
 /// What of RAM is wanted, in few pieces.
 fn pieces(next: impl Fn(u64) -> Option<Piece>) -> Vec<Range<u64>> {
     let mut pieces = Vec::with_capacity(MOST_PIECES);
@@ -210,13 +224,14 @@ fn image_view() -> Option<View> {
 
 /// The cores whose registers are known, the one that failed first: debuggers begin there.
 fn threads() -> Vec<Thread> {
-    let mut threads: Vec<_> = (0..smp::online())
-        .filter_map(|core| {
-            let (registers, failed) = block::core(core).registers()?;
-            Some(Thread { number: core as u32 + 1, registers, failed })
-        })
-        .collect();
-    threads.sort_by_key(|thread| !thread.failed);
+    let known = |core| {
+        let (registers, failed) = block::core(core).registers()?;
+        Some(Thread { number: core as u32 + 1, registers, failed })
+    };
+    let mut threads: Vec<_> = (0..smp::online()).filter_map(known).collect();
+    if let Some(first) = threads.iter().position(|thread| thread.failed) {
+        threads.swap(0, first);
+    }
     threads
 }
 
@@ -356,6 +371,22 @@ mod tests {
             }
         }
         assert_eq!(read(&file, u64::MAX, 3), [0; 3]);
+    }
+
+    #[test]
+    fn what_a_dump_is_made_with_is_not_in_it() {
+        let own = 0x8000..0xa000;
+        let next = |from: u64| without(&own, from, Piece { range: from..from + 0x3000, wanted: true });
+        let next = |from: u64| Some(next(from)).filter(|piece| piece.range.start < 0x10000);
+        let (mut from, mut wanted) = (0x1000, Vec::new());
+        while let Some(piece) = next(from) {
+            from = piece.range.end;
+            wanted.extend(piece.range.step_by(0x1000).filter(|_| piece.wanted));
+        }
+        let all = (0x1000..0x10000).step_by(0x1000).filter(|page| !own.contains(page));
+        assert_eq!(wanted, all.collect::<Vec<u64>>());
+        let piece = Piece { range: 0..5, wanted: true };
+        assert_eq!(without(&(0..0), 0, piece.clone()), piece);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub const ROLE: &str = "lwk-compute";
 const DEFAULT_LINE: &str = "ip=dhcp";
 const PREFIXES: &[&str] = &["lwk"];
 
-/// Tables of everything in the image. Those of the remote console and of SSH are the image's own: their values are
+/// Tables of everything in the image. Those of dumps, of the remote console and of SSH are the image's own: their values are
 /// checked at boot.
 pub const TABLES: &[&[OptionSpec]] = &[
     keelson_kernel::options::OPTIONS,
@@ -23,10 +23,13 @@ pub const TABLES: &[&[OptionSpec]] = &[
     keelson_ops::http::OPTIONS,
     keelson_ops::syslog::OPTIONS,
     keelson_ops::sntp::OPTIONS,
+    DUMP,
     CONSOLE,
     SSH,
     keelson_lwk::options::OPTIONS,
 ];
+const DUMP: &[OptionSpec] =
+    &[OptionSpec::new("dump", Kind::Text, "Where a kernel that fails sends its memory.").owner("operations")];
 const CONSOLE: &[OptionSpec] = &[
     OptionSpec::new("console.port", Kind::Text, "TCP port of the remote console.").owner("console"),
     OptionSpec::new("console.allow", Kind::Text, "Who may connect to it.").repeatable().owner("console"),
@@ -230,12 +233,14 @@ mod tests {
             "keelson_ops::http::OPTIONS",
             "keelson_ops::syslog::OPTIONS",
             "keelson_ops::sntp::OPTIONS",
+            "crash_dump::OPTIONS",
             "shell::REMOTE_OPTIONS",
             "shell::SSH_OPTIONS",
         ];
         assert_eq!(tables(roles, "pub const COMMON: &[&[OptionSpec]] = &["), expected);
         assert_eq!(tables(role, "options: &["), ["keelson_lwk::options::OPTIONS"]);
         for (table, image) in [
+            (DUMP, include_str!("../../../../../images/src/crash_dump.rs")),
             (CONSOLE, include_str!("../../../../../images/src/shell/remote.rs")),
             (SSH, include_str!("../../../../../images/src/shell/ssh.rs")),
         ] {
