@@ -15,16 +15,16 @@ pub fn ssh(input: &[u8]) {
     if is_raw {
         stream.extend(messages);
     } else {
-        let mut seal = seal(parts);
+        let mut seal = Seal::after(parts);
         if begins {
-            stream.extend(seal(&login()));
+            stream.extend(seal.seal(&login()));
         }
         let mut rest = messages;
         for _ in 0..MESSAGES {
             let [high, low, more @ ..] = rest else { break };
             let len = usize::from(u16::from_be_bytes([*high, *low])).min(more.len());
             let (message, more) = more.split_at(len);
-            stream.extend(seal(message));
+            stream.extend(seal.seal(message));
             rest = more;
         }
     }
@@ -32,12 +32,24 @@ pub fn ssh(input: &[u8]) {
     serve(pieces, is_silent);
 }
 
-/// How messages are sent after so many parts of the beginning.
-fn seal(parts: u8) -> Box<dyn FnMut(&[u8]) -> Vec<u8>> {
-    static KEYS: OnceLock<Sealer> = OnceLock::new();
-    if parts < 4 {
-        return Box::new(packet);
+/// How messages are sent.
+enum Seal {
+    /// Before there are keys.
+    Clear,
+    Sealed(Sealer),
+}
+
+impl Seal {
+    /// After so many parts of the beginning.
+    fn after(parts: u8) -> Seal {
+        static KEYS: OnceLock<Sealer> = OnceLock::new();
+        if parts < 4 { Seal::Clear } else { Seal::Sealed(KEYS.get_or_init(Sealer::new).clone()) }
     }
-    let mut sealer = KEYS.get_or_init(Sealer::new).clone();
-    Box::new(move |message| sealer.seal(message))
+
+    fn seal(&mut self, message: &[u8]) -> Vec<u8> {
+        match self {
+            Seal::Clear => packet(message),
+            Seal::Sealed(sealer) => sealer.seal(message),
+        }
+    }
 }
