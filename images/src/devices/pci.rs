@@ -111,7 +111,7 @@ fn start(
             }
             let (host, function) = (machine.pci.clone(), function.clone());
             let again = move || {
-                let transport = virtio_transport(&*host, &function, id, &bars, None)?;
+                let transport = virtio_transport(&host, &function, id, &bars, None)?;
                 Ok(Box::new(transport.without_interrupt()) as Box<dyn Transport>)
             };
             devices
