@@ -1,7 +1,9 @@
-use super::ring::COUNT;
 use super::*;
+use crate::intel::hash;
+use crate::intel::ring::COUNT;
+use crate::intel::testing::{TSO, bytes, pattern, peek, poke, tcp_frame};
 use crate::testing::{TestClock, TestDma};
-use keelson_hal::TxChecksum;
+use keelson_hal::{LinkSpeed, TxChecksum};
 use std::cell::{Cell, RefCell};
 
 const MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
@@ -18,24 +20,6 @@ struct Fake {
     tails: Cell<u32>,
     /// The context descriptor in force.
     context: Cell<[u32; 4]>,
-}
-
-fn peek<T: Copy>(phys: u64) -> T {
-    TestDma::check_region(phys, size_of::<T>());
-    // SAFETY: inside a region, as just checked.
-    unsafe { (TestDma::virt_of(phys) as *const T).read_volatile() }
-}
-
-fn bytes(phys: u64, len: usize) -> Vec<u8> {
-    TestDma::check_region(phys, len);
-    // SAFETY: inside a region, as just checked, and the driver holds no reference to it between calls.
-    unsafe { std::slice::from_raw_parts(TestDma::virt_of(phys) as *const u8, len) }.to_vec()
-}
-
-fn poke<T>(phys: u64, value: T) {
-    TestDma::check_region(phys, size_of::<T>());
-    // SAFETY: inside a region, as just checked.
-    unsafe { (TestDma::virt_of(phys) as *mut T).write_volatile(value) }
 }
 
 impl Fake {
@@ -200,10 +184,6 @@ fn received(device: &mut E1000) -> Vec<(Vec<u8>, bool)> {
 
 fn send(device: &mut E1000, frame: &[u8]) -> Result<(), TransmitError> {
     device.transmit(frame.len(), TxOffload::default(), &mut |buffer| buffer.copy_from_slice(frame))
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
 }
 
 /// EOP and the receive status bits for checked TCP.
@@ -377,17 +357,6 @@ fn whole_and_reclaimed(chip: Chip) {
     assert_eq!(device.counters().doorbells, 200);
 }
 
-/// A frame of TCP over IPv4 with a header of 32 bytes, `len` bytes in all.
-fn tcp_frame(len: usize) -> Vec<u8> {
-    let mut frame = pattern(len);
-    frame[12..14].copy_from_slice(&[0x08, 0x00]);
-    frame[46] = 0x80;
-    frame
-}
-
-const TSO: TxOffload =
-    TxOffload { checksum: Some(TxChecksum { start: 34, offset: 16 }), segment_size: Some(1448) };
-
 fn send_large(device: &mut E1000, frame: &[u8]) -> Result<(), TransmitError> {
     device.transmit(frame.len(), TSO, &mut |buffer| buffer.copy_from_slice(frame))
 }
@@ -534,7 +503,7 @@ fn groups_are_hashed_into_the_table() {
     let (fake, mut device) = up(Chip::I82540em);
     // The manual's example (section 13.5.1): 01:AA:00:12:34:56 hashes to 563h with offset 0.
     let group = MacAddress([0x01, 0xaa, 0x00, 0x12, 0x34, 0x56]);
-    assert_eq!(multicast_hash(group), 0x563);
+    assert_eq!(hash(group), 0x563);
     device.set_multicast(&[group]);
     let table = |fake: &Fake| -> Vec<u32> { (0..MTA_WORDS).map(|word| fake.reg(MTA + 4 * word)).collect() };
     assert_eq!(table(&fake)[0x563 / 32], 1 << (0x563 % 32));

@@ -10,6 +10,7 @@ use core::cell::RefCell;
 use core::time::Duration;
 use keelson_drivers::ahci;
 use keelson_drivers::e1000::{Chip, E1000, InterruptMode};
+use keelson_drivers::igb::Igb;
 use keelson_drivers::nvme::Nvme;
 use keelson_drivers::virtio::{PciCapabilities, PciTransport};
 use keelson_drivers::watchdog::i6300esb::{self, I6300esb, Space};
@@ -22,7 +23,7 @@ use keelson_kernel::pci::{Address, Bar, ConfigAccess, Function, MsiXTable};
 use keelson_kernel::pci_host::PciHost;
 use keelson_kernel::watchdog::{self as kernel_watchdog, Watchdog};
 
-/// The MSI-X entry every cause of a device is sent through.
+/// The MSI-X entry every cause of a device is sent through. igb uses the one behind it, too, which does the same.
 const ENTRY: u16 = 0;
 
 /// Starts the driver of every function that has one.
@@ -68,13 +69,15 @@ fn start(
         DriverKind::E1000 | DriverKind::E1000e => {
             let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
             let chip = if kind == DriverKind::E1000 { Chip::I82540em } else { Chip::I82574l };
-            let mode = match delivery {
-                Delivery::MsiX => InterruptMode::Msix(ENTRY as u8),
-                Delivery::Plain => InterruptMode::Plain,
-                Delivery::None => InterruptMode::Polled,
-            };
-            let (dma, clock) = (machine.dma.clone(), machine.clock.clone());
+            let (dma, clock, mode) = (machine.dma.clone(), machine.clock.clone(), delivery.mode());
             let device = E1000::new(chip, registers, dma, clock, mode).map_err(|error| error.to_string())?;
+            devices.add_nic(device, interrupt, place);
+            Ok(())
+        }
+        DriverKind::Igb => {
+            let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
+            let (dma, clock, mode) = (machine.dma.clone(), machine.clock.clone(), delivery.mode());
+            let device = Igb::new(registers, dma, clock, mode).map_err(|error| error.to_string())?;
             devices.add_nic(device, interrupt, place);
             Ok(())
         }
@@ -164,12 +167,23 @@ impl Bars {
 /// How a function's interrupts arrive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Delivery {
-    /// By message through the entry [`ENTRY`] of its MSI-X table.
+    /// By message through the entry [`ENTRY`] of its MSI-X table, and the one behind it.
     MsiX,
     /// By its only message, or its line.
     Plain,
     /// Not at all.
     None,
+}
+
+impl Delivery {
+    /// The same for the drivers of Intel's NICs.
+    fn mode(self) -> InterruptMode {
+        match self {
+            Delivery::MsiX => InterruptMode::Msix(ENTRY as u8),
+            Delivery::Plain => InterruptMode::Plain,
+            Delivery::None => InterruptMode::Polled,
+        }
+    }
 }
 
 /// What wakes the function's task, and how that arrives: a message if it can send one; else its line,
@@ -182,7 +196,7 @@ fn interrupt_of(node: &Node, function: &Function, bars: &Bars) -> (Rc<dyn Interr
         && let Some((source, message)) = irq::allocate()
     {
         function.disable_intx(access);
-        table.set(ENTRY, message);
+        (ENTRY..table.vectors().min(ENTRY + 2)).for_each(|entry| table.set(entry, message));
         msix.set_enabled(access, true);
         return (Rc::new(source), Delivery::MsiX);
     }

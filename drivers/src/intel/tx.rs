@@ -4,8 +4,10 @@
 //!   small frame    data                        buffer = the descriptor's own, 2 KiB
 //!                  context, data               with a checksum
 //!   large frame    context, data, data, ...    one of few 32 KiB buffers, in pieces of 4 KiB
+//!   jumbo frame    (context,) data, data, ...  the same
 //! ```
 
+use super::layout::{Data, Layout, bit};
 use super::ring::{BUFFER, COUNT, DESCRIPTOR, MAX_FRAME, RING_BYTES, next};
 use super::segmentation::Segmentation;
 use crate::InitError;
@@ -14,35 +16,16 @@ use alloc::rc::Rc;
 use core::sync::atomic::{Ordering, fence};
 use keelson_hal::{Dma, TransmitError, TxChecksum, TxOffload};
 
-/// Transmit descriptors in the extended format (8254x manual sections 3.3.6 and 3.3.7).
-mod bit {
-    pub const DTYP_DATA: u32 = 1 << 20;
-    pub const CMD_EOP: u32 = 1 << 24;
-    pub const CMD_IFCS: u32 = 1 << 25;
-    pub const CMD_TSE: u32 = 1 << 26;
-    pub const CMD_RS: u32 = 1 << 27;
-    pub const CMD_DEXT: u32 = 1 << 29;
-    pub const TUCMD_TCP: u32 = 1 << 24;
-    pub const TUCMD_IPV4: u32 = 1 << 25;
-    /// POPTS: complete the IPv4 header's checksum.
-    pub const POPTS_IXSM: u32 = 1 << 8;
-    /// POPTS: complete the transport checksum.
-    pub const POPTS_TXSM: u32 = 1 << 9;
-    pub const DD: u32 = 1 << 0;
-}
-
 /// A status report is asked for with every this many frames, and with the last of each flush.
 const REPORT_EVERY: usize = 16;
 /// A small frame takes a data descriptor, and a context descriptor before it with a checksum.
 const PER_FRAME: usize = 2;
-/// Offset of the TCP checksum field in its header; UDP's is 6.
-const TCP_CHECKSUM: u16 = 16;
 /// Buffers for frames to be segmented. Half of what IP allows: the gain of twice the size would be a few
 /// hundredths of a doorbell per frame.
 const LARGE_BUFFERS: usize = 16;
 const LARGE_BUFFER: usize = 32 * 1024;
 /// Longest frame to be segmented.
-pub(super) const MAX_LARGE_FRAME: usize = LARGE_BUFFER;
+pub(crate) const MAX_LARGE_FRAME: usize = LARGE_BUFFER;
 /// Bytes given to one data descriptor; longer ones upset some chips of the family.
 const PIECE: usize = 4096;
 /// Descriptors of a large frame: the context and its pieces.
@@ -58,7 +41,10 @@ struct Sent {
 }
 
 /// Frames to be sent. Small buffer `i` belongs to descriptor `i`; large buffers are used in turn.
-pub(super) struct TxRing {
+pub(crate) struct TxRing {
+    layout: Layout,
+    /// Longest frame that is not to be segmented.
+    max_frame: usize,
     descriptors: DmaBuffer,
     buffers: BufferPool,
     large: Option<BufferPool>,
@@ -79,9 +65,17 @@ pub(super) struct TxRing {
 }
 
 impl TxRing {
-    /// A ring; with `segmenting` for frames of up to [`MAX_LARGE_FRAME`].
-    pub fn new(dma: &Rc<dyn Dma>, segmenting: bool) -> Result<TxRing, InitError> {
+    /// A ring for frames of up to `max_frame` bytes; with `segmenting` for those to be segmented, of up to
+    /// [`MAX_LARGE_FRAME`]. Frames above [`MAX_FRAME`] need the buffers of the latter.
+    pub fn new(
+        dma: &Rc<dyn Dma>,
+        layout: Layout,
+        max_frame: usize,
+        segmenting: bool,
+    ) -> Result<TxRing, InitError> {
         Ok(TxRing {
+            layout,
+            max_frame: if segmenting { max_frame.min(LARGE_BUFFER) } else { max_frame.min(MAX_FRAME) },
             descriptors: DmaBuffer::new(dma, RING_BYTES)?,
             buffers: BufferPool::new(dma, COUNT, BUFFER)?,
             large: segmenting.then(|| BufferPool::new(dma, LARGE_BUFFERS, LARGE_BUFFER)).transpose()?,
@@ -143,6 +137,9 @@ impl TxRing {
     ) -> Result<(), TransmitError> {
         match (offload.segment_size, offload.checksum) {
             (None, checksum) if (1..=MAX_FRAME).contains(&len) => self.transmit_small(len, checksum, fill),
+            (None, checksum) if (1..=self.max_frame).contains(&len) => {
+                self.transmit_jumbo(len, checksum, fill)
+            }
             (Some(mss), Some(checksum)) if mss > 0 && len <= self.max_large_frame() => {
                 self.transmit_large(len, mss, checksum, fill)
             }
@@ -166,28 +163,48 @@ impl TxRing {
                 return Err(TransmitError::Full);
             }
         }
-        // A field outside the frame, or beyond the context's 8 bits, cannot come from an IP header.
-        let checksum = checksum.filter(|checksum| {
-            let field = usize::from(checksum.start) + usize::from(checksum.offset);
-            field + 2 <= len && field <= 255
-        });
-        if let Some(checksum) = checksum {
-            let (start, field) = (u32::from(checksum.start), u32::from(checksum.start + checksum.offset));
-            let tcp = if checksum.offset == TCP_CHECKSUM { bit::TUCMD_TCP } else { 0 };
-            // Start and field of the IP header's checksum are given too, but not used: the stack has it.
-            self.write([
-                14 | 24 << 8 | (start.max(15) - 1) << 16,
-                start | field << 8,
-                bit::CMD_DEXT | tcp,
-                0,
-            ]);
-        }
+        let options = self.write_checksum(len, checksum);
         // SAFETY: the descriptor of this number is free, and only it ever names the buffer.
         fill(unsafe { self.buffers.bytes_mut(self.next, len) });
         let phys = self.buffers.phys(self.next, 0);
-        let options = if checksum.is_some() { bit::POPTS_TXSM } else { 0 };
-        let index = self.write_data(phys, len, bit::CMD_EOP, options);
+        let data = Data { phys, len, end: true, segment: false, options, payload: len };
+        let index = self.write(self.layout.data(data));
         self.queued(index);
+        Ok(())
+    }
+
+    /// Writes the context of a frame whose checksum is left to the device; the options of its data.
+    fn write_checksum(&mut self, len: usize, checksum: Option<TxChecksum>) -> u32 {
+        // A field outside the frame, or beyond the context's 8 bits, cannot come from an IP header.
+        let context = checksum.filter(|checksum| {
+            let field = usize::from(checksum.start) + usize::from(checksum.offset);
+            field + 2 <= len && field <= 255
+        });
+        let Some(context) = context.and_then(|checksum| self.layout.checksum(checksum)) else { return 0 };
+        self.write(context);
+        bit::POPTS_TXSM
+    }
+
+    /// Whether there is a large buffer, and descriptors for all that it holds.
+    fn has_large(&mut self) -> bool {
+        self.free() >= PER_LARGE_FRAME && self.large_free > 0 || self.room() > 0
+    }
+
+    fn transmit_jumbo(
+        &mut self,
+        len: usize,
+        checksum: Option<TxChecksum>,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), TransmitError> {
+        if !self.has_large() {
+            return Err(TransmitError::Full);
+        }
+        let Some(pool) = &mut self.large else { return Err(TransmitError::TooLong) };
+        // SAFETY: buffers are used in turn and `large_free` counts those whose frames the device has sent.
+        fill(unsafe { pool.bytes_mut(self.large_next, len) });
+        let phys = pool.phys(self.large_next, 0);
+        let options = self.write_checksum(len, checksum);
+        self.write_pieces(Data { phys, len, end: false, segment: false, options, payload: len });
         Ok(())
     }
 
@@ -198,7 +215,7 @@ impl TxRing {
         checksum: TxChecksum,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
-        if (self.free() < PER_LARGE_FRAME || self.large_free == 0) && self.room() == 0 {
+        if !self.has_large() {
             return Err(TransmitError::Full);
         }
         let Some(pool) = &mut self.large else { return Err(TransmitError::TooLong) };
@@ -210,44 +227,35 @@ impl TxRing {
             return Err(TransmitError::TooLong);
         };
         let phys = pool.phys(self.large_next, 0);
-        self.large_next = (self.large_next + 1) % LARGE_BUFFERS;
-        self.large_free -= 1;
-
-        let (start, field) = (headers.tcp as u32, headers.tcp as u32 + u32::from(TCP_CHECKSUM));
-        let payload = (len - headers.payload) as u32;
-        let command = bit::CMD_DEXT | bit::CMD_TSE | bit::TUCMD_TCP | bit::TUCMD_IPV4;
-        self.write([
-            14 | 24 << 8 | (start - 1) << 16,
-            start | field << 8,
-            command | payload,
-            (headers.payload as u32) << 8 | u32::from(mss) << 16,
-        ]);
-        let mut index = self.next;
-        for at in (0..len).step_by(PIECE) {
-            let piece = PIECE.min(len - at);
-            let end = if at + piece == len { bit::CMD_EOP } else { 0 };
-            let options = bit::POPTS_TXSM | bit::POPTS_IXSM;
-            index = self.write_data(phys + at as u64, piece, bit::CMD_TSE | end, options);
-        }
-        self.sent[index].large = true;
-        self.queued(index);
+        self.write(self.layout.segmentation(headers, len, mss));
+        let (options, payload) = (bit::POPTS_TXSM | bit::POPTS_IXSM, len - headers.payload);
+        self.write_pieces(Data { phys, len, end: false, segment: true, options, payload });
         Ok(())
     }
 
-    /// Writes a data descriptor; its number.
-    fn write_data(&mut self, phys: u64, len: usize, command: u32, options: u32) -> usize {
-        let index = self.next;
-        let command = command | bit::CMD_DEXT | bit::CMD_IFCS | bit::DTYP_DATA;
-        self.write([phys as u32, (phys >> 32) as u32, command | len as u32, options]);
-        index
+    /// Queues the frame in the large buffer whose turn it is.
+    fn write_pieces(&mut self, frame: Data) {
+        self.large_next = (self.large_next + 1) % LARGE_BUFFERS;
+        self.large_free -= 1;
+        let mut index = self.next;
+        for at in (0..frame.len).step_by(PIECE) {
+            let len = PIECE.min(frame.len - at);
+            let end = at + len == frame.len;
+            index = self.write(self.layout.data(Data { phys: frame.phys + at as u64, len, end, ..frame }));
+        }
+        self.sent[index].large = true;
+        self.queued(index);
     }
 
-    fn write(&mut self, words: [u32; 4]) {
+    /// Writes a descriptor; its number.
+    fn write(&mut self, words: [u32; 4]) -> usize {
+        let index = self.next;
         for (i, word) in words.into_iter().enumerate() {
-            self.descriptors.write32(self.next * DESCRIPTOR + 4 * i, word);
+            self.descriptors.write32(index * DESCRIPTOR + 4 * i, word);
         }
-        self.sent[self.next] = Sent::default();
-        self.next = next(self.next);
+        self.sent[index] = Sent::default();
+        self.next = next(index);
+        index
     }
 
     /// Notes that a frame ends in descriptor `index`.
