@@ -14,10 +14,11 @@
 //!
 //! Memory: 512 KiB for each ring, and 512 KiB of 32 KiB buffers for frames to be segmented and jumbo frames.
 //!
-//! Not here: segmentation over IPv6, more queues and RSS, virtual functions, flow control, PHY management beyond what
-//! the EEPROM set up, the I354, whose PHYs are chips of their own.
+//! Not here: segmentation over IPv6, more queues and RSS, virtual functions, flow control, PHY management beyond having it
+//! negotiate, the I354, whose PHYs are chips of their own.
 
 mod link;
+mod phy;
 mod regs;
 
 use self::regs::*;
@@ -35,8 +36,10 @@ use keelson_hal::{
 
 pub use crate::intel::InterruptMode;
 
-/// Time for a reset, for what is loaded after it, and for a queue to begin. Microseconds to a few milliseconds.
+/// Time for a reset, for a queue to begin, and for the PHY. Microseconds to a few milliseconds.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// Time to load what EEPROM, flash or iNVM say. Emulated chips may have nothing to load, and never say that they have.
+const LOAD_PATIENCE: Duration = Duration::from_millis(20);
 /// The registers must not be touched for this long after a reset.
 const RESET_PAUSE: Duration = Duration::from_millis(3);
 /// Largest IP packet. The chips could send and receive a few hundred bytes more.
@@ -112,7 +115,7 @@ impl Igb {
     /// Programs filters, interrupts and rings and turns both directions on.
     fn start(&self) -> Result<(), InitError> {
         self.set(CTRL_EXT, self.get(CTRL_EXT) | CTRL_EXT_DRV_LOAD);
-        link::start(&*self.registers);
+        link::start(&*self.registers, &*self.clock);
         self.set(MRQC, 0);
         self.set(RXCSUM, RXCSUM_IPOFL | RXCSUM_TUOFL);
         self.set(RLPML, (MAX_FRAME + FCS) as u32);
@@ -177,7 +180,12 @@ impl Igb {
 
 /// Waits until something holds; false when it takes too long.
 fn wait(clock: &dyn Clock, holds: impl Fn() -> bool) -> bool {
-    let deadline = clock.now() + PATIENCE;
+    wait_for(clock, PATIENCE, holds)
+}
+
+/// The same, with what is too long.
+fn wait_for(clock: &dyn Clock, patience: Duration, holds: impl Fn() -> bool) -> bool {
+    let deadline = clock.now() + patience;
     while !holds() {
         if clock.now() > deadline {
             return false;
@@ -209,8 +217,7 @@ fn reset(registers: &dyn Registers, clock: &dyn Clock) -> bool {
     if !wait(clock, || registers.read32(CTRL) & CTRL_RST == 0) {
         return false;
     }
-    // A chip that has nothing to load may never say that it has.
-    wait(clock, || registers.read32(EECD) & EECD_AUTO_RD != 0);
+    wait_for(clock, LOAD_PATIENCE, || registers.read32(EECD) & EECD_AUTO_RD != 0);
     mask();
     registers.read32(ICR);
     true

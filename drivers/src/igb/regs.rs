@@ -25,6 +25,34 @@ pub const LINK_SGMII: u32 = 2;
 /// The firmware leaves the port to a driver.
 pub const CTRL_EXT_DRV_LOAD: u32 = 1 << 28;
 
+/// Which port of the chip it is, in bits 3:2.
+pub const STATUS_PORT_SHIFT: u32 = 2;
+
+/// Access to the registers of the PHY: data in 15:0, register in 20:16.
+pub const MDIC: usize = 0x0020;
+pub const MDIC_DATA: u32 = 0xffff;
+pub const MDIC_REGISTER_SHIFT: u32 = 16;
+/// PHY 1, where the 82576 has its own; the others know theirs and look at MDICNFG.
+pub const MDIC_PHY: u32 = 1 << 21;
+pub const MDIC_WRITE: u32 = 1 << 26;
+pub const MDIC_READ: u32 = 2 << 26;
+pub const MDIC_READY: u32 = 1 << 28;
+pub const MDIC_ERROR: u32 = 1 << 30;
+/// The PHY's control register (IEEE 802.3 section 22.2.4.1).
+pub const BMCR: u32 = 0;
+pub const BMCR_RESTART: u32 = 1 << 9;
+pub const BMCR_ISOLATE: u32 = 1 << 10;
+pub const BMCR_POWER_DOWN: u32 = 1 << 11;
+pub const BMCR_NEGOTIATE: u32 = 1 << 12;
+pub const BMCR_RESET: u32 = 1 << 15;
+/// Semaphores: between drivers, set by reading; between driver and firmware.
+pub const SWSM: usize = 0x5b50;
+pub const SWSM_DRIVERS: u32 = 1 << 0;
+pub const SWSM_FIRMWARE: u32 = 1 << 1;
+/// What drivers use, and 16 bits above it what firmware uses.
+pub const SW_FW_SYNC: usize = 0x5b5c;
+pub const SW_FW_FIRMWARE_SHIFT: u32 = 16;
+
 /// Interrupt causes without MSI-X, and those beyond queues with it.
 pub const ICR: usize = 0x1500;
 pub const IMS: usize = 0x1508;

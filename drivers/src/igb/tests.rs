@@ -21,6 +21,12 @@ enum Refuses {
     MasterDisable,
     /// It never says that its EEPROM is loaded.
     AutoRead,
+    /// It does not answer MDIC; its PHY does not answer.
+    Mdic,
+    Phy,
+    /// Firmware keeps its semaphore; keeps the PHY.
+    Semaphore,
+    Turn,
     /// This queue's control register never reads as enabled.
     Queue(usize),
 }
@@ -33,6 +39,10 @@ struct Fake {
     loaded: Cell<(u32, u32)>,
     /// Link mode that the EEPROM asks for.
     mode: Cell<u32>,
+    /// The PHY's control register, which a reset of the chip leaves as it is.
+    bmcr: Cell<u32>,
+    /// Which port it is.
+    port: Cell<u32>,
     /// The context descriptor in force.
     context: Cell<[u32; 4]>,
     /// Interrupts sent, by entry; without MSI-X all are of entry 0.
@@ -49,6 +59,8 @@ impl Fake {
             refuses: Cell::new(Refuses::Nothing),
             loaded: Cell::new((u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, 0, 0]) | RAH_AV)),
             mode: Cell::new(LINK_PHY),
+            bmcr: Cell::new(BMCR_NEGOTIATE),
+            port: Cell::new(0),
             context: Cell::new([0; 4]),
             sent: Cell::new([0; 5]),
             last: Cell::new(0),
@@ -129,6 +141,24 @@ impl Fake {
         poke(at + 8, status | 1);
         self.put(RDH, (head + 1) % COUNT as u32);
         true
+    }
+
+    /// An access to the PHY, by whoever has it.
+    fn mdic(&self, command: u32) {
+        let owner = [1 << 1, 1 << 2, 1 << 5, 1 << 6][self.port.get() as usize];
+        assert_eq!(self.reg(SW_FW_SYNC), owner, "used in turn with firmware");
+        assert_eq!(command >> 16 & 0x3ff, 1 << 5, "register 0 of PHY 1");
+        let done = match self.refuses.get() {
+            Refuses::Mdic => 0,
+            Refuses::Phy => MDIC_READY | MDIC_ERROR,
+            _ => MDIC_READY,
+        };
+        match command >> 26 & 3 {
+            1 => self.bmcr.set(command & MDIC_DATA),
+            2 => return self.put(MDIC, command & !MDIC_DATA | self.bmcr.get() | done),
+            other => panic!("operation {other}"),
+        }
+        self.put(MDIC, command | done);
     }
 
     fn noted(&self) {
@@ -224,6 +254,7 @@ impl Registers for Fake {
         match offset {
             // Causes and counters are cleared by reading.
             ICR | 0x4000..0x4100 => self.put(offset, 0),
+            SWSM => self.put(SWSM, value | SWSM_DRIVERS),
             _ => {}
         }
         value
@@ -248,7 +279,10 @@ impl Registers for Fake {
                     return self.put(CTRL, value);
                 }
                 self.file.borrow_mut().fill(0);
-                self.put(STATUS, STATUS_MASTER_ENABLED);
+                self.put(STATUS, STATUS_MASTER_ENABLED | self.port.get() << STATUS_PORT_SHIFT);
+                if refuses == Refuses::Turn {
+                    self.put(SW_FW_SYNC, 1 << 17);
+                }
                 self.put(CTRL_EXT, self.mode.get() << CTRL_EXT_LINK_SHIFT);
                 // As QEMU's 82576 has it.
                 self.put(TCTL, TCTL_PSP | 0x0f << 4 | 0x40 << 12 | 1 << 28);
@@ -266,6 +300,12 @@ impl Registers for Fake {
                     self.put(STATUS, self.reg(STATUS) & !STATUS_MASTER_ENABLED | enabled);
                 }
             }
+            SWSM if refuses == Refuses::Semaphore => self.put(SWSM, value & !SWSM_FIRMWARE),
+            SW_FW_SYNC => {
+                assert!(self.reg(SWSM) & SWSM_FIRMWARE != 0, "changed without the semaphore");
+                self.put(SW_FW_SYNC, value);
+            }
+            MDIC => self.mdic(value),
             RXDCTL | TXDCTL if refuses == Refuses::Queue(offset) => self.put(offset, value & !DCTL_ENABLE),
             ICR => self.put(ICR, self.reg(ICR) & !value),
             IMS => {

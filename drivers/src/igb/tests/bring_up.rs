@@ -38,6 +38,10 @@ fn every_wait_of_the_start_has_an_end() {
         (Refuses::Reset, Some(InitError::ResetTimeout)),
         (Refuses::MasterDisable, None),
         (Refuses::AutoRead, None),
+        (Refuses::Mdic, None),
+        (Refuses::Phy, None),
+        (Refuses::Semaphore, None),
+        (Refuses::Turn, None),
         (Refuses::Queue(RXDCTL), Some(InitError::NoAnswer("receive queue enable"))),
         (Refuses::Queue(TXDCTL), Some(InitError::NoAnswer("transmit queue enable"))),
     ] {
@@ -220,4 +224,36 @@ fn groups_are_filtered() {
     assert_eq!(fake.reg(MTA + 4 * (0x563 / 32)), 1 << (0x563 % 32));
     device.set_multicast(&[]);
     assert!((0..MTA_WORDS).all(|word| fake.reg(MTA + 4 * word) == 0));
+}
+
+#[test]
+fn the_phy_is_switched_on_and_negotiates() {
+    for port in 0..4 {
+        let fake = Fake::new();
+        fake.port.set(port);
+        // Switched off by whoever was here before; speed and duplex as they were.
+        fake.bmcr.set(BMCR_POWER_DOWN | BMCR_ISOLATE | 1 << 8 | 1 << 6);
+        let device = bring_up(&fake, InterruptMode::Plain).unwrap();
+        assert_eq!(fake.bmcr.get(), BMCR_NEGOTIATE | BMCR_RESTART | 1 << 8 | 1 << 6);
+        let given_back = (fake.reg(SW_FW_SYNC), fake.reg(SWSM));
+        assert_eq!(given_back, (0, 0), "port {port}");
+        drop(device);
+    }
+    for refuses in [Refuses::Mdic, Refuses::Phy, Refuses::Semaphore, Refuses::Turn] {
+        let fake = Fake::new();
+        fake.refuses.set(refuses);
+        drop(bring_up(&fake, InterruptMode::Plain).unwrap());
+        assert_eq!(fake.bmcr.get(), BMCR_NEGOTIATE, "{refuses:?}: not told");
+    }
+}
+
+#[test]
+fn semaphores_are_given_back_when_the_phy_does_not_answer() {
+    for (refuses, firmware) in [(Refuses::Mdic, 0), (Refuses::Phy, 0), (Refuses::Turn, 1 << 17)] {
+        let fake = Fake::new();
+        fake.refuses.set(refuses);
+        let device = bring_up(&fake, InterruptMode::Plain).unwrap();
+        assert_eq!((fake.reg(SW_FW_SYNC), fake.reg(SWSM)), (firmware, 0), "{refuses:?}");
+        drop(device);
+    }
 }
