@@ -8,9 +8,6 @@ pub const CTRL_ASDE: u32 = 1 << 5;
 pub const EERD: usize = 0x0014;
 pub const EERD_START: u32 = 1;
 
-pub const ICR: usize = 0x00c0;
-pub const IMS: usize = 0x00d0;
-pub const IMC: usize = 0x00d8;
 /// Interrupt causes of the 82574L in MSI-X mode.
 pub const INT_RXQ0: u32 = 1 << 20;
 pub const INT_TXQ0: u32 = 1 << 22;

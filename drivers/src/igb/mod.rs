@@ -121,6 +121,9 @@ impl Igb {
         self.set(RLPML, (MAX_FRAME + FCS) as u32);
         self.start_interrupts();
 
+        // Queue 0 is enabled by a reset, and must not be while it is told where its ring is.
+        self.set(RXDCTL, 0);
+        self.set(TXDCTL, 0);
         let (rx, tx) = (self.queues.rx.phys(), self.queues.tx.phys());
         self.set(RDBAL, rx as u32);
         self.set(RDBAH, (rx >> 32) as u32);

@@ -53,10 +53,6 @@ pub const SWSM_FIRMWARE: u32 = 1 << 1;
 pub const SW_FW_SYNC: usize = 0x5b5c;
 pub const SW_FW_FIRMWARE_SHIFT: u32 = 16;
 
-/// Interrupt causes without MSI-X, and those beyond queues with it.
-pub const ICR: usize = 0x1500;
-pub const IMS: usize = 0x1508;
-pub const IMC: usize = 0x150c;
 pub const GPIE: usize = 0x1514;
 /// An entry of the MSI-X table for each bit of EICR.
 pub const GPIE_MSIX: u32 = 1 << 4;

@@ -284,6 +284,8 @@ impl Registers for Fake {
                     self.put(SW_FW_SYNC, 1 << 17);
                 }
                 self.put(CTRL_EXT, self.mode.get() << CTRL_EXT_LINK_SHIFT);
+                self.put(RXDCTL, DCTL_ENABLE);
+                self.put(TXDCTL, DCTL_ENABLE);
                 // As QEMU's 82576 has it.
                 self.put(TCTL, TCTL_PSP | 0x0f << 4 | 0x40 << 12 | 1 << 28);
                 if refuses != Refuses::AutoRead {

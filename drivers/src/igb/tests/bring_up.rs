@@ -57,7 +57,7 @@ fn every_wait_of_the_start_has_an_end() {
 fn a_dropped_device_is_stopped_or_keeps_its_memory() {
     let (fake, device) = up();
     drop(device);
-    assert_eq!((TestDma::in_use(), fake.reg(RCTL), fake.reg(RXDCTL), fake.reg(EIMS)), (0, 0, 0, 0));
+    assert_eq!((TestDma::in_use(), fake.reg(RCTL), fake.reg(RDBAL), fake.reg(EIMS)), (0, 0, 0, 0));
     let (fake, mut device) = up();
     device.arm();
     fake.refuses.set(Refuses::Reset);
