@@ -1,4 +1,5 @@
-//! Checksum and segmentation offload and merged receive buffers of virtio-net, against Linux's own TCP.
+//! Checksum and segmentation offload and merged receive buffers of virtio-net, and jumbo frames of it and of igb, against Linux's
+//! own TCP.
 //!
 //! Only a tap offers them. It needs root and `/dev/net/tun`; without, these tests fail and say so.
 
@@ -31,6 +32,13 @@ struct Wired {
 
 impl Wired {
     fn new(name: &str, mtu: u32, append: &str) -> Wired {
+        let wired = Wired::by(NicModel::Virtio, &format!("host_mtu={mtu}"), name, mtu, append);
+        let offloads = "eth0: virtio_net at *, offloads tx_checksum tso4 tso6 rx_checksum lro";
+        wired.machine.expect(offloads, SOON).unwrap();
+        wired
+    }
+
+    fn by(model: NicModel, options: &str, name: &str, mtu: u32, append: &str) -> Wired {
         let bench = Bench::new(name);
         let namespace = Namespace::new().unwrap();
         let tap = namespace.tap(&["10.0.0.9/24", "fd00::9/64"]).unwrap();
@@ -42,13 +50,10 @@ impl Wired {
         let pcap = bench.dir().join("nfs.pcap");
         let dump = format!("filter-dump,id=dump,netdev=net0,maxlen=128,file={}", pcap.display());
         let machine = Appliance::nfs(&bench, "nfs", &line)
-            .nic(Nic::tap(&tap, NicModel::Virtio).options(&format!("host_mtu={mtu}")))
+            .nic(Nic::tap(&tap, model).options(options))
             .drive(Drive::file(disk.path()).cache(Cache::Unsafe))
             .args(["-object", &dump])
             .start()
-            .unwrap();
-        machine
-            .expect("eth0: virtio_net at *, offloads tx_checksum tso4 tso6 rx_checksum lro", SOON)
             .unwrap();
         machine.expect("serving NFS", SOON).unwrap();
         Wired { machine, disk, namespace, pcap, _bench: bench }
@@ -100,6 +105,12 @@ impl Wired {
     }
 
     fn finish(self) {
+        let pcap = self.pcap.clone();
+        self.finish_with(|| check_sums(&fs::read(pcap).unwrap()));
+    }
+
+    /// Powers off, and looks at what cannot be looked at before.
+    fn finish_with(self, look: impl FnOnce()) {
         for (protocol, counter) in [("Tcp", "InErrs"), ("Tcp", "InCsumErrors"), ("Udp", "InCsumErrors")] {
             assert_eq!(self.host(protocol, counter), 0, "{protocol} {counter}");
         }
@@ -107,7 +118,7 @@ impl Wired {
         self.machine.console().send_line("poweroff").unwrap();
         assert_eq!(self.machine.wait(SOON).unwrap(), Exit::PowerOff);
         self.disk.check().unwrap();
-        check_sums(&fs::read(&self.pcap).unwrap());
+        look();
     }
 }
 
@@ -251,6 +262,41 @@ fn other_mtus() {
         read(&mut datagrams, &object, &data[..256 << 10], 32 << 10);
         wired.finish();
     }
+}
+
+/// Segments and fragments of 9000 bytes cross in both directions, those received in five buffers each.
+#[test]
+#[ignore = "needs QEMU 8.0 or later, which has igb"]
+fn igb_exchanges_jumbo_frames() {
+    let wired = Wired::by(NicModel::Igb, "", "igb-9000", 9000, "mtu=9000");
+    assert!(wired.machine.console().contains("eth0: igb at *, offloads tx_checksum tso4 rx_checksum"));
+    let data = pattern(5, 16 * MIB);
+    for server in [V4, V6] {
+        let (mut nfs, root) = wired.tcp(server);
+        let object = file(&mut nfs, &root, if server == V4 { "four" } else { "six" });
+        let wrote = wired.counted(&format!("write, {server}"), 16 * MIB, || {
+            write(&mut nfs, &object, &data, MIB as usize);
+        });
+        assert!(wrote.rx_packets < 16 * MIB / 8000, "{wrote:?}: full frames are received");
+        let read = wired.counted(&format!("read, {server}"), 16 * MIB, || {
+            read(&mut nfs, &object, &data, MIB as usize);
+        });
+        // Over IPv6 the chip segments nothing: each frame sent is one on the wire.
+        let frames = 16 * MIB / if server == V4 { 20_000 } else { 8000 };
+        assert!(read.tx_packets < frames, "{read:?}");
+        assert_eq!(read.tso > 0, server == V4, "{read:?}");
+    }
+    let mut datagrams = wired.udp(V4);
+    let (mut nfs, root) = wired.tcp(V4);
+    let object = file(&mut nfs, &root, "datagrams");
+    let counters = wired.counted("datagrams", 2 * MIB, || {
+        write(&mut datagrams, &object, &data[..MIB as usize], 32 << 10);
+        read(&mut datagrams, &object, &data[..MIB as usize], 32 << 10);
+    });
+    // Four fragments each way for 32 KiB, and calls and replies.
+    assert!((128..192).contains(&counters.tx_packets), "{counters:?}");
+    assert!((128..192).contains(&counters.rx_packets), "{counters:?}");
+    wired.finish_with(|| {});
 }
 
 #[test]

@@ -279,6 +279,8 @@ impl Registers for Fake {
                     return self.put(CTRL, value);
                 }
                 self.file.borrow_mut().fill(0);
+                // Nobody says that a reset takes this back.
+                self.put(CTRL, value & (CTRL_MASTER_DISABLE | CTRL_FRCSPD));
                 self.put(STATUS, STATUS_MASTER_ENABLED | self.port.get() << STATUS_PORT_SHIFT);
                 if refuses == Refuses::Turn {
                     self.put(SW_FW_SYNC, 1 << 17);
@@ -326,6 +328,14 @@ impl Registers for Fake {
             EIAC => {
                 assert!(self.msix(), "EIAC means nothing without MSI-X");
                 self.put(EIAC, value);
+            }
+            RDBAL | RDBAH | RDLEN | SRRCTL => {
+                assert_eq!(self.reg(RXDCTL) & DCTL_ENABLE, 0, "the ring of a queue that works");
+                self.put(offset, value);
+            }
+            TDBAL | TDBAH | TDLEN => {
+                assert_eq!(self.reg(TXDCTL) & DCTL_ENABLE, 0, "the ring of a queue that works");
+                self.put(offset, value);
             }
             RDT => {
                 assert!(
