@@ -172,8 +172,8 @@ impl Layout {
             }
             Layout::Advanced => {
                 let kind = advanced::DTYP_CONTEXT | advanced::TUCMD_TCP | advanced::TUCMD_IPV4;
-                let tcp = (headers.payload - headers.tcp) as u32;
-                [start - ETHERNET | ETHERNET << 9, 0, bit::CMD_DEXT | kind, tcp << 8 | u32::from(mss) << 16]
+                let (ip, tcp) = (start - ETHERNET, (headers.payload - headers.tcp) as u32);
+                [ip | ETHERNET << 9, 0, bit::CMD_DEXT | kind, tcp << 8 | u32::from(mss) << 16]
             }
         }
     }

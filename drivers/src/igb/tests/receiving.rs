@@ -162,3 +162,38 @@ fn what_the_chip_lost_is_counted_as_dropped() {
         assert_eq!(device.counters().rx_dropped, wanted.1);
     }
 }
+
+#[test]
+fn few_frames_are_copied() {
+    let (fake, mut device) = up();
+    let (mut copied, mut frames) = (0, 0);
+    for _ in 0..1000 {
+        let at = fake.base(RDBAL) + 16 * u64::from(fake.reg(RDH));
+        let buffer = TestDma::virt_of(peek::<u64>(at));
+        assert!(fake.deliver(&pattern(9000), 0));
+        device.receive(1, &mut |frame, _| copied += usize::from(frame.as_ptr() as usize != buffer));
+        frames += 1;
+    }
+    // One in seven: what begins in the last four of 32 buffers.
+    assert!(copied * 7 < frames && copied > 0, "{copied} of {frames}");
+}
+
+#[test]
+fn a_device_that_never_stops_is_left_after_a_round() {
+    let (fake, mut device) = up();
+    let ring = fake.base(RDBAL);
+    let fill = || {
+        (0..COUNT as u64).for_each(|i| {
+            poke(ring + 16 * i + 12, 60u32);
+            poke(ring + 16 * i + 8, EOP | 1);
+        });
+    };
+    fill();
+    let mut frames = 0;
+    let said = device.receive(usize::MAX, &mut |_, _| {
+        frames += 1;
+        assert!(frames <= COUNT, "no end");
+        fill();
+    });
+    assert_eq!((said, frames), (COUNT, COUNT));
+}

@@ -172,3 +172,23 @@ fn a_device_that_reports_nothing_gets_no_more_than_the_ring() {
     assert_eq!(device.transmit_room(), 0);
     assert_eq!(send(&mut device, &pattern(60)), Err(TransmitError::Full));
 }
+
+#[test]
+fn a_large_frame_needs_room_in_the_ring() {
+    let (fake, mut device) = up();
+    for large in [tcp_frame(32_768), pattern(9018)] {
+        let one = |device: &mut Igb| {
+            if large.len() > 9018 { send_large(device, &large) } else { send(device, &large) }
+        };
+        for _ in 0..COUNT - 6 {
+            send(&mut device, &pattern(60)).unwrap();
+        }
+        assert_eq!(one(&mut device), Err(TransmitError::Full));
+        device.flush();
+        assert_eq!(fake.transmit().len(), COUNT - 6);
+        one(&mut device).unwrap();
+        device.flush();
+        assert_eq!(fake.transmit()[0].0.len(), large.len());
+        assert_eq!(device.transmit_room(), 16);
+    }
+}
