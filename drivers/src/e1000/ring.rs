@@ -4,6 +4,7 @@
 use crate::InitError;
 use crate::dma::{BufferPool, DmaBuffer};
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 use keelson_hal::{Dma, NetCounters, RxMeta};
 
@@ -14,8 +15,6 @@ pub(super) const DESCRIPTOR: usize = 16;
 pub(super) const RING_BYTES: usize = COUNT * DESCRIPTOR;
 /// RCTL.BSIZE = 0.
 pub(super) const BUFFER: usize = 2048;
-/// Ethernet header, VLAN tag, 1500 bytes.
-pub(super) const MAX_FRAME: usize = 1518;
 /// Shortest frame that carries anything: the Ethernet header.
 const MIN_FRAME: usize = 14;
 
@@ -37,29 +36,55 @@ mod rx {
     pub const TCPE: u8 = 1 << 5;
 }
 
-/// Received frames.
+/// Received frames. Buffer `i` belongs to descriptor `i`. A frame longer than a buffer lies in those of the descriptors that
+/// follow each other, all but the last full:
+///
+/// ```text
+///   given back, free ...  first           ...  next              ... free
+///                         full, no EOP         what comes: full, or the end with EOP
+///                         <---- held ---->
+/// ```
+///
+/// Most such frames are contiguous in memory and handed on where they lie; one over the end of a piece of the pool is put
+/// together in `stitch`.
 pub(super) struct RxRing {
     descriptors: DmaBuffer,
     buffers: BufferPool,
     /// Next descriptor the device fills.
     next: usize,
+    /// Descriptors before `next` with the beginning of a frame whose end has not come.
+    held: usize,
     /// Descriptors given back since the tail was written.
     unannounced: usize,
-    /// In the middle of a frame longer than a buffer, which is dropped to its end.
+    /// In the middle of a frame that is dropped to its end: nothing of it is held.
     skipping: bool,
+    /// Longest frame that is received, without FCS.
+    max_frame: usize,
+    stitch: Vec<u8>,
 }
 
 /// The tail is written when this many buffers are free again: the device still has most of the ring.
 const RX_BATCH: usize = 32;
 
 impl RxRing {
-    pub fn new(dma: &Rc<dyn Dma>) -> Result<RxRing, InitError> {
+    /// A ring for frames of up to `max_frame` bytes.
+    pub fn new(dma: &Rc<dyn Dma>, max_frame: usize) -> Result<RxRing, InitError> {
         let descriptors = DmaBuffer::new(dma, RING_BYTES)?;
         let buffers = BufferPool::new(dma, COUNT, BUFFER)?;
         for i in 0..COUNT {
             descriptors.write64(i * DESCRIPTOR, buffers.phys(i, 0));
         }
-        Ok(RxRing { descriptors, buffers, next: 0, unannounced: 0, skipping: false })
+        let stitch = Vec::with_capacity(max_frame);
+        Ok(RxRing {
+            descriptors,
+            buffers,
+            next: 0,
+            held: 0,
+            unannounced: 0,
+            skipping: false,
+            max_frame,
+            stitch,
+        })
     }
 
     pub fn phys(&self) -> u64 {
@@ -75,7 +100,7 @@ impl RxRing {
         self.descriptors.read8(self.next * DESCRIPTOR + 12)
     }
 
-    /// True when a frame waits.
+    /// True when a frame waits, or more of one.
     pub fn has_work(&self) -> bool {
         self.status() & rx::DD != 0
     }
@@ -89,7 +114,7 @@ impl RxRing {
         sink: &mut dyn FnMut(&[u8], RxMeta),
     ) -> (usize, Option<u32>) {
         let mut frames = 0;
-        // Dropped frames do not count: bounded by one round of the ring.
+        // Dropped frames do not count, nor beginnings of frames: bounded by one round of the ring.
         for _ in 0..COUNT {
             let status = self.status();
             if frames == budget || status & rx::DD == 0 {
@@ -100,28 +125,69 @@ impl RxRing {
             let at = self.next * DESCRIPTOR;
             let len = usize::from(self.descriptors.read16(at + 8));
             let errors = self.descriptors.read8(at + 13);
-            let whole = status & rx::EOP != 0 && !self.skipping;
-            self.skipping = status & rx::EOP == 0;
-            if whole && errors & rx::FRAME_ERRORS == 0 && (MIN_FRAME..=BUFFER).contains(&len) {
+            self.next = next(self.next);
+            self.held += 1;
+            if status & rx::EOP == 0 {
+                // One error for a frame that is too long or has a gap, counted at its end. Its buffers go back as they come,
+                // so that a frame without an end cannot keep the ring.
+                self.skipping |= len != BUFFER || self.held * BUFFER > self.max_frame;
+                if self.skipping {
+                    self.give_back();
+                }
+                continue;
+            }
+            // Errors and checksums are reported with the end of a frame and nowhere else (section 3.2.3.2).
+            let total = (self.held - 1) * BUFFER + len;
+            let broken =
+                core::mem::take(&mut self.skipping) || errors & rx::FRAME_ERRORS != 0 || len > BUFFER;
+            if !broken && (MIN_FRAME..=self.max_frame).contains(&total) {
                 let verified = status & (rx::TCPCS | rx::UDPCS) != 0 && status & rx::IXSM == 0;
                 let meta = RxMeta { checksum_ok: verified && errors & rx::TCPE == 0 };
                 counters.rx_packets += 1;
-                counters.rx_bytes += len as u64;
+                counters.rx_bytes += total as u64;
                 frames += 1;
-                // SAFETY: DD is set: the device is done with this buffer until the tail passes it.
-                sink(unsafe { self.buffers.bytes(self.next, len) }, meta);
+                sink(self.frame(total), meta);
             } else {
-                // A frame over several buffers is one error, counted at its end.
-                counters.rx_errors += u64::from(status & rx::EOP != 0);
+                counters.rx_errors += 1;
             }
-            // The write-back replaced nothing but the second half; the address is written again in case a
-            // chip stores its checksum over it.
-            self.descriptors.write64(at, self.buffers.phys(self.next, 0));
-            self.descriptors.write64(at + 8, 0);
-            self.next = next(self.next);
-            self.unannounced += 1;
+            self.give_back();
         }
         (frames, self.tail())
+    }
+
+    /// First descriptor of those that are held.
+    fn first(&self) -> usize {
+        (self.next + COUNT - self.held) % COUNT
+    }
+
+    /// The frame of `total` bytes in the buffers that are held.
+    fn frame(&mut self, total: usize) -> &[u8] {
+        let first = self.first();
+        // SAFETY: DD is set in every descriptor that is held: the device is done with their buffers until the tail passes
+        // them. `total` ends in the last of them, and a run cannot leave the ring: that is a whole number of the pool's pieces.
+        if let Some(frame) = unsafe { self.buffers.run(first, total) } {
+            return frame;
+        }
+        self.stitch.clear();
+        for part in 0..self.held {
+            let len = BUFFER.min(total - part * BUFFER);
+            // SAFETY: as above.
+            self.stitch.extend_from_slice(unsafe { self.buffers.bytes((first + part) % COUNT, len) });
+        }
+        &self.stitch
+    }
+
+    /// Gives the descriptors that are held back to the device.
+    fn give_back(&mut self) {
+        let first = self.first();
+        for part in 0..core::mem::take(&mut self.held) {
+            let index = (first + part) % COUNT;
+            // The write-back replaced nothing but the second half; the address is written again in case a chip stores its
+            // checksum over it.
+            self.descriptors.write64(index * DESCRIPTOR, self.buffers.phys(index, 0));
+            self.descriptors.write64(index * DESCRIPTOR + 8, 0);
+            self.unannounced += 1;
+        }
     }
 
     fn tail(&mut self) -> Option<u32> {
@@ -130,8 +196,8 @@ impl RxRing {
         }
         self.unannounced = 0;
         fence(Ordering::Release);
-        // The descriptor before `next` stays out: head would meet tail with a full ring.
-        Some(((self.next + COUNT - 1) % COUNT) as u32)
+        // The descriptor before the first stays out: head would meet tail with a full ring.
+        Some(((self.first() + COUNT - 1) % COUNT) as u32)
     }
 
     pub fn leak(&mut self) {

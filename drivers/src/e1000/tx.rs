@@ -3,10 +3,11 @@
 //! ```text
 //!   small frame    data                        buffer = the descriptor's own, 2 KiB
 //!                  context, data               with a checksum
-//!   large frame    context, data, data, ...    one of few 32 KiB buffers, in pieces of 4 KiB
+//!   large frame    data, data, ...             one of few buffers of 16 or 32 KiB, in pieces of 4 KiB
+//!                  context, data, data, ...    with a checksum, or to be segmented
 //! ```
 
-use super::ring::{BUFFER, COUNT, DESCRIPTOR, MAX_FRAME, RING_BYTES, next};
+use super::ring::{BUFFER, COUNT, DESCRIPTOR, RING_BYTES, next};
 use super::segmentation::Segmentation;
 use crate::InitError;
 use crate::dma::{BufferPool, DmaBuffer};
@@ -37,16 +38,13 @@ const REPORT_EVERY: usize = 16;
 const PER_FRAME: usize = 2;
 /// Offset of the TCP checksum field in its header; UDP's is 6.
 const TCP_CHECKSUM: u16 = 16;
-/// Buffers for frames to be segmented. Half of what IP allows: the gain of twice the size would be a few
-/// hundredths of a doorbell per frame.
+/// Buffers for large frames: those longer than a descriptor's own buffer, and those to be segmented.
 const LARGE_BUFFERS: usize = 16;
-const LARGE_BUFFER: usize = 32 * 1024;
-/// Longest frame to be segmented.
-pub(super) const MAX_LARGE_FRAME: usize = LARGE_BUFFER;
+/// Size of each when the chip segments. Half of what IP allows: the gain of twice the size would be a few
+/// hundredths of a doorbell per frame.
+const TSO_BUFFER: usize = 32 * 1024;
 /// Bytes given to one data descriptor; longer ones upset some chips of the family.
 const PIECE: usize = 4096;
-/// Descriptors of a large frame: the context and its pieces.
-const PER_LARGE_FRAME: usize = 1 + LARGE_BUFFER / PIECE;
 
 /// What is remembered of a descriptor that the device has.
 #[derive(Clone, Copy, Default)]
@@ -61,9 +59,14 @@ struct Sent {
 pub(super) struct TxRing {
     descriptors: DmaBuffer,
     buffers: BufferPool,
-    large: Option<BufferPool>,
+    large: BufferPool,
     large_next: usize,
     large_free: usize,
+    /// A large frame was sent. Without jumbo frames there will never be one, and the few buffers for them limit nothing.
+    large_used: bool,
+    /// Longest frame that is not segmented.
+    max_frame: usize,
+    segmenting: bool,
     /// Next descriptor to write.
     next: usize,
     /// Oldest descriptor not reclaimed.
@@ -79,14 +82,19 @@ pub(super) struct TxRing {
 }
 
 impl TxRing {
-    /// A ring; with `segmenting` for frames of up to [`MAX_LARGE_FRAME`].
-    pub fn new(dma: &Rc<dyn Dma>, segmenting: bool) -> Result<TxRing, InitError> {
+    /// A ring for frames of up to `max_frame` bytes, and with `segmenting` for those of up to
+    /// [`TxRing::max_tso_frame`].
+    pub fn new(dma: &Rc<dyn Dma>, max_frame: usize, segmenting: bool) -> Result<TxRing, InitError> {
+        let large = if segmenting { TSO_BUFFER } else { max_frame.next_power_of_two() };
         Ok(TxRing {
             descriptors: DmaBuffer::new(dma, RING_BYTES)?,
             buffers: BufferPool::new(dma, COUNT, BUFFER)?,
-            large: segmenting.then(|| BufferPool::new(dma, LARGE_BUFFERS, LARGE_BUFFER)).transpose()?,
+            large: BufferPool::new(dma, LARGE_BUFFERS, large)?,
             large_next: 0,
-            large_free: if segmenting { LARGE_BUFFERS } else { 0 },
+            large_free: LARGE_BUFFERS,
+            large_used: segmenting,
+            max_frame,
+            segmenting,
             next: 0,
             clean: 0,
             tail: 0,
@@ -110,8 +118,18 @@ impl TxRing {
         self.clean == self.next
     }
 
-    /// Takes back descriptors up to the last report of the device; frames that can be queued now, whatever
-    /// their length.
+    /// Longest frame to be segmented; 0 without segmentation.
+    pub fn max_tso_frame(&self) -> usize {
+        if self.segmenting { self.large.buffer_size() } else { 0 }
+    }
+
+    /// Descriptors of the largest frame: the context and its pieces.
+    fn per_large_frame(&self) -> usize {
+        1 + self.large.buffer_size() / PIECE
+    }
+
+    /// Takes back descriptors up to the last report of the device; frames that can be queued now, of the length of
+    /// those that were sent before.
     pub fn room(&mut self) -> usize {
         let (mut at, mut large) = (self.clean, 0);
         while at != self.tail {
@@ -126,9 +144,9 @@ impl TxRing {
             }
             at = next(at);
         }
-        let room = match self.large {
-            Some(_) => self.large_free.min(self.free() / PER_LARGE_FRAME),
-            None => self.free() / PER_FRAME,
+        let room = match self.large_used {
+            true => self.large_free.min(self.free() / self.per_large_frame()),
+            false => self.free() / PER_FRAME,
         };
         self.starved = room == 0;
         room
@@ -142,16 +160,17 @@ impl TxRing {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
         match (offload.segment_size, offload.checksum) {
-            (None, checksum) if (1..=MAX_FRAME).contains(&len) => self.transmit_small(len, checksum, fill),
-            (Some(mss), Some(checksum)) if mss > 0 && len <= self.max_large_frame() => {
-                self.transmit_large(len, mss, checksum, fill)
+            (None, checksum) if (1..=BUFFER.min(self.max_frame)).contains(&len) => {
+                self.transmit_small(len, checksum, fill)
+            }
+            (None, checksum) if (1..=self.max_frame).contains(&len) => {
+                self.transmit_large(len, None, checksum, fill)
+            }
+            (Some(mss), Some(checksum)) if mss > 0 && len <= self.max_tso_frame() => {
+                self.transmit_large(len, Some(mss), Some(checksum), fill)
             }
             _ => Err(TransmitError::TooLong),
         }
-    }
-
-    fn max_large_frame(&self) -> usize {
-        if self.large.is_some() { MAX_LARGE_FRAME } else { 0 }
     }
 
     fn transmit_small(
@@ -166,26 +185,16 @@ impl TxRing {
                 return Err(TransmitError::Full);
             }
         }
-        // A field outside the frame, or beyond the context's 8 bits, cannot come from an IP header.
-        let checksum = checksum.filter(|checksum| {
-            let field = usize::from(checksum.start) + usize::from(checksum.offset);
-            field + 2 <= len && field <= 255
-        });
-        if let Some(checksum) = checksum {
-            let (start, field) = (u32::from(checksum.start), u32::from(checksum.start + checksum.offset));
-            let tcp = if checksum.offset == TCP_CHECKSUM { bit::TUCMD_TCP } else { 0 };
-            // Start and field of the IP header's checksum are given too, but not used: the stack has it.
-            self.write([
-                14 | 24 << 8 | (start.max(15) - 1) << 16,
-                start | field << 8,
-                bit::CMD_DEXT | tcp,
-                0,
-            ]);
-        }
+        let options = match checksum_context(len, checksum) {
+            Some(context) => {
+                self.write(context);
+                bit::POPTS_TXSM
+            }
+            None => 0,
+        };
         // SAFETY: the descriptor of this number is free, and only it ever names the buffer.
         fill(unsafe { self.buffers.bytes_mut(self.next, len) });
         let phys = self.buffers.phys(self.next, 0);
-        let options = if checksum.is_some() { bit::POPTS_TXSM } else { 0 };
         let index = self.write_data(phys, len, bit::CMD_EOP, options);
         self.queued(index);
         Ok(())
@@ -194,40 +203,40 @@ impl TxRing {
     fn transmit_large(
         &mut self,
         len: usize,
-        mss: u16,
-        checksum: TxChecksum,
+        mss: Option<u16>,
+        checksum: Option<TxChecksum>,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
-        if (self.free() < PER_LARGE_FRAME || self.large_free == 0) && self.room() == 0 {
+        self.large_used = true;
+        if (self.free() < self.per_large_frame() || self.large_free == 0) && self.room() == 0 {
             return Err(TransmitError::Full);
         }
-        let Some(pool) = &mut self.large else { return Err(TransmitError::TooLong) };
         // SAFETY: buffers are used in turn and `large_free` counts those whose frames the device has sent.
-        let frame = unsafe { pool.bytes_mut(self.large_next, len) };
+        let frame = unsafe { self.large.bytes_mut(self.large_next, len) };
         fill(frame);
-        // A frame that is no TCP over IPv4 after all cannot be sent whole.
-        let Some(headers) = Segmentation::prepare(frame, checksum) else {
-            return Err(TransmitError::TooLong);
+        let (context, command, options) = match (mss, checksum) {
+            (Some(mss), Some(checksum)) => {
+                // A frame that is no TCP over IPv4 after all cannot be sent whole.
+                let headers = Segmentation::prepare(frame, checksum).ok_or(TransmitError::TooLong)?;
+                let context = segmentation_context(len, headers, mss);
+                (Some(context), bit::CMD_TSE, bit::POPTS_TXSM | bit::POPTS_IXSM)
+            }
+            _ => match checksum_context(len, checksum) {
+                Some(context) => (Some(context), 0, bit::POPTS_TXSM),
+                None => (None, 0, 0),
+            },
         };
-        let phys = pool.phys(self.large_next, 0);
+        let phys = self.large.phys(self.large_next, 0);
         self.large_next = (self.large_next + 1) % LARGE_BUFFERS;
         self.large_free -= 1;
-
-        let (start, field) = (headers.tcp as u32, headers.tcp as u32 + u32::from(TCP_CHECKSUM));
-        let payload = (len - headers.payload) as u32;
-        let command = bit::CMD_DEXT | bit::CMD_TSE | bit::TUCMD_TCP | bit::TUCMD_IPV4;
-        self.write([
-            14 | 24 << 8 | (start - 1) << 16,
-            start | field << 8,
-            command | payload,
-            (headers.payload as u32) << 8 | u32::from(mss) << 16,
-        ]);
+        if let Some(context) = context {
+            self.write(context);
+        }
         let mut index = self.next;
         for at in (0..len).step_by(PIECE) {
             let piece = PIECE.min(len - at);
             let end = if at + piece == len { bit::CMD_EOP } else { 0 };
-            let options = bit::POPTS_TXSM | bit::POPTS_IXSM;
-            index = self.write_data(phys + at as u64, piece, bit::CMD_TSE | end, options);
+            index = self.write_data(phys + at as u64, piece, command | end, options);
         }
         self.sent[index].large = true;
         self.queued(index);
@@ -279,6 +288,32 @@ impl TxRing {
     pub fn leak(&mut self) {
         self.descriptors.leak();
         self.buffers.leak();
-        self.large.iter_mut().for_each(BufferPool::leak);
+        self.large.leak();
     }
+}
+
+/// The context of a frame whose checksum the chip completes.
+fn checksum_context(len: usize, checksum: Option<TxChecksum>) -> Option<[u32; 4]> {
+    // A field outside the frame, or beyond the context's 8 bits, cannot come from an IP header.
+    let checksum = checksum.filter(|checksum| {
+        let field = usize::from(checksum.start) + usize::from(checksum.offset);
+        field + 2 <= len && field <= 255
+    })?;
+    let (start, field) = (u32::from(checksum.start), u32::from(checksum.start + checksum.offset));
+    let tcp = if checksum.offset == TCP_CHECKSUM { bit::TUCMD_TCP } else { 0 };
+    // Start and field of the IP header's checksum are given too, but not used: the stack has it.
+    Some([14 | 24 << 8 | (start.max(15) - 1) << 16, start | field << 8, bit::CMD_DEXT | tcp, 0])
+}
+
+/// The context of a frame of `len` bytes that the chip segments.
+fn segmentation_context(len: usize, headers: Segmentation, mss: u16) -> [u32; 4] {
+    let (start, field) = (headers.tcp as u32, headers.tcp as u32 + u32::from(TCP_CHECKSUM));
+    let payload = (len - headers.payload) as u32;
+    let command = bit::CMD_DEXT | bit::CMD_TSE | bit::TUCMD_TCP | bit::TUCMD_IPV4;
+    [
+        14 | 24 << 8 | (start - 1) << 16,
+        start | field << 8,
+        command | payload,
+        (headers.payload as u32) << 8 | u32::from(mss) << 16,
+    ]
 }
