@@ -110,6 +110,8 @@ impl Fake {
                     first = asked;
                 }
                 assert_eq!(asked, first, "all pieces of a frame ask for the same");
+                let segments = words[3] & 1 << 9 != 0 && self.context.get()[2] & 1 << 26 != 0;
+                assert_eq!(asked[0] != 0, segments, "TSE as in the context");
                 let buffer = u64::from(words[0]) | u64::from(words[1]) << 32;
                 let length = u64::from(words[2] & 0xfffff);
                 assert!(length <= 4096, "piece of {length} bytes");
