@@ -179,14 +179,15 @@ impl RxRing {
 
     /// Gives the descriptors that are held back to the device.
     fn give_back(&mut self) {
-        let first = self.first();
-        for part in 0..core::mem::take(&mut self.held) {
-            let index = (first + part) % COUNT;
+        let mut index = self.first();
+        self.unannounced += self.held;
+        self.held = 0;
+        while index != self.next {
             // The write-back replaced nothing but the second half; the address is written again in case a chip stores its
             // checksum over it.
             self.descriptors.write64(index * DESCRIPTOR, self.buffers.phys(index, 0));
             self.descriptors.write64(index * DESCRIPTOR + 8, 0);
-            self.unannounced += 1;
+            index = next(index);
         }
     }
 

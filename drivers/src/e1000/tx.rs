@@ -64,7 +64,7 @@ pub(super) struct TxRing {
     large_free: usize,
     /// A large frame was sent. Without jumbo frames there will never be one, and the few buffers for them limit nothing.
     large_used: bool,
-    /// Longest frame that is not segmented.
+    /// Longest frame that is not segmented: more than a descriptor's own buffer holds.
     max_frame: usize,
     segmenting: bool,
     /// Next descriptor to write.
@@ -160,9 +160,7 @@ impl TxRing {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
         match (offload.segment_size, offload.checksum) {
-            (None, checksum) if (1..=BUFFER.min(self.max_frame)).contains(&len) => {
-                self.transmit_small(len, checksum, fill)
-            }
+            (None, checksum) if (1..=BUFFER).contains(&len) => self.transmit_small(len, checksum, fill),
             (None, checksum) if (1..=self.max_frame).contains(&len) => {
                 self.transmit_large(len, None, checksum, fill)
             }
@@ -293,6 +291,7 @@ impl TxRing {
 }
 
 /// The context of a frame whose checksum the chip completes.
+#[inline(always)]
 fn checksum_context(len: usize, checksum: Option<TxChecksum>) -> Option<[u32; 4]> {
     // A field outside the frame, or beyond the context's 8 bits, cannot come from an IP header.
     let checksum = checksum.filter(|checksum| {
