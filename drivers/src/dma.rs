@@ -180,20 +180,19 @@ impl BufferPool {
         unsafe { self.chunks[index / self.per_chunk].bytes(index % self.per_chunk * self.size, len) }
     }
 
-    /// Whether `count` buffers from `first` on are one behind the other in memory.
-    pub fn adjacent(&self, first: usize, count: usize) -> bool {
-        first % self.per_chunk + count <= self.per_chunk
-    }
-
-    /// `len` bytes from the beginning of buffer `first`, which may go on in the next ones as far as those are
-    /// [`BufferPool::adjacent`].
+    /// `len` bytes from the start of buffer `index` on, over the buffers that follow it; `None` when they are not in one
+    /// contiguous piece.
     ///
     /// # Safety
     ///
-    /// The device has handed these buffers back.
-    pub unsafe fn bytes_from(&self, first: usize, len: usize) -> &[u8] {
-        // SAFETY: passed on to the caller; a slice that leaves the piece of memory is refused there.
-        unsafe { self.chunks[first / self.per_chunk].bytes(first % self.per_chunk * self.size, len) }
+    /// The device has handed all of these buffers back.
+    pub unsafe fn run(&self, index: usize, len: usize) -> Option<&[u8]> {
+        let offset = index % self.per_chunk * self.size;
+        if offset + len > self.per_chunk * self.size {
+            return None;
+        }
+        // SAFETY: passed on to the caller.
+        Some(unsafe { self.chunks[index / self.per_chunk].bytes(offset, len) })
     }
 
     /// The first `len` bytes of buffer `index`, to be written.

@@ -6,23 +6,25 @@
 //! | EEPROM word read | address << 8, done bit 4 | address << 2, done bit 1 |
 //! | quirk | | TXDCTL bit 22 must be 1 |
 //! | segmentation | TCP over IPv4 | not used, see [`Chip::segments`] |
+//! | largest MTU | 16110 | 9000 |
 //!
 //! Receive descriptors are legacy ones; sending uses context and data descriptors, which emulators need for
 //! the checksum. The image turns off ASPM L0s and L1 on the link of a real 82574L (specification update).
 //!
-//! Memory: 512 KiB for each ring, and 512 KiB of 32 KiB buffers when the chip segments.
+//! Long frames are received always, whatever the MTU of the moment: over several buffers of 2 KiB (`ring`). Buffers that hold
+//! the longest frame would take 4 MiB for a ring, and the chips have no size between 8 and 16 KiB.
 //!
-//! Not here: segmentation over IPv6, jumbo frames, the second queue of the 82574L, PHY management beyond what
-//! the EEPROM set up.
+//! Memory: 512 KiB for each ring, and 16 buffers for long frames to be sent: of 32 KiB when the chip segments, else of 16 KiB.
+//!
+//! Not here: segmentation over IPv6, the second queue of the 82574L, PHY management beyond what the EEPROM set up.
 
 mod regs;
 
 use self::regs::*;
 use crate::InitError;
 use crate::intel::layout::Layout;
-use crate::intel::ring::{BUFFER, MAX_FRAME, RING_BYTES};
-use crate::intel::tx::MAX_LARGE_FRAME;
-use crate::intel::{self, Groups, Queues, is_station};
+use crate::intel::ring::RING_BYTES;
+use crate::intel::{self, Groups, MAX_LINK_HEADER, Queues, is_station};
 use alloc::rc::Rc;
 use core::time::Duration;
 use keelson_hal::{
@@ -46,6 +48,22 @@ impl Chip {
     /// worse than frames of the ordinary size: one lost fragment loses the whole frame, and firewalls drop them.
     fn segments(self) -> bool {
         self == Chip::I82540em
+    }
+
+    /// Largest IP packet.
+    ///
+    /// The 82574L is made for frames of 9018 bytes with header and FCS. The 82540EM and its sisters receive up to 16,384
+    /// bytes (8254x manual section 13.7.15); Linux's driver has them run with up to 16,128, VLAN tag and FCS included.
+    fn max_mtu(self) -> usize {
+        match self {
+            Chip::I82540em => 16_110,
+            Chip::I82574l => 9000,
+        }
+    }
+
+    /// Longest frame without FCS.
+    fn max_frame(self) -> usize {
+        self.max_mtu() + MAX_LINK_HEADER
     }
 }
 
@@ -83,6 +101,9 @@ impl E1000 {
         if registers.len() < WINDOW {
             return Err(InitError::NotADevice { what: "e1000 window length", found: registers.len() as u32 });
         }
+        if chip == Chip::I82540em {
+            registers.write32(PBA, PBA_82540);
+        }
         if !reset(&*registers, &*clock) {
             return Err(InitError::ResetTimeout);
         }
@@ -98,7 +119,7 @@ impl E1000 {
             Some(_) => (INT_RXQ0 | INT_RXO | INT_OTHER | INT_LSC, INT_TXQ0),
         };
         let device = E1000 {
-            queues: Queues::new(&dma, Layout::Legacy, (BUFFER, MAX_FRAME), chip.segments(), (RDT, TDT))?,
+            queues: Queues::new(&dma, Layout::Legacy, chip.max_frame(), chip.segments(), (RDT, TDT))?,
             groups: Groups::none(&*registers),
             registers,
             clock,
@@ -154,7 +175,7 @@ impl E1000 {
         }
         self.set(TIPG, TIPG_COPPER);
         self.set(TCTL, TCTL_EN | TCTL_PSP | TCTL_COLLISION);
-        self.set(RCTL, RCTL_EN | RCTL_BAM | RCTL_SECRC);
+        self.set(RCTL, RCTL_EN | RCTL_LPE | RCTL_BAM | RCTL_SECRC);
         self.set(RDT, self.queues.rx.first_tail());
     }
 }
@@ -240,11 +261,11 @@ impl NetDevice for E1000 {
     }
 
     fn max_mtu(&self) -> usize {
-        1500
+        self.chip.max_mtu()
     }
 
     fn max_tso_frame(&self) -> usize {
-        if self.chip.segments() { MAX_LARGE_FRAME } else { 0 }
+        self.queues.tx.max_tso_frame()
     }
 
     /// Costs one register read.

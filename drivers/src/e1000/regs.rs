@@ -23,6 +23,13 @@ pub const TIPG: usize = 0x0410;
 /// Inter-packet gap for copper: 10, 8, 6.
 pub const TIPG_COPPER: u32 = 10 | 8 << 10 | 6 << 20;
 
+/// How the chip divides its packet buffer, in KiB: bits 6:0 for receiving, the rest of 64 for sending (8254x manual section
+/// 13.4.16). In force from the next reset on.
+pub const PBA: usize = 0x1000;
+/// 82540EM: 40 KiB for receiving and 24 KiB for sending instead of 48 and 16, so that two frames of MTU 9000 fit each way. The
+/// 82574L has 20 KiB each way, in which they do.
+pub const PBA_82540: u32 = 40;
+
 pub const RDBAL: usize = 0x2800;
 pub const RDBAH: usize = 0x2804;
 pub const RDLEN: usize = 0x2808;

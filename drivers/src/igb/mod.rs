@@ -25,8 +25,7 @@ use self::regs::*;
 use crate::InitError;
 use crate::intel::layout::Layout;
 use crate::intel::ring::{BUFFER, RING_BYTES};
-use crate::intel::tx::MAX_LARGE_FRAME;
-use crate::intel::{self, Groups, Queues};
+use crate::intel::{self, Groups, MAX_LINK_HEADER, Queues};
 use alloc::rc::Rc;
 use core::time::Duration;
 use keelson_hal::{
@@ -44,8 +43,8 @@ const LOAD_PATIENCE: Duration = Duration::from_millis(20);
 const RESET_PAUSE: Duration = Duration::from_millis(3);
 /// Largest IP packet. The chips could send and receive a few hundred bytes more.
 const MAX_MTU: usize = 9000;
-/// Longest frame: Ethernet header, VLAN tag, packet.
-const MAX_FRAME: usize = MAX_MTU + 18;
+/// Longest frame without FCS.
+const MAX_FRAME: usize = MAX_MTU + MAX_LINK_HEADER;
 /// Frame check sequence, which counts in RLPML.
 const FCS: usize = 4;
 /// MSI-X entries beyond which the smallest of these chips have none.
@@ -91,7 +90,7 @@ impl Igb {
             value: u64::from(registers.read32(RAH0)) << 32 | u64::from(registers.read32(RAL0)),
         })?;
         let device = Igb {
-            queues: Queues::new(&dma, Layout::Advanced, (MAX_FRAME, MAX_FRAME), true, (RDT, TDT))?,
+            queues: Queues::new(&dma, Layout::Advanced, MAX_FRAME, true, (RDT, TDT))?,
             groups: Groups::none(&*registers),
             registers,
             clock,
@@ -253,7 +252,7 @@ impl NetDevice for Igb {
     }
 
     fn max_tso_frame(&self) -> usize {
-        MAX_LARGE_FRAME
+        self.queues.tx.max_tso_frame()
     }
 
     /// Costs one register read, and a write with MSI-X.

@@ -71,8 +71,6 @@ pub const IVAR0: usize = 0x1700;
 pub const IVAR_MISC: usize = 0x1740;
 pub const IVAR_VALID: u32 = 1 << 7;
 
-/// Large frames are received, as far as RLPML allows.
-pub const RCTL_LPE: u32 = 1 << 5;
 /// Length of the longest frame with everything that belongs to it, the FCS, too.
 pub const RLPML: usize = 0x5004;
 /// How frames are spread over queues: 0, not at all.

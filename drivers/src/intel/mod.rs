@@ -20,6 +20,9 @@ pub(crate) use queues::Queues;
 
 use keelson_hal::{Link, LinkSpeed, MacAddress, Registers};
 
+/// Bytes in front of an IP packet: Ethernet header with a VLAN tag.
+pub(crate) const MAX_LINK_HEADER: usize = 18;
+
 /// How a device interrupts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InterruptMode {

@@ -21,18 +21,18 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    /// Rings with their buffers, for frames of up to so many bytes in each direction, and with `segmenting` for
-    /// frames to be segmented; `rdt` and `tdt` are their tail registers.
+    /// Rings with their buffers, for frames of up to `max_frame` bytes without FCS, and with `segmenting` for frames
+    /// to be segmented; `rdt` and `tdt` are their tail registers.
     pub fn new(
         dma: &Rc<dyn Dma>,
         layout: Layout,
-        (max_received, max_sent): (usize, usize),
+        max_frame: usize,
         segmenting: bool,
         (rdt, tdt): (usize, usize),
     ) -> Result<Queues, InitError> {
         Ok(Queues {
-            rx: RxRing::new(dma, layout, max_received)?,
-            tx: TxRing::new(dma, layout, max_sent, segmenting)?,
+            rx: RxRing::new(dma, layout, max_frame)?,
+            tx: TxRing::new(dma, layout, max_frame, segmenting)?,
             rdt,
             tdt,
             counters: NetCounters::default(),

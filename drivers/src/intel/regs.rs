@@ -24,6 +24,8 @@ pub const INT_RXT0: u32 = 1 << 7;
 
 pub const RCTL: usize = 0x0100;
 pub const RCTL_EN: u32 = 1 << 1;
+/// Frames of more than 1522 bytes are received (8254x manual section 13.4.22); by igb, as far as its RLPML allows.
+pub const RCTL_LPE: u32 = 1 << 5;
 pub const RCTL_BAM: u32 = 1 << 15;
 pub const RCTL_SECRC: u32 = 1 << 26;
 

@@ -1,15 +1,10 @@
 //! What both rings have in common, and the receive ring. Head equal to tail means empty, so that one
 //! descriptor of each ring stays unused.
-//!
-//! A frame longer than a buffer lies in several, one behind the other. The pool's buffers are neighbours in
-//! memory, so that such a frame is one slice as it is, but where it goes on in another piece of the pool: that
-//! one is copied together.
 
-use super::layout::Layout;
+use super::layout::{Layout, Written};
 use crate::InitError;
 use crate::dma::{BufferPool, DmaBuffer};
 use alloc::rc::Rc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 use keelson_hal::{Dma, NetCounters, RxMeta};
@@ -21,8 +16,6 @@ pub(crate) const DESCRIPTOR: usize = 16;
 pub(crate) const RING_BYTES: usize = COUNT * DESCRIPTOR;
 /// RCTL.BSIZE = 0; SRRCTL.BSIZEPACKET = 2.
 pub(crate) const BUFFER: usize = 2048;
-/// Ethernet header, VLAN tag, 1500 bytes.
-pub(crate) const MAX_FRAME: usize = 1518;
 /// Shortest frame that carries anything: the Ethernet header.
 const MIN_FRAME: usize = 14;
 
@@ -30,39 +23,36 @@ pub(crate) fn next(index: usize) -> usize {
     (index + 1) % COUNT
 }
 
-/// Received frames.
+/// Received frames. Buffer `i` belongs to descriptor `i`. A frame longer than a buffer lies in those of the descriptors that
+/// follow each other, all but the last full:
+///
+/// ```text
+///   given back, free ...  first           ...  next              ... free
+///                         full, no EOP         what comes: full, or the end with EOP
+///                         <---- held ---->
+/// ```
+///
+/// Most such frames are contiguous in memory and handed on where they lie; one over the end of a piece of the pool is put
+/// together in `stitch`.
 pub(crate) struct RxRing {
     layout: Layout,
     descriptors: DmaBuffer,
     buffers: BufferPool,
-    /// Longest frame that is handed on.
-    max_frame: usize,
-    /// Where frames are put together that do not lie in one piece; as long as such a frame.
-    stitch: Vec<u8>,
     /// Next descriptor the device fills.
     next: usize,
+    /// Descriptors before `next` with the beginning of a frame whose end has not come.
+    held: usize,
     /// Descriptors given back since the tail was written.
     unannounced: usize,
-    /// In the middle of a frame longer than any that is handed on, which is dropped to its end.
+    /// In the middle of a frame that is dropped to its end: nothing of it is held.
     skipping: bool,
+    /// Longest frame that is received, without FCS.
+    max_frame: usize,
+    stitch: Vec<u8>,
 }
 
 /// The tail is written when this many buffers are free again: the device still has most of the ring.
 const RX_BATCH: usize = 32;
-
-/// A frame, or as much of one as can be told to be none.
-#[derive(Clone, Copy)]
-struct Arrived {
-    /// Descriptors.
-    pieces: usize,
-    /// Bytes in them.
-    len: usize,
-    /// The last of them ends the frame.
-    ends: bool,
-    /// It can be handed on.
-    intact: bool,
-    verified: bool,
-}
 
 impl RxRing {
     /// A ring for frames of up to `max_frame` bytes.
@@ -72,16 +62,17 @@ impl RxRing {
         for i in 0..COUNT {
             descriptors.write64(i * DESCRIPTOR, buffers.phys(i, 0));
         }
-        let stitch = if max_frame > BUFFER { vec![0; max_frame] } else { Vec::new() };
+        let stitch = Vec::with_capacity(max_frame);
         Ok(RxRing {
             layout,
             descriptors,
             buffers,
-            max_frame,
-            stitch,
             next: 0,
+            held: 0,
             unannounced: 0,
             skipping: false,
+            max_frame,
+            stitch,
         })
     }
 
@@ -94,29 +85,24 @@ impl RxRing {
         COUNT as u32 - 1
     }
 
-    /// True when a frame waits, whole or broken. Of one that is still being written the rest will interrupt.
-    pub fn has_work(&self) -> bool {
-        self.arrived().is_some()
+    /// What the device wrote into this descriptor, if it is done with it.
+    fn written(&self, index: usize) -> Option<Written> {
+        self.layout.written(&self.descriptors, index * DESCRIPTOR)
     }
 
-    /// What the device is done with at `next`; `None` when it has not begun or not ended a frame.
-    fn arrived(&self) -> Option<Arrived> {
-        let (mut at, mut len, mut intact) = (self.next, 0, !self.skipping);
+    /// True when a frame ends, or there is more without an end than a frame has. Of one that is still being written the
+    /// rest will interrupt.
+    pub fn has_work(&self) -> bool {
+        let mut at = self.next;
         // At least one descriptor, and never as many as the ring has.
-        let most = self.max_frame.div_ceil(BUFFER);
-        for pieces in 1..=most {
-            let written = self.layout.written(&self.descriptors, at * DESCRIPTOR)?;
-            len += written.len;
-            if written.ends {
-                let fits = (MIN_FRAME..=self.max_frame).contains(&len) && written.len <= BUFFER;
-                intact &= fits && !written.faulty;
-                return Some(Arrived { pieces, len, ends: true, intact, verified: written.verified });
+        for _ in 0..self.max_frame.div_ceil(BUFFER) {
+            match self.written(at) {
+                None => return false,
+                Some(written) if written.ends => return true,
+                Some(_) => at = next(at),
             }
-            // All but the last are full: what is behind one is the rest of the frame.
-            intact &= written.len == BUFFER;
-            at = next(at);
         }
-        Some(Arrived { pieces: most, len, ends: false, intact: false, verified: false })
+        true
     }
 
     /// Hands at most `budget` frames to `sink`; returns how many, and the new tail when it is time to write
@@ -127,50 +113,75 @@ impl RxRing {
         counters: &mut NetCounters,
         sink: &mut dyn FnMut(&[u8], RxMeta),
     ) -> (usize, Option<u32>) {
-        let (mut frames, mut descriptors) = (0, 0);
-        // Dropped frames do not count: bounded by one round of the ring.
-        while frames < budget && descriptors < COUNT {
-            let Some(arrived) = self.arrived() else { break };
-            self.skipping = !arrived.ends;
-            if arrived.intact {
-                counters.rx_packets += 1;
-                counters.rx_bytes += arrived.len as u64;
-                frames += 1;
-                self.deliver(arrived, sink);
-            } else {
-                // A frame that is too long is one error, counted at its end.
-                counters.rx_errors += u64::from(arrived.ends);
+        let mut frames = 0;
+        // Dropped frames do not count, nor beginnings of frames: bounded by one round of the ring.
+        for _ in 0..COUNT {
+            if frames == budget {
+                break;
             }
-            descriptors += arrived.pieces;
-            (0..arrived.pieces).for_each(|_| self.give_back());
+            let Some(Written { len, ends, faulty, verified }) = self.written(self.next) else { break };
+            self.next = next(self.next);
+            self.held += 1;
+            if !ends {
+                // One error for a frame that is too long or has a gap, counted at its end. Its buffers go back as they come,
+                // so that a frame without an end cannot keep the ring.
+                self.skipping |= len != BUFFER || self.held * BUFFER > self.max_frame;
+                if self.skipping {
+                    self.give_back();
+                }
+                continue;
+            }
+            // Errors and checksums are reported with the end of a frame and nowhere else (8254x manual section 3.2.3.2;
+            // 82576 datasheet section 7.1.5.2).
+            let total = (self.held - 1) * BUFFER + len;
+            let broken = core::mem::take(&mut self.skipping) || faulty || len > BUFFER;
+            if !broken && (MIN_FRAME..=self.max_frame).contains(&total) {
+                let meta = RxMeta { checksum_ok: verified };
+                counters.rx_packets += 1;
+                counters.rx_bytes += total as u64;
+                frames += 1;
+                sink(self.frame(total), meta);
+            } else {
+                counters.rx_errors += 1;
+            }
+            self.give_back();
         }
         (frames, self.tail())
     }
 
-    fn deliver(&mut self, arrived: Arrived, sink: &mut dyn FnMut(&[u8], RxMeta)) {
-        let meta = RxMeta { checksum_ok: arrived.verified };
-        if self.buffers.adjacent(self.next, arrived.pieces) {
-            // SAFETY: DD is set in all of them: the device is done with these buffers until the tail passes them.
-            return sink(unsafe { self.buffers.bytes_from(self.next, arrived.len) }, meta);
-        }
-        let Some(frame) = self.stitch.get_mut(..arrived.len) else { return };
-        let mut at = self.next;
-        for piece in frame.chunks_mut(BUFFER) {
-            // SAFETY: as above.
-            piece.copy_from_slice(unsafe { self.buffers.bytes(at, piece.len()) });
-            at = next(at);
-        }
-        sink(frame, meta);
+    /// First descriptor of those that are held.
+    fn first(&self) -> usize {
+        (self.next + COUNT - self.held) % COUNT
     }
 
-    /// Readies the next descriptor for the device, which sees it when the tail has passed it.
+    /// The frame of `total` bytes in the buffers that are held.
+    fn frame(&mut self, total: usize) -> &[u8] {
+        let first = self.first();
+        // SAFETY: DD is set in every descriptor that is held: the device is done with their buffers until the tail passes
+        // them. `total` ends in the last of them, and a run cannot leave the ring: that is a whole number of the pool's pieces.
+        if let Some(frame) = unsafe { self.buffers.run(first, total) } {
+            return frame;
+        }
+        self.stitch.clear();
+        for part in 0..self.held {
+            let len = BUFFER.min(total - part * BUFFER);
+            // SAFETY: as above.
+            self.stitch.extend_from_slice(unsafe { self.buffers.bytes((first + part) % COUNT, len) });
+        }
+        &self.stitch
+    }
+
+    /// Gives the descriptors that are held back to the device.
     fn give_back(&mut self) {
-        let at = self.next * DESCRIPTOR;
-        // The write-back may have replaced the address, and what stands behind it has to be zero.
-        self.descriptors.write64(at, self.buffers.phys(self.next, 0));
-        self.descriptors.write64(at + 8, 0);
-        self.next = next(self.next);
-        self.unannounced += 1;
+        let mut index = self.first();
+        self.unannounced += self.held;
+        self.held = 0;
+        while index != self.next {
+            // The write-back may have replaced the address, and what stands behind it has to be zero.
+            self.descriptors.write64(index * DESCRIPTOR, self.buffers.phys(index, 0));
+            self.descriptors.write64(index * DESCRIPTOR + 8, 0);
+            index = next(index);
+        }
     }
 
     fn tail(&mut self) -> Option<u32> {
@@ -179,8 +190,8 @@ impl RxRing {
         }
         self.unannounced = 0;
         fence(Ordering::Release);
-        // The descriptor before `next` stays out: head would meet tail with a full ring.
-        Some(((self.next + COUNT - 1) % COUNT) as u32)
+        // The descriptor before the first stays out: head would meet tail with a full ring.
+        Some(((self.first() + COUNT - 1) % COUNT) as u32)
     }
 
     pub fn leak(&mut self) {

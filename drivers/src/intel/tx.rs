@@ -3,12 +3,12 @@
 //! ```text
 //!   small frame    data                        buffer = the descriptor's own, 2 KiB
 //!                  context, data               with a checksum
-//!   large frame    context, data, data, ...    one of few 32 KiB buffers, in pieces of 4 KiB
-//!   jumbo frame    (context,) data, data, ...  the same
+//!   large frame    data, data, ...             one of few buffers of 16 or 32 KiB, in pieces of 4 KiB
+//!                  context, data, data, ...    with a checksum, or to be segmented
 //! ```
 
 use super::layout::{Data, Layout, bit};
-use super::ring::{BUFFER, COUNT, DESCRIPTOR, MAX_FRAME, RING_BYTES, next};
+use super::ring::{BUFFER, COUNT, DESCRIPTOR, RING_BYTES, next};
 use super::segmentation::Segmentation;
 use crate::InitError;
 use crate::dma::{BufferPool, DmaBuffer};
@@ -20,16 +20,13 @@ use keelson_hal::{Dma, TransmitError, TxChecksum, TxOffload};
 const REPORT_EVERY: usize = 16;
 /// A small frame takes a data descriptor, and a context descriptor before it with a checksum.
 const PER_FRAME: usize = 2;
-/// Buffers for frames to be segmented. Half of what IP allows: the gain of twice the size would be a few
-/// hundredths of a doorbell per frame.
+/// Buffers for large frames: those longer than a descriptor's own buffer, and those to be segmented.
 const LARGE_BUFFERS: usize = 16;
-const LARGE_BUFFER: usize = 32 * 1024;
-/// Longest frame to be segmented.
-pub(crate) const MAX_LARGE_FRAME: usize = LARGE_BUFFER;
+/// Size of each when the chip segments. Half of what IP allows: the gain of twice the size would be a few
+/// hundredths of a doorbell per frame.
+const TSO_BUFFER: usize = 32 * 1024;
 /// Bytes given to one data descriptor; longer ones upset some chips of the family.
 const PIECE: usize = 4096;
-/// Descriptors of a large frame: the context and its pieces.
-const PER_LARGE_FRAME: usize = 1 + LARGE_BUFFER / PIECE;
 
 /// What is remembered of a descriptor that the device has.
 #[derive(Clone, Copy, Default)]
@@ -43,13 +40,16 @@ struct Sent {
 /// Frames to be sent. Small buffer `i` belongs to descriptor `i`; large buffers are used in turn.
 pub(crate) struct TxRing {
     layout: Layout,
-    /// Longest frame that is not to be segmented.
-    max_frame: usize,
     descriptors: DmaBuffer,
     buffers: BufferPool,
-    large: Option<BufferPool>,
+    large: BufferPool,
     large_next: usize,
     large_free: usize,
+    /// A large frame was sent. Without jumbo frames there will never be one, and the few buffers for them limit nothing.
+    large_used: bool,
+    /// Longest frame that is not segmented: more than a descriptor's own buffer holds.
+    max_frame: usize,
+    segmenting: bool,
     /// Next descriptor to write.
     next: usize,
     /// Oldest descriptor not reclaimed.
@@ -65,22 +65,25 @@ pub(crate) struct TxRing {
 }
 
 impl TxRing {
-    /// A ring for frames of up to `max_frame` bytes; with `segmenting` for those to be segmented, of up to
-    /// [`MAX_LARGE_FRAME`]. Frames above [`MAX_FRAME`] need the buffers of the latter.
+    /// A ring for frames of up to `max_frame` bytes, and with `segmenting` for those of up to
+    /// [`TxRing::max_tso_frame`].
     pub fn new(
         dma: &Rc<dyn Dma>,
         layout: Layout,
         max_frame: usize,
         segmenting: bool,
     ) -> Result<TxRing, InitError> {
+        let large = if segmenting { TSO_BUFFER } else { max_frame.next_power_of_two() };
         Ok(TxRing {
             layout,
-            max_frame: if segmenting { max_frame.min(LARGE_BUFFER) } else { max_frame.min(MAX_FRAME) },
             descriptors: DmaBuffer::new(dma, RING_BYTES)?,
             buffers: BufferPool::new(dma, COUNT, BUFFER)?,
-            large: segmenting.then(|| BufferPool::new(dma, LARGE_BUFFERS, LARGE_BUFFER)).transpose()?,
+            large: BufferPool::new(dma, LARGE_BUFFERS, large)?,
             large_next: 0,
-            large_free: if segmenting { LARGE_BUFFERS } else { 0 },
+            large_free: LARGE_BUFFERS,
+            large_used: segmenting,
+            max_frame,
+            segmenting,
             next: 0,
             clean: 0,
             tail: 0,
@@ -104,8 +107,18 @@ impl TxRing {
         self.clean == self.next
     }
 
-    /// Takes back descriptors up to the last report of the device; frames that can be queued now, whatever
-    /// their length.
+    /// Longest frame to be segmented; 0 without segmentation.
+    pub fn max_tso_frame(&self) -> usize {
+        if self.segmenting { self.large.buffer_size() } else { 0 }
+    }
+
+    /// Descriptors of the largest frame: the context and its pieces.
+    fn per_large_frame(&self) -> usize {
+        1 + self.large.buffer_size() / PIECE
+    }
+
+    /// Takes back descriptors up to the last report of the device; frames that can be queued now, of the length of
+    /// those that were sent before.
     pub fn room(&mut self) -> usize {
         let (mut at, mut large) = (self.clean, 0);
         while at != self.tail {
@@ -120,9 +133,9 @@ impl TxRing {
             }
             at = next(at);
         }
-        let room = match self.large {
-            Some(_) => self.large_free.min(self.free() / PER_LARGE_FRAME),
-            None => self.free() / PER_FRAME,
+        let room = match self.large_used {
+            true => self.large_free.min(self.free() / self.per_large_frame()),
+            false => self.free() / PER_FRAME,
         };
         self.starved = room == 0;
         room
@@ -136,19 +149,15 @@ impl TxRing {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
         match (offload.segment_size, offload.checksum) {
-            (None, checksum) if (1..=MAX_FRAME).contains(&len) => self.transmit_small(len, checksum, fill),
+            (None, checksum) if (1..=BUFFER).contains(&len) => self.transmit_small(len, checksum, fill),
             (None, checksum) if (1..=self.max_frame).contains(&len) => {
-                self.transmit_jumbo(len, checksum, fill)
+                self.transmit_large(len, None, checksum, fill)
             }
-            (Some(mss), Some(checksum)) if mss > 0 && len <= self.max_large_frame() => {
-                self.transmit_large(len, mss, checksum, fill)
+            (Some(mss), Some(checksum)) if mss > 0 && len <= self.max_tso_frame() => {
+                self.transmit_large(len, Some(mss), Some(checksum), fill)
             }
             _ => Err(TransmitError::TooLong),
         }
-    }
-
-    fn max_large_frame(&self) -> usize {
-        if self.large.is_some() { MAX_LARGE_FRAME } else { 0 }
     }
 
     fn transmit_small(
@@ -174,6 +183,7 @@ impl TxRing {
     }
 
     /// Writes the context of a frame whose checksum is left to the device; the options of its data.
+    #[inline(always)]
     fn write_checksum(&mut self, len: usize, checksum: Option<TxChecksum>) -> u32 {
         // A field outside the frame, or beyond the context's 8 bits, cannot come from an IP header.
         let context = checksum.filter(|checksum| {
@@ -185,51 +195,31 @@ impl TxRing {
         bit::POPTS_TXSM
     }
 
-    /// Whether there is a large buffer, and descriptors for all that it holds.
-    fn has_large(&mut self) -> bool {
-        self.free() >= PER_LARGE_FRAME && self.large_free > 0 || self.room() > 0
-    }
-
-    fn transmit_jumbo(
-        &mut self,
-        len: usize,
-        checksum: Option<TxChecksum>,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) -> Result<(), TransmitError> {
-        if !self.has_large() {
-            return Err(TransmitError::Full);
-        }
-        let Some(pool) = &mut self.large else { return Err(TransmitError::TooLong) };
-        // SAFETY: buffers are used in turn and `large_free` counts those whose frames the device has sent.
-        fill(unsafe { pool.bytes_mut(self.large_next, len) });
-        let phys = pool.phys(self.large_next, 0);
-        let options = self.write_checksum(len, checksum);
-        self.write_pieces(Data { phys, len, end: false, segment: false, options, payload: len });
-        Ok(())
-    }
-
     fn transmit_large(
         &mut self,
         len: usize,
-        mss: u16,
-        checksum: TxChecksum,
+        mss: Option<u16>,
+        checksum: Option<TxChecksum>,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
-        if !self.has_large() {
+        self.large_used = true;
+        if (self.free() < self.per_large_frame() || self.large_free == 0) && self.room() == 0 {
             return Err(TransmitError::Full);
         }
-        let Some(pool) = &mut self.large else { return Err(TransmitError::TooLong) };
+        let phys = self.large.phys(self.large_next, 0);
         // SAFETY: buffers are used in turn and `large_free` counts those whose frames the device has sent.
-        let frame = unsafe { pool.bytes_mut(self.large_next, len) };
+        let frame = unsafe { self.large.bytes_mut(self.large_next, len) };
         fill(frame);
-        // A frame that is no TCP over IPv4 after all cannot be sent whole.
-        let Some(headers) = Segmentation::prepare(frame, checksum) else {
-            return Err(TransmitError::TooLong);
+        let (segment, options, payload) = match (mss, checksum) {
+            (Some(mss), Some(checksum)) => {
+                // A frame that is no TCP over IPv4 after all cannot be sent whole.
+                let headers = Segmentation::prepare(frame, checksum).ok_or(TransmitError::TooLong)?;
+                self.write(self.layout.segmentation(headers, len, mss));
+                (true, bit::POPTS_TXSM | bit::POPTS_IXSM, len - headers.payload)
+            }
+            _ => (false, self.write_checksum(len, checksum), len),
         };
-        let phys = pool.phys(self.large_next, 0);
-        self.write(self.layout.segmentation(headers, len, mss));
-        let (options, payload) = (bit::POPTS_TXSM | bit::POPTS_IXSM, len - headers.payload);
-        self.write_pieces(Data { phys, len, end: false, segment: true, options, payload });
+        self.write_pieces(Data { phys, len, end: false, segment, options, payload });
         Ok(())
     }
 
@@ -287,6 +277,6 @@ impl TxRing {
     pub fn leak(&mut self) {
         self.descriptors.leak();
         self.buffers.leak();
-        self.large.iter_mut().for_each(BufferPool::leak);
+        self.large.leak();
     }
 }
