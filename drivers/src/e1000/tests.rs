@@ -1,7 +1,7 @@
 use super::*;
 use crate::intel::hash;
 use crate::intel::ring::COUNT;
-use crate::intel::testing::{TSO, bytes, pattern, peek, poke, tcp_frame};
+use crate::intel::testing::{TSO, bytes, fill, pattern, peek, poke, tcp_frame};
 use crate::testing::{TestClock, TestDma};
 use keelson_hal::{LinkSpeed, TxChecksum};
 use std::cell::{Cell, RefCell};
@@ -62,11 +62,7 @@ impl Fake {
         }
         let at = u64::from(self.reg(RDBAL)) + (u64::from(self.reg(RDBAH)) << 32) + 16 * u64::from(head);
         let buffer = peek::<u64>(at);
-        TestDma::check_region(buffer, frame.len());
-        // SAFETY: inside a region, as just checked, and the driver holds no reference to it between calls.
-        unsafe {
-            std::ptr::copy_nonoverlapping(frame.as_ptr(), TestDma::virt_of(buffer) as *mut u8, frame.len());
-        }
+        fill(buffer, frame);
         poke(at + 8, frame.len() as u16);
         poke(at + 13, errors);
         poke(at + 12, status | 1);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::intel::ring::COUNT;
-use crate::intel::testing::{TSO, bytes, pattern, peek, poke, tcp_frame};
+use crate::intel::testing::{TSO, bytes, fill, pattern, peek, poke, tcp_frame};
 use crate::testing::{TestClock, TestDma};
 use keelson_hal::{LinkSpeed, TxChecksum};
 use std::cell::{Cell, RefCell};
@@ -134,11 +134,8 @@ impl Fake {
         let at = self.base(RDBAL) + 16 * u64::from(head);
         assert_eq!(peek::<u64>(at + 8), 0, "no buffer for headers, and DD is clear");
         let buffer = peek::<u64>(at);
-        content.iter().zip(buffer..).for_each(|(&byte, place)| poke(place, byte));
-        // The write-back takes the place of the address: packet type and hash.
-        poke(at, 0x0123_4567_89ab_cdefu64);
-        poke(at + 12, u32::from(length) | 0x5a5a_0000);
-        poke(at + 8, status | 1);
+        fill(buffer, content);
+        write_back(at, length, status);
         self.put(RDH, (head + 1) % COUNT as u32);
         true
     }
@@ -354,6 +351,14 @@ impl Registers for Fake {
             _ => self.put(offset, value),
         }
     }
+}
+
+/// Writes a receive descriptor as the chip does.
+fn write_back(at: u64, length: u16, status: u32) {
+    // In the place of the address: packet type and hash.
+    poke(at, 0x0123_4567_89ab_cdefu64);
+    poke(at + 12, u32::from(length) | 0x5a5a_0000);
+    poke(at + 8, status | 1);
 }
 
 fn bring_up(fake: &Rc<Fake>, mode: InterruptMode) -> Result<Igb, InitError> {

@@ -1,6 +1,43 @@
 //! Frames in one buffer and in several, and descriptors that a device should not write.
 
 use super::*;
+use crate::intel::layout::Written;
+use crate::intel::testing::{Receiver, receiving_tests};
+
+impl Receiver for Fake {
+    type Driver = Igb;
+
+    fn up() -> (Rc<Fake>, Igb) {
+        up()
+    }
+
+    fn ring(&self) -> (u64, usize, usize) {
+        (self.base(RDBAL), self.reg(RDH) as usize, self.reg(RDT) as usize)
+    }
+
+    fn piece(&self, content: &[u8], written: Written) -> bool {
+        let room = self.piece(content, written.len as u16, status(written));
+        if room && written.ends {
+            self.noted();
+        }
+        room
+    }
+
+    fn write_back(at: u64, written: Written) {
+        write_back(at, written.len as u16, status(written));
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupts().iter().sum::<u32>() > 0
+    }
+}
+
+fn status(written: Written) -> u32 {
+    let bit = |set, bit| if set { bit } else { 0 };
+    bit(written.ends, EOP) | bit(written.verified, L4CS) | bit(written.faulty, RXE)
+}
+
+receiving_tests!(Fake);
 
 #[test]
 fn frames_go_around_the_ring_many_times() {
@@ -51,26 +88,6 @@ fn a_full_ring_of_large_frames_recovers() {
         while device.receive(7, &mut |frame, _| got += usize::from(frame == pattern(9018))) > 0 {}
         assert_eq!(got, delivered);
     }
-}
-
-#[test]
-fn a_frame_that_is_still_being_written_is_waited_for() {
-    let (fake, mut device) = up();
-    let frame = pattern(5000);
-    for round in 0..300 {
-        let (head, rest) = frame.split_at(4096);
-        let (first, second) = head.split_at(2048);
-        assert!(fake.piece(first, 2048, 0));
-        assert!(!device.arm(), "round {round}: nothing to do yet");
-        assert!(received(&mut device).is_empty());
-        assert!(fake.piece(second, 2048, 0));
-        assert!(!device.arm());
-        device.disarm();
-        assert!(fake.piece(rest, rest.len() as u16, EOP));
-        assert!(device.arm());
-        assert_eq!(received(&mut device), [(frame.clone(), false)]);
-    }
-    assert_eq!(device.counters().rx_errors, 0);
 }
 
 #[test]
@@ -161,39 +178,4 @@ fn what_the_chip_lost_is_counted_as_dropped() {
         assert_eq!((counted["rx_crc_errors"], counted["rx_missed_errors"]), wanted);
         assert_eq!(device.counters().rx_dropped, wanted.1);
     }
-}
-
-#[test]
-fn few_frames_are_copied() {
-    let (fake, mut device) = up();
-    let (mut copied, mut frames) = (0, 0);
-    for _ in 0..1000 {
-        let at = fake.base(RDBAL) + 16 * u64::from(fake.reg(RDH));
-        let buffer = TestDma::virt_of(peek::<u64>(at));
-        assert!(fake.deliver(&pattern(9000), 0));
-        device.receive(1, &mut |frame, _| copied += usize::from(frame.as_ptr() as usize != buffer));
-        frames += 1;
-    }
-    // One in seven: what begins in the last four of 32 buffers.
-    assert!(copied * 7 < frames && copied > 0, "{copied} of {frames}");
-}
-
-#[test]
-fn a_device_that_never_stops_is_left_after_a_round() {
-    let (fake, mut device) = up();
-    let ring = fake.base(RDBAL);
-    let fill = || {
-        (0..COUNT as u64).for_each(|i| {
-            poke(ring + 16 * i + 12, 60u32);
-            poke(ring + 16 * i + 8, EOP | 1);
-        });
-    };
-    fill();
-    let mut frames = 0;
-    let said = device.receive(usize::MAX, &mut |_, _| {
-        frames += 1;
-        assert!(frames <= COUNT, "no end");
-        fill();
-    });
-    assert_eq!((said, frames), (COUNT, COUNT));
 }
