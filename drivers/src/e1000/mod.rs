@@ -11,7 +11,7 @@
 //! Receive descriptors are legacy ones; sending uses context and data descriptors, which emulators need for
 //! the checksum. The image turns off ASPM L0s and L1 on the link of a real 82574L (specification update).
 //!
-//! Long frames are received always, whatever the MTU of the moment: over several buffers of 2 KiB (`ring`). Buffers that hold
+//! Long frames are received always, whatever the MTU of the moment: over several buffers of 2 KiB (`intel::ring`). Buffers that hold
 //! the longest frame would take 4 MiB for a ring, and the chips have no size between 8 and 16 KiB.
 //!
 //! Memory: 512 KiB for each ring, and 16 buffers for long frames to be sent: of 32 KiB when the chip segments, else of 16 KiB.

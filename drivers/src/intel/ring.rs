@@ -90,8 +90,8 @@ impl RxRing {
         self.layout.written(&self.descriptors, index * DESCRIPTOR)
     }
 
-    /// True when a frame ends, or there is more without an end than a frame has. Of one that is still being written the
-    /// rest will interrupt.
+    /// True when a frame waits, or more without an end than a frame has. Of one that is still being written the rest will
+    /// interrupt.
     pub fn has_work(&self) -> bool {
         let mut at = self.next;
         // At least one descriptor, and never as many as the ring has.
@@ -132,7 +132,7 @@ impl RxRing {
                 continue;
             }
             // Errors and checksums are reported with the end of a frame and nowhere else (8254x manual section 3.2.3.2;
-            // 82576 datasheet section 7.1.5.2).
+            // 82576 datasheet section 7.1.5).
             let total = (self.held - 1) * BUFFER + len;
             let broken = core::mem::take(&mut self.skipping) || faulty || len > BUFFER;
             if !broken && (MIN_FRAME..=self.max_frame).contains(&total) {

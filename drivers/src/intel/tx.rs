@@ -45,7 +45,8 @@ pub(crate) struct TxRing {
     large: BufferPool,
     large_next: usize,
     large_free: usize,
-    /// A large frame was sent. Without jumbo frames there will never be one, and the few buffers for them limit nothing.
+    /// Large frames are sent: some were, or the chip segments. Without jumbo frames there will never be one on others, and
+    /// the few buffers for them limit nothing.
     large_used: bool,
     /// Longest frame that is not segmented: more than a descriptor's own buffer holds.
     max_frame: usize,
