@@ -180,6 +180,21 @@ impl BufferPool {
         unsafe { self.chunks[index / self.per_chunk].bytes(index % self.per_chunk * self.size, len) }
     }
 
+    /// `len` bytes from the start of buffer `index` on, over the buffers that follow it; `None` when they are not in one
+    /// contiguous piece.
+    ///
+    /// # Safety
+    ///
+    /// The device has handed all of these buffers back.
+    pub unsafe fn run(&self, index: usize, len: usize) -> Option<&[u8]> {
+        let offset = index % self.per_chunk * self.size;
+        if offset + len > self.per_chunk * self.size {
+            return None;
+        }
+        // SAFETY: passed on to the caller.
+        Some(unsafe { self.chunks[index / self.per_chunk].bytes(offset, len) })
+    }
+
     /// The first `len` bytes of buffer `index`, to be written.
     ///
     /// # Safety

@@ -1,5 +1,5 @@
-//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e, NVMe, AHCI, and
-//! the i6300esb watchdog.
+//! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e/igb, NVMe,
+//! AHCI, and the i6300esb watchdog.
 //!
 //! Principles:
 //!
@@ -20,7 +20,7 @@
 //! crate, whose queue serves the slow devices (rng, console).
 //!
 //! Not here: finding devices (the kernel walks PCI and the command line), interrupt delivery, packed
-//! virtqueues, several queue pairs per NIC, segmentation offload on e1000, jumbo frames on e1000, igb.
+//! virtqueues, several queue pairs per NIC, segmentation offload on e1000e and, by Intel's NICs, over IPv6.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -31,6 +31,8 @@ pub mod disk;
 mod dma;
 pub mod e1000;
 mod error;
+pub mod igb;
+mod intel;
 pub mod nvme;
 mod registry;
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub enum DriverKind {
     E1000,
     /// [`E1000`](crate::e1000::E1000) as [`Chip::I82574l`](crate::e1000::Chip::I82574l).
     E1000e,
+    /// [`Igb`](crate::igb::Igb).
+    Igb,
     /// [`Nvme`](crate::nvme::Nvme).
     Nvme,
     /// [`ahci`](crate::ahci): a controller with any number of disks.
@@ -43,6 +45,21 @@ const NVME: PciClass = (0x01, 0x08, 0x02);
 /// Mass storage, SATA, AHCI (the same section).
 const AHCI: PciClass = (0x01, 0x06, 0x01);
 
+/// Whether an Intel device is of the igb family (device ids: the chips' datasheets, PCI configuration space).
+fn is_igb(device: u16) -> bool {
+    match device {
+        // 82576: copper with two ports, with four, NS; fibre; SerDes with two ports, with four, NS.
+        0x10c9 | 0x10e8 | 0x1526 | 0x150a | 0x10e6 | 0x10e7 | 0x150d | 0x1518 => true,
+        // 82580: copper with four ports, with two; fibre with two, with four; SerDes; SGMII.
+        0x150e | 0x1516 | 0x150f | 0x1527 | 0x1510 | 0x1511 => true,
+        // I350: copper, fibre, SerDes, SGMII.
+        0x1521..=0x1524 => true,
+        // I210: copper, fibre, SerDes, SGMII; copper and SerDes without flash. I211.
+        0x1533 | 0x1536..=0x1538 | 0x157b | 0x157c | 0x1539 => true,
+        _ => false,
+    }
+}
+
 /// The driver for a PCI function, if there is one: by who made it, or by what it is.
 pub fn probe_pci(id: PciId, class: PciClass) -> Option<DriverKind> {
     match (id.vendor, id.device) {
@@ -50,6 +67,7 @@ pub fn probe_pci(id: PciId, class: PciClass) -> Option<DriverKind> {
         (0x8086, 0x100c | 0x100e | 0x100f) => Some(DriverKind::E1000),
         (0x8086, 0x25ab) => Some(DriverKind::I6300esb),
         (0x8086, 0x10d3) => Some(DriverKind::E1000e),
+        (0x8086, device) if is_igb(device) => Some(DriverKind::Igb),
         _ if class == NVME => Some(DriverKind::Nvme),
         _ if class == AHCI => Some(DriverKind::Ahci),
         _ => virtio_type_of(id).and_then(probe_virtio),
@@ -104,6 +122,14 @@ mod tests {
             assert_eq!(probe(0x8086, device), Some(DriverKind::E1000));
         }
         assert_eq!(probe(0x8086, 0x10d3), Some(DriverKind::E1000e));
+        for device in [0x10c9, 0x10e8, 0x150e, 0x1521, 0x1524, 0x1533, 0x1536, 0x1538, 0x1539, 0x157b, 0x157c]
+        {
+            assert_eq!(probe(0x8086, device), Some(DriverKind::Igb), "{device:#x}");
+            assert_eq!(probe(0x8087, device), None, "{device:#x} of somebody else");
+        }
+        for other in [0x10ca, 0x1520, 0x1525, 0x1f41, 0x15f2] {
+            assert_eq!(probe(0x8086, other), None, "{other:#x}: a virtual function, an I354, an I225");
+        }
         assert_eq!(probe(0x1af4, 0x1045), None, "the balloon has no driver");
         assert_eq!(probe(0x8086, 0x25ab), Some(DriverKind::I6300esb));
         assert_eq!(probe(0x8086, 0x1041), None);

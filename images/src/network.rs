@@ -35,7 +35,7 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
         NetworkConfig::default()
     });
     if nics.is_empty() {
-        log::error!(target: "net", "no network device that a driver here knows: attach virtio-net, e1000 or e1000e");
+        log::error!(target: "net", "no network device that a driver here knows: attach virtio-net, e1000, e1000e or igb");
     }
     let names: Vec<_> = (0..nics.len()).map(|index| format!("eth{index}")).collect();
     for device in config.unknown_devices(|name| names.iter().any(|known| known == name)) {

@@ -57,6 +57,13 @@ fn q35() {
 }
 
 #[test]
+#[ignore = "needs QEMU 8.0 or later, which has igb"]
+fn igb_on_every_board_with_pci() {
+    every_machine_of(Board::Q35, &[NicModel::Igb]);
+    every_machine_of(Board::Pc, &[NicModel::Igb]);
+}
+
+#[test]
 fn microvm() {
     every_machine_of(Board::Microvm, &[NicModel::Virtio]);
 }

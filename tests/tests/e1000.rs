@@ -82,6 +82,20 @@ fn e1000e_is_not_asked_to_segment() {
     check_segments(&world.port.pcap());
 }
 
+#[test]
+#[ignore = "needs QEMU 8.0 or later, which has igb"]
+fn igb_segments_tcp() {
+    let world = World::new("igb-tso");
+    world.port.capture(Capture::Full);
+    let (machine, data) = serving(&world, Board::Q35, NicModel::Igb);
+    let counters = read_file(&world, &machine, &data);
+    assert!(machine.console().contains("eth0: igb at *, offloads tx_checksum tso4 rx_checksum"));
+    assert_eq!(counters.lost, 0);
+    assert!(counters.tso as usize * 32_768 >= FILE, "{counters:?}");
+    world.port.capture(Capture::Off);
+    check_segments(&world.port.pcap());
+}
+
 /// Every frame from the appliance in a capture: lengths, both checksums, no gap in the sequence numbers, PSH and FIN
 /// only in front of a new frame of the stack's.
 fn check_segments(pcap: &Path) {
@@ -133,7 +147,20 @@ fn check_segments(pcap: &Path) {
 
 #[test]
 fn an_idle_machine_rests_whatever_its_nic() {
-    let kinds = [(Board::Pc, NicModel::E1000), (Board::Q35, NicModel::E1000e), (Board::Pc, NicModel::Virtio)];
+    idle_machines_rest([
+        (Board::Pc, NicModel::E1000),
+        (Board::Q35, NicModel::E1000e),
+        (Board::Pc, NicModel::Virtio),
+    ]);
+}
+
+#[test]
+#[ignore = "needs QEMU 8.0 or later, which has igb"]
+fn an_idle_machine_rests_with_igb() {
+    idle_machines_rest([(Board::Q35, NicModel::Igb), (Board::Pc, NicModel::Igb)]);
+}
+
+fn idle_machines_rest<const N: usize>(kinds: [(Board, NicModel); N]) {
     let worlds = kinds.map(|(board, model)| {
         let world = World::new(&format!("rest-{board:?}-{model:?}"));
         let (machine, _) = serving(&world, board, model);

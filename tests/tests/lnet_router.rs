@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keelson_qemu::{Board, Nic, NicModel, Port};
 use keelson_tests::lnet::{Kind, Limit, Load, ROUTER, Routed, Router, nid};
 use keelson_tests::world::SOON;
 
@@ -65,6 +66,22 @@ fn a_crowd_is_served() {
 #[test]
 fn the_router_is_a_test_node() {
     routed("selftest").the_router_is_a_test_node(SPAN);
+}
+
+/// Between two ports of the kind that routers have.
+#[test]
+#[ignore = "needs QEMU 8.0 or later, which has igb"]
+fn igb_ports_are_routed_between() {
+    // Each has a bus of its own: there is no room on one for the virtual functions of two.
+    let nic = |port: &Port, i| Nic::on(port, NicModel::Igb).options(&format!("bus=rp{i}"));
+    let world = Routed::with_nics("igb", nic, |spec| {
+        let bus = |i| format!("pcie-root-port,id=rp{i},chassis={i}");
+        spec.memory_mib(512).board(Board::Q35).bridge(&bus(0)).bridge(&bus(1))
+    });
+    let Some(Router::Machine(machine)) = &world.router else { unreachable!("started as an appliance") };
+    assert!(machine.console().contains("eth1: igb at *, offloads tx_checksum tso4 rx_checksum"));
+    world.everybody_answers_pings();
+    world.messages_pass_both_ways(SPAN);
 }
 
 /// With little memory, many large messages wait and none is lost.

@@ -13,7 +13,17 @@ use keelson_tests::world::{MOMENT, SERVER, SOON, World, assert_sound, at, shell}
 
 #[test]
 fn the_carrier_goes_and_comes_back() {
-    for model in [NicModel::Virtio, NicModel::E1000, NicModel::E1000e] {
+    carrier_goes_and_comes_back(&[NicModel::Virtio, NicModel::E1000, NicModel::E1000e]);
+}
+
+#[test]
+#[ignore = "needs QEMU 8.0 or later, which has igb"]
+fn the_carrier_of_igb_goes_and_comes_back() {
+    carrier_goes_and_comes_back(&[NicModel::Igb]);
+}
+
+fn carrier_goes_and_comes_back(models: &[NicModel]) {
+    for &model in models {
         let world = World::new("carrier");
         let disk = world.disk();
         let machine = Appliance::nfs(&world.bench, "nfs", "ip=10.0.0.1/24:eth0 nfs.exports=\"/ *(rw)\"")

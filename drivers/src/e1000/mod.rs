@@ -6,31 +6,30 @@
 //! | EEPROM word read | address << 8, done bit 4 | address << 2, done bit 1 |
 //! | quirk | | TXDCTL bit 22 must be 1 |
 //! | segmentation | TCP over IPv4 | not used, see [`Chip::segments`] |
+//! | largest MTU | 16110 | 9000 |
 //!
 //! Receive descriptors are legacy ones; sending uses context and data descriptors, which emulators need for
 //! the checksum. The image turns off ASPM L0s and L1 on the link of a real 82574L (specification update).
 //!
-//! Memory: 512 KiB for each ring, and 512 KiB of 32 KiB buffers when the chip segments.
+//! Long frames are received always, whatever the MTU of the moment: over several buffers of 2 KiB (`intel::ring`). Buffers that hold
+//! the longest frame would take 4 MiB for a ring, and the chips have no size between 8 and 16 KiB.
 //!
-//! Not here: segmentation over IPv6, jumbo frames, the second queue of the 82574L, PHY management beyond what
-//! the EEPROM set up.
+//! Memory: 512 KiB for each ring, and 16 buffers for long frames to be sent: of 32 KiB when the chip segments, else of 16 KiB.
+//!
+//! Not here: segmentation over IPv6, the second queue of the 82574L, PHY management beyond what the EEPROM set up.
 
 mod regs;
-mod ring;
-mod segmentation;
-mod statistics;
-mod tx;
 
 use self::regs::*;
-use self::ring::{RING_BYTES, RxRing};
-use self::statistics::Statistics;
-use self::tx::TxRing;
 use crate::InitError;
+use crate::intel::layout::Layout;
+use crate::intel::ring::RING_BYTES;
+use crate::intel::{self, Groups, MAX_LINK_HEADER, Queues, is_station};
 use alloc::rc::Rc;
 use core::time::Duration;
 use keelson_hal::{
-    Clock, Dma, Link, LinkSpeed, MacAddress, NetCounters, NetDevice, NetFeatures, Registers, RxMeta,
-    TransmitError, TxOffload,
+    Clock, Dma, Link, MacAddress, NetCounters, NetDevice, NetFeatures, Registers, RxMeta, TransmitError,
+    TxOffload,
 };
 
 /// Which chip it is.
@@ -50,19 +49,25 @@ impl Chip {
     fn segments(self) -> bool {
         self == Chip::I82540em
     }
+
+    /// Largest IP packet.
+    ///
+    /// The 82574L is made for frames of 9018 bytes with header and FCS. The 82540EM and its sisters receive up to 16,384
+    /// bytes (8254x manual section 13.7.15); Linux's driver has them run with up to 16,128, VLAN tag and FCS included.
+    fn max_mtu(self) -> usize {
+        match self {
+            Chip::I82540em => 16_110,
+            Chip::I82574l => 9000,
+        }
+    }
+
+    /// Longest frame without FCS.
+    fn max_frame(self) -> usize {
+        self.max_mtu() + MAX_LINK_HEADER
+    }
 }
 
-/// How the device interrupts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum InterruptMode {
-    /// Not at all: its task is woken by timer. The interrupt registers are left alone, because on an emulated
-    /// chip every access costs an exit, at every tick.
-    Polled,
-    /// Through the line or MSI.
-    Plain,
-    /// 82574L with MSI-X enabled: every cause through this entry, 0 to 4.
-    Msix(u8),
-}
+pub use crate::intel::InterruptMode;
 
 /// Time for reset and for an EEPROM word. Both take microseconds to a few milliseconds.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -74,19 +79,14 @@ pub struct E1000 {
     registers: Rc<dyn Registers>,
     clock: Rc<dyn Clock>,
     chip: Chip,
-    rx: RxRing,
-    tx: TxRing,
+    queues: Queues,
     mac: MacAddress,
     /// Causes that interrupt for received frames (0 in [`InterruptMode::Polled`]) and for freed slots.
     receive_causes: u32,
     send_causes: u32,
-    /// The multicast table as last written.
-    multicast: [u32; MTA_WORDS],
-    counters: NetCounters,
-    statistics: Statistics,
+    groups: Groups,
     /// An interrupt is awaited: [`NetDevice::arm`] found no work.
     waiting: bool,
-    doorbells: u64,
 }
 
 impl E1000 {
@@ -100,6 +100,9 @@ impl E1000 {
     ) -> Result<E1000, InitError> {
         if registers.len() < WINDOW {
             return Err(InitError::NotADevice { what: "e1000 window length", found: registers.len() as u32 });
+        }
+        if chip == Chip::I82540em {
+            registers.write32(PBA, PBA_82540);
         }
         if !reset(&*registers, &*clock) {
             return Err(InitError::ResetTimeout);
@@ -116,19 +119,15 @@ impl E1000 {
             Some(_) => (INT_RXQ0 | INT_RXO | INT_OTHER | INT_LSC, INT_TXQ0),
         };
         let device = E1000 {
-            rx: RxRing::new(&dma)?,
-            tx: TxRing::new(&dma, chip.segments())?,
+            queues: Queues::new(&dma, Layout::Legacy, chip.max_frame(), chip.segments(), (RDT, TDT))?,
+            groups: Groups::none(&*registers),
             registers,
             clock,
             chip,
             mac,
             receive_causes,
             send_causes,
-            multicast: [0; MTA_WORDS],
-            counters: NetCounters::default(),
-            statistics: Statistics::default(),
             waiting: false,
-            doorbells: 0,
         };
         if let Some(entry) = msix {
             // Receive queue 0, transmit queue 0, other: entry and valid bit at 3:0, 11:8, 19:16.
@@ -154,11 +153,10 @@ impl E1000 {
         let [a, b, c, d, e, f] = self.mac.0;
         self.set(RAL0, u32::from_le_bytes([a, b, c, d]));
         self.set(RAH0, u32::from_le_bytes([e, f, 0, 0]) | RAH_AV);
-        (0..MTA_WORDS).for_each(|word| self.set(MTA + 4 * word, 0));
         self.set(RXCSUM, RXCSUM_IPOFL | RXCSUM_TUOFL);
 
-        self.set(RDBAL, self.rx.phys() as u32);
-        self.set(RDBAH, (self.rx.phys() >> 32) as u32);
+        self.set(RDBAL, self.queues.rx.phys() as u32);
+        self.set(RDBAH, (self.queues.rx.phys() >> 32) as u32);
         self.set(RDLEN, RING_BYTES as u32);
         self.set(RDH, 0);
         self.set(RDT, 0);
@@ -166,8 +164,8 @@ impl E1000 {
         self.set(RDTR, 0);
         self.set(RADV, 0);
 
-        self.set(TDBAL, self.tx.phys() as u32);
-        self.set(TDBAH, (self.tx.phys() >> 32) as u32);
+        self.set(TDBAL, self.queues.tx.phys() as u32);
+        self.set(TDBAH, (self.queues.tx.phys() >> 32) as u32);
         self.set(TDLEN, RING_BYTES as u32);
         self.set(TDH, 0);
         self.set(TDT, 0);
@@ -177,13 +175,8 @@ impl E1000 {
         }
         self.set(TIPG, TIPG_COPPER);
         self.set(TCTL, TCTL_EN | TCTL_PSP | TCTL_COLLISION);
-        self.set(RCTL, RCTL_EN | RCTL_BAM | RCTL_SECRC);
-        self.set(RDT, self.rx.first_tail());
-    }
-
-    fn doorbell(&mut self, register: usize, tail: u32) {
-        self.doorbells += 1;
-        self.set(register, tail);
+        self.set(RCTL, RCTL_EN | RCTL_LPE | RCTL_BAM | RCTL_SECRC);
+        self.set(RDT, self.queues.rx.first_tail());
     }
 }
 
@@ -210,11 +203,7 @@ fn reset(registers: &dyn Registers, clock: &dyn Clock) -> bool {
 
 /// The station address: as the chip loaded it, or from words 0 to 2 of its EEPROM.
 fn read_mac(chip: Chip, registers: &dyn Registers, clock: &dyn Clock) -> Result<MacAddress, InitError> {
-    let is_station = |mac: &MacAddress| !mac.is_multicast() && *mac != MacAddress::default();
-    let (low, high) = (registers.read32(RAL0).to_le_bytes(), registers.read32(RAH0));
-    let [e, f, ..] = high.to_le_bytes();
-    let loaded = MacAddress([low[0], low[1], low[2], low[3], e, f]);
-    if high & RAH_AV != 0 && is_station(&loaded) {
+    if let Some(loaded) = intel::loaded_address(registers) {
         return Ok(loaded);
     }
     let (shift, done) = match chip {
@@ -236,7 +225,7 @@ fn read_mac(chip: Chip, registers: &dyn Registers, clock: &dyn Clock) -> Result<
         };
         bytes.copy_from_slice(&value.to_le_bytes());
     }
-    if is_station(&mac) {
+    if is_station(mac) {
         Ok(mac)
     } else {
         let value = mac.0.iter().fold(0, |all, &byte| all << 8 | u64::from(byte));
@@ -244,17 +233,11 @@ fn read_mac(chip: Chip, registers: &dyn Registers, clock: &dyn Clock) -> Result<
     }
 }
 
-/// Bit of the multicast table for a group: 12 bits of the address, from bit 36 on (RCTL.MO = 0).
-fn multicast_hash(group: MacAddress) -> usize {
-    (usize::from(group.0[4]) >> 4 | usize::from(group.0[5]) << 4) & 0xfff
-}
-
 impl Drop for E1000 {
     fn drop(&mut self) {
         if !reset(&*self.registers, &*self.clock) {
             log::error!(target: "e1000", "{}: no answer to reset, its memory is lost", self.mac);
-            self.rx.leak();
-            self.tx.leak();
+            self.queues.leak();
         }
     }
 }
@@ -278,34 +261,24 @@ impl NetDevice for E1000 {
     }
 
     fn max_mtu(&self) -> usize {
-        1500
+        self.chip.max_mtu()
     }
 
     fn max_tso_frame(&self) -> usize {
-        if self.chip.segments() { tx::MAX_LARGE_FRAME } else { 0 }
+        self.queues.tx.max_tso_frame()
     }
 
     /// Costs one register read.
     fn link(&mut self) -> Link {
-        let status = self.get(STATUS);
-        match (status & STATUS_LU != 0, status >> STATUS_SPEED_SHIFT & 3) {
-            (false, _) => Link::Down,
-            (true, 0) => Link::Up(LinkSpeed(10)),
-            (true, 1) => Link::Up(LinkSpeed(100)),
-            (true, _) => Link::Up(LinkSpeed(1000)),
-        }
+        intel::link(&*self.registers)
     }
 
     fn receive(&mut self, budget: usize, sink: &mut dyn FnMut(&[u8], RxMeta)) -> usize {
-        let (frames, tail) = self.rx.receive(budget, &mut self.counters, sink);
-        if let Some(tail) = tail {
-            self.doorbell(RDT, tail);
-        }
-        frames
+        self.queues.receive(&*self.registers, budget, sink)
     }
 
     fn transmit_room(&mut self) -> usize {
-        self.tx.room()
+        self.queues.tx.room()
     }
 
     fn transmit(
@@ -314,40 +287,28 @@ impl NetDevice for E1000 {
         offload: TxOffload,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
-        let result = self.tx.transmit(len, offload, fill);
-        match result {
-            Ok(()) => {
-                self.counters.tx_packets += 1;
-                self.counters.tx_bytes += len as u64;
-                self.counters.tx_tso_packets += u64::from(offload.segment_size.is_some());
-            }
-            Err(_) => self.counters.tx_dropped += 1,
-        }
-        result
+        self.queues.transmit(len, offload, fill)
     }
 
     fn flush(&mut self) {
-        if let Some(tail) = self.tx.flush() {
-            self.doorbell(TDT, tail);
-        }
+        self.queues.flush(&*self.registers);
     }
 
     fn arm(&mut self) -> bool {
         if self.receive_causes != 0 {
             // Causes noted while masked are old: what they stood for is looked at below.
             self.set(ICR, u32::MAX);
-            let starved = self.tx.starved && !self.tx.is_idle();
-            self.set(IMS, self.receive_causes | if starved { self.send_causes } else { 0 });
+            let send_causes = if self.queues.awaits_room() { self.send_causes } else { 0 };
+            self.set(IMS, self.receive_causes | send_causes);
         }
-        let freed = self.tx.starved && self.tx.room() > 0;
-        let work = self.rx.has_work() || freed;
+        let work = self.queues.has_work();
         self.waiting = !work;
         work
     }
 
     fn disarm(&mut self) {
         if core::mem::take(&mut self.waiting) {
-            self.counters.interrupts += 1;
+            self.queues.counters.interrupts += 1;
         }
         if self.receive_causes != 0 {
             self.set(IMC, u32::MAX);
@@ -355,31 +316,20 @@ impl NetDevice for E1000 {
     }
 
     fn set_multicast(&mut self, groups: &[MacAddress]) {
-        let mut table = [0u32; MTA_WORDS];
-        for &group in groups {
-            let hash = multicast_hash(group);
-            table[hash / 32] |= 1 << (hash % 32);
-        }
-        for (word, &bits) in table.iter().enumerate() {
-            if bits != self.multicast[word] {
-                self.set(MTA + 4 * word, bits);
-            }
-        }
-        self.multicast = table;
+        self.groups.set(&*self.registers, groups);
     }
 
     /// Costs one register read: roles ask for it with each look at their interfaces.
     fn counters(&self) -> NetCounters {
-        let rx_dropped = self.statistics.missed(&*self.registers);
-        NetCounters { doorbells: self.doorbells, rx_dropped, ..self.counters }
+        self.queues.counters(&*self.registers)
     }
 
     fn statistics(&self, report: &mut dyn FnMut(&'static str, u64)) {
-        self.statistics.for_each(&*self.registers, report);
+        self.queues.statistics(&*self.registers, report);
     }
 
     fn rings(&self) -> (usize, usize) {
-        (ring::COUNT, ring::COUNT)
+        self.queues.rings()
     }
 }
 

@@ -169,6 +169,7 @@ impl Devices {
             }
             DriverKind::E1000
             | DriverKind::E1000e
+            | DriverKind::Igb
             | DriverKind::Nvme
             | DriverKind::Ahci
             | DriverKind::I6300esb => {}

@@ -10,11 +10,12 @@ use core::cell::RefCell;
 use core::time::Duration;
 use keelson_drivers::ahci;
 use keelson_drivers::e1000::{Chip, E1000, InterruptMode};
+use keelson_drivers::igb::Igb;
 use keelson_drivers::nvme::Nvme;
 use keelson_drivers::virtio::{PciCapabilities, PciTransport, Transport};
 use keelson_drivers::watchdog::i6300esb::{self, I6300esb, Space};
-use keelson_drivers::{DriverKind, PciId, probe_pci};
-use keelson_hal::{Interrupt, NetDevice, Registers};
+use keelson_drivers::{DriverKind, InitError, PciId, probe_pci};
+use keelson_hal::{Dma, Interrupt, NetDevice, Registers};
 use keelson_kernel::irq;
 use keelson_kernel::mm;
 use keelson_kernel::options;
@@ -22,7 +23,7 @@ use keelson_kernel::pci::{Address, Bar, ConfigAccess, Function, MsiXTable};
 use keelson_kernel::pci_host::PciHost;
 use keelson_kernel::watchdog::{self as kernel_watchdog, Watchdog};
 
-/// The MSI-X entry every cause of a device is sent through.
+/// The MSI-X entry every cause of a device is sent through. igb uses the one behind it, too, which does the same.
 const ENTRY: u16 = 0;
 
 /// Starts the driver of every function that has one.
@@ -68,22 +69,15 @@ fn start(
         DriverKind::E1000 | DriverKind::E1000e => {
             let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
             let chip = if kind == DriverKind::E1000 { Chip::I82540em } else { Chip::I82574l };
-            let mode = match delivery {
-                Delivery::MsiX => InterruptMode::Msix(ENTRY as u8),
-                Delivery::Plain => InterruptMode::Plain,
-                Delivery::None => InterruptMode::Polled,
-            };
-            let (dma, clock) = (machine.dma.clone(), machine.clock.clone());
-            let device = E1000::new(chip, registers.clone(), dma, clock.clone(), mode)
-                .map_err(|error| error.to_string())?;
-            let again = move |dma| {
-                let mode = InterruptMode::Polled;
-                let device = E1000::new(chip, registers.clone(), dma, clock.clone(), mode)
-                    .map_err(|error| error.to_string())?;
-                Ok(Box::new(device) as Box<dyn NetDevice>)
-            };
-            devices.add_nic(device, interrupt, place, Box::new(again));
-            Ok(())
+            let (clock, mode) = (machine.clock.clone(), delivery.mode());
+            let start = move |dma, mode| E1000::new(chip, registers.clone(), dma, clock.clone(), mode);
+            add_intel(devices, machine.dma.clone(), mode, interrupt, place, start)
+        }
+        DriverKind::Igb => {
+            let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
+            let (clock, mode) = (machine.clock.clone(), delivery.mode());
+            let start = move |dma, mode| Igb::new(registers.clone(), dma, clock.clone(), mode);
+            add_intel(devices, machine.dma.clone(), mode, interrupt, place, start)
         }
         DriverKind::Nvme => {
             let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
@@ -119,6 +113,24 @@ fn start(
                 .map_err(|error| error.to_string())
         }
     }
+}
+
+/// Starts one of Intel's NICs.
+fn add_intel<N: NetDevice + 'static>(
+    devices: &mut Devices,
+    dma: Rc<dyn Dma>,
+    mode: InterruptMode,
+    interrupt: Rc<dyn Interrupt>,
+    place: String,
+    start: impl Fn(Rc<dyn Dma>, InterruptMode) -> Result<N, InitError> + 'static,
+) -> Result<(), String> {
+    let device = start(dma, mode).map_err(|error| error.to_string())?;
+    let again = move |dma| {
+        let device = start(dma, InterruptMode::Polled).map_err(|error| error.to_string())?;
+        Ok(Box::new(device) as Box<dyn NetDevice>)
+    };
+    devices.add_nic(device, interrupt, place, Box::new(again));
+    Ok(())
 }
 
 fn virtio_transport(
@@ -192,12 +204,23 @@ impl Bars {
 /// How a function's interrupts arrive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Delivery {
-    /// By message through the entry [`ENTRY`] of its MSI-X table.
+    /// By message through the entry [`ENTRY`] of its MSI-X table, and the one behind it.
     MsiX,
     /// By its only message, or its line.
     Plain,
     /// Not at all.
     None,
+}
+
+impl Delivery {
+    /// The same for the drivers of Intel's NICs.
+    fn mode(self) -> InterruptMode {
+        match self {
+            Delivery::MsiX => InterruptMode::Msix(ENTRY as u8),
+            Delivery::Plain => InterruptMode::Plain,
+            Delivery::None => InterruptMode::Polled,
+        }
+    }
 }
 
 /// What wakes the function's task, and how that arrives: a message if it can send one; else its line,
@@ -210,7 +233,7 @@ fn interrupt_of(node: &Node, function: &Function, bars: &Bars) -> (Rc<dyn Interr
         && let Some((source, message)) = irq::allocate()
     {
         function.disable_intx(access);
-        table.set(ENTRY, message);
+        (ENTRY..table.vectors().min(ENTRY + 2)).for_each(|entry| table.set(entry, message));
         msix.set_enabled(access, true);
         return (Rc::new(source), Delivery::MsiX);
     }

@@ -104,7 +104,7 @@ pub(super) fn check(stack: &Stack) -> impl Fn() -> Result<(), String> + 'static 
 fn judge(interfaces: &[InterfaceStatus]) -> Result<(), String> {
     if interfaces.is_empty() {
         return Err(String::from(
-            "no network device that a driver here knows; attach virtio-net, e1000 or e1000e",
+            "no network device that a driver here knows; attach virtio-net, e1000, e1000e or igb",
         ));
     }
     let has_address = |status: &&InterfaceStatus| {

@@ -146,7 +146,7 @@ pub struct NetCounters {
 ///
 /// A multiqueue NIC appears as several `NetDevice`s with one MAC address, each owned by one core.
 pub trait NetDevice {
-    /// Driver name as `ethtool -i` shows it: `virtio_net`, `e1000`, `e1000e`.
+    /// Driver name as `ethtool -i` shows it: `virtio_net`, `e1000`, `e1000e`, `igb`.
     fn driver(&self) -> &'static str;
 
     /// The address frames are sent from.

@@ -35,6 +35,8 @@ pub enum NicModel {
     I82545em,
     /// Intel 82574L.
     E1000e,
+    /// Intel 82576, which QEMU has since version 8.0.
+    Igb,
 }
 
 /// A network interface and where its cable goes.
@@ -571,6 +573,7 @@ impl Nic {
             NicModel::I82544gc => "e1000-82544gc".into(),
             NicModel::I82545em => "e1000-82545em".into(),
             NicModel::E1000e => "e1000e".into(),
+            NicModel::Igb => "igb".into(),
         };
         let mac = match (&self.mac, &self.cable) {
             (Some(mac), _) => *mac,

@@ -114,14 +114,26 @@ impl Routed {
     ///
     /// When it does not start.
     pub fn with_appliance(name: &str, adjust: impl FnOnce(MachineSpec) -> MachineSpec) -> Routed {
+        Routed::with_nics(name, |port, _| Nic::on(port, NicModel::Virtio), adjust)
+    }
+
+    /// The same with NICs that the caller chooses, by port and number.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn with_nics(
+        name: &str,
+        nic: impl Fn(&Port, usize) -> Nic,
+        adjust: impl FnOnce(MachineSpec) -> MachineSpec,
+    ) -> Routed {
         let bench = Bench::new(name);
         let lans = ["tcp", "tcp1"].map(|net| bench.lan(net).unwrap());
         let line = "ip=10.1.0.1/16:eth0 ip=10.2.0.1/16:eth1 lnet.networks=\"tcp0(eth0),tcp1(eth1)\" \
                     lnet.forwarding=enabled";
         let spec = Appliance::lnet(&bench, "router", line);
-        let spec = lans
-            .iter()
-            .fold(spec, |spec, lan| spec.nic(Nic::on(&lan.port("router").unwrap(), NicModel::Virtio)));
+        let nics = lans.iter().enumerate().map(|(i, lan)| nic(&lan.port("router").unwrap(), i));
+        let spec = nics.fold(spec, MachineSpec::nic);
         let machine = adjust(spec).start().unwrap();
         machine.expect(READY, SOON).unwrap();
         Routed::around(Router::Machine(Box::new(machine)), lans, bench)

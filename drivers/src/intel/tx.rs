@@ -3,10 +3,12 @@
 //! ```text
 //!   small frame    data                        buffer = the descriptor's own, 2 KiB
 //!                  context, data               with a checksum
-//!   large frame    context, data, data, ...    one of few 32 KiB buffers, in pieces of 4 KiB
+//!   large frame    data, data, ...             one of few buffers of 16 or 32 KiB, in pieces of 4 KiB
+//!                  context, data, data, ...    with a checksum, or to be segmented
 //! ```
 
-use super::ring::{BUFFER, COUNT, DESCRIPTOR, MAX_FRAME, RING_BYTES, next};
+use super::layout::{Data, Layout, bit};
+use super::ring::{BUFFER, COUNT, DESCRIPTOR, RING_BYTES, next};
 use super::segmentation::Segmentation;
 use crate::InitError;
 use crate::dma::{BufferPool, DmaBuffer};
@@ -14,39 +16,17 @@ use alloc::rc::Rc;
 use core::sync::atomic::{Ordering, fence};
 use keelson_hal::{Dma, TransmitError, TxChecksum, TxOffload};
 
-/// Transmit descriptors in the extended format (8254x manual sections 3.3.6 and 3.3.7).
-mod bit {
-    pub const DTYP_DATA: u32 = 1 << 20;
-    pub const CMD_EOP: u32 = 1 << 24;
-    pub const CMD_IFCS: u32 = 1 << 25;
-    pub const CMD_TSE: u32 = 1 << 26;
-    pub const CMD_RS: u32 = 1 << 27;
-    pub const CMD_DEXT: u32 = 1 << 29;
-    pub const TUCMD_TCP: u32 = 1 << 24;
-    pub const TUCMD_IPV4: u32 = 1 << 25;
-    /// POPTS: complete the IPv4 header's checksum.
-    pub const POPTS_IXSM: u32 = 1 << 8;
-    /// POPTS: complete the transport checksum.
-    pub const POPTS_TXSM: u32 = 1 << 9;
-    pub const DD: u32 = 1 << 0;
-}
-
 /// A status report is asked for with every this many frames, and with the last of each flush.
 const REPORT_EVERY: usize = 16;
 /// A small frame takes a data descriptor, and a context descriptor before it with a checksum.
 const PER_FRAME: usize = 2;
-/// Offset of the TCP checksum field in its header; UDP's is 6.
-const TCP_CHECKSUM: u16 = 16;
-/// Buffers for frames to be segmented. Half of what IP allows: the gain of twice the size would be a few
-/// hundredths of a doorbell per frame.
+/// Buffers for large frames: those longer than a descriptor's own buffer, and those to be segmented.
 const LARGE_BUFFERS: usize = 16;
-const LARGE_BUFFER: usize = 32 * 1024;
-/// Longest frame to be segmented.
-pub(super) const MAX_LARGE_FRAME: usize = LARGE_BUFFER;
+/// Size of each when the chip segments. Half of what IP allows: the gain of twice the size would be a few
+/// hundredths of a doorbell per frame.
+const TSO_BUFFER: usize = 32 * 1024;
 /// Bytes given to one data descriptor; longer ones upset some chips of the family.
 const PIECE: usize = 4096;
-/// Descriptors of a large frame: the context and its pieces.
-const PER_LARGE_FRAME: usize = 1 + LARGE_BUFFER / PIECE;
 
 /// What is remembered of a descriptor that the device has.
 #[derive(Clone, Copy, Default)]
@@ -58,12 +38,19 @@ struct Sent {
 }
 
 /// Frames to be sent. Small buffer `i` belongs to descriptor `i`; large buffers are used in turn.
-pub(super) struct TxRing {
+pub(crate) struct TxRing {
+    layout: Layout,
     descriptors: DmaBuffer,
     buffers: BufferPool,
-    large: Option<BufferPool>,
+    large: BufferPool,
     large_next: usize,
     large_free: usize,
+    /// Large frames are sent: some were, or the chip segments. Without jumbo frames there will never be one on others, and
+    /// the few buffers for them limit nothing.
+    large_used: bool,
+    /// Longest frame that is not segmented: more than a descriptor's own buffer holds.
+    max_frame: usize,
+    segmenting: bool,
     /// Next descriptor to write.
     next: usize,
     /// Oldest descriptor not reclaimed.
@@ -79,14 +66,25 @@ pub(super) struct TxRing {
 }
 
 impl TxRing {
-    /// A ring; with `segmenting` for frames of up to [`MAX_LARGE_FRAME`].
-    pub fn new(dma: &Rc<dyn Dma>, segmenting: bool) -> Result<TxRing, InitError> {
+    /// A ring for frames of up to `max_frame` bytes, and with `segmenting` for those of up to
+    /// [`TxRing::max_tso_frame`].
+    pub fn new(
+        dma: &Rc<dyn Dma>,
+        layout: Layout,
+        max_frame: usize,
+        segmenting: bool,
+    ) -> Result<TxRing, InitError> {
+        let large = if segmenting { TSO_BUFFER } else { max_frame.next_power_of_two() };
         Ok(TxRing {
+            layout,
             descriptors: DmaBuffer::new(dma, RING_BYTES)?,
             buffers: BufferPool::new(dma, COUNT, BUFFER)?,
-            large: segmenting.then(|| BufferPool::new(dma, LARGE_BUFFERS, LARGE_BUFFER)).transpose()?,
+            large: BufferPool::new(dma, LARGE_BUFFERS, large)?,
             large_next: 0,
-            large_free: if segmenting { LARGE_BUFFERS } else { 0 },
+            large_free: LARGE_BUFFERS,
+            large_used: segmenting,
+            max_frame,
+            segmenting,
             next: 0,
             clean: 0,
             tail: 0,
@@ -110,8 +108,18 @@ impl TxRing {
         self.clean == self.next
     }
 
-    /// Takes back descriptors up to the last report of the device; frames that can be queued now, whatever
-    /// their length.
+    /// Longest frame to be segmented; 0 without segmentation.
+    pub fn max_tso_frame(&self) -> usize {
+        if self.segmenting { self.large.buffer_size() } else { 0 }
+    }
+
+    /// Descriptors of the largest frame: the context and its pieces.
+    fn per_large_frame(&self) -> usize {
+        1 + self.large.buffer_size() / PIECE
+    }
+
+    /// Takes back descriptors up to the last report of the device; frames that can be queued now, of the length of
+    /// those that were sent before.
     pub fn room(&mut self) -> usize {
         let (mut at, mut large) = (self.clean, 0);
         while at != self.tail {
@@ -126,9 +134,9 @@ impl TxRing {
             }
             at = next(at);
         }
-        let room = match self.large {
-            Some(_) => self.large_free.min(self.free() / PER_LARGE_FRAME),
-            None => self.free() / PER_FRAME,
+        let room = match self.large_used {
+            true => self.large_free.min(self.free() / self.per_large_frame()),
+            false => self.free() / PER_FRAME,
         };
         self.starved = room == 0;
         room
@@ -142,16 +150,15 @@ impl TxRing {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
         match (offload.segment_size, offload.checksum) {
-            (None, checksum) if (1..=MAX_FRAME).contains(&len) => self.transmit_small(len, checksum, fill),
-            (Some(mss), Some(checksum)) if mss > 0 && len <= self.max_large_frame() => {
-                self.transmit_large(len, mss, checksum, fill)
+            (None, checksum) if (1..=BUFFER).contains(&len) => self.transmit_small(len, checksum, fill),
+            (None, checksum) if (1..=self.max_frame).contains(&len) => {
+                self.transmit_large(len, None, checksum, fill)
+            }
+            (Some(mss), Some(checksum)) if mss > 0 && len <= self.max_tso_frame() => {
+                self.transmit_large(len, Some(mss), Some(checksum), fill)
             }
             _ => Err(TransmitError::TooLong),
         }
-    }
-
-    fn max_large_frame(&self) -> usize {
-        if self.large.is_some() { MAX_LARGE_FRAME } else { 0 }
     }
 
     fn transmit_small(
@@ -166,88 +173,80 @@ impl TxRing {
                 return Err(TransmitError::Full);
             }
         }
-        // A field outside the frame, or beyond the context's 8 bits, cannot come from an IP header.
-        let checksum = checksum.filter(|checksum| {
-            let field = usize::from(checksum.start) + usize::from(checksum.offset);
-            field + 2 <= len && field <= 255
-        });
-        if let Some(checksum) = checksum {
-            let (start, field) = (u32::from(checksum.start), u32::from(checksum.start + checksum.offset));
-            let tcp = if checksum.offset == TCP_CHECKSUM { bit::TUCMD_TCP } else { 0 };
-            // Start and field of the IP header's checksum are given too, but not used: the stack has it.
-            self.write([
-                14 | 24 << 8 | (start.max(15) - 1) << 16,
-                start | field << 8,
-                bit::CMD_DEXT | tcp,
-                0,
-            ]);
-        }
+        let options = self.write_checksum(len, checksum);
         // SAFETY: the descriptor of this number is free, and only it ever names the buffer.
         fill(unsafe { self.buffers.bytes_mut(self.next, len) });
         let phys = self.buffers.phys(self.next, 0);
-        let options = if checksum.is_some() { bit::POPTS_TXSM } else { 0 };
-        let index = self.write_data(phys, len, bit::CMD_EOP, options);
+        let data = Data { phys, len, end: true, segment: false, options, payload: len };
+        let index = self.write(self.layout.data(data));
         self.queued(index);
         Ok(())
+    }
+
+    /// Writes the context of a frame whose checksum is left to the device; the options of its data.
+    #[inline(always)]
+    fn write_checksum(&mut self, len: usize, checksum: Option<TxChecksum>) -> u32 {
+        // A field outside the frame, or beyond the context's 8 bits, cannot come from an IP header.
+        let context = checksum.filter(|checksum| {
+            let field = usize::from(checksum.start) + usize::from(checksum.offset);
+            field + 2 <= len && field <= 255
+        });
+        let Some(context) = context.and_then(|checksum| self.layout.checksum(checksum)) else { return 0 };
+        self.write(context);
+        bit::POPTS_TXSM
     }
 
     fn transmit_large(
         &mut self,
         len: usize,
-        mss: u16,
-        checksum: TxChecksum,
+        mss: Option<u16>,
+        checksum: Option<TxChecksum>,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), TransmitError> {
-        if (self.free() < PER_LARGE_FRAME || self.large_free == 0) && self.room() == 0 {
+        self.large_used = true;
+        if (self.free() < self.per_large_frame() || self.large_free == 0) && self.room() == 0 {
             return Err(TransmitError::Full);
         }
-        let Some(pool) = &mut self.large else { return Err(TransmitError::TooLong) };
+        let phys = self.large.phys(self.large_next, 0);
         // SAFETY: buffers are used in turn and `large_free` counts those whose frames the device has sent.
-        let frame = unsafe { pool.bytes_mut(self.large_next, len) };
+        let frame = unsafe { self.large.bytes_mut(self.large_next, len) };
         fill(frame);
-        // A frame that is no TCP over IPv4 after all cannot be sent whole.
-        let Some(headers) = Segmentation::prepare(frame, checksum) else {
-            return Err(TransmitError::TooLong);
+        let (segment, options, payload) = match (mss, checksum) {
+            (Some(mss), Some(checksum)) => {
+                // A frame that is no TCP over IPv4 after all cannot be sent whole.
+                let headers = Segmentation::prepare(frame, checksum).ok_or(TransmitError::TooLong)?;
+                self.write(self.layout.segmentation(headers, len, mss));
+                (true, bit::POPTS_TXSM | bit::POPTS_IXSM, len - headers.payload)
+            }
+            _ => (false, self.write_checksum(len, checksum), len),
         };
-        let phys = pool.phys(self.large_next, 0);
-        self.large_next = (self.large_next + 1) % LARGE_BUFFERS;
-        self.large_free -= 1;
-
-        let (start, field) = (headers.tcp as u32, headers.tcp as u32 + u32::from(TCP_CHECKSUM));
-        let payload = (len - headers.payload) as u32;
-        let command = bit::CMD_DEXT | bit::CMD_TSE | bit::TUCMD_TCP | bit::TUCMD_IPV4;
-        self.write([
-            14 | 24 << 8 | (start - 1) << 16,
-            start | field << 8,
-            command | payload,
-            (headers.payload as u32) << 8 | u32::from(mss) << 16,
-        ]);
-        let mut index = self.next;
-        for at in (0..len).step_by(PIECE) {
-            let piece = PIECE.min(len - at);
-            let end = if at + piece == len { bit::CMD_EOP } else { 0 };
-            let options = bit::POPTS_TXSM | bit::POPTS_IXSM;
-            index = self.write_data(phys + at as u64, piece, bit::CMD_TSE | end, options);
-        }
-        self.sent[index].large = true;
-        self.queued(index);
+        self.write_pieces(Data { phys, len, end: false, segment, options, payload });
         Ok(())
     }
 
-    /// Writes a data descriptor; its number.
-    fn write_data(&mut self, phys: u64, len: usize, command: u32, options: u32) -> usize {
-        let index = self.next;
-        let command = command | bit::CMD_DEXT | bit::CMD_IFCS | bit::DTYP_DATA;
-        self.write([phys as u32, (phys >> 32) as u32, command | len as u32, options]);
-        index
+    /// Queues the frame in the large buffer whose turn it is.
+    fn write_pieces(&mut self, frame: Data) {
+        self.large_next = (self.large_next + 1) % LARGE_BUFFERS;
+        self.large_free -= 1;
+        let mut index = self.next;
+        for at in (0..frame.len).step_by(PIECE) {
+            let len = PIECE.min(frame.len - at);
+            let end = at + len == frame.len;
+            index = self.write(self.layout.data(Data { phys: frame.phys + at as u64, len, end, ..frame }));
+        }
+        self.sent[index].large = true;
+        self.queued(index);
     }
 
-    fn write(&mut self, words: [u32; 4]) {
+    /// Writes a descriptor; its number.
+    fn write(&mut self, words: [u32; 4]) -> usize {
+        let index = self.next;
         for (i, word) in words.into_iter().enumerate() {
-            self.descriptors.write32(self.next * DESCRIPTOR + 4 * i, word);
+            self.descriptors.write32(index * DESCRIPTOR + 4 * i, word);
         }
-        self.sent[self.next] = Sent::default();
-        self.next = next(self.next);
+        self.sent[index] = Sent::default();
+        self.next = next(index);
+        index
     }
 
     /// Notes that a frame ends in descriptor `index`.
@@ -279,6 +278,6 @@ impl TxRing {
     pub fn leak(&mut self) {
         self.descriptors.leak();
         self.buffers.leak();
-        self.large.iter_mut().for_each(BufferPool::leak);
+        self.large.leak();
     }
 }

@@ -13,11 +13,11 @@ const IPV4_MIN_HEADER: usize = 20;
 const TCP_DATA_OFFSET: usize = 12;
 const TCP_MIN_HEADER: usize = 20;
 /// Offset of the checksum in a TCP header.
-const TCP_CHECKSUM: u16 = 16;
+pub(crate) const TCP_CHECKSUM: u16 = 16;
 
 /// Where the headers of a frame are, from its beginning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Segmentation {
+pub(crate) struct Segmentation {
     /// The TCP header.
     pub tcp: usize,
     /// The TCP payload: length of all headers.

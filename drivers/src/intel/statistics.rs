@@ -30,7 +30,7 @@ const MISSED: usize = 0x4010;
 
 /// The registers' sums.
 #[derive(Default)]
-pub(super) struct Statistics {
+pub(crate) struct Statistics {
     totals: [Cell<u64>; REGISTERS.len()],
 }
 
