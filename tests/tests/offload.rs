@@ -350,10 +350,14 @@ fn cross_in_jumbo_frames(models: &[(Board, NicModel, usize)]) {
         };
         let (to, from) = (full(0), full(6));
         eprintln!("{model:?}: {} frames, {to} of 9014 bytes to the appliance, {from} from it", frames.len());
-        assert!(frames.iter().all(|(length, ..)| *length <= 9014));
+        // QEMU's igb leaves it to the tap to segment, which gets those frames whole.
+        let whole = model == NicModel::Igb;
+        let mut longer = frames.iter().filter(|(length, ..)| *length > 9014);
+        assert!(longer.all(|(.., frame)| whole && frame[6..12] == MAC && frame[12..14] == [0x08, 0x00]));
         // 32 KiB that the chip segments end with a shorter one.
         let most = 16 * MIB / 9014 * 4 / 5;
-        assert!(to as u64 > most && from as u64 > most, "{to} and {from} of 9014 bytes");
+        let most_from = if whole { most / 2 } else { most };
+        assert!(to as u64 > most && from as u64 > most_from, "{to} and {from} of 9014 bytes");
 
         let answer = shell(&wired.machine, &format!("ip link set eth0 mtu {}", largest + 1));
         assert!(answer.concat().contains(&format!("is not between 576 and {largest}")), "{answer:?}");
@@ -379,7 +383,9 @@ fn too_long(wired: &Wired, largest: usize) {
     assert!(counters.rx_bytes >= 3 * (largest as u64 + 14) && counters.lost == 0, "{counters:?}");
     // 4 bytes more may be a VLAN tag.
     let counters = send(largest + 5);
-    assert!(counters.rx_bytes < largest as u64 && counters.lost == 3, "{counters:?}");
+    // The igb chips are told what is too long, and QEMU's forgets to count it.
+    let lost = if wired.model == NicModel::Igb { 0 } else { 3 };
+    assert!(counters.rx_bytes < largest as u64 && counters.lost == lost, "{counters:?}");
     let (mut nfs, root) = wired.tcp(V4);
     let object = file(&mut nfs, &root, "after");
     write(&mut nfs, &object, &pattern(6, MIB), MIB as usize);
