@@ -212,15 +212,16 @@ pub fn overrun_ring_of_long_frames_recovers<R: Receiver>() {
 pub fn few_frames_are_copied<R: Receiver>() {
     let (fake, mut device) = R::up();
     let (mut copied, mut frames) = (0, 0);
+    // Three buffers each: every frame begins everywhere in the ring.
     for _ in 0..1000 {
         let (ring, head, _) = fake.ring();
         let buffer = TestDma::virt_of(peek::<u64>(ring + 16 * head as u64));
-        assert!(fake.long(&pattern(4 * BUFFER), false, false));
+        assert!(fake.long(&pattern(3 * BUFFER), false, false));
         device.receive(1, &mut |frame, _| copied += usize::from(frame.as_ptr() as usize != buffer));
         frames += 1;
     }
-    // What begins in the last three of 32 buffers.
-    assert!(copied * 10 < frames && copied > 0, "{copied} of {frames}");
+    // What begins in the last two of 32 buffers.
+    assert!(copied * 12 < frames && copied > 0, "{copied} of {frames}");
 }
 
 pub fn device_that_never_stops_is_left_after_a_round<R: Receiver>() {
