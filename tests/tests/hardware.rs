@@ -199,6 +199,18 @@ fn processors_of_all_kinds() {
 }
 
 #[test]
+#[ignore = "needs QEMU 9.0 or later, whose emulated processors have x2APIC"]
+fn x2apic_processors() {
+    let world = World::new("x2apic");
+    let disk = world.disk();
+    let nic = Nic::on(&world.port, NicModel::Virtio);
+    let machine =
+        serves(&world, server(&world, nic, virtio(&disk)).cpu("max,+x2apic").cpus(64).memory_mib(512));
+    let cpus = shell(&machine, "cpus");
+    assert!(cpus.len() == 64 && cpus.iter().all(|line| line.contains(": x2APIC ")), "{cpus:#?}");
+}
+
+#[test]
 fn sixty_four_processors() {
     let world = World::new("cpus64");
     let disk = world.disk();

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::time::Duration;
 use keelson_exec::Handle;
+use keelson_kernel::irq::apic;
 use keelson_kernel::panic::provoke;
 use keelson_kernel::{console, crash, mm, numa, smp};
 
@@ -114,7 +115,8 @@ fn memory(ram: u64) -> String {
 fn cores() -> String {
     let mut text = String::new();
     for core in 0..smp::online() {
-        let _ = writeln!(text, "core {core}: APIC {}", smp::apic_id(core));
+        let kind = if apic::x2apic() { "x2APIC" } else { "APIC" };
+        let _ = writeln!(text, "core {core}: {kind} {}", smp::apic_id(core));
     }
     text
 }

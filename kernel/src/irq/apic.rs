@@ -78,7 +78,8 @@ pub fn init_core() {
     write(SPURIOUS, SPURIOUS_ENABLE | u32::from(vector::SPURIOUS));
 }
 
-fn x2apic() -> bool {
+/// True when local APICs are in x2APIC mode, as they are wherever there is one.
+pub fn x2apic() -> bool {
     X2APIC.load(Ordering::Relaxed)
 }
 
