@@ -3,13 +3,14 @@
 //! | variable | seconds for each target |
 //! |---|---|
 //! | none | 5 |
-//! | `KEELSON_SOAK` | 300 |
+//! | `KEELSON_SOAK` | 300, or what it says if that is less and not 1 |
 //! | `KEELSON_FUZZ_SECONDS` | what it says |
 //!
 //! The targets are built here as cargo-fuzz 0.13 builds them, so that nobody needs to install that: stable Rust with the
 //! coverage that LLVM can add to any crate. What is found lies in `fuzz/artifacts/TARGET`, where cargo-fuzz leaves it
 //! too; inputs that reach something new are kept in `tests/out/fuzz`, not in the corpus.
 
+use keelson_tests::soak;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -36,8 +37,7 @@ fn seconds() -> u32 {
     let given = std::env::var("KEELSON_FUZZ_SECONDS").ok();
     match given {
         Some(text) => text.parse().unwrap_or_else(|_| panic!("KEELSON_FUZZ_SECONDS={text} is no number")),
-        None if std::env::var_os("KEELSON_SOAK").is_some() => 300,
-        None => 5,
+        None => soak::time().map_or(5, |time| time.as_secs().min(300) as u32),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: nfs-gate CHECK [--seed N [--verbose] | --seeds A..B] [--full] [--jobs N]
-       nfs-gate all [--full] [--jobs N]      every check
+       nfs-gate all [--full] [--jobs N] [--seconds N]      every check, so long each
 
 --verbose with one seed tells its history. checks:";
 

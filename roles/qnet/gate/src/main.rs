@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: qnet-gate CHECK [--seed N [--verbose] | --seeds A..B] [--full] [--jobs N]
-       qnet-gate all [--full] [--jobs N]      every check
+       qnet-gate all [--full] [--jobs N] [--seconds N]      every check, so long each
 
 --verbose with one seed tells its history. checks:";
 

@@ -1,6 +1,7 @@
-//! The short form, in processes of its own; the full one with `KEELSON_SOAK=1` and `--include-ignored`. That a seed is
+//! The short form, in processes of its own; the full one with `KEELSON_SOAK` and `--include-ignored`. That a seed is
 //! replayed exactly.
 
+use keelson_ext4_gate::command::long_form;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -72,8 +73,9 @@ scenarios! {
 #[test]
 #[ignore = "long: make soak"]
 fn everything_in_full() {
-    if std::env::var_os("KEELSON_SOAK").is_some() {
-        gate(&["all", "--full", "--jobs", "2"]);
+    if let Some(words) = long_form() {
+        let words: Vec<&str> = ["all"].into_iter().chain(words.iter().map(String::as_str)).collect();
+        gate(&words);
     }
 }
 

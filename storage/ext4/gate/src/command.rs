@@ -4,6 +4,7 @@ use crate::list::{Case, Check};
 use crate::supervise::{self, Plan};
 use std::ops::Range;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What the command line asks for besides the name of a check.
 pub struct Words {
@@ -29,6 +30,8 @@ pub struct Words {
     pub alone: bool,
     /// Failures after which no more seeds are begun.
     pub most_failures: usize,
+    /// Time after which no more are, nor ended.
+    pub time: Option<Duration>,
 }
 
 /// Runs the check of this name, or with `all` every check, whatever the others found. `None` when there is no such check.
@@ -61,17 +64,30 @@ fn many(check: &'static Check, seeds: Option<Range<u64>>, words: &Words) -> bool
         jobs: words.jobs,
         most_failures: words.most_failures,
         verbose: words.verbose,
+        time: words.time,
     };
     let outcome = supervise::carry_out(&plan);
     println!(
-        "{:<12} {:>6} seeds, {:>3} failed, {:>7.1} s   ({})",
+        "{:<12} {:>6} of {} seeds, {:>3} failed, {:>7.1} s   ({})",
         check.name,
         outcome.done,
+        plan.seeds.end - plan.seeds.start,
         outcome.failures.len(),
         outcome.time.as_secs_f64(),
         outcome.example
     );
     outcome.failures.is_empty()
+}
+
+/// The words of a long form, as `KEELSON_SOAK` asks for it: 1 for all of it, more for so many seconds of each check. `None`
+/// without it.
+pub fn long_form() -> Option<Vec<String>> {
+    let soak = std::env::var("KEELSON_SOAK").ok()?;
+    let mut words: Vec<String> = ["--full", "--jobs", "2"].map(String::from).into();
+    if soak.parse::<u64>().is_ok_and(|seconds| seconds > 1) {
+        words.extend([String::from("--seconds"), soak]);
+    }
+    Some(words)
 }
 
 /// Says how it ended.
@@ -115,6 +131,7 @@ pub fn parse(rest: &[String]) -> Option<Words> {
         files: 10_000,
         alone: false,
         most_failures: 20,
+        time: None,
     };
     let mut rest = rest.iter();
     while let Some(word) = rest.next() {
@@ -132,6 +149,7 @@ pub fn parse(rest: &[String]) -> Option<Words> {
             "--jobs" => words.jobs = rest.next()?.parse().ok().filter(|jobs| *jobs > 0)?,
             "--rounds" => words.rounds = rest.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
             "--files" => words.files = rest.next()?.parse().ok().filter(|files| *files > 0)?,
+            "--seconds" => words.time = Some(Duration::from_secs(rest.next()?.parse().ok()?)),
             "--failures" => words.most_failures = rest.next()?.parse().ok()?,
             _ => return None,
         }

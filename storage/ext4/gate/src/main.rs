@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: gate CHECK [--seed N [--part N,N...] | --seeds A..B] [--full] [--jobs N] [--verbose]
-       gate all [--full] [--jobs N]      every check
+       gate all [--full] [--jobs N] [--seconds N]      every check, so long each
        gate shrink SEED                  the fewest damages of a fuzz seed that still fail
        gate speed [--alone] [--rounds N] [--files N]   own beside the stop-gap crate and Linux; exit code 1 when a figure is missed
        gate growth                       what an operation costs in large transactions, directories and volumes

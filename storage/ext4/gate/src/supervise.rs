@@ -27,6 +27,8 @@ pub struct Plan {
     pub most_failures: usize,
     /// Every seed is reported.
     pub verbose: bool,
+    /// Time after which it ends, whatever is left, once a seed is done.
+    pub time: Option<Duration>,
 }
 
 /// A seed that failed.
@@ -81,6 +83,10 @@ pub fn carry_out(plan: &Plan) -> Outcome {
         .collect();
     let mut workers: Vec<Worker> = Vec::new();
     loop {
+        if outcome.done > 0 && plan.time.is_some_and(|time| start.elapsed() >= time) {
+            workers.drain(..).for_each(Worker::give_up);
+            break;
+        }
         while workers.len() < plan.jobs
             && outcome.failures.len() < plan.most_failures
             && let Some(seeds) = waiting.pop_front()
@@ -200,6 +206,12 @@ impl Worker {
         outcome.done += 1;
         report(plan, outcome, Failure { seed, said });
         self.clean_up(seed + 1)
+    }
+
+    /// Ends the child, whatever it is at.
+    fn give_up(mut self) {
+        let _ = self.child.kill();
+        self.clean_up(self.seeds.end);
     }
 
     fn clean_up(&mut self, next: u64) -> Range<u64> {

@@ -1,5 +1,6 @@
-//! The short forms, each in processes of their own; the full ones with `KEELSON_SOAK=1` and `--include-ignored`.
+//! The short forms, each in processes of their own; the full ones with `KEELSON_SOAK` and `--include-ignored`.
 
+use keelson_ext4_gate::command::long_form;
 use std::process::Command;
 
 /// Runs a check; its output is shown when it fails.
@@ -9,6 +10,14 @@ fn gate(words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     assert!(output.status.success(), "gate {words:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The long form of a check, if it is asked for.
+fn in_full(check: &str) {
+    if let Some(words) = long_form() {
+        let words: Vec<&str> = [check].into_iter().chain(words.iter().map(String::as_str)).collect();
+        gate(&words);
+    }
 }
 
 /// A short and a full test for each check.
@@ -24,9 +33,7 @@ macro_rules! checks {
             $(#[test]
             #[ignore = "long: make soak"]
             fn $name() {
-                if std::env::var_os("KEELSON_SOAK").is_some() {
-                    super::gate(&[stringify!($name), "--full", "--jobs", "2"]);
-                }
+                super::in_full(stringify!($name));
             })*
         }
     };
