@@ -95,7 +95,7 @@ fn ctrl_c_ends_all_ranks(nodes: &Job) {
     let mut stdout = BufReader::new(mpiexec.stdout.take().expect("a pipe was asked for"));
     stdout.read_line(&mut line).expect("text");
     assert_eq!(line, "all are here\n", "{}", rest(&mut mpiexec));
-    let kill = Command::new("kill").args(["-INT", "--", &format!("-{}", mpiexec.id())]).status();
+    let kill = Command::new("sh").args(["-c", &format!("kill -INT -{}", mpiexec.id())]).status();
     assert!(kill.expect("kill").success());
     let deadline = Instant::now() + Duration::from_secs(30);
     while mpiexec.try_wait().expect("a child").is_none() {
