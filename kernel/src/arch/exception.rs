@@ -91,6 +91,7 @@ global_asm!(
     r#"
     .section .text.exceptions, "ax"
     .balign 16
+    .globl exception_entries
     exception_entries:
     .set exception_vector, 0
     .rept 32

@@ -40,6 +40,7 @@ global_asm!(
     r#"
     .section .text.vectors, "ax"
     .balign 64
+    .globl vector_entries, vector_spurious, vector_marker
     vector_entries:
     .set irq_vector, 0x20
     .rept 224
