@@ -50,8 +50,9 @@ pub trait FramePool: Send + Sync {
     fn retain(&self, address: u64, size: PageSize);
     /// One reference less. `size` is the size of the reference, which may be a part of what was allocated.
     fn release(&self, address: u64, size: PageSize);
-    /// References to the frame.
-    fn references(&self, address: u64) -> usize;
+    /// References to any part of a frame: to it, to what contains it, and to pieces of it. At least 2 as long as somebody
+    /// else has one, also while those change size; more than there are when pieces have several.
+    fn references(&self, address: u64, size: PageSize) -> usize;
     /// Copies `into.len()` bytes at physical `address` out. The range lies within a frame that the caller holds.
     fn read(&self, address: u64, into: &mut [u8]);
     /// Copies bytes in.
@@ -94,12 +95,12 @@ impl Frame {
 
     /// True when there are other references: a copy-on-write page must be copied.
     pub fn is_shared(&self) -> bool {
-        self.pool.references(self.address) > 1
+        self.references() > 1
     }
 
-    /// References to the frame, this one included.
+    /// References to any part of the frame, this one included.
     pub fn references(&self) -> usize {
-        self.pool.references(self.address)
+        self.pool.references(self.address, self.size)
     }
 
     /// The frame in 512 parts, each a reference of its own; the frame itself when it is small.

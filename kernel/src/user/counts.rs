@@ -112,19 +112,23 @@ impl<'a> Counts<'a> {
         assert!(before != 0, "frame {address:#x} split without a reference");
     }
 
-    /// References to the frame at `address`, to what contains it, and to parts of it.
-    pub fn references(&self, address: u64) -> usize {
+    /// References to a frame, to what contains it, and to pieces of it, each piece once.
+    ///
+    /// The caller has one of them. Another one can turn into references to parts meanwhile, which are counted before
+    /// the whole loses its own: who looks at the larger sizes first sees one or the other.
+    pub fn references(&self, address: u64, size: PageSize) -> usize {
         let get = |size| self.count(address, size).load(Ordering::Acquire) as usize;
-        let (small, large, huge) = (get(PageSize::Small), get(PageSize::Large), get(PageSize::Huge));
-        let mut inside = 0;
-        if large + huge > 0 && small == 0 {
-            inside = usize::from(self.parts(address).load(Ordering::Relaxed));
+        let huge = get(PageSize::Huge);
+        if size == PageSize::Huge {
+            let larges = (0..512).map(|n| address + n * PageSize::Large.bytes());
+            return huge + larges.filter(|large| self.in_use(*large)).count();
         }
-        if huge > 0 && small + large + inside == 0 {
-            let start = address & !(PageSize::Huge.bytes() - 1);
-            inside = (0..512).filter(|n| self.in_use(start + n * PageSize::Large.bytes())).count();
-        }
-        small + large + huge + inside
+        let large = get(PageSize::Large);
+        let smaller = match size {
+            PageSize::Small => get(PageSize::Small),
+            _ => usize::from(self.parts(address).load(Ordering::Acquire)),
+        };
+        huge + large + smaller
     }
 
     /// Size of the piece at `address` that somebody has a reference to.
@@ -142,7 +146,7 @@ impl<'a> Counts<'a> {
 
     /// True when the 2 MiB at `address`, or parts of them, have references.
     fn in_use(&self, address: u64) -> bool {
-        self.count(address, PageSize::Large).load(Ordering::Relaxed) != 0
+        self.count(address, PageSize::Large).load(Ordering::Acquire) != 0
             || self.parts(address).load(Ordering::Relaxed) != 0
     }
 
@@ -215,11 +219,11 @@ mod tests {
         for (at, size) in [(0x5000, S), (0x20_0000, L), (0, H)] {
             c.begin(at, size);
             c.retain(at, size);
-            assert_eq!(c.references(at), 2);
+            assert_eq!(c.references(at, size), 2);
             assert_eq!(freed(&c, at, size), []);
-            assert_eq!(c.references(at), 1);
+            assert_eq!(c.references(at, size), 1);
             assert_eq!(freed(&c, at, size), [(at, size)]);
-            assert_eq!(c.references(at), 0);
+            assert_eq!(c.references(at, size), 0);
         }
     }
 
@@ -229,7 +233,7 @@ mod tests {
         c.begin(0x20_0000, L);
         c.split(0x20_0000, L);
         for part in (0x20_0000..0x40_0000).step_by(4096) {
-            assert_eq!(c.references(part), 1);
+            assert_eq!(c.references(part, S), 1);
             assert_eq!(freed(&c, part, S), [(part, S)]);
         }
     }
@@ -240,11 +244,12 @@ mod tests {
         c.begin(0x20_0000, L);
         c.retain(0x20_0000, L);
         c.split(0x20_0000, L);
-        assert_eq!(c.references(0x20_0000), 2);
-        assert_eq!(c.references(0x20_1000), 2);
+        assert_eq!(c.references(0x20_0000, S), 2);
+        assert_eq!(c.references(0x20_1000, S), 2);
+        assert_eq!(c.references(0x20_0000, L), 1 + 512);
         assert_eq!(freed(&c, 0x20_1000, S), [], "the whole has a reference");
         assert_eq!(freed(&c, 0x20_0000, S), []);
-        assert!(c.references(0x20_0000) > 1, "other parts have references");
+        assert_eq!(c.references(0x20_0000, L), 1 + 510, "other parts have references");
         assert_eq!(freed(&c, 0x20_0000, L), [(0x20_0000, S), (0x20_1000, S)]);
         assert_eq!(freed(&c, 0x20_2000, S), [(0x20_2000, S)]);
     }
@@ -256,7 +261,8 @@ mod tests {
         c.retain(0, H);
         c.split(0, H);
         c.split(0x20_0000, L);
-        assert_eq!(c.references(0x20_1000), 2);
+        assert_eq!(c.references(0x20_1000, S), 2);
+        assert_eq!(c.references(0, H), 1 + 512);
         let mut pieces = BTreeSet::new();
         let mut take = |at: u64, size: PageSize| {
             for frame in (at..at + size.bytes()).step_by(4096) {
@@ -266,7 +272,7 @@ mod tests {
         c.release(0x20_1000, S, &mut take);
         c.release(0x40_0000, L, &mut take);
         c.release(0, H, &mut take);
-        assert_eq!(c.references(0x20_2000), 1);
+        assert_eq!(c.references(0x20_2000, S), 1);
         for large in (0..TOP).step_by(0x20_0000) {
             match large {
                 0x20_0000 => {
@@ -279,6 +285,40 @@ mod tests {
             }
         }
         assert_eq!(pieces.len(), 1 << 18);
+    }
+
+    #[test]
+    fn who_splits_is_seen_all_the_time() {
+        const ROUNDS: usize = 2000;
+        let c = counts();
+        let turn = std::sync::Barrier::new(2);
+        let mut unseen = 0;
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for _ in 0..ROUNDS {
+                    turn.wait();
+                    c.split(0x20_0000, L);
+                    turn.wait();
+                }
+            });
+            // One side has the whole and splits it; the other has its last part already.
+            let mine = 0x20_0000 + 511 * 4096;
+            for _ in 0..ROUNDS {
+                c.begin(0x20_0000, L);
+                c.retain(0x20_0000, L);
+                c.split(0x20_0000, L);
+                turn.wait();
+                while c.count(0x20_0000, L).load(Ordering::Relaxed) != 0 {
+                    unseen += usize::from(c.references(mine, S) < 2);
+                }
+                turn.wait();
+                for part in (0x20_0000..0x40_0000).step_by(4096) {
+                    c.release(part, S, |_, _| {});
+                    c.release(part, S, |_, _| {});
+                }
+            }
+        });
+        assert_eq!(unseen, 0);
     }
 
     #[test]

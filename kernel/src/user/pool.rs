@@ -151,8 +151,8 @@ impl FramePool for Pool {
         counts().release(address, size, end);
     }
 
-    fn references(&self, address: u64) -> usize {
-        counts().references(address)
+    fn references(&self, address: u64, size: PageSize) -> usize {
+        counts().references(address, size)
     }
 
     fn read(&self, address: u64, into: &mut [u8]) {

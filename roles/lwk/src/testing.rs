@@ -87,8 +87,10 @@ impl FramePool for Pool {
         }
     }
 
-    fn references(&self, address: u64) -> usize {
-        self.state.lock().unwrap().references.get(&address).copied().unwrap_or(0)
+    fn references(&self, address: u64, size: PageSize) -> usize {
+        let references = &self.state.lock().unwrap().references;
+        let parts = (address..address + size.bytes()).step_by(SMALL as usize);
+        parts.filter_map(|part| references.get(&part)).copied().max().unwrap_or(0)
     }
 
     fn read(&self, address: u64, into: &mut [u8]) {

@@ -45,6 +45,20 @@ fn copy_on_write_copies_once_and_only_while_somebody_else_has_the_page() {
 }
 
 #[test]
+fn a_large_page_is_copied_while_somebody_else_has_a_part_of_it() {
+    let mm = cow();
+    let at = mm.mmap(&anonymous(0, 2 * MIB, RW, ANON)).unwrap();
+    mm.write(at + 4096, b"a").unwrap();
+    let child = mm.fork().unwrap();
+    // The first part is only the child's now, all others belong to both.
+    mm.munmap(at, 4096).unwrap();
+    child.write(at + 4096, b"b").unwrap();
+    assert_eq!((byte(&mm, at + 4096), byte(&child, at + 4096)), (b'a', b'b'));
+    mm.munmap(at, 2 * MIB).unwrap();
+    assert_eq!(pool().used(), 2 * MIB);
+}
+
+#[test]
 fn without_room_for_a_large_copy_a_small_one_does() {
     let (mm, machine) = mm_with(|settings| settings.duplicate = Duplicate::CopyOnWrite);
     let at = mm.mmap(&anonymous(0, 2 * MIB, RW, ANON)).unwrap();
