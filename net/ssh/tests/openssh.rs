@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// How long the server goes on for connections whose clients have gone: less than any limit that would end them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What the server has to tell at its end.
 struct Told {
     entered: Vec<String>,
@@ -95,6 +98,7 @@ fn run(listener: TcpListener, key: &str, limits: Limits, over: &AtomicBool) -> T
     let handle = executor.handle();
     let setup = Rc::new(setup(&handle, vec![AuthorizedKey::parse(key).unwrap()], limits));
     let heard = Rc::new(Heard::default());
+    let mut stopped = None;
     executor.run_until(&*time, || {
         while let Ok((stream, _)) = listener.accept() {
             stream.set_nonblocking(true).unwrap();
@@ -104,7 +108,11 @@ fn run(listener: TcpListener, key: &str, limits: Limits, over: &AtomicBool) -> T
                 serve(&setup, &heard, Socket(stream.clone()), Socket(stream)).await;
             });
         }
-        over.load(Ordering::Relaxed)
+        if !over.load(Ordering::Relaxed) {
+            return false;
+        }
+        let since = *stopped.get_or_insert_with(Instant::now);
+        setup.counters.open.get() == 0 || since.elapsed() > PATIENCE
     });
     let (entered, refused) = (heard.entered.take(), heard.refused.take());
     let told =
@@ -268,7 +276,6 @@ fn the_silent_and_the_gone_hold_nothing() {
     assert_eq!(&first, b"waiting\n");
     waiting.kill().unwrap();
     waiting.wait().unwrap();
-    std::thread::sleep(second / 4);
     let told = server.end();
     assert_eq!(told.open, 0);
     assert!(told.cuts.contains(&("slow_login", 2)) && told.cuts.contains(&("idle", 1)), "{:?}", told.cuts);
