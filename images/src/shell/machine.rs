@@ -14,7 +14,7 @@ use keelson_kernel::{console, crash, mm, numa, smp};
 
 pub(super) fn commands(node: &Node) -> Vec<Command> {
     let (tasks, uptime, ram) = (node.handle.clone(), node.handle.clone(), node.machine.boot.ram());
-    let help = keelson_config::help(&node.role.tables());
+    let role = node.role;
     let ends = |then| {
         let shutdown = node.shutdown.clone();
         move |_: &[&str]| {
@@ -41,7 +41,9 @@ pub(super) fn commands(node: &Node) -> Vec<Command> {
         Command::new("crash", "what the last panic left: why, backtrace, log", |_| last_crash()),
         Command::new("mem", "memory in use", move |_| memory(ram)),
         Command::new("cpus", "cores that run", |_| cores()),
-        Command::new("options", "the options of the kernel command line", move |_| help.clone()),
+        Command::new("options", "the options of the kernel command line", move |_| {
+            keelson_config::help(&role.tables())
+        }),
         Command::new("top", "tasks and how often they ran", move |_| task_list(&tasks)),
         Command::new("uptime", "time since boot", move |_| {
             alloc::format!("{:?}", Duration::from_millis(uptime.now().as_millis()))

@@ -49,34 +49,54 @@ const GIVE_UP: u64 = 50_000_000;
 /// Assumed without any clock to compare with.
 const FALLBACK_HZ: u64 = 1_000_000_000;
 
-/// Measures both clocks. Whatever delays a reading of the clock of known rate, at one end of a run, makes the run too long or too
-/// short; so each end is read several times, and the run is done again if its quickest readings differ.
+/// A measurement of both clocks, for whose first run the time passes while other things are done.
+///
+/// Whatever delays a reading of the clock of known rate, at one end of a run, makes the run too long or too short; so each end
+/// is read several times, and the run is done again if its quickest readings differ.
 ///
 /// Channel 0 of the PIT is read by latching, because that works everywhere: the gate of channel 2 sits in a
 /// port that small virtual machines lack. Its interrupt is masked.
-pub fn measure(pm_timer: Option<PmTimer>) -> Rates {
-    // SAFETY: nobody else uses the PIT.
-    unsafe {
-        port::write8(PIT_MODE, PIT_RATE_GENERATOR);
-        port::write8(PIT_CHANNEL_0, 0);
-        port::write8(PIT_CHANNEL_0, 0);
+pub struct Measurement {
+    /// What the TSC's rate is stated to be: then it is the clock of known rate, else the PIT.
+    stated_hz: Option<u64>,
+    start: Reading,
+}
+
+impl Measurement {
+    /// Reads the clocks for the first time. Nobody else uses the PIT and the APIC's timer until [`Measurement::end`].
+    pub fn begin() -> Measurement {
+        // SAFETY: nobody else uses the PIT.
+        unsafe {
+            port::write8(PIT_MODE, PIT_RATE_GENERATOR);
+            port::write8(PIT_CHANNEL_0, 0);
+            port::write8(PIT_CHANNEL_0, 0);
+        }
+        let stated_hz = stated_tsc_hz();
+        let start = if stated_hz.is_some() { first(&cpu::rdtsc) } else { first(&read_pit) };
+        Measurement { stated_hz, start }
     }
-    // The PIT counts down: its ticks are the difference the other way round.
-    let by_pit = || best(PIT_HZ, 0xffff, || 0u64.wrapping_sub(read_pit()));
-    let by_pm = || {
-        let timer = pm_timer?;
-        let mask = timer.mask();
-        // SAFETY: the FADT names this port for reading.
-        best(PM_TIMER_HZ, mask, || u64::from(unsafe { port::read32(timer.port) }))
-    };
-    let by_tsc = || {
-        let tsc_hz = stated_tsc_hz()?;
-        Some(Rates { tsc_hz, ..best(tsc_hz, u64::MAX, cpu::rdtsc)? })
-    };
-    by_tsc().or_else(by_pit).or_else(by_pm).unwrap_or_else(|| {
-        log::warn!(target: "time", "no PIT and no ACPI timer: assuming a TSC of {FALLBACK_HZ} Hz");
-        Rates { tsc_hz: FALLBACK_HZ, apic_hz: FALLBACK_HZ }
-    })
+
+    /// Reads them again, when a hundredth of a second has passed.
+    pub fn end(self, pm_timer: Option<PmTimer>) -> Rates {
+        // The PIT begins again every 55 ms. That would go unnoticed, so a run that may have taken as long does not count.
+        let passed = cpu::rdtsc().wrapping_sub(self.start.tsc);
+        let start = Some(self.start).filter(|_| passed < GIVE_UP);
+        let by_pit = || best(PIT_HZ, 0xffff, start, read_pit);
+        let by_pm = || {
+            let timer = pm_timer?;
+            let mask = timer.mask();
+            // SAFETY: the FADT names this port for reading.
+            best(PM_TIMER_HZ, mask, None, || u64::from(unsafe { port::read32(timer.port) }))
+        };
+        let measured = match self.stated_hz {
+            Some(tsc_hz) => best(tsc_hz, u64::MAX, start, cpu::rdtsc).map(|rates| Rates { tsc_hz, ..rates }),
+            None => by_pit().or_else(by_pm),
+        };
+        measured.unwrap_or_else(|| {
+            log::warn!(target: "time", "no PIT and no ACPI timer: assuming a TSC of {FALLBACK_HZ} Hz");
+            Rates { tsc_hz: FALLBACK_HZ, apic_hz: FALLBACK_HZ }
+        })
+    }
 }
 
 /// The TSC's rate as the processor (leaf 15h: crystal times ratio) or the hypervisor (leaf 40000010h, in kHz)
@@ -98,13 +118,15 @@ fn stated_tsc_hz() -> Option<u64> {
     (khz != 0).then_some(u64::from(khz) * 1000)
 }
 
+/// The PIT's ticks. It counts down: they are the difference the other way round.
 fn read_pit() -> u64 {
     // SAFETY: latching and reading the count changes nothing.
-    unsafe {
+    let count = unsafe {
         port::write8(PIT_MODE, PIT_LATCH_0);
         let low = port::read8(PIT_CHANNEL_0);
         u64::from(low) | u64::from(port::read8(PIT_CHANNEL_0)) << 8
-    }
+    };
+    0u64.wrapping_sub(count)
 }
 
 /// A reading of all clocks.
@@ -130,11 +152,19 @@ fn look(read: &impl Fn() -> u64) -> Reading {
     })
 }
 
-/// The best of several runs against a counter at `hz` that wraps at `mask`; `None` when it does not count.
-fn best(hz: u64, mask: u64, read: impl Fn() -> u64) -> Option<Rates> {
+/// The reading at the start of a run.
+fn first(read: &impl Fn() -> u64) -> Reading {
+    apic::start_countdown(u32::MAX);
+    look(read)
+}
+
+/// The best of several runs against a counter at `hz` that wraps at `mask`; `None` when it does not count. The first run began
+/// with `start`, if there is one.
+fn best(hz: u64, mask: u64, mut start: Option<Reading>, read: impl Fn() -> u64) -> Option<Rates> {
     let mut best: Option<(Rates, u64)> = None;
     for _ in 0..RUNS {
-        let Some((start, end)) = run(hz, mask, &read) else { break };
+        let start = start.take().unwrap_or_else(|| first(&read));
+        let Some(end) = run(hz, mask, &start, &read) else { break };
         let passed = u128::from(end.reference.wrapping_sub(start.reference) & mask);
         let rate = |ticks: u64| (u128::from(ticks) * u128::from(hz) / passed.max(1)) as u64;
         let ticks = end.tsc.wrapping_sub(start.tsc);
@@ -151,15 +181,13 @@ fn best(hz: u64, mask: u64, read: impl Fn() -> u64) -> Option<Rates> {
     best.map(|(rates, _)| rates)
 }
 
-/// Readings at the ends of a hundredth of a second.
-fn run(hz: u64, mask: u64, read: &impl Fn() -> u64) -> Option<(Reading, Reading)> {
-    apic::start_countdown(u32::MAX);
-    let start = look(read);
+/// The reading at the end of a hundredth of a second.
+fn run(hz: u64, mask: u64, start: &Reading, read: &impl Fn() -> u64) -> Option<Reading> {
     let (mut last, mut since_progress) = (start.reference, start.tsc);
     loop {
         let (now, at) = (read(), cpu::rdtsc());
         if now.wrapping_sub(start.reference) & mask >= hz / RUNS_PER_SECOND {
-            return Some((start, look(read)));
+            return Some(look(read));
         }
         if now != last {
             (last, since_progress) = (now, at);

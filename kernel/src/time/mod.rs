@@ -6,7 +6,7 @@ mod source;
 mod wall;
 mod watch;
 
-pub(crate) use calibrate::PmTimer;
+pub(crate) use calibrate::{Measurement, PmTimer};
 pub use source::{ClockSource, choose, look, source};
 pub(crate) use source::{NAMES, find};
 pub use watch::Watch;
@@ -38,9 +38,15 @@ pub fn boot_begins() {
     TSC_BOOT.store(cpu::rdtsc(), Ordering::Relaxed);
 }
 
-/// Finds out how fast the clocks run; once, on the first core, with its APIC on.
-pub(crate) fn init(pm_timer: Option<PmTimer>) {
-    let rates = calibrate::measure(pm_timer);
+/// Begins to find out how fast the clocks run, once, on the first core, with its APIC on. What is done until [`init`] costs no
+/// time.
+pub(crate) fn measure() -> Measurement {
+    Measurement::begin()
+}
+
+/// Finds out how fast the clocks run.
+pub(crate) fn init(measurement: Measurement, pm_timer: Option<PmTimer>) {
+    let rates = measurement.end(pm_timer);
     TSC_HZ.store(rates.tsc_hz, Ordering::Relaxed);
     APIC_HZ.store(rates.apic_hz, Ordering::Relaxed);
     NANOS_PER_TICK.store(nanos_per_tick(rates.tsc_hz), Ordering::Relaxed);

@@ -32,7 +32,7 @@ pub fn init(top: u64) -> bool {
     let address = mm::phys_to_virt(block);
     // SAFETY: a fresh block of that length in the direct map, for ever; zeros are atomics of any size.
     COUNTS.call_once(|| unsafe {
-        core::ptr::write_bytes(address as *mut u8, 0, (PAGE_SIZE as usize) << order);
+        core::ptr::write_bytes(address as *mut u32, 0, words);
         let first = address as *const AtomicU32;
         let slice = |start: usize, len: usize| core::slice::from_raw_parts(first.add(start), len);
         let parts = first.add(small + large + huge) as *const AtomicU16;
