@@ -88,13 +88,23 @@ fn every_role_leaves_a_core_file() {
 
 #[test]
 fn every_nic_carries_it() {
-    for (board, model) in [
+    nics_carry_it(&[
         (Board::Pc, NicModel::E1000),
         (Board::Pc, NicModel::I82545em),
         (Board::Q35, NicModel::E1000e),
         (Board::Q35, NicModel::Virtio),
         (Board::Microvm, NicModel::Virtio),
-    ] {
+    ]);
+}
+
+#[test]
+#[ignore = "needs QEMU 8.0 or later, which has igb"]
+fn igb_carries_it() {
+    nics_carry_it(&[(Board::Q35, NicModel::Igb), (Board::Pc, NicModel::Igb)]);
+}
+
+fn nics_carry_it(nics: &[(Board, NicModel)]) {
+    for &(board, model) in nics {
         let name = format!("dump-{board:?}-{model:?}");
         let world = World::new(&name);
         let server = TftpServer::start(&world.host, Habit::default());
@@ -104,6 +114,28 @@ fn every_nic_carries_it() {
         let text = gdb(&world, "lnet-router", &file, &["backtrace"]);
         assert_whole(&text);
         assert!(text.contains("provoke::page_fault"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn cores_that_fail_too_do_not_disturb_it() {
+    // An NMI that nobody in the machine sent is a failure of each core that it comes to.
+    let nmi = |machine: &Machine| machine.qmp("inject-nmi", "{}").map(drop).unwrap();
+    let panic = |machine: &Machine| machine.console().send_line("panic").unwrap();
+    let ways: [(&str, &dyn Fn(&Machine)); 2] = [("first", &panic), ("all", &nmi)];
+    for (name, fail) in ways {
+        let world = World::new(&format!("dump-nmi-{name}"));
+        let server = TftpServer::start(&world.host, Habit::default());
+        let machine = ready(role(&world, "lwk-compute", NicModel::Virtio, "insecure=1"));
+        fail(&machine);
+        machine.expect("dump: sending ", SOON).unwrap();
+        nmi(&machine);
+        machine.expect("dump: sent: ", LONG).unwrap();
+        let file = server.file(SOON);
+        assert_eq!(machine.wait(SOON).unwrap(), Exit::Fail, "and then panic= is done");
+        let text = gdb(&world, "lwk-compute", &file, &["info threads"]);
+        assert_whole(&text);
+        assert_eq!(text.matches("LWP ").count(), 3, "{name}: {text}");
     }
 }
 
