@@ -36,11 +36,7 @@ impl Bench {
             let words: Vec<_> = text.split_whitespace().collect();
             let [to, via, name] = words[..] else { panic!("{text}") };
             let interface = stack.interface(name).unwrap();
-            stack.add_route(Route {
-                to: to.parse().unwrap(),
-                via: Some(via.parse().unwrap()),
-                interface,
-            });
+            stack.add_route(Route { to: to.parse().unwrap(), via: Some(via.parse().unwrap()), interface });
         }
         world.run_for(Duration::from_millis(1));
         Bench { world, node, stack, asked }
