@@ -135,7 +135,8 @@ fn cores_that_fail_too_do_not_disturb_it() {
         assert_eq!(machine.wait(SOON).unwrap(), Exit::Fail, "and then panic= is done");
         let text = gdb(&world, "lwk-compute", &file, &["info threads"]);
         assert_whole(&text);
-        assert_eq!(text.matches("LWP ").count(), 3, "{name}: {text}");
+        let has_thread = |number| text.contains(&format!("LWP {number} "));
+        assert!((1..=3).all(has_thread), "{name}: {text}");
     }
 }
 
