@@ -248,11 +248,11 @@ mod tests {
     #[test]
     fn names_tell_role_machine_and_time() {
         let mac = MacAddress([0x52, 0x54, 0, 0x12, 0xab, 0xcd]);
-        let name = file_name("dumps/", "lnet-router", mac, &KernelClock::default()).unwrap();
+        let name = file_name("dumps/", "lnet-router", mac, &KernelClock).unwrap();
         let time =
             name.strip_prefix("dumps/lnet-router-52540012abcd-").and_then(|rest| rest.strip_suffix("Z.core"));
         let time = time.unwrap_or_else(|| panic!("{name}"));
         assert!(time.len() == 15 && time.bytes().all(|byte| byte.is_ascii_digit() || byte == b'T'), "{name}");
-        assert!(file_name(&"x".repeat(64), "lnet-router", mac, &KernelClock::default()).is_ok());
+        assert!(file_name(&"x".repeat(64), "lnet-router", mac, &KernelClock).is_ok());
     }
 }

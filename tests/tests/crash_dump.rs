@@ -119,25 +119,29 @@ fn nics_carry_it(nics: &[(Board, NicModel)]) {
 
 #[test]
 fn cores_that_fail_too_do_not_disturb_it() {
-    // An NMI that nobody in the machine sent is a failure of each core that it comes to.
-    let nmi = |machine: &Machine| machine.qmp("inject-nmi", "{}").map(drop).unwrap();
-    let panic = |machine: &Machine| machine.console().send_line("panic").unwrap();
-    let ways: [(&str, &dyn Fn(&Machine)); 2] = [("first", &panic), ("all", &nmi)];
-    for (name, fail) in ways {
-        let world = World::new(&format!("dump-nmi-{name}"));
-        let server = TftpServer::start(&world.host, Habit::default());
-        let machine = ready(role(&world, "lwk-compute", NicModel::Virtio, "insecure=1"));
-        fail(&machine);
-        machine.expect("dump: sending ", SOON).unwrap();
-        nmi(&machine);
-        machine.expect("dump: sent: ", LONG).unwrap();
-        let file = server.file(SOON);
-        assert_eq!(machine.wait(SOON).unwrap(), Exit::Fail, "and then panic= is done");
-        let text = gdb(&world, "lwk-compute", &file, &["info threads"]);
-        assert_whole(&text);
-        let has_thread = |number| text.contains(&format!("LWP {number} "));
-        assert!((1..=3).all(has_thread), "{name}: {text}");
-    }
+    cores_fail_meanwhile("first", |machine| machine.console().send_line("panic").unwrap());
+    cores_fail_meanwhile("all", press_button);
+}
+
+/// An NMI that nobody in the machine sent is a failure of each core that it comes to.
+fn press_button(machine: &Machine) {
+    machine.qmp("inject-nmi", "{}").unwrap();
+}
+
+fn cores_fail_meanwhile(name: &str, fail: fn(&Machine)) {
+    let world = World::new(&format!("dump-nmi-{name}"));
+    let server = TftpServer::start(&world.host, Habit::default());
+    let machine = ready(role(&world, "lwk-compute", NicModel::Virtio, "insecure=1"));
+    fail(&machine);
+    machine.expect("dump: sending ", SOON).unwrap();
+    press_button(&machine);
+    machine.expect("dump: sent: ", LONG).unwrap();
+    let file = server.file(SOON);
+    assert_eq!(machine.wait(SOON).unwrap(), Exit::Fail, "and then panic= is done");
+    let text = gdb(&world, "lwk-compute", &file, &["info threads"]);
+    assert_whole(&text);
+    let has_thread = |number| text.contains(&format!("LWP {number} "));
+    assert!((1..=3).all(has_thread), "{name}: {text}");
 }
 
 #[test]
