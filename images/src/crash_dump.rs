@@ -24,7 +24,7 @@ use keelson_kernel::mm::RescueDma;
 use keelson_kernel::panic::dump;
 use keelson_kernel::postmortem::CoreFile;
 use keelson_kernel::time::KernelClock;
-use keelson_net::{Cidr, InterfaceId, InterfaceStatus, Stack};
+use keelson_net::{InterfaceId, InterfaceStatus, Stack};
 use keelson_netdump::{Source, TFTP_PORT, Target, put};
 use keelson_ops::civil::Timestamp;
 
@@ -81,8 +81,7 @@ struct Way {
     name: String,
     mac: MacAddress,
     address: Ipv4Addr,
-    prefix_len: u8,
-    gateway: Option<Ipv4Addr>,
+    next_hop: Ipv4Addr,
     mtu: usize,
 }
 
@@ -132,39 +131,13 @@ fn has_address(stack: &Stack) -> bool {
     stack.interfaces().iter().any(|status| status.addresses.iter().any(|cidr| cidr.addr.is_ipv4()))
 }
 
-/// The way that packets to `server` take: over the network that it is in, or by the gateway of the most special route.
+/// The way to `server` that the stack has now.
 fn way_to(stack: &Stack, server: Ipv4Addr) -> Option<Way> {
-    let interfaces: Vec<_> = stack.interfaces().into_iter().filter(|status| status.up).collect();
-    let way = |interface: &InterfaceStatus, own: Cidr, gateway| {
-        let IpAddr::V4(address) = own.addr else { return None };
-        let InterfaceStatus { id, mac, mtu, .. } = *interface;
-        Some(Way {
-            interface: id,
-            name: interface.name.clone(),
-            mac,
-            address,
-            prefix_len: own.prefix,
-            gateway,
-            mtu,
-        })
-    };
-    let towards = |host: Ipv4Addr| {
-        let near = |status: &InterfaceStatus| {
-            let networks = status.addresses.iter().copied().filter(|cidr| cidr.contains(IpAddr::V4(host)));
-            networks.max_by_key(|cidr| cidr.prefix)
-        };
-        let all = interfaces.iter().filter_map(|status| Some((status, near(status)?)));
-        all.max_by_key(|(_, own)| own.prefix)
-    };
-    if let Some((interface, own)) = towards(server) {
-        return way(interface, own, None);
-    }
-    let routes = stack.routes();
-    let to_server = routes.iter().filter(|route| route.to.contains(IpAddr::V4(server)));
-    let route = to_server.max_by_key(|route| route.to.prefix)?;
-    let Some(IpAddr::V4(gateway)) = route.via else { return None };
-    let (interface, own) = towards(gateway)?;
-    way(interface, own, Some(gateway))
+    let way = stack.way_to(server.into())?;
+    let (IpAddr::V4(address), IpAddr::V4(next_hop)) = (way.source, way.next_hop) else { return None };
+    let InterfaceStatus { id, name, mac, mtu, .. } =
+        stack.interfaces().into_iter().find(|status| status.id == way.interface)?;
+    Some(Way { interface: id, name, mac, address, next_hop, mtu })
 }
 
 /// Sends the dump: what was done, in words, or why it was not.
@@ -182,8 +155,7 @@ fn send(
     let target = Target {
         mac: way.mac,
         address: way.address,
-        prefix_len: way.prefix_len,
-        gateway: way.gateway,
+        next_hop: way.next_hop,
         server: server.address,
         port: server.port,
         mtu: way.mtu,
@@ -276,11 +248,11 @@ mod tests {
     #[test]
     fn names_tell_role_machine_and_time() {
         let mac = MacAddress([0x52, 0x54, 0, 0x12, 0xab, 0xcd]);
-        let name = file_name("dumps/", "lnet-router", mac, &KernelClock::default()).unwrap();
+        let name = file_name("dumps/", "lnet-router", mac, &KernelClock).unwrap();
         let time =
             name.strip_prefix("dumps/lnet-router-52540012abcd-").and_then(|rest| rest.strip_suffix("Z.core"));
         let time = time.unwrap_or_else(|| panic!("{name}"));
         assert!(time.len() == 15 && time.bytes().all(|byte| byte.is_ascii_digit() || byte == b'T'), "{name}");
-        assert!(file_name(&"x".repeat(64), "lnet-router", mac, &KernelClock::default()).is_ok());
+        assert!(file_name(&"x".repeat(64), "lnet-router", mac, &KernelClock).is_ok());
     }
 }

@@ -62,7 +62,7 @@ pub use config::{Autoconf, ConfigError, InterfaceConfig, IpOption, NetworkConfig
 pub use counters::StackCounters;
 pub use dhcp::Lease;
 pub use dns::ResolveError;
-pub use ip::Route;
+pub use ip::{Route, Way};
 pub use raw::{EtherFrame, EtherHandler, IpHandler, IpPacket, RegisterError};
 pub use reach::Reach;
 pub use registry::{Change, EVENT_QUEUE, Event, Events, InterfaceId, InterfaceStatus};

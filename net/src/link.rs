@@ -55,8 +55,14 @@ pub(crate) struct Nic {
 }
 
 impl Nic {
+    /// Packets can go through it.
     pub fn running(&self) -> bool {
-        self.up && self.attached && self.link != Link::Down
+        self.is_up() && self.link != Link::Down
+    }
+
+    /// It is there and set up, with a carrier or without.
+    pub fn is_up(&self) -> bool {
+        self.up && self.attached
     }
 
     /// Wakes the interface's task.
@@ -126,6 +132,14 @@ impl Nic {
 
     pub fn has_address(&self, addr: IpAddr) -> bool {
         self.addresses.has(addr)
+    }
+
+    /// The address that packets to `dst` are from, unless somebody chose another.
+    pub fn source(&self, dst: IpAddr) -> Option<IpAddr> {
+        match dst {
+            IpAddr::V4(dst) => self.source_v4(dst).map(IpAddr::V4),
+            IpAddr::V6(dst) => self.source_v6(dst).map(IpAddr::V6),
+        }
     }
 
     /// The first IPv4 address, preferring one in the network of `near`.

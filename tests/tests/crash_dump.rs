@@ -88,13 +88,23 @@ fn every_role_leaves_a_core_file() {
 
 #[test]
 fn every_nic_carries_it() {
-    for (board, model) in [
+    nics_carry_it(&[
         (Board::Pc, NicModel::E1000),
         (Board::Pc, NicModel::I82545em),
         (Board::Q35, NicModel::E1000e),
         (Board::Q35, NicModel::Virtio),
         (Board::Microvm, NicModel::Virtio),
-    ] {
+    ]);
+}
+
+#[test]
+#[ignore = "needs QEMU 8.0 or later, which has igb"]
+fn igb_carries_it() {
+    nics_carry_it(&[(Board::Q35, NicModel::Igb), (Board::Pc, NicModel::Igb)]);
+}
+
+fn nics_carry_it(nics: &[(Board, NicModel)]) {
+    for &(board, model) in nics {
         let name = format!("dump-{board:?}-{model:?}");
         let world = World::new(&name);
         let server = TftpServer::start(&world.host, Habit::default());
@@ -105,6 +115,33 @@ fn every_nic_carries_it() {
         assert_whole(&text);
         assert!(text.contains("provoke::page_fault"), "{name}: {text}");
     }
+}
+
+#[test]
+fn cores_that_fail_too_do_not_disturb_it() {
+    cores_fail_meanwhile("first", |machine| machine.console().send_line("panic").unwrap());
+    cores_fail_meanwhile("all", press_button);
+}
+
+/// An NMI that nobody in the machine sent is a failure of each core that it comes to.
+fn press_button(machine: &Machine) {
+    machine.qmp("inject-nmi", "{}").unwrap();
+}
+
+fn cores_fail_meanwhile(name: &str, fail: fn(&Machine)) {
+    let world = World::new(&format!("dump-nmi-{name}"));
+    let server = TftpServer::start(&world.host, Habit::default());
+    let machine = ready(role(&world, "lwk-compute", NicModel::Virtio, "insecure=1"));
+    fail(&machine);
+    machine.expect("dump: sending ", SOON).unwrap();
+    press_button(&machine);
+    machine.expect("dump: sent: ", LONG).unwrap();
+    let file = server.file(SOON);
+    assert_eq!(machine.wait(SOON).unwrap(), Exit::Fail, "and then panic= is done");
+    let text = gdb(&world, "lwk-compute", &file, &["info threads"]);
+    assert_whole(&text);
+    let has_thread = |number| text.contains(&format!("LWP {number} "));
+    assert!((1..=3).all(has_thread), "{name}: {text}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A dump of a kernel that has failed: made by whoever was appointed for it, with memory and a stack that were set aside.
 //!
 //! Of the running system nothing is used: the heap is the memory set aside ([`crate::mm::RescueDma`]), locks are broken, tasks
-//! do not run. Time does. What fails meanwhile ends the dump, and `panic=` is done.
+//! do not run. Time does. What fails on this core meanwhile ends the dump, and `panic=` is done; another core that fails, since it
+//! could not be stopped, stops by itself.
 
 use crate::arch::cpu;
 use crate::postmortem::CoreFile;
@@ -35,9 +36,13 @@ pub fn appoint(dumper: Dumper) -> bool {
     true
 }
 
-/// True while a dump is made: a failure then is the dump's.
-pub(super) fn is_running() -> bool {
-    IS_RUNNING.load(Ordering::Relaxed)
+/// Ends the dump that is made now; false when none is. For the core that makes it.
+pub(super) fn end() -> bool {
+    let was_running = IS_RUNNING.swap(false, Ordering::Relaxed);
+    if was_running {
+        watchdog::resume();
+    }
+    was_running
 }
 
 /// Makes the dump, if somebody was appointed for it; false when not. For the core that reports, when all others have stopped.
@@ -52,8 +57,7 @@ pub(super) fn run() -> bool {
     mm::enter_rescue();
     // SAFETY: the stack is nobody's, and large enough: nothing below keeps buffers there.
     unsafe { cpu::call_on_stack(mm::rescue_stack_top(), on_own_stack) };
-    IS_RUNNING.store(false, Ordering::Relaxed);
-    watchdog::resume();
+    end();
     true
 }
 
@@ -62,5 +66,18 @@ extern "C" fn on_own_stack() {
     let dumper = unsafe { (*APPOINTED.0.get()).take() };
     if let Some(dumper) = dumper {
         dumper(&CoreFile::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_ends_once() {
+        assert!(!end(), "none is made");
+        IS_RUNNING.store(true, Ordering::Relaxed);
+        assert!(end());
+        assert!(!end(), "what fails after it is not the dump's failure");
     }
 }

@@ -12,7 +12,7 @@ use crate::symbols::SymbolTable;
 use crate::sync::SpinLock;
 use crate::{crash, image, mm, postmortem, power, smp, watchdog};
 use core::fmt::{Arguments, Write};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Log lines shown in a report.
 const LOG_LINES: usize = 64;
@@ -20,7 +20,9 @@ const LOG_LINES: usize = 64;
 /// What `panic=` asks for.
 static ACTION: SpinLock<PanicAction> = SpinLock::new(PanicAction::Halt);
 
-static REPORTING: AtomicBool = AtomicBool::new(false);
+/// The core that reports, or [`NOBODY`].
+static REPORTER: AtomicUsize = AtomicUsize::new(NOBODY);
+const NOBODY: usize = usize::MAX;
 
 /// Sets what follows a report.
 pub fn set_action(action: PanicAction) {
@@ -47,17 +49,38 @@ fn report(message: Arguments<'_>) -> ! {
     finish(message, None, rbp)
 }
 
-/// The first core to fail reports; the others, and a failure inside the report, stop here.
-fn begin(why: Arguments<'_>, registers: &[u64; postmortem::REGISTERS]) {
-    if REPORTING.swap(true, Ordering::AcqRel) {
-        // All others have stopped: the dump itself failed.
-        if dump::is_running() {
-            log::error!(target: "dump", "given up: {why}");
-            end();
-        }
-        postmortem::failed_too(registers);
+/// What a core does when it fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    /// It is the first: it reports, and makes the dump.
+    Report,
+    /// The dump that it makes failed: it goes on with what follows one.
+    GiveUp,
+    /// Another core reports and is not to be disturbed, or the report itself failed: it stops.
+    Stop,
+}
+
+/// Whose turn it is when `core` fails. `gives_up` ends the dump that the reporter makes, if it makes one now, and says so.
+fn turn(reporter: &AtomicUsize, core: usize, gives_up: impl FnOnce() -> bool) -> Turn {
+    match reporter.compare_exchange(NOBODY, core, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Turn::Report,
+        Err(reporting) if reporting == core && gives_up() => Turn::GiveUp,
+        Err(_) => Turn::Stop,
     }
-    postmortem::failed(why, registers);
+}
+
+/// Returns to the first core to fail, which reports.
+fn begin(why: Arguments<'_>, registers: &[u64; postmortem::REGISTERS]) {
+    match turn(&REPORTER, smp::current_core(), dump::end) {
+        Turn::Report => postmortem::failed(why, registers),
+        Turn::GiveUp => {
+            // It may have failed in the middle of a line.
+            console::break_locks();
+            log::error!(target: "dump", "given up: {why}");
+            end()
+        }
+        Turn::Stop => postmortem::failed_too(registers),
+    }
     console::break_locks();
     screen::begin_report();
 }
@@ -133,5 +156,20 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     match info.location() {
         Some(at) => report(format_args!("panic: {} ({}:{})", info.message(), at.file(), at.line())),
         None => report(format_args!("panic: {}", info.message())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_core_reports_and_no_other_ends_its_dump() {
+        let reporter = AtomicUsize::new(NOBODY);
+        let never = || panic!("not its dump");
+        assert_eq!(turn(&reporter, 3, never), Turn::Report);
+        assert_eq!(turn(&reporter, 0, never), Turn::Stop, "another core, whatever the first one does");
+        assert_eq!(turn(&reporter, 3, || true), Turn::GiveUp, "its dump failed");
+        assert_eq!(turn(&reporter, 3, || false), Turn::Stop, "its report, or what follows the dump");
     }
 }

@@ -164,8 +164,13 @@ fn save_own() {
     *OWN_STACK.lock() = copy;
 }
 
-/// Called by the entry code of NMI on this core's NMI stack. False when nobody here sent it.
+/// Called by the entry code of NMI on this core's NMI stack. False when it is a failure: nobody here sent it, and this core has
+/// not failed yet.
 pub(crate) fn nmi(cpu: &PerCpu, frame: &Frame, gs_base: u64) -> bool {
+    // The core that reports is in nobody's hold, whether it was asked a moment before it failed, or a button is pressed again.
+    if block::core(cpu.core()).has_failed() {
+        return true;
+    }
     let holding = &cpu.holding;
     let stop = smp::stop_requested();
     if !stop && !holding.is_asked() {

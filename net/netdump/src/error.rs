@@ -13,13 +13,13 @@ pub enum PutError {
     FileName,
     /// Packets of this many bytes are too small, or the device does not take them.
     Mtu(usize),
-    /// The server's address is in another network and there is no gateway, or it is not the address of another host.
-    NoRoute(Ipv4Addr),
+    /// This address, the server's or the next hop's, is not that of another host.
+    NotAHost(Ipv4Addr),
     /// The link did not come up, or went down for good.
     NoLink,
     /// The device takes no frames: its transmit ring stays full.
     Device,
-    /// This next host, the server or the gateway, did not answer ARP.
+    /// This next hop, the server or a router, did not answer ARP.
     NoNeighbour(Ipv4Addr),
     /// Nothing answered the request at this port of the server.
     NoServer(Ipv4Addr, u16),
@@ -52,7 +52,7 @@ impl fmt::Display for PutError {
         match self {
             PutError::FileName => f.write_str("the file needs a name"),
             PutError::Mtu(mtu) => write!(f, "packets of {mtu} bytes cannot be sent, or are too small"),
-            PutError::NoRoute(server) => write!(f, "no way to {server}: another network, and no gateway"),
+            PutError::NotAHost(address) => write!(f, "{address} is not the address of another host"),
             PutError::NoLink => f.write_str("the link is down"),
             PutError::Device => f.write_str("the network device takes no frames"),
             PutError::NoNeighbour(host) => write!(f, "{host} does not answer ARP"),

@@ -56,10 +56,8 @@ pub struct Target {
     pub mac: MacAddress,
     /// Our address.
     pub address: Ipv4Addr,
-    /// Bits of it that name the network; more than 32 are 32.
-    pub prefix_len: u8,
-    /// The next host on the way to other networks.
-    pub gateway: Option<Ipv4Addr>,
+    /// Who gets the frames for the server, and is asked for by ARP: the server itself, or a router.
+    pub next_hop: Ipv4Addr,
     /// The server.
     pub server: Ipv4Addr,
     /// Where it listens: [`TFTP_PORT`].
@@ -68,19 +66,6 @@ pub struct Target {
     pub mtu: usize,
     /// The file's name, as the server is told it.
     pub file: heapless::String<128>,
-}
-
-impl Target {
-    /// Who gets the frames for the server.
-    fn next_hop(&self) -> Result<Ipv4Addr, PutError> {
-        let host = |addr: Ipv4Addr| {
-            !(addr.is_unspecified() || addr.is_broadcast() || addr.is_multicast() || addr == self.address)
-        };
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len.min(32))).unwrap_or(0);
-        let near = (self.server.to_bits() ^ self.address.to_bits()) & mask == 0;
-        let next = if near { Some(self.server) } else { self.gateway };
-        next.filter(|next| host(*next) && host(self.server)).ok_or(PutError::NoRoute(self.server))
-    }
 }
 
 /// What is sent: of a known length, read piece by piece.
@@ -121,9 +106,14 @@ pub fn put(
         return Err(PutError::FileName);
     }
     let mut ask = Ask::new(target.mtu.min(device.max_mtu()))?;
-    let next_hop = target.next_hop()?;
+    let is_other = |host: &Ipv4Addr| {
+        !(host.is_unspecified() || host.is_broadcast() || host.is_multicast() || *host == target.address)
+    };
+    if let Some(wrong) = [target.server, target.next_hop].into_iter().find(|host| !is_other(host)) {
+        return Err(PutError::NotAHost(wrong));
+    }
     device.disarm();
-    let mut station = Station::new(device, clock, target, next_hop);
+    let mut station = Station::new(device, clock, target);
     station.wait_for_link()?;
     station.resolve()?;
     // Each turn asks for less than the one before, so there are few.

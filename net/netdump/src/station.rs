@@ -48,19 +48,14 @@ struct Host {
 
 impl<'a> Station<'a> {
     /// A host that has yet to look around.
-    pub fn new(
-        device: &'a mut dyn NetDevice,
-        clock: &'a dyn Clock,
-        target: &Target,
-        next_hop: Ipv4Addr,
-    ) -> Station<'a> {
+    pub fn new(device: &'a mut dyn NetDevice, clock: &'a dyn Clock, target: &Target) -> Station<'a> {
         // Not the same port at each start, lest a server confuses this transfer with the one before.
         let port = FIRST_PORT | (clock.now().as_micros() % (1 << 14)) as u16;
         let host = Host {
             mac: EthernetAddress(target.mac.0),
             address: target.address,
             server: target.server,
-            next_hop,
+            next_hop: target.next_hop,
             port,
             neighbour: None,
             asking: false,

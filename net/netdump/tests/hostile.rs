@@ -104,16 +104,13 @@ fn a_device_that_sends_nothing_is_named() {
 }
 
 #[test]
-fn a_target_without_a_way_or_a_name_is_refused() {
+fn a_target_that_is_not_another_host_or_has_no_name_is_refused() {
     let put =
         |target: Target| World::new(1, Options::default()).put_to(&target, &mut Pattern(1)).unwrap_err();
-    for server in [[10, 0, 1, 2], [255; 4], [224, 0, 0, 1], [0; 4], [10, 0, 0, 1]].map(Ipv4Addr::from) {
-        assert_eq!(put(Target { server, ..target() }), PutError::NoRoute(server));
+    for wrong in [Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::UNSPECIFIED, CLIENT] {
+        assert_eq!(put(Target { server: wrong, ..target() }), PutError::NotAHost(wrong));
+        assert_eq!(put(Target { next_hop: wrong, ..target() }), PutError::NotAHost(wrong));
     }
-    // Everything is near with /0, and nothing with more than /31.
-    World::new(1, Options::default()).put_to(&Target { prefix_len: 0, ..target() }, &mut Pattern(1)).unwrap();
-    assert_eq!(put(Target { prefix_len: 255, ..target() }), PutError::NoRoute(SERVER));
-    assert_eq!(put(Target { prefix_len: 255, gateway: Some(CLIENT), ..target() }), PutError::NoRoute(SERVER));
     for file in ["", "a\0b"] {
         assert_eq!(put(Target { file: file.try_into().unwrap(), ..target() }), PutError::FileName);
     }

@@ -190,12 +190,11 @@ fn a_request_that_was_repeated_empties_no_file() {
 }
 
 #[test]
-fn a_server_behind_a_gateway_and_one_that_forgets_who_we_are() {
-    let gateway = [10, 0, 9, 1].into();
+fn a_server_behind_a_router_and_one_that_forgets_who_we_are() {
+    let router = [10, 0, 9, 1].into();
     let mut world =
-        World::new(1, Options { neighbour: Some(gateway), forgets_after: 20, ..Options::default() });
-    let far = keelson_netdump::Target { prefix_len: 31, gateway: Some(gateway), ..target() };
-    // 10.0.0.1/31 is alone with 10.0.0.0.
+        World::new(1, Options { neighbour: Some(router), forgets_after: 20, ..Options::default() });
+    let far = keelson_netdump::Target { next_hop: router, ..target() };
     world.put_to(&far, &mut Pattern(100_000)).unwrap();
     world.assert_stored(100_000);
 }

@@ -7,5 +7,5 @@ pub(crate) mod reassembly;
 mod route;
 
 pub(crate) use output::Net;
-pub use route::Route;
 pub(crate) use route::{Origin, Path, RouteEntry};
+pub use route::{Route, Way};

@@ -2,7 +2,9 @@
 
 use crate::addr::Cidr;
 use crate::ip::Net;
+use crate::link::Nic;
 use crate::registry::InterfaceId;
+use crate::stack::Stack;
 use core::net::IpAddr;
 use keelson_hal::Instant;
 
@@ -32,6 +34,17 @@ pub(crate) struct RouteEntry {
     pub valid_until: Instant,
 }
 
+/// How packets get to another host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// The interface that they leave by.
+    pub interface: InterfaceId,
+    /// Who gets them on that link: the other host, or a router.
+    pub next_hop: IpAddr,
+    /// The address of ours that they are from.
+    pub source: IpAddr,
+}
+
 /// Where a packet goes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Path {
@@ -44,6 +57,11 @@ impl Net {
     /// prefix elsewhere (the strong host model, RFC 1122 section 3.3.4.2), so that replies go out where the
     /// request came in.
     pub fn path(&self, dst: IpAddr, src: Option<IpAddr>) -> Option<Path> {
+        self.path_over(Nic::running, dst, src)
+    }
+
+    /// [`Net::path`] over those interfaces only that are `usable`.
+    fn path_over(&self, usable: impl Fn(&Nic) -> bool, dst: IpAddr, src: Option<IpAddr>) -> Option<Path> {
         let owner = |nic: usize| src.is_some_and(|src| self.nics[nic].has_address(src));
         let mut best: Option<((bool, u16), Path)> = None;
         let mut offer = |nic: usize, prefix: u16, next_hop: IpAddr| {
@@ -56,7 +74,7 @@ impl Net {
             IpAddr::V4(dst) => dst.is_multicast() || dst.is_broadcast(),
             IpAddr::V6(dst) => dst.is_multicast() || dst.is_unicast_link_local(),
         };
-        for (index, nic) in self.nics.iter().enumerate().filter(|(_, nic)| nic.running()) {
+        for (index, nic) in self.nics.iter().enumerate().filter(|(_, nic)| usable(nic)) {
             if on_every_link {
                 offer(index, 0, dst);
                 continue;
@@ -68,7 +86,7 @@ impl Net {
         }
         for entry in &self.routes {
             let Route { to, via, interface } = entry.route;
-            if to.contains(dst) && self.nics.get(interface.index()).is_some_and(|nic| nic.running()) {
+            if to.contains(dst) && self.nics.get(interface.index()).is_some_and(&usable) {
                 offer(interface.index(), u16::from(to.prefix) * 2, via.unwrap_or(dst));
             }
         }
@@ -78,12 +96,21 @@ impl Net {
     /// The way to `dst` and the address of ours to use, which is `src` when given.
     pub fn path_and_source(&self, dst: IpAddr, src: Option<IpAddr>) -> Option<(Path, IpAddr)> {
         let path = self.path(dst, src)?;
-        let nic = &self.nics[path.nic];
-        let source = match (src, dst) {
-            (Some(src), _) => src,
-            (None, IpAddr::V4(dst)) => nic.source_v4(dst)?.into(),
-            (None, IpAddr::V6(dst)) => nic.source_v6(dst)?.into(),
-        };
+        let source = src.or_else(|| self.nics[path.nic].source(dst))?;
         Some((path, source))
+    }
+}
+
+impl Stack {
+    /// The way that packets to `dst` take now. Where only interfaces without a carrier lead there, it is the one that they take when
+    /// the carriers are back: for those who have the time, and for the dump of a kernel that fails, which resets the NIC.
+    ///
+    /// `None` when no interface that is up leads there, or the one that does has no address to use. Groups, broadcasts and IPv6
+    /// link-local addresses are on every link, and get any.
+    pub fn way_to(&self, dst: IpAddr) -> Option<Way> {
+        let net = &self.shared.state.borrow().net;
+        let path = net.path(dst, None).or_else(|| net.path_over(Nic::is_up, dst, None))?;
+        let source = net.nics[path.nic].source(dst)?;
+        Some(Way { interface: InterfaceId(path.nic), next_hop: path.next_hop, source })
     }
 }

@@ -344,8 +344,7 @@ pub fn target() -> Target {
     Target {
         mac: MacAddress(CLIENT_MAC),
         address: CLIENT,
-        prefix_len: 24,
-        gateway: None,
+        next_hop: SERVER,
         server: SERVER,
         port: TFTP_PORT,
         mtu: 1500,
