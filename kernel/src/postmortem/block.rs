@@ -11,9 +11,8 @@ use alloc::vec::Vec;
 use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use core::time::Duration;
+use keelson_elf::REGISTERS;
 
-/// Registers of a core: `struct user_regs_struct` of Linux (arch/x86/include/asm/user_64.h).
-pub const REGISTERS: usize = 27;
 /// Processes that there is room for; more run, but a dump of a dead kernel does not show them.
 const MAX_PROCESSES: usize = 256;
 /// Bytes of a name, with its zero.

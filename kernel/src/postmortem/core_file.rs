@@ -8,41 +8,30 @@
 //!   PT_LOAD  each piece: at its address in the direct map
 //! ```
 //!
-//! Layouts: System V ABI (ELF-64), Linux `struct elf_prstatus` (include/uapi/linux/elfcore.h). A thread is a core, and its number
-//! one more than the core's.
+//! A thread is a core, and its number one more than the core's.
 
 #![forbid(unsafe_code)]
 
-use super::block::{self, REGISTERS};
+use super::block;
 use super::memory::{self, Piece, Selection};
 use crate::mm::{self, PAGE_SIZE};
 use crate::{image, smp};
 use alloc::vec::Vec;
 use core::ops::Range;
+use keelson_elf::{
+    CORE, FileHeader, NT_PRSTATUS, Note, PF_R, PF_W, PF_X, PT_LOAD, PT_NOTE, ProgramHeader, REGISTERS,
+    ThreadStatus,
+};
 
 /// Most pieces of RAM. If there are more, small gaps between them belong to the dump, too.
 const MOST_PIECES: usize = 2048;
 /// Gap that may belong to the dump in the first attempt; in each that follows eight times as much.
 const FIRST_GAP: u64 = 16 * PAGE_SIZE;
 
-const EHDR: usize = 64;
-const PHDR: usize = 56;
-const PT_LOAD: u32 = 1;
-const PT_NOTE: u32 = 4;
 /// Read, write and execute.
-const RWX: u32 = 7;
-const ET_CORE: u16 = 4;
-const EM_X86_64: u16 = 62;
-
-const NT_PRSTATUS: u32 = 1;
-const OWNER: &[u8; 8] = b"CORE\0\0\0\0";
-/// `struct elf_prstatus`: the signal at 12, the thread at 32, the registers at 112.
-const PRSTATUS: usize = 336;
-const PRSTATUS_SIGNAL: usize = 12;
-const PRSTATUS_THREAD: usize = 32;
-const PRSTATUS_REGISTERS: usize = 112;
+const RWX: u32 = PF_R | PF_W | PF_X;
 /// What the core that failed is said to have received: SIGABRT.
-const SIGNAL: u8 = 6;
+const SIGNAL: u16 = 6;
 
 /// Memory that is seen at another address than the direct map's.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,6 +45,19 @@ struct Thread {
     number: u32,
     registers: [u64; REGISTERS],
     failed: bool,
+}
+
+impl Thread {
+    fn status(&self) -> ThreadStatus {
+        let signal = if self.failed { SIGNAL } else { 0 };
+        ThreadStatus {
+            info: [signal.into(), 0, 0],
+            signal,
+            thread: self.number,
+            registers: self.registers,
+            ..ThreadStatus::default()
+        }
+    }
 }
 
 /// A core file that can be read.
@@ -94,9 +96,8 @@ impl CoreFile {
     }
 
     fn of(pieces: Vec<Range<u64>>, views: &[View], threads: &[Thread]) -> CoreFile {
-        let note_len = 12 + OWNER.len() + PRSTATUS;
-        let notes_at = EHDR + PHDR * (1 + views.len() + pieces.len());
-        let notes_len = note_len * threads.len();
+        let notes_at = FileHeader::LEN + ProgramHeader::LEN * (1 + views.len() + pieces.len());
+        let notes_len = Note::len_of(CORE.len(), ThreadStatus::LEN) * threads.len();
         let head_len = (notes_at + notes_len).next_multiple_of(PAGE_SIZE as usize);
         let mut head = Vec::with_capacity(head_len);
         let mut len = head_len as u64;
@@ -115,16 +116,16 @@ impl CoreFile {
         let in_direct_map = |piece: &Placed| mm::phys_to_virt(piece.physical.start) as u64;
         segments.extend(pieces.iter().map(|piece| (in_direct_map(piece), &piece.physical, piece.at)));
 
-        elf_header(&mut head, 1 + segments.len() as u16);
-        let zero = 0..0;
-        program_header(&mut head, PT_NOTE, notes_at as u64, 0, &zero, notes_len as u64);
+        head.extend_from_slice(&FileHeader::core(1 + segments.len() as u16).encode());
+        head.extend_from_slice(&segment(PT_NOTE, notes_at as u64, 0, &(0..notes_len as u64), 4));
         for (address, physical, offset) in &segments {
-            program_header(&mut head, PT_LOAD, *offset, *address, physical, physical.end - physical.start);
+            head.extend_from_slice(&segment(PT_LOAD, *offset, *address, physical, PAGE_SIZE));
         }
         // A view that no piece holds leaves its header's place empty.
         head.resize(notes_at, 0);
         for thread in threads {
-            note(&mut head, thread);
+            let desc = thread.status().encode();
+            Note { owner: CORE.as_bytes(), kind: NT_PRSTATUS, desc: &desc }.append_to(&mut head);
         }
         head.resize(head_len, 0);
         CoreFile { head, pieces, len }
@@ -235,39 +236,26 @@ fn threads() -> Vec<Thread> {
     threads
 }
 
-fn elf_header(to: &mut Vec<u8>, segments: u16) {
-    // 64 bits, little-endian, version 1.
-    to.extend_from_slice(b"\x7fELF\x02\x01\x01");
-    to.resize(16, 0);
-    [ET_CORE, EM_X86_64].iter().for_each(|half| to.extend_from_slice(&half.to_le_bytes()));
-    to.extend_from_slice(&1_u32.to_le_bytes());
-    // Entry, program headers, section headers.
-    [0, EHDR as u64, 0].iter().for_each(|word| to.extend_from_slice(&word.to_le_bytes()));
-    to.extend_from_slice(&0_u32.to_le_bytes());
-    let halves = [EHDR as u16, PHDR as u16, segments, 0, 0, 0];
-    halves.iter().for_each(|half| to.extend_from_slice(&half.to_le_bytes()));
-}
-
-fn program_header(to: &mut Vec<u8>, kind: u32, offset: u64, address: u64, physical: &Range<u64>, len: u64) {
-    [kind, RWX].iter().for_each(|half| to.extend_from_slice(&half.to_le_bytes()));
-    let words = [offset, address, physical.start, len, len, if kind == PT_LOAD { PAGE_SIZE } else { 4 }];
-    words.iter().for_each(|word| to.extend_from_slice(&word.to_le_bytes()));
-}
-
-fn note(to: &mut Vec<u8>, thread: &Thread) {
-    [5, PRSTATUS as u32, NT_PRSTATUS].iter().for_each(|word| to.extend_from_slice(&word.to_le_bytes()));
-    to.extend_from_slice(OWNER);
-    let start = to.len();
-    to.resize(start + PRSTATUS, 0);
-    let status = &mut to[start..];
-    if thread.failed {
-        status[0] = SIGNAL;
-        status[PRSTATUS_SIGNAL] = SIGNAL;
-    }
-    status[PRSTATUS_THREAD..][..4].copy_from_slice(&thread.number.to_le_bytes());
-    for (place, register) in status[PRSTATUS_REGISTERS..].chunks_exact_mut(8).zip(&thread.registers) {
-        place.copy_from_slice(&register.to_le_bytes());
-    }
+/// A program header. What is not in RAM begins at 0 there.
+fn segment(
+    kind: u32,
+    offset: u64,
+    address: u64,
+    physical: &Range<u64>,
+    align: u64,
+) -> [u8; ProgramHeader::LEN] {
+    let len = physical.end - physical.start;
+    let header = ProgramHeader {
+        kind,
+        flags: RWX,
+        offset,
+        address,
+        physical: physical.start,
+        file_len: len,
+        memory_len: len,
+        align,
+    };
+    header.encode()
 }
 
 #[cfg(test)]

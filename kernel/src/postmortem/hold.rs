@@ -24,6 +24,7 @@ use crate::user;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
+use keelson_elf::register;
 
 /// How long a core may take to come to where it can be stopped. A virtual one may not be running.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -154,7 +155,7 @@ fn save_own() {
     let registers = own::registers_here();
     let here = smp::here();
     block::core(here.core()).save(CoreState::Live, &registers, here);
-    let rsp = registers[own::RSP] as usize;
+    let rsp = registers[register::RSP] as usize;
     let copy = mm::stack::around(rsp).and_then(|stack| {
         let physical = mm::stack::physical(rsp)?;
         // SAFETY: the part of the stack in use, which is mapped; nobody else writes to it.

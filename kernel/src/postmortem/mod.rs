@@ -18,10 +18,11 @@ mod hold;
 mod memory;
 mod own;
 
-pub use block::{REGISTERS, bytes};
+pub use block::bytes;
 pub use core_file::CoreFile;
 pub(crate) use hold::{Holding, nmi};
 pub use hold::{hold, is_held, is_holding, release};
+pub use keelson_elf::REGISTERS;
 pub use memory::{Piece, Selection, is_zero, next, read};
 pub(crate) use own::registers_here;
 

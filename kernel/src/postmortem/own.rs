@@ -1,27 +1,43 @@
 //! Registers as debuggers want them: of an exception, and of whoever asks.
 
-use super::block::REGISTERS;
 use crate::arch::cpu::{self, MSR_FS_BASE, MSR_GS_BASE};
 use crate::arch::exception::Frame;
 use crate::arch::gdt;
 use core::arch::asm;
-
-/// Place of RSP.
-pub const RSP: usize = 19;
-/// `orig_rax` of a thread that is in no system call.
-const NO_CALL: u64 = u64::MAX;
+use keelson_elf::{NO_CALL, REGISTERS, UserRegisters};
 
 /// From what the entry code pushed.
 pub fn from_frame(frame: &Frame, gs_base: u64) -> [u64; REGISTERS] {
     in_order(frame, bases().0, gs_base)
 }
 
-/// `struct user_regs_struct` of Linux.
 fn in_order(f: &Frame, fs_base: u64, gs_base: u64) -> [u64; REGISTERS] {
-    [
-        f.r15, f.r14, f.r13, f.r12, f.rbp, f.rbx, f.r11, f.r10, f.r9, f.r8, f.rax, f.rcx, f.rdx, f.rsi,
-        f.rdi, NO_CALL, f.rip, f.cs, f.rflags, f.rsp, f.ss, fs_base, gs_base, 0, 0, 0, 0,
-    ]
+    let registers = UserRegisters {
+        r15: f.r15,
+        r14: f.r14,
+        r13: f.r13,
+        r12: f.r12,
+        rbp: f.rbp,
+        rbx: f.rbx,
+        r11: f.r11,
+        r10: f.r10,
+        r9: f.r9,
+        r8: f.r8,
+        rax: f.rax,
+        rcx: f.rcx,
+        rdx: f.rdx,
+        rsi: f.rsi,
+        rdi: f.rdi,
+        orig_rax: NO_CALL,
+        rip: f.rip,
+        cs: f.cs,
+        rflags: f.rflags,
+        rsp: f.rsp,
+        ss: f.ss,
+        fs_base,
+        gs_base,
+    };
+    registers.in_order()
 }
 
 /// Bases of FS and GS, as they are now.
@@ -54,11 +70,25 @@ pub fn registers_here() -> [u64; REGISTERS] {
     let [rip, rsp, rbp, rbx, r12, r13, r14, r15] = saved;
     let (fs_base, gs_base) = bases();
     let (cs, ss) = (u64::from(gdt::CODE.0), u64::from(gdt::DATA.0));
-    // Bit 1 of RFLAGS is always set; interrupts are off.
-    [
-        r15, r14, r13, r12, rbp, rbx, 0, 0, 0, 0, 0, 0, 0, 0, 0, NO_CALL, rip, cs, 2, rsp, ss, fs_base,
-        gs_base, 0, 0, 0, 0,
-    ]
+    let registers = UserRegisters {
+        r15,
+        r14,
+        r13,
+        r12,
+        rbp,
+        rbx,
+        orig_rax: NO_CALL,
+        rip,
+        cs,
+        // Bit 1 is always set; interrupts are off.
+        rflags: 2,
+        rsp,
+        ss,
+        fs_base,
+        gs_base,
+        ..UserRegisters::default()
+    };
+    registers.in_order()
 }
 
 #[cfg(test)]
@@ -89,7 +119,6 @@ mod tests {
             (register::RDI, 5),
             (register::RIP, 6),
             (register::CS, 7),
-            (RSP, 8),
             (register::RSP, 8),
             (register::SS, 9),
             (register::ORIG_RAX, u64::MAX),

@@ -14,19 +14,16 @@ use crate::run::Task;
 use crate::signals::SigInfo;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use keelson_hal::user::Registers;
+use keelson_elf::{FileHeader, PF_R, PF_W, PF_X, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader};
+use keelson_hal::user::{Protection, Registers};
 
 /// Bytes of a part that is sent at once.
 const PART: usize = 256 << 10;
 /// Zeros that are sent rather than left out.
 const GAP: usize = 64 << 10;
-/// Areas that a core file can have: program headers are counted in 16 bits, and the notes take one.
-const AREAS_MOST: usize = 0xfffe;
-
-const HEADER: usize = 64;
-const PROGRAM_HEADER: usize = 56;
-const PT_LOAD: u32 = 1;
-const PT_NOTE: u32 = 4;
+/// Areas that a core file can have: program headers are counted in 16 bits, of which the last number is none, and the notes
+/// take one.
+const AREAS_MOST: usize = PN_XNUM as usize - 2;
 
 /// A thread that stopped for the core file.
 pub(crate) struct Stopped {
@@ -206,41 +203,42 @@ impl Area {
 /// The ELF header and the program headers.
 fn head(notes: &[u8], areas: &[Area]) -> Vec<u8> {
     let count = areas.len() + 1;
-    let size = HEADER + count * PROGRAM_HEADER;
+    let size = FileHeader::LEN + count * ProgramHeader::LEN;
     let mut bytes = Vec::with_capacity(size);
-    // ELFCLASS64, little endian, version 1.
-    bytes.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-    let put16 = |bytes: &mut Vec<u8>, value: u16| bytes.extend_from_slice(&value.to_le_bytes());
-    let put32 = |bytes: &mut Vec<u8>, value: u32| bytes.extend_from_slice(&value.to_le_bytes());
-    let put64 = |bytes: &mut Vec<u8>, value: u64| bytes.extend_from_slice(&value.to_le_bytes());
-    // ET_CORE, EM_X86_64, version; no entry; program headers behind this; no sections.
-    put16(&mut bytes, 4);
-    put16(&mut bytes, 62);
-    put32(&mut bytes, 1);
-    put64(&mut bytes, 0);
-    put64(&mut bytes, HEADER as u64);
-    put64(&mut bytes, 0);
-    put32(&mut bytes, 0);
-    for half in [HEADER as u16, PROGRAM_HEADER as u16, count as u16, 0, 0, 0] {
-        put16(&mut bytes, half);
-    }
-    let mut segment = |kind: u32, flags: u32, offset: u64, at: u64, file: u64, memory: u64, align: u64| {
-        put32(&mut bytes, kind);
-        put32(&mut bytes, flags);
-        for word in [offset, at, 0, file, memory, align] {
-            put64(&mut bytes, word);
-        }
-    };
-    segment(PT_NOTE, 0, size as u64, 0, notes.len() as u64, 0, 4);
-    let mut offset = (size as u64 + notes.len() as u64).next_multiple_of(PAGE);
+    bytes.extend_from_slice(&FileHeader::core(count as u16).encode());
+    let (at, len) = (size as u64, notes.len() as u64);
+    let notes =
+        ProgramHeader { kind: PT_NOTE, offset: at, file_len: len, align: 4, ..ProgramHeader::default() };
+    bytes.extend_from_slice(&notes.encode());
+    let mut offset = (at + len).next_multiple_of(PAGE);
     for area in areas {
-        let protection = area.protection;
-        let flags = u32::from(protection.execute)
-            | u32::from(protection.write) << 1
-            | u32::from(protection.read) << 2;
-        let file = saved(area);
-        segment(PT_LOAD, flags, offset, area.start, file, area.end - area.start, PAGE);
-        offset += file;
+        let Protection { read, write, execute } = area.protection;
+        let flags = [(read, PF_R), (write, PF_W), (execute, PF_X)];
+        let memory = ProgramHeader {
+            kind: PT_LOAD,
+            flags: flags.iter().filter(|(may, _)| *may).map(|(_, flag)| flag).sum(),
+            offset,
+            address: area.start,
+            physical: 0,
+            file_len: saved(area),
+            memory_len: area.end - area.start,
+            align: PAGE,
+        };
+        bytes.extend_from_slice(&memory.encode());
+        offset += memory.file_len;
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_counts_as_many_segments_as_there_are() {
+        let most = alloc::vec![Area::anonymous(0..PAGE, Protection::default()); AREAS_MOST];
+        let bytes = head(&[], &most);
+        let header = bytes.first_chunk().and_then(FileHeader::decode).unwrap();
+        assert!(usize::from(header.segments) == AREAS_MOST + 1 && header.segments < PN_XNUM);
+    }
 }

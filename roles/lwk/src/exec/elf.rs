@@ -6,22 +6,18 @@ use super::ExecError;
 use crate::mm::layout;
 use crate::mm::{PAGE, page_of, whole_pages};
 use alloc::vec::Vec;
+use keelson_elf::{
+    ET_DYN, ET_EXEC, FileHeader, OSABI_GNU, OSABI_SYSV, PF_R, PF_W, PF_X, PT_GNU_STACK, PT_INTERP, PT_LOAD,
+    ProgramHeader,
+};
 use keelson_hal::user::Protection;
 
-/// Bytes of the header of a file.
-pub const HEADER: usize = 64;
-/// Bytes of a program header.
-const ENTRY: usize = 56;
 /// Most program headers.
 const ENTRIES_MOST: usize = 256;
 /// Most bytes of the path of an interpreter.
 const INTERPRETER_MOST: u64 = 4096;
 /// Largest alignment of a segment that is honoured.
 const ALIGN_MOST: u64 = 2 << 20;
-
-const PT_LOAD: u32 = 1;
-const PT_INTERP: u32 = 3;
-const PT_GNU_STACK: u32 = 0x6474_e551;
 
 /// What is read first: where the program headers are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,31 +63,25 @@ pub struct Layout {
 impl Header {
     /// Reads the first bytes of a file of `size` bytes.
     pub fn parse(bytes: &[u8], size: u64) -> Result<Header, ExecError> {
-        let bytes: &[u8; HEADER] =
-            bytes.get(..HEADER).and_then(|bytes| bytes.try_into().ok()).ok_or(ExecError::NotExecutable)?;
-        let little_64 = bytes[..7] == [0x7f, b'E', b'L', b'F', 2, 1, 1];
-        // System V or GNU.
-        let abi = matches!(bytes[7], 0 | 3);
-        let fixed = match half(bytes, 16) {
-            2 => true,
-            3 => false,
+        let first = bytes.first_chunk().and_then(FileHeader::decode);
+        let FileHeader { abi, kind, entry, segments_at: headers, segments, .. } =
+            first.ok_or(ExecError::NotExecutable)?;
+        let fixed = match kind {
+            ET_EXEC => true,
+            ET_DYN => false,
             _ => return Err(ExecError::NotExecutable),
         };
-        let amd64 = half(bytes, 18) == 62;
-        let count = usize::from(half(bytes, 56));
-        let sizes = usize::from(half(bytes, 54)) == ENTRY && (1..=ENTRIES_MOST).contains(&count);
-        let header = Header { fixed, entry: long(bytes, 24), headers: long(bytes, 32), count };
-        let end = header.headers.checked_add((count * ENTRY) as u64);
-        if little_64 && abi && amd64 && sizes && end.is_some_and(|end| end <= size) {
-            Ok(header)
-        } else {
-            Err(ExecError::NotExecutable)
-        }
+        let header = Header { fixed, entry, headers, count: usize::from(segments) };
+        let end = headers.checked_add(header.headers_len() as u64);
+        let sound = matches!(abi, OSABI_SYSV | OSABI_GNU)
+            && (1..=ENTRIES_MOST).contains(&header.count)
+            && end.is_some_and(|end| end <= size);
+        if sound { Ok(header) } else { Err(ExecError::NotExecutable) }
     }
 
     /// Bytes of the program headers.
     pub fn headers_len(&self) -> usize {
-        self.count * ENTRY
+        self.count * ProgramHeader::LEN
     }
 }
 
@@ -100,19 +90,18 @@ impl Layout {
     pub fn parse(header: &Header, bytes: &[u8], size: u64) -> Result<Layout, ExecError> {
         let mut layout =
             Layout { segments: Vec::new(), interpreter: None, stack_executable: false, align: PAGE };
-        for entry in bytes.as_chunks::<ENTRY>().0.iter().take(header.count) {
-            let (kind, flags) = (word(entry, 0), word(entry, 4));
-            match kind {
-                PT_LOAD => layout.add(entry, flags, size)?,
+        for entry in bytes.as_chunks().0.iter().take(header.count).map(ProgramHeader::decode) {
+            match entry.kind {
+                PT_LOAD => layout.add(&entry, size)?,
                 PT_INTERP if layout.interpreter.is_none() => {
-                    let (offset, len) = (long(entry, 8), long(entry, 32));
+                    let (offset, len) = (entry.offset, entry.file_len);
                     let inside = offset.checked_add(len).is_some_and(|end| end <= size);
                     if !inside || !(2..=INTERPRETER_MOST).contains(&len) {
                         return Err(ExecError::NotExecutable);
                     }
                     layout.interpreter = Some((offset, len));
                 }
-                PT_GNU_STACK => layout.stack_executable = flags & 1 != 0,
+                PT_GNU_STACK => layout.stack_executable = entry.flags & PF_X != 0,
                 _ => {}
             }
         }
@@ -123,18 +112,19 @@ impl Layout {
         Ok(layout)
     }
 
-    fn add(&mut self, entry: &[u8; ENTRY], flags: u32, size: u64) -> Result<(), ExecError> {
+    fn add(&mut self, entry: &ProgramHeader, size: u64) -> Result<(), ExecError> {
+        let may = |flag| entry.flags & flag != 0;
         let segment = Segment {
-            at: long(entry, 16),
-            len: long(entry, 40),
-            offset: long(entry, 8),
-            file_len: long(entry, 32),
-            protection: Protection { read: flags & 4 != 0, write: flags & 2 != 0, execute: flags & 1 != 0 },
+            at: entry.address,
+            len: entry.memory_len,
+            offset: entry.offset,
+            file_len: entry.file_len,
+            protection: Protection { read: may(PF_R), write: may(PF_W), execute: may(PF_X) },
         };
         if segment.len == 0 {
             return Ok(());
         }
-        let align = long(entry, 48).max(1);
+        let align = entry.align.max(1);
         let end = segment.at.checked_add(segment.len).and_then(whole_pages);
         let file_end = segment.offset.checked_add(segment.file_len);
         let sound = segment.file_len <= segment.len
@@ -165,21 +155,4 @@ impl Layout {
             |segment: &&Segment| (segment.offset..segment.offset + segment.file_len).contains(&offset);
         self.segments.iter().find(holds).map(|segment| segment.at + (offset - segment.offset))
     }
-}
-
-/// Program headers as the auxiliary vector counts them.
-pub const fn entry_len() -> u64 {
-    ENTRY as u64
-}
-
-fn half(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from(half(bytes, at)) | u32::from(half(bytes, at + 2)) << 16
-}
-
-fn long(bytes: &[u8], at: usize) -> u64 {
-    u64::from(word(bytes, at)) | u64::from(word(bytes, at + 4)) << 32
 }

@@ -1,6 +1,6 @@
 //! Mapping a program and its interpreter.
 
-use super::elf::{HEADER, Header, Layout, Segment};
+use super::elf::{Header, Layout, Segment};
 use super::stack::{Addresses, build};
 use super::{Arguments, ExecError, Start};
 use crate::Errno;
@@ -52,7 +52,7 @@ impl Program {
 }
 
 async fn fetch(file: &FileMapping, offset: u64, len: u32) -> Result<Vec<u8>, ExecError> {
-    debug_assert!(len as usize >= HEADER || len > 0);
+    debug_assert!(len > 0);
     file.source.fetch(offset, len).await.map_err(ExecError::Unreadable)
 }
 

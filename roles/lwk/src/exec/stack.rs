@@ -11,11 +11,11 @@
 //! rsp →  argc                                          a multiple of 16
 //! ```
 
-use super::elf::entry_len;
 use super::{Arguments, ExecError};
 use crate::mm::{Area, Mm, PAGE, Role, layout, page_of};
 use alloc::vec::Vec;
 use core::ops::Range;
+use keelson_elf::ProgramHeader;
 use keelson_hal::user::Protection;
 
 /// Most bytes of one string (`MAX_ARG_STRLEN`).
@@ -171,7 +171,7 @@ fn auxv(
         (at::PAGESZ, PAGE),
         (at::CLKTCK, 100),
         (at::PHDR, addresses.headers),
-        (at::PHENT, entry_len()),
+        (at::PHENT, ProgramHeader::LEN as u64),
         (at::PHNUM, addresses.header_count),
         (at::BASE, addresses.interpreter),
         (at::FLAGS, 0),

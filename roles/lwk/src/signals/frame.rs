@@ -45,9 +45,10 @@ const MAGIC2: u32 = 0x4650_5845;
 const SOFTWARE_AT: usize = 464;
 const LEGACY: usize = 512;
 
-/// Selectors of user mode on x86-64 Linux.
-const USER_CS: u64 = 0x33;
-const USER_SS: u64 = 0x2b;
+/// Selector of programs' code on x86-64 Linux.
+pub const USER_CS: u64 = 0x33;
+/// Selector of their stacks.
+pub const USER_SS: u64 = 0x2b;
 
 /// What a program may change of the flags: CF, PF, AF, ZF, SF, TF, DF, OF, RF, AC.
 const USER_FLAGS: u64 = 0x5_0dd5;

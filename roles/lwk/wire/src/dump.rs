@@ -8,7 +8,8 @@
 mod info;
 mod record;
 
-pub use info::{Core, CoreState, Info, Process, REGISTERS, layout, register};
+pub use info::{Core, CoreState, Info, Process, layout};
+pub use keelson_elf::{REGISTERS, register};
 pub use record::{DumpRecord, MAX_MEMORY, MAX_NAME, MAX_TEXT, PAGE, STREAM_VERSION};
 
 /// What a dump holds (`dump_level`; the numbers are McKernel's).

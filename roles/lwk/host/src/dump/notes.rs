@@ -1,7 +1,7 @@
 //! The notes of a dump: registers as debuggers read them, and what the node said of itself.
 //!
 //! ```text
-//!   "CORE"     1           NT_PRSTATUS (Linux, include/uapi/linux/elfcore.h): a core as a thread with id 1000000 + core
+//!   "CORE"     1           NT_PRSTATUS: a core as a thread with id 1000000 + core
 //!   "LWKINFO"  0x4c574b01  the block of the kernel: keelson-lwk-wire, dump::Info
 //!   "LWKINFO"  0x4c574b02  lines `name value`: what kind of dump it is
 //!   "LWKINFO"  0x4c574b03  a report of the node: name, 0, text
@@ -9,18 +9,11 @@
 //!
 //! Debuggers look at types before they look at owners, so those of LWKINFO are like no other's.
 
-use keelson_lwk_wire::bytes::Writer;
+use keelson_elf::{CORE, NT_PRSTATUS, REGISTERS, ThreadStatus};
 use keelson_lwk_wire::dump::{Core, CoreState, Info, Level, layout};
 
 use super::elf::Note;
 
-/// Owner of the notes of debuggers.
-const CORE: &str = "CORE";
-/// Registers of a thread.
-const NT_PRSTATUS: u32 = 1;
-/// Bytes of `struct elf_prstatus` on x86-64, and where the registers begin.
-const PRSTATUS: usize = 336;
-const PRSTATUS_REGISTERS: usize = 112;
 /// Of the signal of a core that failed.
 const SIGABRT: u16 = 6;
 
@@ -126,30 +119,17 @@ impl Description {
     }
 }
 
-/// A core as `struct elf_prstatus`.
-fn status(tid: u32, signal: u16, core: &Core) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(PRSTATUS);
-    Writer::new(&mut bytes).u32(signal.into()).u64(0).u16(signal).u16(0).u64(0).u64(0).u32(tid);
-    bytes.resize(PRSTATUS_REGISTERS, 0);
-    let mut to = Writer::new(&mut bytes);
-    for register in core.registers {
-        to.u64(register);
-    }
-    bytes.resize(PRSTATUS, 0);
-    bytes
+/// A core as a thread.
+fn status(thread: u32, signal: u16, core: &Core) -> Vec<u8> {
+    let info = [signal.into(), 0, 0];
+    let status = ThreadStatus { info, signal, thread, registers: core.registers, ..ThreadStatus::default() };
+    status.encode().to_vec()
 }
 
 /// Registers of a note `NT_PRSTATUS`; `None` for other notes.
-pub fn registers(note: &Note) -> Option<[u64; 27]> {
-    if note.kind != NT_PRSTATUS || note.owner != CORE {
-        return None;
-    }
-    let bytes = note.desc.get(PRSTATUS_REGISTERS..)?;
-    let mut registers = [0; 27];
-    for (at, register) in registers.iter_mut().enumerate() {
-        *register = u64::from_le_bytes(*bytes.get(at * 8..)?.first_chunk()?);
-    }
-    Some(registers)
+pub fn registers(note: &Note) -> Option<[u64; REGISTERS]> {
+    let of_thread = note.kind == NT_PRSTATUS && note.owner == CORE;
+    of_thread.then(|| ThreadStatus::registers_in(&note.desc)).flatten()
 }
 
 /// Where a block may begin.

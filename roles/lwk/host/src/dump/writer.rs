@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use keelson_lwk_wire::bytes::Writer as Bytes;
 use keelson_lwk_wire::dump::Info;
 
-use super::elf::{self, Load, PAGE, SHT_PROGBITS, Section};
+use super::elf::{self, Load, PAGE, Section};
 use super::memory::{Extent, FileMemory};
 use super::notes::Description;
 use super::tables::{self, Half};
@@ -135,13 +135,12 @@ impl Writer {
         let mut sections = Vec::new();
         for (name, text) in [("date", date()), ("hostname", host_name()), ("user", user())] {
             let (offset, len) = tail.add(text.as_bytes());
-            sections.push(Section { name: name.into(), kind: SHT_PROGBITS, address: 0, offset, len });
+            sections.push(Section { name: name.into(), address: 0, offset, len });
         }
         let (offset, len) = tail.add(&chunks(&description.info, &self.extents));
-        sections.push(Section { name: "physchunks".into(), kind: SHT_PROGBITS, address: 0, offset, len });
+        sections.push(Section { name: "physchunks".into(), address: 0, offset, len });
         sections.extend(self.extents.iter().enumerate().map(|(number, extent)| Section {
             name: format!("physmem{number}"),
-            kind: SHT_PROGBITS,
             address: extent.physical,
             offset: extent.offset,
             len: extent.len,

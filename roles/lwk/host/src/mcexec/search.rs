@@ -70,7 +70,7 @@ fn interpret(rules: &Rules, file: OwnedFd, path: Vec<u8>, argv: Vec<Vec<u8>>) ->
         let mut head = [0; LINE];
         let len = rustix::io::pread(&file, &mut head, 0).map_err(|error| stop(&path, error.into()))?;
         let head = head.get(..len).unwrap_or_default();
-        if head.starts_with(b"\x7fELF") {
+        if head.starts_with(&keelson_elf::MAGIC) {
             return Ok(Program { file, path, argv });
         }
         let (interpreter, argument) = shebang(head).ok_or_else(|| stop(&path, Fail(Errno::ENOEXEC)))?;

@@ -4,6 +4,11 @@
 use super::code::{self, Function};
 use crate::mm::PAGE;
 use alloc::vec::Vec;
+use keelson_elf::{
+    ET_DYN, FileHeader, PF_R, PF_X, PT_DYNAMIC, PT_LOAD, ProgramHeader, SHF_ALLOC, SHF_EXECINSTR,
+    SHT_DYNAMIC, SHT_DYNSYM, SHT_GNU_VERDEF, SHT_GNU_VERSYM, SHT_HASH, SHT_PROGBITS, SHT_STRTAB,
+    SectionHeader,
+};
 
 const SONAME: &str = "linux-vdso.so.1";
 const VERSION: &str = "LINUX_2.6";
@@ -22,23 +27,11 @@ mod dt {
     pub const VERDEFNUM: u64 = 0x6fff_fffd;
 }
 
-/// A section: name, type, flags, where, bytes, linked section, info, alignment, bytes of an entry.
-struct Section {
-    name: &'static str,
-    kind: u32,
-    flags: u64,
-    start: usize,
-    len: usize,
-    link: u32,
-    info: u32,
-    align: u64,
-    entry: u64,
-}
+/// A section: its name, and the rest.
+type Section = (&'static str, SectionHeader);
 
 /// Program headers: one for all of it, one for the dynamic section.
 const SEGMENTS: usize = 2;
-const FILE_HEADER: usize = 64;
-const SEGMENT_HEADER: usize = 56;
 const SYMBOL: usize = 24;
 
 /// Strings with their zeros, and where they begin.
@@ -76,7 +69,7 @@ impl Writer {
 /// Builds the image. It lies one page behind the page of times.
 pub fn build() -> Vec<u8> {
     let mut out = Writer::default();
-    out.0.resize(FILE_HEADER + SEGMENTS * SEGMENT_HEADER, 0);
+    out.0.resize(FileHeader::LEN + SEGMENTS * ProgramHeader::LEN, 0);
     // The sizes of all tables are known before the code is.
     let (_, functions) = code::assemble(0, 0);
     let mut strings = Strings(alloc::vec![0]);
@@ -125,28 +118,31 @@ pub fn build() -> Vec<u8> {
     out.0.extend_from_slice(&code);
     let loaded = out.0.len();
 
-    const ALLOC: u64 = 2;
-    let section = |name, kind, start, len, link, info, align, entry| Section {
-        name,
-        kind,
-        flags: ALLOC,
-        start,
-        len,
-        link,
-        info,
-        align,
-        entry,
+    let section = |name, kind, start: usize, len: usize, link, info, align, entry_len: usize| {
+        let header = SectionHeader {
+            name: 0,
+            kind,
+            flags: SHF_ALLOC,
+            address: start as u64,
+            offset: start as u64,
+            size: len as u64,
+            link,
+            info,
+            align,
+            entry_len: entry_len as u64,
+        };
+        (name, header)
     };
     let mut sections = [
-        section(".hash", 5, hash, symbols - hash, 2, 0, 8, 4),
-        section(".dynsym", 11, symbols, count * SYMBOL, 3, 1, 8, SYMBOL as u64),
-        section(".dynstr", 3, strtab, strings.0.len(), 0, 0, 1, 0),
-        section(".gnu.version", 0x6fff_ffff, versions, count * 2, 2, 0, 2, 2),
-        section(".gnu.version_d", 0x6fff_fffd, definitions, 56, 3, 2, 8, 0),
-        section(".dynamic", 6, dynamic, dynamic_len, 3, 0, 8, 16),
-        section(".text", 1, text, code.len(), 0, 0, 16, 0),
+        section(".hash", SHT_HASH, hash, symbols - hash, 2, 0, 8, 4),
+        section(".dynsym", SHT_DYNSYM, symbols, count * SYMBOL, 3, 1, 8, SYMBOL),
+        section(".dynstr", SHT_STRTAB, strtab, strings.0.len(), 0, 0, 1, 0),
+        section(".gnu.version", SHT_GNU_VERSYM, versions, count * 2, 2, 0, 2, 2),
+        section(".gnu.version_d", SHT_GNU_VERDEF, definitions, 56, 3, 2, 8, 0),
+        section(".dynamic", SHT_DYNAMIC, dynamic, dynamic_len, 3, 0, 8, 16),
+        section(".text", SHT_PROGBITS, text, code.len(), 0, 0, 16, 0),
     ];
-    sections[6].flags |= 4;
+    sections[6].1.flags |= SHF_EXECINSTR;
     let table = write_sections(&mut out, &sections);
     write_headers(&mut out.0, loaded, dynamic, dynamic_len, table, sections.len() + 2);
     out.0
@@ -202,34 +198,22 @@ fn elf_hash(name: &str) -> u32 {
 /// The section headers, with the names of the sections before them: where they begin.
 fn write_sections(out: &mut Writer, sections: &[Section]) -> usize {
     let mut names = Strings(alloc::vec![0]);
-    let at: Vec<u32> = sections.iter().map(|section| names.add(section.name)).collect();
+    let at: Vec<u32> = sections.iter().map(|(name, _)| names.add(name)).collect();
     let own = names.add(".shstrtab");
     let start = out.0.len();
     out.0.extend_from_slice(&names.0);
     let table = out.align(8);
-    out.0.resize(table + 64, 0);
-    let last = Section {
-        name: ".shstrtab",
-        kind: 3,
-        flags: 0,
-        start,
-        len: names.0.len(),
-        link: 0,
-        info: 0,
+    let last = SectionHeader {
+        kind: SHT_STRTAB,
+        offset: start as u64,
+        size: names.0.len() as u64,
         align: 1,
-        entry: 0,
+        ..SectionHeader::default()
     };
-    for (section, name) in sections.iter().zip(at).chain([(&last, own)]) {
-        out.word(name);
-        out.word(section.kind);
-        out.long(section.flags);
-        out.long(if section.flags == 0 { 0 } else { section.start as u64 });
-        out.long(section.start as u64);
-        out.long(section.len as u64);
-        out.word(section.link);
-        out.word(section.info);
-        out.long(section.align);
-        out.long(section.entry);
+    let headers = sections.iter().map(|(_, header)| header);
+    out.0.extend_from_slice(&SectionHeader::default().encode());
+    for (header, name) in headers.zip(at).chain([(&last, own)]) {
+        out.0.extend_from_slice(&SectionHeader { name, ..*header }.encode());
     }
     table
 }
@@ -239,34 +223,31 @@ fn write_headers(
     loaded: usize,
     dynamic: usize,
     dynamic_len: usize,
+    sections_at: usize,
     sections: usize,
-    section_count: usize,
 ) {
-    let mut header = Writer::default();
-    header.0.extend_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    header.half(3); // ET_DYN
-    header.half(62); // EM_X86_64
-    header.word(1);
-    header.long(0);
-    header.long(FILE_HEADER as u64);
-    header.long(sections as u64);
-    header.word(0);
-    header.half(FILE_HEADER as u16);
-    header.half(SEGMENT_HEADER as u16);
-    header.half(SEGMENTS as u16);
-    header.half(64);
-    header.half(section_count as u16);
-    header.half(section_count as u16 - 1);
+    let header = FileHeader {
+        kind: ET_DYN,
+        segments_at: FileHeader::LEN as u64,
+        segments: SEGMENTS as u16,
+        sections_at: sections_at as u64,
+        sections: sections as u16,
+        names: sections as u16 - 1,
+        ..FileHeader::default()
+    };
+    let segment = |kind, flags, start: usize, len: usize, align| ProgramHeader {
+        kind,
+        flags,
+        offset: start as u64,
+        address: start as u64,
+        physical: start as u64,
+        file_len: len as u64,
+        memory_len: len as u64,
+        align,
+    };
     // Read and execute; read only, so that nobody relocates it in place.
-    for (kind, flags, start, len, align) in [(1, 5, 0, loaded, PAGE), (2, 4, dynamic, dynamic_len, 8)] {
-        header.word(kind);
-        header.word(flags);
-        header.long(start as u64);
-        header.long(start as u64);
-        header.long(start as u64);
-        header.long(len as u64);
-        header.long(len as u64);
-        header.long(align);
-    }
-    out[..header.0.len()].copy_from_slice(&header.0);
+    let code = segment(PT_LOAD, PF_R | PF_X, 0, loaded, PAGE);
+    let dynamic = segment(PT_DYNAMIC, PF_R, dynamic, dynamic_len, 8);
+    let headers = [&header.encode()[..], &code.encode(), &dynamic.encode()].concat();
+    out[..headers.len()].copy_from_slice(&headers);
 }
