@@ -156,9 +156,9 @@ impl HostLoader {
         for _ in 0..=SCRIPTS_MOST {
             let source = HostSource::open(&delegate, handle, true).await?;
             let file = mapping(source, &program.path);
-            let start = file.source.fetch(0, exec::LINE_MOST as u32).await?;
+            let start = exec::start_of(&file).await.map_err(ExecError::errno)?;
             match shebang(&start) {
-                None => return self.elf(mm, file, program, &ids, &delegate).await,
+                None => return self.elf(mm, file, &start, program, &ids, &delegate).await,
                 Some(script) => {
                     handle = open(&delegate, None, &script.interpreter, false).await?;
                     program = through(program, script);
@@ -172,19 +172,21 @@ impl HostLoader {
         &self,
         mm: &Arc<Mm>,
         file: FileMapping,
+        start: &[u8],
         program: Program,
         ids: &crate::identity::Ids,
         delegate: &Arc<dyn Delegate>,
     ) -> Result<Loaded, Errno> {
-        let image = exec::Program::read(&file).await.map_err(ExecError::errno)?;
+        let image = exec::Program::read(&file, start).await.map_err(ExecError::errno)?;
         let interpreter = match image.interpreter() {
             None => None,
             Some(path) => {
                 let handle = open(delegate, None, path, false).await?;
-                let source = HostSource::open(delegate, handle, true).await?;
-                let read = exec::Program::read(&mapping(source, path)).await;
+                let file = mapping(HostSource::open(delegate, handle, true).await?, path);
                 // A program whose loader is none cannot run either.
-                Some(read.map_err(|_| Errno::ELIBBAD)?)
+                let unusable = |_| Errno::ELIBBAD;
+                let start = exec::start_of(&file).await.map_err(unusable)?;
+                Some(exec::Program::read(&file, &start).await.map_err(unusable)?)
             }
         };
         let arguments = Arguments {

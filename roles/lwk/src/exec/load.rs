@@ -5,6 +5,7 @@ use super::stack::{Addresses, build};
 use super::{Arguments, ExecError, Start};
 use crate::Errno;
 use crate::mm::{Area, Backing, FileMapping, Mm, Object, PAGE, Policy, layout, page_of, whole_pages};
+use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use keelson_hal::user::{Access, Protection};
@@ -23,23 +24,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// Reads what a file says about itself.
-    pub async fn read(file: &FileMapping) -> Result<Program, ExecError> {
+    /// Reads what a file says about itself. `start` is what it begins with ([`start_of`]).
+    pub async fn read(file: &FileMapping, start: &[u8]) -> Result<Program, ExecError> {
         let size = file.source.version().size;
-        let first = fetch(file, 0, FIRST).await?;
-        let header = Header::parse(&first, size)?;
-        let len = header.headers_len();
-        let start = usize::try_from(header.headers).map_err(|_| ExecError::NotExecutable)?;
-        let layout = match start.checked_add(len).and_then(|end| first.get(start..end)) {
-            Some(headers) => Layout::parse(&header, headers, size)?,
-            None => {
-                let headers = fetch(file, header.headers, len as u32).await?;
-                let headers = headers.get(..len).ok_or(ExecError::NotExecutable)?;
-                Layout::parse(&header, headers, size)?
-            }
-        };
+        let header = Header::parse(start, size)?;
+        let headers = part(file, start, header.headers, header.headers_len()).await?;
+        let layout = Layout::parse(&header, &headers, size)?;
         let interpreter = match layout.interpreter {
-            Some((offset, len)) => Some(path(&fetch(file, offset, len as u32).await?)?),
+            Some((offset, len)) => Some(path(&part(file, start, offset, len as usize).await?)?),
             None => None,
         };
         Ok(Program { file: file.clone(), header, layout, interpreter })
@@ -51,9 +43,26 @@ impl Program {
     }
 }
 
-async fn fetch(file: &FileMapping, offset: u64, len: u32) -> Result<Vec<u8>, ExecError> {
-    debug_assert!(len > 0);
-    file.source.fetch(offset, len).await.map_err(ExecError::Unreadable)
+/// What a file begins with: enough to see what it is, and all headers of most programs.
+pub async fn start_of(file: &FileMapping) -> Result<Vec<u8>, ExecError> {
+    file.source.fetch(0, FIRST).await.map_err(ExecError::Unreadable)
+}
+
+/// A part of a file, which `start` may contain; without it the file is none that can be executed.
+async fn part<'a>(
+    file: &FileMapping,
+    start: &'a [u8],
+    offset: u64,
+    len: usize,
+) -> Result<Cow<'a, [u8]>, ExecError> {
+    let end = usize::try_from(offset).ok().and_then(|at| Some((at, at.checked_add(len)?)));
+    let (at, end) = end.ok_or(ExecError::NotExecutable)?;
+    if let Some(here) = start.get(at..end) {
+        return Ok(here.into());
+    }
+    let mut bytes = file.source.fetch(offset, len as u32).await.map_err(ExecError::Unreadable)?;
+    bytes.truncate(len);
+    if bytes.len() == len { Ok(bytes.into()) } else { Err(ExecError::NotExecutable) }
 }
 
 /// A path up to its zero.

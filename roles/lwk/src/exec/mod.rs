@@ -16,8 +16,8 @@ mod vdso;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Program, load};
-pub use script::{LINE_MOST, Script, shebang};
+pub use load::{Program, load, start_of};
+pub use script::{Script, shebang};
 pub use vdso::{TimeBase, Vdso};
 
 use crate::Errno;

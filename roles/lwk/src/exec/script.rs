@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 /// Bytes of the first line that count (`BINPRM_BUF_SIZE`).
-pub const LINE_MOST: usize = 256;
+const LINE_MOST: usize = 256;
 
 /// What the first line of a script says.
 #[derive(Clone, PartialEq, Eq, Debug)]

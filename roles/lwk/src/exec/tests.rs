@@ -66,6 +66,10 @@ fn file(bytes: Vec<u8>) -> FileMapping {
     }
 }
 
+fn read(file: FileMapping) -> Result<Program, ExecError> {
+    now(async { Program::read(&file, &start_of(&file).await?).await })
+}
+
 fn arguments<'a>(argv: &'a [Vec<u8>], envp: &'a [Vec<u8>]) -> Arguments<'a> {
     let facts = Facts { uid: 1000, euid: 1000, gid: 100, egid: 100, ..Facts::default() };
     Arguments { argv, envp, path: b"./program", facts, vdso: None, node: 0 }
@@ -112,7 +116,7 @@ fn a_static_program_is_loaded_where_it_wants_to_be() {
     let (system, ..) = system();
     let mm = Mm::new(&system, MmSettings::default()).unwrap();
     let bytes = program(2, 0x40_0000);
-    let program = now(Program::read(&file(bytes.clone()))).unwrap();
+    let program = read(file(bytes.clone())).unwrap();
     let (argv, envp) = ([b"./program".to_vec(), b"".to_vec()], [b"A=b".to_vec()]);
     let start = now(load(&mm, &program, None, &arguments(&argv, &envp))).unwrap();
     assert_eq!((start.entry, start.base, start.stack % 16), (0x40_1000, 0, 0));
@@ -153,7 +157,7 @@ fn a_static_program_is_loaded_where_it_wants_to_be() {
 fn a_second_start_takes_the_pages_of_the_first() {
     let (system, ..) = system();
     let first = Mm::new(&system, MmSettings::default()).unwrap();
-    let read = || now(Program::read(&file(program(3, 0)))).unwrap();
+    let read = || read(file(program(3, 0))).unwrap();
     let start = now(load(&first, &read(), None, &arguments(&[], &[]))).unwrap();
     assert_eq!((start.base, start.entry), (layout::PROGRAM, layout::PROGRAM + 0x1000));
     let second = Mm::new(&system, MmSettings::default()).unwrap();
@@ -175,17 +179,17 @@ fn an_interpreter_is_loaded_beside_the_program() {
     let mut entries = vec![(3, 4, 0x1900, 0, 10, 10, 1), (1, 5, 0, 0, 0x2000, 0x2000, 0x20_0000)];
     let mut bytes = elf(3, 0x100, &entries, 0x2000);
     bytes[0x1900..0x190a].copy_from_slice(b"/lib/ld.so");
-    assert_eq!(now(Program::read(&file(bytes.clone()))).err(), Some(ExecError::NotExecutable), "no zero");
+    assert_eq!(read(file(bytes.clone())).err(), Some(ExecError::NotExecutable), "no zero");
     bytes[0x1909] = 0;
-    let program = now(Program::read(&file(bytes))).unwrap();
+    let program = read(file(bytes)).unwrap();
     assert_eq!(program.interpreter(), Some(&b"/lib/ld.s"[..]));
     entries[0].0 = 0;
-    let interpreter = now(Program::read(&file(elf(3, 0x200, &entries, 0x2008)))).unwrap();
+    let interpreter = read(file(elf(3, 0x200, &entries, 0x2008))).unwrap();
     let start = now(load(&mm, &program, Some(&interpreter), &arguments(&[], &[]))).unwrap();
     assert_eq!(start.entry, layout::INTERPRETER + 0x200);
     let (_, _, auxv) = walk(&mm, &start);
     assert!(auxv.contains(&(7, layout::INTERPRETER)) && auxv.contains(&(9, layout::PROGRAM + 0x100)));
-    let fixed = now(Program::read(&file(super::tests::program(2, 0x40_0000)))).unwrap();
+    let fixed = read(file(super::tests::program(2, 0x40_0000))).unwrap();
     let other = Mm::new(&system, MmSettings::default()).unwrap();
     let refused = now(load(&other, &program, Some(&fixed), &arguments(&[], &[])));
     assert_eq!(refused.unwrap_err(), ExecError::BadInterpreter);
@@ -196,7 +200,7 @@ fn other_files_are_refused() {
     let refused = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = program(2, 0x40_0000);
         change(&mut bytes);
-        assert_eq!(now(Program::read(&file(bytes))).err(), Some(ExecError::NotExecutable));
+        assert_eq!(read(file(bytes)).err(), Some(ExecError::NotExecutable));
     };
     refused(&|bytes| bytes.truncate(63));
     refused(&|bytes| bytes[0] = 0);
@@ -219,7 +223,7 @@ fn other_files_are_refused() {
 #[test]
 fn long_arguments_are_too_long() {
     let (system, ..) = system();
-    let program = now(Program::read(&file(program(2, 0x40_0000)))).unwrap();
+    let program = read(file(program(2, 0x40_0000))).unwrap();
     let start = |argv: &[Vec<u8>], stack| {
         let limits = Limits { stack, ..Limits::default() };
         let mm = Mm::new(&system, MmSettings { limits, ..MmSettings::default() }).unwrap();
@@ -251,9 +255,9 @@ fn programs_of_the_host_are_loaded() {
     let Ok(bytes) = std::fs::read("/bin/true") else { return };
     let (system, ..) = system();
     let mm = Mm::new(&system, MmSettings::default()).unwrap();
-    let program = now(Program::read(&file(bytes.clone()))).unwrap();
+    let program = read(file(bytes.clone())).unwrap();
     let path = program.interpreter().map(|path| String::from_utf8_lossy(path).into_owned());
-    let interpreter = path.map(|path| now(Program::read(&file(std::fs::read(path).unwrap()))).unwrap());
+    let interpreter = path.map(|path| read(file(std::fs::read(path).unwrap())).unwrap());
     let vdso = Vdso::new(&system).unwrap();
     let argv = [b"true".to_vec()];
     let arguments = Arguments { vdso: Some(&vdso), ..arguments(&argv, &[]) };
@@ -276,7 +280,7 @@ proptest! {
             bytes[at] = byte;
         }
         let mm = Mm::new(&system, MmSettings { policy_threshold: 0, ..MmSettings::default() }).unwrap();
-        if let Ok(program) = now(Program::read(&file(bytes))) {
+        if let Ok(program) = read(file(bytes)) {
             let _ = now(load(&mm, &program, None, &arguments(&[], &[])));
         }
         drop((mm, system));
