@@ -138,13 +138,6 @@ impl FdTable {
         state.set(to, Entry { description, flags })
     }
 
-    /// Gives a description this number, which its caller has freed.
-    pub fn install(&self, fd: u32, description: Arc<Description>, flags: FdFlags) -> Result<(), Errno> {
-        let before = self.state.lock().set(fd, Entry { description, flags })?;
-        drop(before);
-        Ok(())
-    }
-
     /// Takes a number away. The caller drops the description: that may be the end of the file.
     pub fn close(&self, fd: u32) -> Result<Arc<Description>, Errno> {
         let entry = self.state.lock().remove(fd as usize);

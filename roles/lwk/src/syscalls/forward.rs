@@ -66,9 +66,44 @@ pub async fn forward(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Result
 pub async fn forward_with(
     caller: &Caller<'_>,
     number: u32,
-    mut args: [u64; 6],
+    args: [u64; 6],
     changes: Changes,
 ) -> Result<u64, Errno> {
+    match host_call(caller, number, args, changes).await? {
+        Answer::Value(value) => Ok(value),
+        Answer::File(file, name) => {
+            let (flags, fd_flags) = flags_of(name, &args);
+            caller.thread.process.files().insert(Description::new(file, flags), fd_flags).map(u64::from)
+        }
+    }
+}
+
+/// Has the host do a call that opens a file, which has no descriptor yet.
+pub async fn open_at_host(
+    caller: &Caller<'_>,
+    number: u32,
+    args: [u64; 6],
+    changes: Changes,
+) -> Result<Arc<HostFile>, Errno> {
+    match host_call(caller, number, args, changes).await? {
+        Answer::Value(_) => Err(Errno::EIO),
+        Answer::File(file, _) => Ok(file),
+    }
+}
+
+/// What came of a call.
+enum Answer {
+    Value(u64),
+    /// A file, and the name of the call that made it.
+    File(Arc<HostFile>, &'static str),
+}
+
+async fn host_call(
+    caller: &Caller<'_>,
+    number: u32,
+    mut args: [u64; 6],
+    changes: Changes,
+) -> Result<Answer, Errno> {
     let call = calls::call(number).filter(|call| call.travels()).ok_or(Errno::ENOSYS)?;
     let mm = caller.thread.process.mm();
     if let Some(len) = call.args.iter().find_map(|arg| match arg {
@@ -134,13 +169,10 @@ pub async fn forward_with(
     let received = received_handles(&delegate, &reply).await?;
     let result = commit(caller, &plan, &reply, &mm, &delegate, received)?;
     if call.makes == Makes::Nothing {
-        return Ok(result);
+        return Ok(Answer::Value(result));
     }
     let opened = reply.opened.ok_or(Errno::EIO)?;
-    let file = Arc::new(HostFile::new(delegate, Handle(result), opened));
-    let (flags, fd_flags) = flags_of(call.name, &args);
-    let description = Description::new(file, flags);
-    caller.thread.process.files().insert(description, fd_flags).map(u64::from)
+    Ok(Answer::File(Arc::new(HostFile::new(delegate, Handle(result), opened)), call.name))
 }
 
 /// Whether a path that was looked at already begins at the root.

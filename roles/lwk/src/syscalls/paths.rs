@@ -1,7 +1,7 @@
 //! System calls on paths (sections 4.1 and 3.12): to the host, or to a tree of the node.
 
 use super::Caller;
-use super::forward::{Changes, forward, forward_with};
+use super::forward::{Changes, forward, forward_with, open_at_host};
 use super::local;
 use super::place::{self, Last, Place, below_shm, resolve};
 use super::request::{Request, read_path};
@@ -139,15 +139,14 @@ async fn open(
     // The program's own handles must not reach what the proxy might run.
     let flags_there = u64::from(flags | O_CLOEXEC);
     let host_args = [args[0], args[1], flags_there, u64::from(mode), 0, 0];
-    let fd = forward_with(caller, number, host_args, changes).await? as u32;
-    let opened = files.close(fd)?;
-    let description = Description::with_path(opened.file().clone(), flags, shown);
+    let file = open_at_host(caller, number, host_args, changes).await?;
+    let description = Description::with_path(file, flags, shown);
     if flags & O_TRUNC != 0
         && let Some(mapped) = super::mapped::Mapped::of(caller, &description)
     {
         mapped.cut(0);
     }
-    files.install(fd, description, FdFlags::of(flags)).map(|()| u64::from(fd))
+    files.insert(description, FdFlags::of(flags)).map(u64::from)
 }
 
 /// The absolute path of a file of the host, as far as it is known.
