@@ -341,7 +341,7 @@ impl Process {
 
     /// Most memory that was resident so far, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
-        self.peak.load(Ordering::Relaxed).max(self.mm().usage().resident_most)
+        self.peak.load(Ordering::Relaxed).max(self.mm().resident_most())
     }
 
     /// Closes all files, whoever may still hold the process.

@@ -22,7 +22,8 @@ impl Control {
         for (pid, process) in self.members() {
             match process {
                 Some(process) => {
-                    let rss = process.mm().usage().resident >> 10;
+                    // Whoever fills memory may have its lock for seconds, and this core serves everybody.
+                    let rss = process.mm().resident() >> 10;
                     let command = command(&process);
                     for thread in process.threads() {
                         rows.push(self.row(&process, &thread, rss, &command));

@@ -125,7 +125,12 @@ impl Mm {
         usage
     }
 
-    /// Bytes that were in memory at most so far.
+    /// Bytes that are in memory. Needs no lock, so those may ask who must not wait.
+    pub fn resident(&self) -> u64 {
+        self.resident.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that were in memory at most so far; the same holds.
     pub fn resident_most(&self) -> u64 {
         self.resident_most.load(Ordering::Relaxed)
     }
