@@ -45,19 +45,23 @@ pub(crate) async fn end_thread(task: &mut Task, code: Option<u32>) {
             task.mm.close().await;
         }
         process.peak.store(process.peak_memory(), Ordering::Relaxed);
-        end_process(process);
+        end_process(task);
     } else {
         process.offer_again(&thread);
         process.changed.notify();
     }
 }
 
-fn end_process(process: &Arc<Process>) {
+fn end_process(task: &mut Task) {
+    let thread = task.thread.clone();
+    let process = &thread.process;
     let code = process.first_exit.load(Ordering::Relaxed);
     process.begin_end(code << 8);
     let status = process.end().unwrap_or(0);
     process.system.machine.process_ended(process.pid);
     process.release_memory();
+    // Whoever waits for the end finds that nothing is attached any more, so nothing of it stays here either.
+    task.mm = process.mm();
     let node = process.node.clone();
     node.sysv.process_ended(process.pid);
     let mut usage = process.usage();
@@ -68,7 +72,8 @@ fn end_process(process: &Arc<Process>) {
     process.release_files();
     let mut total = usage;
     total.add(&children);
-    node.bury(process, Ended { status, own: usage, total });
+    let (name, started) = (*thread.name.lock(), process.started);
+    node.bury(process, Ended { status, own: usage, total, name, started });
 }
 
 impl Node {

@@ -55,6 +55,10 @@ pub struct Ended {
     pub own: Usage,
     /// With that of its children.
     pub total: Usage,
+    /// `comm` of its last thread, with zeros.
+    pub name: [u8; 16],
+    /// When it started, in nanoseconds since boot.
+    pub started: u64,
 }
 
 /// A change of a process that lives.

@@ -14,7 +14,7 @@ use crate::pseudo::{
 };
 use crate::signals::{SIG_DFL, SIG_IGN};
 use crate::syscalls::misc::{RELEASE, VERSION};
-use crate::table::FIRST_TID;
+use crate::table::{Ended, FIRST_TID};
 use crate::thread::{Thread, Wait};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -88,6 +88,39 @@ pub(crate) fn maps(mm: &Mm) -> Vec<u8> {
     pseudo::maps(&areas::all(mm))
 }
 
+/// What ended and was not waited for yet: names and numbers, and the time that it took.
+impl View {
+    fn zombie(&self, pid: u32) -> Option<ProcessView> {
+        let table = self.node.table.lock();
+        let member = table.member(pid)?;
+        let Ended { own, total, started, .. } = member.exit?;
+        let children = (total.user.saturating_sub(own.user), total.system.saturating_sub(own.system));
+        Some(ProcessView {
+            pid,
+            parent: member.parent,
+            group: member.group,
+            session: member.session,
+            uids: [member.uid; 4],
+            threads: Vec::from([pid]),
+            started: Duration::from_nanos(started),
+            children_times: children,
+            faults: (own.minor_faults, own.major_faults),
+            ..ProcessView::default()
+        })
+    }
+
+    fn last_thread(&self, pid: u32) -> Option<ThreadView> {
+        let Ended { own, name, .. } = self.node.table.lock().member(pid)?.exit?;
+        Some(ThreadView {
+            name: name.into_iter().take_while(|byte| *byte != 0).collect(),
+            state: 'Z',
+            times: (own.user, own.system),
+            switches: (own.voluntary, own.involuntary),
+            ..ThreadView::default()
+        })
+    }
+}
+
 impl NodeView for View {
     fn facts(&self) -> NodeFacts {
         let (node, clock) = (&self.node, &self.node.system.clock);
@@ -155,11 +188,11 @@ impl NodeView for View {
     }
 
     fn processes(&self) -> Vec<u32> {
-        self.node.processes().iter().map(|process| process.pid).collect()
+        self.node.table.lock().members().map(|(pid, _)| pid).collect()
     }
 
     fn process(&self, pid: u32) -> Option<ProcessView> {
-        let process = self.node.process(pid)?;
+        let Some(process) = self.node.process(pid) else { return self.zombie(pid) };
         let (group, session) = self.node.group_and_session(pid)?;
         let (ids, program, files) =
             (process.ids.lock().clone(), process.program.lock().clone(), process.files());
@@ -201,7 +234,9 @@ impl NodeView for View {
     }
 
     fn thread(&self, pid: u32, tid: u32) -> Option<ThreadView> {
-        let thread = self.node.thread(tid).filter(|thread| thread.process.pid == pid)?;
+        let Some(thread) = self.node.thread(tid).filter(|thread| thread.process.pid == pid) else {
+            return (pid == tid).then(|| self.last_thread(pid)).flatten();
+        };
         let process = &thread.process;
         let used = thread.times.usage(self.node.system.clock.now().as_nanos());
         let allowed = thread.placement.lock().affinity.and(process.slice.cpus);
