@@ -124,6 +124,14 @@ fn without_memory_a_fault_says_so() {
 }
 
 #[test]
+fn what_is_resident_is_told_while_somebody_fills_memory() {
+    let mm = mm();
+    mm.mmap(&anonymous(0, 2 * MIB, RW, ANON)).unwrap();
+    let _filling = mm.lock();
+    assert_eq!((mm.resident(), mm.resident_most()), (2 * MIB, 2 * MIB));
+}
+
+#[test]
 fn the_break_is_exactly_what_was_asked_for() {
     let mm = mm();
     mm.set_brk(0x60_1234).unwrap();
