@@ -109,14 +109,21 @@ impl View {
         })
     }
 
-    fn last_thread(&self, pid: u32) -> Option<ThreadView> {
+    /// The first thread of a process, when it has ended: the process has, too, or is about to, or other threads go on.
+    fn first_thread(&self, pid: u32) -> Option<ThreadView> {
+        let gone = ThreadView { state: 'Z', ..ThreadView::default() };
+        if let Some(process) = self.node.process(pid) {
+            return Some(ThreadView {
+                name: process.program.lock().name().iter().copied().take(15).collect(),
+                ..gone
+            });
+        }
         let Ended { own, name, .. } = self.node.table.lock().member(pid)?.exit?;
         Some(ThreadView {
             name: name.into_iter().take_while(|byte| *byte != 0).collect(),
-            state: 'Z',
             times: (own.user, own.system),
             switches: (own.voluntary, own.involuntary),
-            ..ThreadView::default()
+            ..gone
         })
     }
 }
@@ -235,7 +242,7 @@ impl NodeView for View {
 
     fn thread(&self, pid: u32, tid: u32) -> Option<ThreadView> {
         let Some(thread) = self.node.thread(tid).filter(|thread| thread.process.pid == pid) else {
-            return (pid == tid).then(|| self.last_thread(pid)).flatten();
+            return (pid == tid).then(|| self.first_thread(pid)).flatten();
         };
         let process = &thread.process;
         let used = thread.times.usage(self.node.system.clock.now().as_nanos());
