@@ -43,6 +43,9 @@ pub struct LwkNode {
     _bench: Bench,
 }
 
+/// Address and name of the node.
+const OWN: &str = "ip=10.0.0.1/24:eth0 hostname=node";
+
 /// A key, for tests: nothing here is secret.
 pub(super) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -67,6 +70,19 @@ impl LwkNode {
     ///
     /// When it does not come up.
     pub fn start_with(name: &str, lwkctl: &str, shape: Shape<'_>, words: &[String]) -> LwkNode {
+        LwkNode::boot(name, lwkctl, shape, words, true)
+    }
+
+    /// A node that lets every host in and proves nothing to it (`insecure=1`).
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub fn start_open(name: &str, lwkctl: &str, shape: Shape<'_>) -> LwkNode {
+        LwkNode::boot(name, lwkctl, shape, &[], false)
+    }
+
+    fn boot(name: &str, lwkctl: &str, shape: Shape<'_>, words: &[String], keyed: bool) -> LwkNode {
         let bench = Bench::new(name);
         let namespace = Namespace::new().unwrap();
         let tap = namespace.tap(&["10.0.0.9/24"]).unwrap();
@@ -80,8 +96,13 @@ impl LwkNode {
         let unencrypted = LwkNode::unencrypted_key_in(&dir);
         fs::write(&unencrypted, readable).unwrap();
         restrict(&unencrypted);
-        fs::write(dir.join("nodes"), format!("0 node 10.0.0.1:8810 {}\n", key.display())).unwrap();
-        let spec = LwkNode::spec(&bench, "node", &tap, shape).args(words.iter().map(String::as_str));
+        let known = if keyed { key.display().to_string() } else { "none".into() };
+        fs::write(dir.join("nodes"), format!("0 node 10.0.0.1:8810 {known}\n")).unwrap();
+        let spec = match keyed {
+            true => LwkNode::spec(&bench, "node", &tap, shape),
+            false => LwkNode::plain(&bench, "node", &tap, shape, &format!("{OWN} insecure=1 {}", shape.line)),
+        };
+        let spec = spec.args(words.iter().map(String::as_str));
         let machine = spec.start().unwrap();
         machine.expect("lwk: hosts may connect", SOON).unwrap();
         LwkNode { machine, namespace, tap, dir, lwkctl: lwkctl.into(), _bench: bench }
@@ -99,23 +120,22 @@ impl LwkNode {
 
     /// The machine of a node, on a tap.
     pub fn spec(bench: &Bench, name: &str, tap: &Tap, shape: Shape<'_>) -> MachineSpec {
-        LwkNode::machine(
-            bench,
-            name,
-            tap,
-            shape,
-            &format!("ip=10.0.0.1/24:eth0 hostname=node {}", shape.line),
-        )
+        LwkNode::machine(bench, name, tap, shape, &format!("{OWN} {}", shape.line))
     }
 
     /// The same with this command line.
     pub(super) fn machine(bench: &Bench, name: &str, tap: &Tap, shape: Shape<'_>, line: &str) -> MachineSpec {
         let key = bench.dir().join("psk");
+        let spec = LwkNode::plain(bench, name, tap, shape, line);
+        spec.args(["-fw_cfg", &format!("name=opt/lwk/psk,file={}", key.display())])
+    }
+
+    /// The same without keys.
+    fn plain(bench: &Bench, name: &str, tap: &Tap, shape: Shape<'_>, line: &str) -> MachineSpec {
         Appliance::lwk(bench, name, line)
             .cpus(shape.cpus)
             .memory_mib(shape.memory)
             .nic(Nic::tap(tap, NicModel::Virtio))
-            .args(["-fw_cfg", &format!("name=opt/lwk/psk,file={}", key.display())])
     }
 
     /// A directory for what programs write.
@@ -198,6 +218,8 @@ fn round_trip(half: usize) -> io::Result<f64> {
     // As `bench.c` measures what stands beside it.
     const MEASUREMENTS: usize = 2;
     const EXCHANGES: u32 = 50;
+    /// So much fits into the buffers on the way: no thread is needed, whose start would count.
+    const AT_ONCE: usize = 16 << 10;
     let stream = TcpStream::connect(("10.0.0.1", 7))?;
     stream.set_nodelay(true)?;
     let (sent, mut received) = (vec![1; half], vec![0; half]);
@@ -205,6 +227,11 @@ fn round_trip(half: usize) -> io::Result<f64> {
     for _ in 0..MEASUREMENTS {
         let start = Instant::now();
         for _ in 0..EXCHANGES {
+            if half <= AT_ONCE {
+                (&stream).write_all(&sent)?;
+                (&stream).read_exact(&mut received)?;
+                continue;
+            }
             thread::scope(|scope| {
                 // What comes back must be taken while the rest is sent.
                 let sending = scope.spawn(|| (&stream).write_all(&sent));
