@@ -31,14 +31,14 @@ impl Cache {
         Cache { cap, ..Cache::default() }
     }
 
-    /// The object of a file. One that others map for shared writing stays the file's object, whatever became of the file; else
-    /// a changed file gets a new one.
+    /// The object of a file. One that others map for shared writing stays the file's object, whatever became of the file, as
+    /// long as they have it open: then its number cannot be that of another file by now. Else a changed file gets a new one.
     pub fn object(&mut self, machine: &Arc<dyn UserMachine>, source: &Arc<dyn PageSource>) -> Arc<Object> {
         let (id, version) = (source.id(), source.version());
         self.turn += 1;
         let turn = self.turn;
         if let Some(entry) = self.files.get_mut(&id) {
-            let written = entry.object.lock().writer.is_some() && Arc::strong_count(&entry.object) > 1;
+            let written = entry.object.lock().is_written() && Arc::strong_count(&entry.object) > 1;
             if entry.version == version || written {
                 entry.used = turn;
                 if entry.version != version {

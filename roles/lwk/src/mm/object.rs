@@ -300,6 +300,12 @@ impl Object {
 }
 
 impl ObjectState {
+    /// It is written through mappings, and somebody still has it open at its host.
+    pub fn is_written(&self) -> bool {
+        let mut ways = self.reader.iter().chain(&self.spare).chain(&self.writer);
+        self.writer.is_some() && ways.any(|way| way.is_alive())
+    }
+
     /// A way to the file that works.
     pub fn way(&mut self) -> Option<Arc<dyn PageSource>> {
         if self.reader.as_ref().is_none_or(|reader| !reader.is_alive()) {

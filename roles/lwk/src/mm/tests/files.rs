@@ -5,6 +5,7 @@ use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 fn now<F: Future>(future: F) -> F::Output {
@@ -22,12 +23,14 @@ struct Disk {
     fetched: Arc<Mutex<Vec<(u64, u32)>>>,
     written: Arc<Mutex<Vec<(u64, usize)>>>,
     slow: bool,
+    is_open: Arc<AtomicBool>,
 }
 
 impl Disk {
     fn new(inode: u64, content: Vec<u8>) -> Disk {
         let content = Arc::new(Mutex::new(content));
-        Disk { inode, modified: 0, content, fetched: Arc::default(), written: Arc::default(), slow: false }
+        let (fetched, written, is_open) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(true)));
+        Disk { inode, modified: 0, content, fetched, written, slow: false, is_open }
     }
 }
 
@@ -52,6 +55,9 @@ impl PageSource for Disk {
         self.written.lock().unwrap().push((offset, bytes.len()));
         self.content.lock().unwrap()[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
         Box::pin(async { Ok(()) })
+    }
+    fn is_alive(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
     }
 }
 
@@ -207,6 +213,25 @@ fn a_changed_file_gets_new_pages_and_idle_ones_go() {
     }
     now(memory.write_back_all());
     assert_eq!(memory.cached(), 220 * 4096);
+}
+
+#[test]
+fn a_new_file_by_the_number_of_one_that_was_written_is_not_that_one() {
+    let mm = mm();
+    let old = Arc::new(Disk::new(1, content(4096)));
+    let at = map_file(&mm, &old, 4096, RW, map::SHARED).unwrap();
+    now(mm.write_wait(at, b"old")).unwrap();
+    let first_of = |disk: Disk| {
+        let at = map_file(&mm, &Arc::new(disk), 4096, Protection::READ, map::SHARED).unwrap();
+        let mut byte = [0];
+        now(mm.read_wait(at, &mut byte)).unwrap();
+        byte[0]
+    };
+    let changed = Disk { modified: 1, is_open: old.is_open.clone(), ..Disk::new(1, vec![9; 4096]) };
+    assert_eq!(first_of(changed), b'o', "changed by somebody else while it is open here");
+    // Its host's program has ended, and the node keeps what it could not write back yet.
+    old.is_open.store(false, Ordering::Relaxed);
+    assert_eq!(first_of(Disk { modified: 2, ..Disk::new(1, vec![9; 4096]) }), 9);
 }
 
 #[test]
