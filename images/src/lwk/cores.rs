@@ -9,7 +9,8 @@ use keelson_hal::user::UserCore;
 use keelson_kernel::smp::{self, MAX_CORES};
 use keelson_kernel::sync::SpinLock;
 use keelson_kernel::time::KernelClock;
-use keelson_kernel::user::{ComputePark, ThisCore};
+use keelson_kernel::user::{ComputePark, Idle, ThisCore};
+use keelson_lwk::options;
 use keelson_lwk::system::{Core, CoreWork};
 
 /// Work that a core has not taken yet, and its task that waits for some.
@@ -40,8 +41,14 @@ pub fn run_on(core: usize, work: CoreWork) -> bool {
 }
 
 /// Starts the executor of a core other than the first; false when there is no such core.
-pub fn start(core: usize) -> bool {
-    open(core) && smp::give_away(core, move || run(core)).is_ok()
+pub fn start(core: usize, idle: options::Idle) -> bool {
+    let idle = match idle {
+        options::Idle::Auto => Idle::Auto,
+        options::Idle::Poll => Idle::Poll,
+        options::Idle::Mwait => Idle::Mwait,
+        options::Idle::Halt => Idle::Halt,
+    };
+    open(core) && smp::give_away(core, move || run(core, idle)).is_ok()
 }
 
 /// Lets the first core, whose executor `handle` belongs to, take work too.
@@ -61,13 +68,13 @@ fn here(number: usize, executor: Handle) -> Option<Core> {
     Some(Core { number, executor, user })
 }
 
-fn run(number: usize) {
+fn run(number: usize, idle: Idle) {
     let executor = Executor::new(Rc::new(KernelClock), Some(smp::kicker(number)));
     let handle = executor.handle();
     if let Some(core) = here(number, handle.clone()) {
         handle.spawn("lwk-inbox", serve(core));
     }
-    executor.run(&ComputePark::default())
+    executor.run(&ComputePark::new(idle))
 }
 
 /// Does the work of a core as it comes.

@@ -150,7 +150,7 @@ impl Lwk {
         let system = machine::system(machine, &node.machine.entropy);
         cores::serve_first(&node.handle);
         for core in settings.compute.iter().chain(&settings.service).copied().filter(|core| *core != 0) {
-            if !cores::start(core) {
+            if !cores::start(core, settings.idle) {
                 return Err(format!("processor {core} does not take work"));
             }
         }

@@ -13,7 +13,7 @@ pub mod vector;
 pub use calls::{VectorError, call_by, call_vector, test};
 pub use ioapic::Wire;
 pub use park::{KernelPark, rest};
-pub(crate) use park::{halt, open_window, take_pending};
+pub(crate) use park::{halt_now, open_window, resting, take_pending};
 
 use crate::pci::Message;
 use crate::smp;

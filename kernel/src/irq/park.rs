@@ -51,14 +51,27 @@ pub(crate) fn open_window() {
 }
 
 /// Rests until the next interrupt. Nobody who does holds a lock.
-pub(crate) fn halt() {
-    let smp::PerCpu { holding, rest, .. } = smp::this_cpu();
-    rest.begin(rdtsc());
-    holding.set_resting(true);
+fn halt() {
+    resting(smp::this_cpu(), halt_now);
+}
+
+/// Halts until the next interrupt, for who counts it as rest.
+pub(crate) fn halt_now() {
     // SAFETY: as `open_window`.
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
-    holding.set_resting(false);
-    rest.end(rdtsc());
+}
+
+/// Counts what `how` takes as rest, in which the core may be stopped: it holds no lock. Returns how long it took, in ticks of the
+/// TSC.
+pub(crate) fn resting(cpu: &PerCpu, how: impl FnOnce()) -> u64 {
+    let begin = rdtsc();
+    cpu.rest.begin(begin);
+    cpu.holding.set_resting(true);
+    how();
+    cpu.holding.set_resting(false);
+    let end = rdtsc();
+    cpu.rest.end(end);
+    end.saturating_sub(begin)
 }
 
 /// Rests until any interrupt, without timer and without dispatching: for a core that has no tasks.

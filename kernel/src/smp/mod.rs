@@ -1,5 +1,6 @@
 //! The processor cores.
 
+mod doorbell;
 mod kicker;
 mod rest;
 mod start;
@@ -18,6 +19,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
+use doorbell::Doorbell;
 use rest::Rest;
 
 /// Most cores that are used.
@@ -46,6 +48,8 @@ pub struct PerCpu {
     pub(crate) holding: Holding,
     /// How long it rested.
     pub(crate) rest: Rest,
+    /// What the others ring when they have work for it.
+    pub(crate) doorbell: Doorbell,
 }
 
 /// Offset of [`PerCpu::entries`] for the interrupt handlers.
@@ -67,6 +71,7 @@ impl PerCpu {
             is_given_away: AtomicBool::new(false),
             holding: Holding::new(),
             rest: Rest::new(),
+            doorbell: Doorbell::new(),
         }
     }
 
@@ -152,9 +157,9 @@ pub fn online() -> usize {
     ONLINE.load(Ordering::Acquire)
 }
 
-/// Ends the halt of `core`, unless that is the core that asks.
+/// Ends the rest of `core`, unless that is the core that asks. By an interrupt, unless it watches its doorbell.
 pub fn kick(core: usize) {
-    if current_core() != core && core < online() {
+    if current_core() != core && core < online() && !CPUS[core].doorbell.ring() {
         apic::send(apic_id(core), irq::call_vector());
     }
 }

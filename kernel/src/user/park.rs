@@ -1,6 +1,7 @@
 //! The rest of a core that runs programs and has no timer.
 
 use super::cpu;
+use super::idle::{self, Idle, Patience};
 use super::pool;
 use crate::arch::emulator;
 use crate::irq::{self, apic, vector};
@@ -9,11 +10,19 @@ use core::arch::asm;
 use core::cell::Cell;
 use keelson_hal::{Instant, Park};
 
-/// Rest until any interrupt, which can only come from another core: no timer runs here, and deadlines are the first
-/// core's business. With nothing to do it zeroes frames for later.
-#[derive(Default)]
+/// Rest until another core has work: no timer runs here, and deadlines are the first core's business. With nothing to do it
+/// zeroes frames for later.
 pub struct ComputePark {
     quiet: Cell<bool>,
+    idle: Idle,
+    patience: Patience,
+}
+
+impl ComputePark {
+    /// Rests like this.
+    pub fn new(idle: Idle) -> ComputePark {
+        ComputePark { quiet: Cell::new(false), idle: idle.here(), patience: Patience::default() }
+    }
 }
 
 impl Park for ComputePark {
@@ -26,17 +35,18 @@ impl Park for ComputePark {
         cpu::leave_dead_space(cpu);
         let busy = deadline == Instant::ZERO || deadline <= time::now();
         loop {
-            // Whoever woke one of our tasks also sent an interrupt, maybe before we looked for tasks last.
+            // Whoever woke one of our tasks also rang, maybe before we looked for tasks last.
             irq::open_window();
             if irq::take_pending(cpu) || busy {
                 return;
             }
-            if !pool::refill_zeroed(1) {
+            if cpu.doorbell.has_rung() || !pool::refill_zeroed(1) {
                 break;
             }
         }
         emulator::refresh(&cpu.refreshed, time::now());
-        irq::halt();
+        let rested = irq::resting(cpu, || idle::rest(cpu, self.idle, &self.patience));
+        self.patience.learn(rested);
         irq::take_pending(cpu);
         cpu::serve_requests(cpu);
     }

@@ -1,6 +1,6 @@
 //! User mode proves itself on the machine it runs on: programs in ring 3 do what programs may and may not do.
 
-use super::{ComputePark, ThisCore, UserMode, features};
+use super::{ComputePark, Idle, ThisCore, UserMode, features};
 use crate::time::KernelClock;
 use crate::{smp, time};
 use alloc::rc::Rc;
@@ -546,7 +546,7 @@ fn rest(machine: &UserMode, report: &mut Report) {
             *theirs.audit.lock() = Some(super::audit());
             end.set(true);
         });
-        executor.run_until(&ComputePark::default(), || done.get());
+        executor.run_until(&ComputePark::new(Idle::Auto), || done.get());
     };
     let _ = smp::run_on(1, serve);
     let before = machine.entries(1);

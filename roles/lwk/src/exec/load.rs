@@ -8,10 +8,13 @@ use crate::mm::{Area, Backing, FileMapping, Mm, Object, PAGE, Policy, layout, pa
 use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 use keelson_hal::user::{Access, Protection};
 
 /// Segments up to this size are here before the program starts; larger ones come when they are touched (section 3.2).
 const READ_AHEAD: u64 = 64 << 20;
+/// Bytes between two segments that are read along with them: what linkers leave for alignment.
+const GAP: u64 = 64 << 10;
 /// Bytes that are read at first: the program headers are among them as a rule.
 const FIRST: u32 = 4096;
 
@@ -139,6 +142,10 @@ fn entry_of(program: &Program, base: u64) -> Result<u64, ExecError> {
 async fn map_program(mm: &Mm, program: &Program, base: u64, node: usize) -> Result<(), ExecError> {
     let system = mm.system();
     let object = system.memory.object(&system.machine, &program.file.source);
+    // Before anything is mapped: what lies side by side in the file is one question to the host, not one for each segment.
+    for part in side_by_side(program.layout.segments.iter().filter(|segment| is_read_ahead(segment))) {
+        object.fetch_all(part.start, part.end, node).await.map_err(ExecError::Unreadable)?;
+    }
     for segment in &program.layout.segments {
         let at = base.checked_add(segment.at).filter(|at| *at >= layout::LOWEST);
         let moved = Segment { at: at.ok_or(ExecError::NotExecutable)?, ..*segment };
@@ -166,8 +173,8 @@ async fn map_segment(
         area.copy_on_write = true;
         area.path = program.file.path.clone();
         place(mm, area, node)?;
-        if segment.file_len <= READ_AHEAD {
-            read_ahead(mm, object, segment, start..file_pages, node).await?;
+        if is_read_ahead(segment) {
+            enter(mm, segment, start..file_pages, node).await?;
         }
     }
     if end > file_pages {
@@ -184,16 +191,27 @@ async fn map_segment(
     Ok(())
 }
 
-/// Fetches a segment and enters its pages: those that can be written as copies, so that the program has no faults.
-async fn read_ahead(
-    mm: &Mm,
-    object: &Object,
-    segment: &Segment,
-    pages: core::ops::Range<u64>,
-    node: usize,
-) -> Result<(), ExecError> {
-    let end = segment.offset + segment.file_len;
-    object.fetch_all(segment.offset, end, node).await.map_err(ExecError::Unreadable)?;
+fn is_read_ahead(segment: &Segment) -> bool {
+    (1..=READ_AHEAD).contains(&segment.file_len)
+}
+
+/// The parts of the file that segments are, joined where there is less than [`GAP`] between them.
+fn side_by_side<'a>(segments: impl Iterator<Item = &'a Segment>) -> Vec<Range<u64>> {
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    for segment in segments {
+        let part = segment.offset..segment.offset.saturating_add(segment.file_len);
+        match parts.last_mut() {
+            Some(last) if (last.start..=last.end.saturating_add(GAP)).contains(&part.start) => {
+                last.end = last.end.max(part.end);
+            }
+            _ => parts.push(part),
+        }
+    }
+    parts
+}
+
+/// Enters the pages of a segment that is here: those that can be written as copies, so that the program has no faults.
+async fn enter(mm: &Mm, segment: &Segment, pages: Range<u64>, node: usize) -> Result<(), ExecError> {
     let Protection { read, write, execute } = segment.protection;
     if read || write || execute {
         let access = if write { Access::Write } else { Access::Read };

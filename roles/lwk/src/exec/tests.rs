@@ -1,13 +1,17 @@
 //! Tests of loading.
 
 use super::*;
-use crate::mm::{Bytes, FileId, FileMapping, Limits, Mm, MmSettings, PAGE, Role, layout};
+use crate::mm::{
+    Bytes, Fetch, FileId, FileMapping, FileVersion, Limits, Mm, MmSettings, PAGE, PageSource, Role, Written,
+    layout,
+};
 use crate::testing::{pool, system};
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is ready at once.
 fn now<F: Future>(future: F) -> F::Output {
@@ -109,6 +113,53 @@ fn walk(mm: &Mm, start: &Start) -> Stack {
             return (argv, envp, auxv);
         }
     }
+}
+
+/// A file that counts how often something of it is asked for.
+struct Counted(Bytes, AtomicUsize);
+
+impl PageSource for Counted {
+    fn id(&self) -> FileId {
+        self.0.id()
+    }
+
+    fn version(&self) -> FileVersion {
+        self.0.version()
+    }
+
+    fn fetch(&self, offset: u64, len: u32) -> Fetch {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.fetch(offset, len)
+    }
+
+    fn write_back(&self, offset: u64, bytes: Vec<u8>) -> Written {
+        self.0.write_back(offset, bytes)
+    }
+}
+
+#[test]
+fn segments_side_by_side_are_asked_for_together() {
+    let apart = |distance: u64| {
+        let entries = [
+            (1, 5, 0, 0x40_0000, 0x1800, 0x1800, 0x1000),
+            (1, 4, 0x2000, 0x40_2000, 0x100, 0x100, 0x1000),
+            (1, 6, 0x3000 + distance, 0x40_3000, 0x800, 0x1900, 0x1000),
+        ];
+        let bytes = elf(2, 0x40_1000, &entries, 0x3800 + distance as usize);
+        let source = Arc::new(Counted(
+            Bytes::new(FileId { host: 1, device: 1, inode: 9 }, bytes),
+            AtomicUsize::new(0),
+        ));
+        let program = read(FileMapping { source: source.clone(), ..file(Vec::new()) }).unwrap();
+        let (system, ..) = system();
+        let mm = Mm::new(&system, MmSettings::default()).unwrap();
+        now(load(&mm, &program, None, &arguments(&[], &[]))).unwrap();
+        source.1.load(Ordering::Relaxed)
+    };
+    // The start of the file, then all that is mapped of it.
+    assert_eq!(apart(0), 2);
+    // What lies far behind is a question of its own, and what is between them is not read.
+    assert_eq!(apart(1 << 20), 3);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct Settings {
     pub oversubscribe: usize,
     /// Whether those take turns.
     pub time_sharing: bool,
+    /// What processors for programs do while they have nothing to do.
+    pub idle: Idle,
     /// Threads of a process that may run on service cores beside it.
     pub helpers: usize,
     /// Sizes of pages for programs, largest first.
@@ -64,6 +66,20 @@ pub struct Settings {
     pub attribute_cache: bool,
     /// Whether a host need not prove that it knows the key.
     pub insecure: bool,
+}
+
+/// What a processor does while it has nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Idle {
+    /// What suits the machine.
+    #[default]
+    Auto,
+    /// It looks for work all the time.
+    Poll,
+    /// MWAIT.
+    Mwait,
+    /// It halts.
+    Halt,
 }
 
 /// Why a command line cannot be followed.
@@ -103,6 +119,13 @@ impl Settings {
                 None => 1,
             },
             time_sharing: config.flag("time_sharing"),
+            idle: match config.choice("idle") {
+                _ if config.flag("idle_halt") => Idle::Halt,
+                Some("poll") => Idle::Poll,
+                Some("mwait") => Idle::Mwait,
+                Some("halt") => Idle::Halt,
+                _ => Idle::Auto,
+            },
             helpers: integer("helpers"),
             page_sizes: page_sizes(config.text("hugepages").unwrap_or_default())
                 .map_err(|reason| error("hugepages", reason))?,
@@ -218,6 +241,8 @@ mod tests {
     fn mckernels_words_are_understood() {
         assert_eq!(settings("anon_on_demand", 2).unwrap().prefault, Prefault::None);
         assert_eq!(settings("prefault=all", 2).unwrap().prefault, Prefault::All);
+        assert_eq!(settings("idle=poll", 2).unwrap().idle, Idle::Poll);
+        assert_eq!(settings("idle=poll idle_halt", 2).unwrap().idle, Idle::Halt);
         assert!(settings("allow_oversubscribe", 2).unwrap().time_sharing);
         assert!(!settings("allow_oversubscribe time_sharing=0", 2).unwrap().time_sharing);
     }

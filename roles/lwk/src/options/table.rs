@@ -88,6 +88,20 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "idle",
+        Kind::Choice(&["auto", "poll", "mwait", "halt"]),
+        "What a processor for programs does while it has nothing to do: look for work all the time (poll), wait for a store \
+         (mwait), or halt until it is interrupted. auto is mwait on a real machine; in a virtual one, and where the processor lacks \
+         MWAIT, it looks for half a millisecond as long as work comes that soon, then halts.",
+    )
+    .default("auto")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new("idle_halt", Kind::Flag, "McKernel's name for idle=halt, which it goes before.")
+        .default("off")
+        .owner("lwk")
+        .essential(),
+    OptionSpec::new(
         "helpers",
         Kind::Integer { min: 0, max: 64 },
         "Threads of a process beyond its processors that may run on service cores, for the progress threads of MPI \

@@ -53,6 +53,7 @@ fn programs_of_a_node_share_their_trees() {
         port: 1,
         oversubscribe: 1,
         time_sharing: true,
+        idle: Default::default(),
         helpers: 0,
         page_sizes: vec![PageSize::Large, PageSize::Small],
         thp: true,

@@ -1,0 +1,163 @@
+//! What a core for programs does while it has nothing to do.
+//!
+//! A halt costs more than it seems: whoever has work sends an interrupt, and a virtual processor that halted has to be scheduled
+//! again by its host. A thread that waits for another, or for a network's round trip, waits a few microseconds; so a core that
+//! belongs to programs alone looks for work for a while before it halts.
+
+use crate::arch::{cpu, emulator};
+use crate::irq::{self, open_window};
+use crate::smp::PerCpu;
+use crate::time;
+use core::arch::asm;
+use core::cell::Cell;
+use core::time::Duration;
+
+/// Longest that a core looks before it halts: some round trips of a network.
+const LOOK: Duration = Duration::from_micros(500);
+
+/// How a core rests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Idle {
+    /// `Mwait` on a real processor that has it, else `Look`.
+    #[default]
+    Auto,
+    /// Looks all the time: the fastest, at the price of the power of a busy core.
+    Poll,
+    /// MWAIT: a store by another core ends it.
+    Mwait,
+    /// Looks for a while where that helped last time, then halts.
+    Look,
+    /// Halts.
+    Halt,
+}
+
+impl Idle {
+    /// What that means on this processor.
+    pub fn here(self) -> Idle {
+        match self {
+            // A hypervisor may offer MWAIT and do nothing for it: a core that waits then works.
+            Idle::Auto if has_mwait() && !is_guest() => Idle::Mwait,
+            Idle::Auto => Idle::Look,
+            Idle::Mwait if !has_mwait() => Idle::Look,
+            other => other,
+        }
+    }
+}
+
+/// MONITOR and MWAIT (CPUID.01H:ECX bit 3; Intel SDM volume 2, "CPUID"), with a line of the monitor (leaf 5) that the doorbell
+/// fills, on a processor where they work.
+fn has_mwait() -> bool {
+    // Model numbers with family 6 whose monitor misses stores: Intel's errata APL30 (Goldmont), and AAE44 and its relatives.
+    const BROKEN: [u32; 4] = [0x5c, 0x1d, 0x2e, 0x2f];
+    if cpu::cpuid(0, 0).eax < 5 || cpu::cpuid(1, 0).ecx & 1 << 3 == 0 || cpu::cpuid(5, 0).ebx & 0xffff > 64 {
+        return false;
+    }
+    let signature = cpu::cpuid(1, 0).eax;
+    let (family, model) = (signature >> 8 & 0xf, signature >> 4 & 0xf | signature >> 12 & 0xf0);
+    !(family == 6 && BROKEN.contains(&model))
+}
+
+/// CPUID.01H:ECX bit 31.
+fn is_guest() -> bool {
+    cpu::cpuid(1, 0).ecx & 1 << 31 != 0
+}
+
+/// Whether it is worth looking: what a core learns from its last rest. A short one would have been found by looking, and so will
+/// be the next; after a long one looking is a waste.
+#[derive(Default)]
+pub struct Patience {
+    looks: Cell<bool>,
+}
+
+impl Patience {
+    /// The core rested for so many ticks of the TSC.
+    pub fn learn(&self, rested: u64) {
+        self.looks.set(rested <= ticks(LOOK));
+    }
+}
+
+/// `time` in ticks of the TSC.
+fn ticks(time: Duration) -> u64 {
+    (u128::from(time::tsc_hz()) * time.as_nanos() / 1_000_000_000) as u64
+}
+
+/// Rests until an interrupt comes or somebody rings; may return early.
+pub(super) fn rest(cpu: &PerCpu, idle: Idle, patience: &Patience) {
+    let bell = &cpu.doorbell;
+    bell.watch();
+    match idle {
+        Idle::Mwait => {
+            mwait(cpu);
+            bell.leave();
+        }
+        Idle::Poll => {
+            look(cpu);
+            bell.leave();
+        }
+        _ => {
+            if idle != Idle::Halt && patience.looks.get() {
+                look(cpu);
+            }
+            // What fired meanwhile has been let in, and would not end the halt.
+            if !bell.leave() && !cpu.any_pending() {
+                irq::halt_now();
+            }
+        }
+    }
+}
+
+/// Looks for a ring or an interrupt, for [`LOOK`] at most.
+fn look(cpu: &PerCpu) {
+    let end = cpu::rdtsc().saturating_add(ticks(LOOK));
+    // PAUSE leaves the processor to its other thread. QEMU's emulation leaves its main loop's lock to others for it and wants it
+    // back, for which it waits longer than for what we wait for.
+    let pauses = !emulator::is_emulated();
+    while !cpu.doorbell.has_rung() && cpu::rdtsc() < end {
+        if pauses {
+            core::hint::spin_loop();
+        }
+        open_window();
+        if cpu.any_pending() {
+            return;
+        }
+    }
+}
+
+/// Waits for a store to the doorbell, or an interrupt.
+fn mwait(cpu: &PerCpu) {
+    let word = cpu.doorbell.address();
+    // SAFETY: the processor has it, with no extensions or hints in ECX and EDX. It only looks at the word.
+    unsafe { asm!("monitor", in("rax") word, in("ecx") 0, in("edx") 0, options(nostack, preserves_flags)) };
+    // What rang before the monitor was armed does not end the wait.
+    if cpu.doorbell.has_rung() || cpu.any_pending() {
+        return;
+    }
+    // SAFETY: as `irq::open_window`: the handlers save what they use. EAX 0 is state C1, ECX 0 no extensions. As with `hlt`, an
+    // interrupt that is pending comes behind `mwait`, and ends it.
+    unsafe { asm!("sti", "mwait", "cli", in("eax") 0, in("ecx") 0, options(nostack)) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_is_one_of_this_processor() {
+        assert!([Idle::Mwait, Idle::Look].contains(&Idle::Auto.here()));
+        assert!([Idle::Mwait, Idle::Look].contains(&Idle::Mwait.here()));
+        for idle in [Idle::Poll, Idle::Look, Idle::Halt] {
+            assert_eq!(idle.here(), idle);
+        }
+        assert_eq!(Idle::Auto.here() == Idle::Mwait, has_mwait() && !is_guest());
+    }
+
+    #[test]
+    fn a_short_rest_is_looked_for_next_time() {
+        let patience = Patience::default();
+        assert!(!patience.looks.get());
+        patience.learn(ticks(LOOK) + 1);
+        assert!(!patience.looks.get());
+        patience.learn(ticks(LOOK) / 2);
+        assert!(patience.looks.get());
+    }
+}
