@@ -114,6 +114,15 @@ impl ProcessTimers {
         self.state.lock().created.get(&id).cloned().ok_or(Errno::EINVAL)
     }
 
+    /// A signal was delivered, or accepted: timer_getoverrun(2) tells of it from now on, whatever expired since.
+    pub fn told(&self, info: &SigInfo) {
+        if let Details::Timer { id, overrun, .. } = info.details
+            && let Ok(timer) = self.get(id)
+        {
+            timer.setting.lock().overrun = overrun;
+        }
+    }
+
     /// Deletes a timer.
     pub fn delete(&self, id: i32) -> Result<(), Errno> {
         let timer = self.state.lock().created.remove(&id).ok_or(Errno::EINVAL)?;
@@ -245,27 +254,26 @@ impl Timer {
             }
         };
         drop(setting);
-        let overrun = self.send(process, missed);
-        self.setting.lock().overrun = overrun;
+        self.send(process, missed);
     }
 
     /// Sends the signal, or counts on the one that still waits.
-    fn send(&self, process: &Arc<Process>, missed: i32) -> i32 {
+    fn send(&self, process: &Arc<Process>, missed: i32) {
         let (thread, mut info) = match self.notice {
-            Notice::None => return 0,
+            Notice::None => return,
             Notice::Process(info) => (None, info),
             Notice::Thread(tid, info) => {
-                let Some(thread) = process.node.thread(tid) else { return 0 };
+                let Some(thread) = process.node.thread(tid) else { return };
                 (Some(thread), info)
             }
         };
         if let Details::Timer { id, overrun, .. } = &mut info.details {
-            let waiting = match &thread {
+            let waits = match &thread {
                 Some(thread) => thread.add_overrun(*id, missed.saturating_add(1)),
                 None => process.add_overrun(*id, missed.saturating_add(1)),
             };
-            if let Some(total) = waiting {
-                return total;
+            if waits {
+                return;
             }
             *overrun = missed;
         }
@@ -274,7 +282,6 @@ impl Timer {
             Some(thread) => thread.signal(info),
             None => process.signal(info),
         };
-        missed
     }
 }
 

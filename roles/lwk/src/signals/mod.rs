@@ -184,7 +184,7 @@ impl Process {
     }
 
     /// Counts expirations of a timer on its signal, if that still waits: all that it has missed then.
-    pub(crate) fn add_overrun(&self, timer: i32, count: i32) -> Option<i32> {
+    pub(crate) fn add_overrun(&self, timer: i32, count: i32) -> bool {
         self.signals.queue.lock().add_overrun(timer, count)
     }
 
@@ -259,7 +259,7 @@ impl Thread {
     }
 
     /// Counts expirations of a timer on its signal, if that still waits: all that it has missed then.
-    pub(crate) fn add_overrun(&self, timer: i32, count: i32) -> Option<i32> {
+    pub(crate) fn add_overrun(&self, timer: i32, count: i32) -> bool {
         self.signals.queue.lock().add_overrun(timer, count)
     }
 
@@ -316,13 +316,16 @@ impl Thread {
         if !(self.signals.pending() & wanted).is_empty()
             && let Some(info) = self.signals.with(|queue| queue.take(wanted))
         {
+            self.process.timers.told(&info);
             return Some(info);
         }
         let shared = &self.process.signals;
         if (shared.pending() & wanted).is_empty() {
             return None;
         }
-        shared.with(|queue| queue.take(wanted))
+        let info = shared.with(|queue| queue.take(wanted))?;
+        self.process.timers.told(&info);
+        Some(info)
     }
 
     /// Changes the mask of the calling thread.

@@ -48,14 +48,14 @@ impl Queue {
         Some(info)
     }
 
-    /// Counts expirations of a timer on its signal, if that is there: the sum.
-    pub fn add_overrun(&mut self, timer: i32, count: i32) -> Option<i32> {
-        self.items.iter_mut().find_map(|info| match &mut info.details {
+    /// Counts expirations of a timer on its signal; false when that is not there.
+    pub fn add_overrun(&mut self, timer: i32, count: i32) -> bool {
+        self.items.iter_mut().any(|info| match &mut info.details {
             Details::Timer { id, overrun, .. } if *id == timer => {
                 *overrun = overrun.saturating_add(count);
-                Some(*overrun)
+                true
             }
-            _ => None,
+            _ => false,
         })
     }
 

@@ -155,9 +155,16 @@ pub async fn sys_close_range(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64,
     const CLOSE_RANGE_UNSHARE: u64 = 2;
     const CLOSE_RANGE_CLOEXEC: u64 = 4;
     let (first, last, flags) = (args[0] as u32, args[1] as u32, args[2]);
-    // The table is made the caller's own by clone and exec only; nothing shares it that would notice here.
     if flags & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 || first > last {
         return Err(Errno::EINVAL);
+    }
+    if flags & CLOSE_RANGE_UNSHARE != 0 {
+        let process = &caller.thread.process;
+        // Tables belong to processes here: those of the other threads must not be closed along.
+        if process.thread_count() > 1 {
+            return Err(Errno::EINVAL);
+        }
+        process.own_files();
     }
     if flags & CLOSE_RANGE_CLOEXEC != 0 {
         files(caller).mark_range(first, last);

@@ -48,9 +48,7 @@ pub async fn change(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Result<
         114 => ids.group.set_real_effective(first, second),
         117 => ids.user.set_three(first, second, third),
         119 => ids.group.set_three(first, second, third),
-        // These return what was; the host's answer to the next one tells whether it took effect: -1 changes nothing.
-        122 if first != KEEP => ids.user.file = first,
-        123 if first != KEEP => ids.group.file = first,
+        // setfsuid and setfsgid return what was and is: they cannot fail, and a host does its calls with the effective ids.
         _ => {}
     }
     let changed = root != (ids.user.effective == 0);

@@ -139,7 +139,13 @@ fn reopen(caller: &Caller<'_>, pid: u32, fd: u32, flags: u32) -> Result<Arc<Desc
         // The host has no way to open a handle again; what can be opened by its path is before this is called.
         Some(_) => Ok(description),
         None if file.stat().file_type() == Some(FileType::Socket) => Err(Errno::ENXIO),
-        None => Ok(Description::with_path(file.clone(), flags, description.path().map(<[u8]>::to_vec))),
+        None => {
+            // What has no length to cut (an eventfd, a device) ignores it.
+            if flags & O_TRUNC != 0 && flags & O_PATH == 0 && file.positioned() {
+                file.truncate(0)?;
+            }
+            Ok(Description::with_path(file.clone(), flags, description.path().map(<[u8]>::to_vec)))
+        }
     }
 }
 
