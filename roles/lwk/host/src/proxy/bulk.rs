@@ -119,7 +119,8 @@ impl Shared {
                 let failed = self.goes_on(State::Nowhere);
                 // What the network or the number of connections is to blame for can be helped; that the node does not want it cannot.
                 if let (true, LinkError::Lost(why), Some(proxy)) = (failed, error, proxy.upgrade()) {
-                    let text = format!("no second connection to the node ({why}): long reads go by the first");
+                    let text =
+                        format!("no second connection to the node ({why}): long reads go by the first");
                     proxy.handles.complain(&format!("mcexec: {text}"));
                 }
             }
