@@ -1,9 +1,10 @@
 //! DATA in both directions, and the credit for it (section 5.5).
 //!
 //! A sender may have [`REQUEST_WINDOW`] bytes of a request under way, and [`SESSION_WINDOW`] of all together; each CREDIT lets
-//! more follow. What a host sends ends with its SYSRET, which has MORE and comes after the last DATA on the same connection (`bulk`,
-//! where there is one); what a node sends ends with LAST, and comes by `hi` like all that a node says. A CREDIT for a request that has been answered counts for the session alone. So neither side ever holds more
-//! than it agreed to, whatever lengths the other sends.
+//! more follow. What a host sends goes by `bulk`, if that is to be had, and ends with its SYSRET, which has MORE and comes after the
+//! last DATA on the same connection; what a node sends comes by `hi`, as all that it sends, and ends with LAST. A CREDIT for a request
+//! that has been answered counts for the session alone. So neither side ever holds more than it agreed to, whatever lengths the
+//! other sends.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
