@@ -1,12 +1,12 @@
-//! Connections to a node: `hi` for control and small calls, `bulk` for DATA (section 5.2).
+//! Connections to a node: `hi` for control and small calls, `bulk` for DATA to the node (section 5.2).
 //!
-//! All frames of a request that streams travel on one connection: `bulk`, if there is one. So a SYSRET that follows DATA, or
-//! DATA that follows a SYSCALL, cannot overtake it.
+//! All frames of an answer that streams travel on one connection: `bulk`, if there is one to be had. So its SYSRET cannot overtake
+//! its DATA. Whatever else there is goes by `hi`, and so does everything from the node.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keelson_hal::Entropy;
@@ -19,7 +19,7 @@ use keelson_lwk_wire::messages::{ByeReason, Message};
 use crate::nodes::Address;
 
 /// Time for a connection and its handshake.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ pub enum Stream {
 }
 
 impl Stream {
-    fn connect(address: &Address, time: Duration) -> io::Result<Stream> {
+    /// Connects within `time`.
+    pub(crate) fn connect(address: &Address, time: Duration) -> io::Result<Stream> {
         match address {
             Address::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
             Address::Tcp(address) => {
@@ -50,7 +51,8 @@ impl Stream {
         }
     }
 
-    fn limit_reads(&self, time: Option<Duration>) -> io::Result<()> {
+    /// The most that a read takes; then it fails with [`io::ErrorKind::WouldBlock`].
+    pub(crate) fn limit_reads(&self, time: Option<Duration>) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.set_read_timeout(time),
             Stream::Unix(stream) => stream.set_read_timeout(time),
@@ -144,7 +146,7 @@ impl Entropy for HostEntropy {
 
 /// One connection after its handshake.
 pub struct Lane {
-    stream: Stream,
+    stream: Arc<Stream>,
     sending: Mutex<(Sender, Vec<u8>)>,
     receiving: Mutex<Receiving>,
 }
@@ -191,7 +193,12 @@ impl Lane {
     }
 
     /// The handshake on a connected socket.
-    pub fn open(stream: Stream, key: Option<&Key>, purpose: Purpose) -> Result<Connected, LinkError> {
+    pub fn open(
+        stream: impl Into<Arc<Stream>>,
+        key: Option<&Key>,
+        purpose: Purpose,
+    ) -> Result<Connected, LinkError> {
+        let stream = stream.into();
         let identity = Identity {
             name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             build: format!("keelson {}", env!("CARGO_PKG_VERSION")),
@@ -228,6 +235,14 @@ impl Lane {
                 };
                 return Ok(Connected { lane, grant, node });
             }
+        }
+    }
+
+    /// Who is at the other end, where that is an address of the network.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match &*self.stream {
+            Stream::Tcp(stream) => stream.peer_addr().ok(),
+            Stream::Unix(_) => None,
         }
     }
 

@@ -23,12 +23,12 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::link::{Connected, Lane, LinkError};
-use crate::nodes::{self, Node};
+use crate::nodes::{self, Address, Node};
 use crate::proxy::confine::{Root, Rules};
 use crate::proxy::fork::STATE;
 use crate::proxy::handles::{Handle, Handles};
 use crate::proxy::signals::{Relay, end_as, inherited_masks};
-use crate::proxy::{Events, Family, ForkState, Outcome, Proxy, Settings};
+use crate::proxy::{Dial, Events, Family, ForkState, Outcome, Proxy, Settings};
 use options::{Options, Usage};
 
 /// Exit codes of mcexec itself.
@@ -172,7 +172,7 @@ fn run_first(options: Options, masks: (u64, u64), fds: Vec<i32>) -> Result<i32, 
     let executable = executable.map_err(|fail| Stop::here(fail.0))?;
     let launch = launch::build(&options, &program, executable, exported, masks, rlimits);
     let family = Family {
-        address: node.address.clone(),
+        address: node.address.clone().anchored(),
         node: node.name.clone(),
         key,
         workers: options.workers(),
@@ -201,22 +201,25 @@ fn run_further(number: &str) -> Result<i32, Stop> {
     finish(&proxy, &events, &node, relay, false)
 }
 
-/// Opens the second connection, and starts the engine.
+/// Starts the engine.
 fn start(
     connected: Connected,
     handles: Handles,
     rules: Rules,
     family: Family,
 ) -> Result<(Arc<Proxy>, Events), Stop> {
-    let bulk = Lane::connect(&family.address, family.key.as_ref(), Purpose::Bulk(connected.grant.bulk));
-    let bulk = bulk.map_err(|error| Stop::link(&family.node, &error))?.lane;
+    let Connected { lane, grant, .. } = connected;
+    // Who answered the first time: by then a name may be another's, and finding that out takes time.
+    let address = lane.peer().map_or_else(|| family.address.clone(), |peer| Address::Tcp(peer.to_string()));
+    let dial = Dial { address, key: family.key.clone(), ticket: grant.bulk };
     let settings = Settings {
         rules,
         workers: family.workers as usize,
         core_pattern: family.core_pattern.clone(),
         family: Some(family),
+        bulk: Some(dial),
     };
-    Proxy::start(connected.lane, Some(bulk), handles, settings).map_err(|fail| Stop::here(fail.0))
+    Proxy::start(lane, handles, settings).map_err(|fail| Stop::here(fail.0))
 }
 
 /// Descriptors that are ours beside those of the program: connections, signals, what workers have open for a moment, and what a

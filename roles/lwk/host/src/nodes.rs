@@ -46,6 +46,14 @@ impl Address {
             }
         }
     }
+
+    /// The same whatever the working directory will be.
+    pub fn anchored(self) -> Address {
+        match self {
+            Address::Unix(path) => Address::Unix(std::path::absolute(&path).unwrap_or(path)),
+            Address::Tcp(_) => self,
+        }
+    }
 }
 
 impl std::fmt::Display for Address {
@@ -149,6 +157,9 @@ mod tests {
         assert_eq!(nodes[0].address, Address::Tcp("10.0.0.1:8810".into()));
         assert_eq!(nodes[0].parameters, ["boot=qemu", "x=1"]);
         assert_eq!((nodes[1].key_file.clone(), nodes[1].address.to_string()), (None, "unix:/run/x".into()));
+        let here = std::env::current_dir().unwrap();
+        let (near, far) = (Address::Unix("a/b".into()), nodes[1].address.clone());
+        assert_eq!((near.anchored(), far.clone().anchored()), (Address::Unix(here.join("a/b")), far));
         for bad in
             ["0 n0 10.0.0.1 /k", "x n0 a:1 k", "0 n0 a:1", "0 a a:1 k\n0 b b:1 k", "0 a a:0 k", "0 a unix: k"]
         {

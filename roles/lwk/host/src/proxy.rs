@@ -1,13 +1,15 @@
 //! The engine: takes frames from the node, performs what they ask for, and answers, in any order.
 //!
 //! ```text
-//!   hi reader ---+--> performed at once: what does not wait
-//!   bulk reader -+--> workers: what may wait, or takes time; as many as needed, up to 1,024
+//!   hi reader -+-> performed at once: what does not wait
+//!              +-> workers: what may wait, or takes time; as many as needed, up to 1,024
+//!   bulk       makes the second connection when an answer streams, and notices when it ends
 //!   readiness  one epoll for all subscribed handles
 //!   pinger     one PING a second; five without any answer, and the node is lost
 //!   signals    those that reach this process, sent to the program
 //! ```
 
+mod bulk;
 pub mod cancel;
 pub mod confine;
 mod core_file;
@@ -38,6 +40,8 @@ use keelson_lwk_wire::messages::{
 use crate::calls::{self, Reply, Task};
 use crate::fail::Fail;
 use crate::link::{Lane, LinkError};
+use bulk::Bulk;
+pub use bulk::Dial;
 use cancel::Request;
 use confine::Rules;
 use core_file::CoreFile;
@@ -73,12 +77,17 @@ pub struct Settings {
     pub core_pattern: Option<String>,
     /// Needed for further proxies; without it FORK fails.
     pub family: Option<Family>,
+    /// Needed for the second connection; without it everything goes by the first.
+    pub bulk: Option<Dial>,
 }
+
+/// Of threads that read connections: some calls are performed by them.
+const READER_STACK: usize = 256 << 10;
 
 /// A session's engine.
 pub struct Proxy {
     pub(crate) hi: Lane,
-    pub(crate) bulk: Option<Lane>,
+    bulk: Bulk,
     /// Descriptors of the program.
     pub handles: Handles,
     pub(crate) requests: Mutex<HashMap<u64, Arc<Request>>>,
@@ -109,17 +118,12 @@ pub struct Events {
 
 impl Proxy {
     /// Starts the threads of a session.
-    pub fn start(
-        hi: Lane,
-        bulk: Option<Lane>,
-        handles: Handles,
-        settings: Settings,
-    ) -> Result<(Arc<Proxy>, Events), Fail> {
+    pub fn start(hi: Lane, handles: Handles, settings: Settings) -> Result<(Arc<Proxy>, Events), Fail> {
         let (launch_acks, launch_acks_out) = mpsc::channel();
         let (outcomes, outcomes_out) = mpsc::channel();
         let proxy = Arc::new(Proxy {
             hi,
-            bulk,
+            bulk: Bulk::new(settings.bulk),
             handles,
             requests: Mutex::new(HashMap::new()),
             readiness: Readiness::new()?,
@@ -139,13 +143,6 @@ impl Proxy {
         });
         proxy.workers.warm(&proxy, settings.workers);
         proxy.spawn("lwk-hi", |proxy| proxy.read(&proxy.hi))?;
-        if proxy.bulk.is_some() {
-            proxy.spawn("lwk-bulk", |proxy| {
-                if let Some(bulk) = &proxy.bulk {
-                    proxy.read(bulk);
-                }
-            })?;
-        }
         proxy.spawn("lwk-ready", |proxy| proxy.readiness.run(proxy))?;
         proxy.spawn("lwk-ping", Proxy::ping)?;
         Ok((proxy, Events { launch_acks: launch_acks_out, outcomes: outcomes_out }))
@@ -157,7 +154,7 @@ impl Proxy {
         body: impl FnOnce(&Arc<Proxy>) + Send + 'static,
     ) -> Result<(), Fail> {
         let proxy = self.clone();
-        thread::Builder::new().name(name.into()).stack_size(256 << 10).spawn(move || body(&proxy))?;
+        thread::Builder::new().name(name.into()).stack_size(READER_STACK).spawn(move || body(&proxy))?;
         Ok(())
     }
 
@@ -177,9 +174,7 @@ impl Proxy {
         // Nobody waits when the caller is gone, and with it the process soon.
         let _ = self.outcomes.send(outcome);
         self.hi.shutdown();
-        if let Some(bulk) = &self.bulk {
-            bulk.shutdown();
-        }
+        self.bulk.end();
         for request in lock(&self.requests).values() {
             request.cancel();
         }
@@ -368,10 +363,10 @@ impl Proxy {
     fn answer(&self, task: &Task<'_>, answer: Result<Reply, Fail>) {
         let request = task.request;
         let reply = answer.unwrap_or_else(|fail| Reply::value(fail.0.as_result()));
-        let order = self.readiness.in_order();
+        let bulk = request.bulk();
+        let order = bulk.is_none().then(|| self.readiness.in_order());
         let revents = task.revents();
         lock(&self.requests).remove(&request.id);
-        let streamed = request.streamed();
         let (mut outs, mut bytes): (Vec<OutPart>, Vec<u8>) = (Vec::new(), Vec::new());
         for (output, part) in &reply.outs {
             let out = output.filled(part.len());
@@ -380,19 +375,16 @@ impl Proxy {
         }
         let sysret = Sysret { result: reply.result, revents, hint: reply.hint, outs, bytes: &bytes };
         let mut header = request.header().reply(FrameType::Sysret);
-        header.flags |= if streamed { Flags::MORE } else { Flags::empty() };
-        if streamed || request.came_on_bulk() {
-            self.sent(self.bulk_lane().send(&header, &sysret));
-            drop(order);
-            // What comes by the other connection may arrive first: the node goes by this instead.
-            self.readiness.report(self, task.arg(0));
-        } else {
-            self.sent(self.hi.send(&header, &sysret));
+        header.flags |= if request.streamed() { Flags::MORE } else { Flags::empty() };
+        match bulk {
+            Some(bulk) => {
+                self.sent(bulk.send(&header, &sysret));
+                // What comes by the other connection may arrive first: the node goes by this instead.
+                self.readiness.report(self, task.arg(0));
+            }
+            None => self.sent(self.hi.send(&header, &sysret)),
         }
-    }
-
-    pub(crate) fn bulk_lane(&self) -> &Lane {
-        self.bulk.as_ref().unwrap_or(&self.hi)
+        drop(order);
     }
 
     pub(crate) fn request(&self, id: u64) -> Option<Arc<Request>> {

@@ -97,7 +97,7 @@ where
     let mut incoming =
         Incoming { server: server.clone(), session: session.clone(), purpose, roles: wanted, receiver };
     if matches!(purpose, Purpose::Bulk(_)) {
-        // Answers come this way when they are long; everything from here goes the other. The writer stays open as long.
+        // Long answers come this way; everything else, and all from here, goes the other. The writer stays open as long.
         let ended = incoming.receive(reader, rest).await;
         drop(writer);
         return ended;

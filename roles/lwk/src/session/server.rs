@@ -82,7 +82,7 @@ pub struct Server {
     pub(super) programs: Rc<dyn Programs>,
     pub(super) tickets: Arc<Tickets>,
     pub(super) counters: Cell<ServerCounters>,
-    /// Sessions whose second stream may come.
+    /// Sessions whose second stream may come, as long as they last: it does when a host has the first long answer.
     pub(super) bulk: RefCell<BTreeMap<Ticket, Arc<Session>>>,
     open: Cell<usize>,
     next: Cell<u64>,
@@ -115,10 +115,10 @@ impl Server {
         W: Write + 'static,
     {
         self.count(|counters| counters.connections += 1);
-        // Each session has two streams.
+        // A session has up to two streams. Without room for the second it does all with the first.
         if self.open.get() >= 2 * MAX_SESSIONS {
             self.count(|counters| counters.busy += 1);
-            log::warn!(target: "lwk", "{peer} is one host too many: {MAX_SESSIONS} are connected");
+            log::warn!(target: "lwk", "a connection from {peer} is one too many: there are {}", self.open.get());
             return;
         }
         self.open.set(self.open.get() + 1);

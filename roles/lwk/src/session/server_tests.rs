@@ -16,7 +16,7 @@ use keelson_lwk_wire::handshake::{Features, Modes, Purpose, Roles};
 use keelson_lwk_wire::layout::SigInfo;
 use keelson_lwk_wire::messages::{
     Ctrl, CtrlAnswer, CtrlReply, Data, Fork, ForkOk, LaunchAck, Message as Payload, SideReply, Syscall,
-    Sysret,
+    Sysret, Ticket,
 };
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -123,6 +123,8 @@ struct Peer {
     reader: Pipe,
     writer: Pipe,
     input: Vec<u8>,
+    /// Lets its second connection in.
+    bulk: Ticket,
 }
 
 impl Peer {
@@ -144,9 +146,10 @@ impl Peer {
             let len = reader.read(&mut buffer).await.unwrap();
             let mut input = &buffer[..len];
             match channel.receive(&mut input, &mut out) {
-                Ok(Some(Received::Granted(_))) => {
+                Ok(Some(Received::Granted(grant))) => {
                     let (sender, receiver) = channel.split().unwrap();
-                    return Ok(Peer { sender, receiver, reader, writer, input: input.to_vec() });
+                    let (input, bulk) = (input.to_vec(), grant.bulk);
+                    return Ok(Peer { sender, receiver, reader, writer, input, bulk });
                 }
                 Ok(_) if len > 0 => {}
                 Ok(_) => return Err("closed".into()),
@@ -250,9 +253,7 @@ fn a_program_is_launched_and_its_calls_are_answered() {
     run(|world| async move {
         let mut peer = launched(&world).await;
         let session = world.session.borrow().clone().unwrap();
-        let read = Call { tid: 42, number: 0, arguments: [9, 0, 1 << 20, 0, 0, 0], ..Call::default() };
-        let read = Call { output: vec![(1, 1 << 20)], ..read };
-        let waiting = host(&session).call(read);
+        let waiting = host(&session).call(long_read());
         let frame = peer.frame().await;
         assert_eq!((frame.header.kind, frame.header.code, frame.header.pid), (FrameType::Syscall, 0, 42));
         assert_eq!(Syscall::decode(&frame.payload).unwrap().args[..3], [9, 1, 1 << 20]);
@@ -287,6 +288,91 @@ fn a_program_is_launched_and_its_calls_are_answered() {
         peer.writer.close();
         world.handle.sleep(Duration::from_millis(1)).await;
         assert_eq!(*world.asked.borrow(), ["launch 42", "lost 42"]);
+    });
+}
+
+fn long_read() -> Call {
+    let read = Call { tid: 42, number: 0, arguments: [9, 0, 1 << 20, 0, 0, 0], ..Call::default() };
+    Call { output: vec![(1, 1 << 20)], ..read }
+}
+
+/// Answers a long read by a second connection that comes only now; its host is at `peer`. Returns that connection.
+async fn answered_by_a_second(world: &World, peer: &mut Peer, session: &Arc<Session>) -> Peer {
+    let waiting = host(session).call(long_read());
+    let call = peer.frame().await;
+    assert_eq!(call.header.kind, FrameType::Syscall);
+    let mut bulk = Peer::connect(world, 7, Purpose::Bulk(peer.bulk)).await.unwrap();
+    for part in 0..3u64 {
+        let data = Data { offset: part * 1000, bytes: &[part as u8; 1000] };
+        bulk.send(call.header.reply(FrameType::Data), &data).await;
+        // What the node says about it comes by the first.
+        assert_eq!(peer.frame().await.header.kind, FrameType::Credit);
+    }
+    bulk.send(call.header.reply(FrameType::Sysret).with(Flags::MORE), &Sysret::plain(3000)).await;
+    let reply = waiting.await;
+    assert_eq!((reply.result, reply.output[0].1.len(), reply.output[0].1[2999]), (3000, 3000, 2));
+    assert!(bulk.input.is_empty() && bulk.reader.0.state.borrow().0.is_empty());
+    bulk
+}
+
+#[test]
+fn a_second_connection_comes_whenever_it_likes_and_once() {
+    run(|world| async move {
+        let mut peer = launched(&world).await;
+        let session = world.session.borrow().clone().unwrap();
+        // Most never have one.
+        let waiting = host(&session).call(Call { tid: 42, number: 8, arguments: [9; 6], ..Call::default() });
+        let call = peer.frame().await;
+        peer.send(call.header.reply(FrameType::Sysret), &Sysret::plain(5)).await;
+        assert_eq!(waiting.await.result, 5);
+        world.handle.sleep(100 * server::PATIENCE).await;
+        let bulk = answered_by_a_second(&world, &mut peer, &session).await;
+        let again = Peer::connect(&world, 7, Purpose::Bulk(peer.bulk)).await;
+        assert!(again.err().unwrap().contains("no session has that ticket"));
+        // A child's is its own.
+        let (tickets, handle) = (world.tickets.clone(), world.handle.clone());
+        let parent = session.clone();
+        let forked = async move { fork(&parent, &tickets, [3; 16], 42, handle.sleep(TICKET_LIFE)).await };
+        let its_host = async {
+            let fork = peer.frame().await;
+            let ticket = Fork::decode(&fork.payload).unwrap().ticket;
+            let child = Peer::connect(&world, 7, Purpose::Fork(ticket)).await.unwrap();
+            peer.send(fork.header.reply(FrameType::ForkOk), &ForkOk { pid: 77 }).await;
+            child
+        };
+        let (forked, mut child) = keelson_exec::join(forked, its_host).await;
+        let (_, forked) = forked.unwrap();
+        let _its_bulk = answered_by_a_second(&world, &mut child, &forked).await;
+        // The end of the second is not that of the session: its host says what is.
+        bulk.writer.close();
+        world.handle.sleep(Duration::from_millis(1)).await;
+        assert!(session.is_alive() && forked.is_alive());
+    });
+}
+
+#[test]
+fn a_second_connection_to_a_session_that_ends() {
+    run(|world| async move {
+        // Before it comes.
+        let peer = launched(&world).await;
+        peer.writer.close();
+        world.handle.sleep(Duration::from_millis(1)).await;
+        let late = Peer::connect(&world, 7, Purpose::Bulk(peer.bulk)).await;
+        assert!(late.err().unwrap().contains("no session has that ticket"));
+        // In the middle of an answer.
+        let mut peer = launched(&world).await;
+        let session = world.session.borrow().clone().unwrap();
+        let waiting = host(&session).call(long_read());
+        let call = peer.frame().await;
+        let mut bulk = Peer::connect(&world, 7, Purpose::Bulk(peer.bulk)).await.unwrap();
+        bulk.send(call.header.reply(FrameType::Data), &Data { offset: 0, bytes: &[1; 1000] }).await;
+        world.handle.sleep(Duration::from_millis(1)).await;
+        peer.writer.close();
+        assert_eq!(waiting.await.result, Errno::EIO.as_result());
+        bulk.send(call.header.reply(FrameType::Data), &Data { offset: 1000, bytes: &[1; 1000] }).await;
+        bulk.writer.close();
+        world.handle.sleep(Duration::from_millis(1)).await;
+        assert_eq!(*world.asked.borrow(), ["launch 42", "lost 42", "launch 42", "lost 42"]);
     });
 }
 

@@ -7,7 +7,7 @@
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
 use keelson_lwk_wire::Errno;
@@ -17,6 +17,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::lock;
 use super::streams::Streams;
 use crate::fail::Fail;
+use crate::link::Lane;
 
 /// A SYSCALL that has not been answered.
 pub struct Request {
@@ -28,6 +29,8 @@ pub struct Request {
     sleeper: Mutex<Option<Arc<OwnedFd>>>,
     /// DATA in both directions.
     pub(super) streams: Mutex<Streams>,
+    /// Set when its answer begins to stream, and the same until its end: the second connection, or `hi` where there is none.
+    pub(super) way: OnceLock<Option<Arc<Lane>>>,
     /// Something about `streams` or `cancelled` changed.
     pub(super) changed: Condvar,
 }
@@ -56,6 +59,7 @@ impl Request {
             cancelled: AtomicBool::new(false),
             sleeper: Mutex::new(None),
             streams: Mutex::new(Streams::new()),
+            way: OnceLock::new(),
             changed: Condvar::new(),
         }
     }
@@ -68,11 +72,6 @@ impl Request {
     /// The node would rather have EAGAIN than wait.
     pub fn never_waits(&self) -> bool {
         self.header.flags.contains(Flags::NONBLOCK)
-    }
-
-    /// It streams to the host, and so came with its DATA.
-    pub fn came_on_bulk(&self) -> bool {
-        self.header.flags.contains(Flags::MORE)
     }
 
     /// Gives it up.

@@ -1,12 +1,13 @@
 //! DATA in both directions, and the credit for it (section 5.5).
 //!
 //! A sender may have [`REQUEST_WINDOW`] bytes of a request under way, and [`SESSION_WINDOW`] of all together; each CREDIT lets
-//! more follow. What a host sends ends with its SYSRET, which has MORE and comes after the last DATA on the same connection; what
-//! a node sends ends with LAST. A CREDIT for a request that has been answered counts for the session alone. So neither side ever holds more
-//! than it agreed to, whatever lengths the other sends.
+//! more follow. What a host sends goes by `bulk`, if that is to be had, and ends with its SYSRET, which has MORE and comes after the
+//! last DATA on the same connection; what a node sends comes by `hi`, as all that it sends, and ends with LAST. A CREDIT for a request
+//! that has been answered counts for the session alone. So neither side ever holds more than it agreed to, whatever lengths the
+//! other sends.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use keelson_lwk_wire::Errno;
 use keelson_lwk_wire::frame::{DATA_PIECE, Flags, FrameType, Header, REQUEST_WINDOW, SESSION_WINDOW};
@@ -15,13 +16,13 @@ use keelson_lwk_wire::messages::{Credit, Data};
 use super::cancel::Request;
 use super::{Proxy, lock};
 use crate::fail::Fail;
+use crate::link::Lane;
 
 /// DATA of one request.
 pub(super) struct Streams {
     /// To the node: bytes that may still go.
     credit: u64,
     sent: u64,
-    started: bool,
     /// From the node: what came and was not taken.
     queue: VecDeque<Vec<u8>>,
     queued: u64,
@@ -34,7 +35,6 @@ impl Streams {
         Streams {
             credit: REQUEST_WINDOW.into(),
             sent: 0,
-            started: false,
             queue: VecDeque::new(),
             queued: 0,
             received: 0,
@@ -76,7 +76,12 @@ impl SessionWindow {
 impl Request {
     /// DATA to the node was sent.
     pub(super) fn streamed(&self) -> bool {
-        lock(&self.streams).started
+        self.way.get().is_some()
+    }
+
+    /// The second connection, if DATA went there: so does the answer.
+    pub(super) fn bulk(&self) -> Option<&Lane> {
+        self.way.get()?.as_deref()
     }
 
     /// Waits until `bytes` may go to the node.
@@ -87,7 +92,6 @@ impl Request {
             streams = self.changed.wait(streams).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         streams.credit -= bytes;
-        streams.started = true;
         let offset = streams.sent;
         streams.sent += bytes;
         Ok(offset)
@@ -107,11 +111,16 @@ impl Proxy {
         let mut streams = lock(&request.streams);
         streams.credit += bytes as u64;
         streams.sent -= bytes as u64;
-        streams.started = streams.sent > 0;
     }
 
     /// Sends a piece for which `reserved` bytes were taken, at the offset they were taken for.
-    pub(crate) fn send_data(&self, request: &Request, offset: u64, reserved: usize, bytes: &[u8]) {
+    pub(crate) fn send_data(
+        self: &Arc<Proxy>,
+        request: &Request,
+        offset: u64,
+        reserved: usize,
+        bytes: &[u8],
+    ) {
         let unused = reserved.saturating_sub(bytes.len());
         if unused > 0 {
             self.session_window.add(unused as u32);
@@ -120,7 +129,8 @@ impl Proxy {
             streams.sent -= unused as u64;
         }
         let header = Header { flags: Flags::empty(), ..*request.header() }.reply(FrameType::Data);
-        self.sent(self.bulk_lane().send(&header, &Data { offset, bytes }));
+        let way = request.way.get_or_init(|| self.bulk.lane(self, request));
+        self.sent(way.as_deref().unwrap_or(&self.hi).send(&header, &Data { offset, bytes }));
     }
 
     pub(super) fn credit(&self, id: u64, bytes: u32) {

@@ -4,6 +4,7 @@ mod dump;
 mod files;
 mod mcexec;
 mod protocol;
+mod second;
 mod sim;
 mod sockets;
 mod terminal;

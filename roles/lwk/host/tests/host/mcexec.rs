@@ -118,6 +118,41 @@ fn a_program_runs() {
 }
 
 #[test]
+fn a_program_makes_the_connections_that_it_needs() {
+    let job = Job::new("connections");
+    std::fs::write(job.scratch.path("data"), vec![7; 300_000]).unwrap();
+    let (mut child, sim, _) = job.launch(&mut job.command(&["true"]));
+    let file = sim.call(2, &[P("data"), N(2), N(0)]).ok();
+    assert_eq!(sim.call(0, &[N(file), Out(1000), N(1000)]).ok(), 1000);
+    assert_eq!(sim.call(18, &[N(file), In(&[8; 200_000]), N(200_000), N(0)]).ok(), 200_000);
+    assert!(!somebody_comes(&job.listener));
+    let read = |sim: &Sim, lane: bool| {
+        let read = sim.start(17, &[N(file), Out(300_000), N(300_000), N(0)]);
+        if lane {
+            let lane = accept_lane(&job.listener);
+            assert_eq!(lane.purpose, Purpose::Bulk(GRANT.bulk));
+            sim.join(&lane);
+        }
+        let (read, way) = sim.wait_by(read);
+        assert_eq!((read.ok(), way), (300_000, Some(Way::Bulk)));
+        assert!(read.at(1) == &[[8; 200_000].as_slice(), &[7; 100_000]].concat()[..]);
+    };
+    read(&sim, true);
+    read(&sim, false);
+    // A forked one has none of its parent's.
+    sim.hi.send(&Header::new(FrameType::Fork).id(50), &Fork { ticket: [0x77; 16] });
+    let forked = accept_session(&job.listener);
+    assert!(!somebody_comes(&job.listener));
+    read(&forked, true);
+    read(&sim, false);
+    exit(&forked, 0);
+    exit(&sim, 0);
+    assert_eq!(wait(&mut child).code(), Some(0));
+    assert!(!somebody_comes(&job.listener));
+    assert_eq!(stderr(child), "");
+}
+
+#[test]
 fn death_by_signal() {
     for signal in [9, 15, 11, 6, 13, 40] {
         let job = Job::new(&format!("signal{signal}"));

@@ -91,13 +91,13 @@ fn frames_out_of_place() {
         let desc = Desc { addr: 1, len: 1 << 30, direction: Direction::In, arg: 1, part: Part::Data };
         let header = Header { code: 1, ..Header::new(FrameType::Syscall) }.id(1).with(Flags::MORE);
         let call = Syscall { args: [pipe, 1, 1 << 30, 0, 0, 0], descs: vec![desc], inline: b"" };
-        bench.sim.bulk.send(&header, &call);
+        bench.sim.hi.send(&header, &call);
     };
     let data = Header::new(FrameType::Data).id(1);
     assert_eq!(
         ends(|bench| {
             write(bench);
-            bench.sim.bulk.send(&data, &Data { offset: 5, bytes: b"x" });
+            bench.sim.hi.send(&data, &Data { offset: 5, bytes: b"x" });
         }),
         "DATA out of order"
     );
@@ -105,7 +105,7 @@ fn frames_out_of_place() {
         ends(|bench| {
             write(bench);
             for piece in 0..40u64 {
-                bench.sim.bulk.send(&data, &Data { offset: piece << 18, bytes: &[0; 1 << 18] });
+                bench.sim.hi.send(&data, &Data { offset: piece << 18, bytes: &[0; 1 << 18] });
             }
         }),
         "DATA beyond the window"

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +12,15 @@ use std::thread;
 use std::time::Duration;
 
 use keelson_lwk_host::link::{HostEntropy, Lane, Stream};
+use keelson_lwk_host::nodes::Address;
 use keelson_lwk_host::proxy::confine::Rules;
 use keelson_lwk_host::proxy::handles::{Handle, Handles};
-use keelson_lwk_host::proxy::{Events, Proxy, Settings};
+use keelson_lwk_host::proxy::{Dial, Events, Proxy, Settings};
 use keelson_lwk_wire::calls::{self, Access, Memory, Plan, plan};
 use keelson_lwk_wire::channel::{Channel, Identity, Key, KeyRing, Received, Receiver, Sender};
 use keelson_lwk_wire::frame::{DATA_PIECE, Flags, Frame, FrameType, Header, TooLarge};
 use keelson_lwk_wire::handshake::{Features, Grant, Modes, Purpose, Roles};
-use keelson_lwk_wire::messages::{Credit, Data, Hint, Message, Ping, Pong, Sysret};
+use keelson_lwk_wire::messages::{ByeReason, Credit, Data, Hint, Message, Ping, Pong, Sysret};
 use rustix::event::{PollFd, PollFlags};
 
 /// No test waits longer.
@@ -68,7 +69,16 @@ pub struct NodeLane {
 }
 
 impl NodeLane {
-    pub fn accept(mut socket: Box<dyn Socket>, modes: Modes) -> Option<NodeLane> {
+    pub fn accept(socket: Box<dyn Socket>, modes: Modes) -> Option<NodeLane> {
+        NodeLane::greet(socket, modes, None)
+    }
+
+    /// Turns a host away at the end of the handshake.
+    pub fn refuse(socket: impl Socket + 'static, reason: ByeReason) {
+        assert!(NodeLane::greet(Box::new(socket), Modes::AEAD, Some(reason)).is_none());
+    }
+
+    fn greet(mut socket: Box<dyn Socket>, modes: Modes, refused: Option<ByeReason>) -> Option<NodeLane> {
         let identity = Identity {
             name: "sim".into(),
             build: "test".into(),
@@ -86,6 +96,11 @@ impl NodeLane {
             let mut input = &buffer[..got];
             match channel.receive(&mut input, &mut out) {
                 Ok(None) => {}
+                Ok(Some(Received::Asked(_))) if let Some(reason) = refused => {
+                    channel.refuse(reason, "refused", &mut out);
+                    socket.write_all(&out).ok()?;
+                    return None;
+                }
                 Ok(Some(Received::Asked(purpose))) => {
                     channel.admit(GRANT, &mut out).unwrap();
                     socket.write_all(&out).ok()?;
@@ -220,6 +235,15 @@ struct Under {
     data: Vec<u8>,
     sysret: Option<Frame>,
     credit: u64,
+    /// The connection of its DATA.
+    way: Option<Way>,
+}
+
+/// Which connection a frame came by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    Hi,
+    Bulk,
 }
 
 /// A call under way.
@@ -230,30 +254,39 @@ pub struct Pending {
     places: Vec<(usize, usize)>,
 }
 
+/// Calls under way, and that something about them changed.
+type Calls = Arc<(Mutex<HashMap<u64, Under>>, Condvar)>;
+
+/// As a node: it sends everything on the first connection, and takes the second when it comes.
 pub struct Sim {
     pub hi: Arc<NodeLane>,
-    pub bulk: Arc<NodeLane>,
     next: AtomicU64,
-    under: Arc<(Mutex<HashMap<u64, Under>>, Condvar)>,
+    under: Calls,
     /// Frames that are no answers to calls.
     pub other: Mutex<mpsc::Receiver<Frame>>,
 }
 
 impl Sim {
-    pub fn new(hi: NodeLane, bulk: NodeLane) -> Sim {
+    pub fn new(hi: NodeLane) -> Sim {
         let (others, other) = mpsc::channel();
-        let under: Arc<(Mutex<HashMap<u64, Under>>, Condvar)> = Arc::default();
-        let (hi, bulk) = (Arc::new(hi), Arc::new(bulk));
-        for lane in [&hi, &bulk] {
-            let (frames, under, others, lane) = (lane.frames(), under.clone(), others.clone(), hi.clone());
-            thread::spawn(move || {
-                for frame in frames {
-                    take(frame, &under, &others, &lane);
-                }
-                under.1.notify_all();
-            });
-        }
-        Sim { hi, bulk, next: AtomicU64::new(100), under, other: Mutex::new(other) }
+        let (hi, under) = (Arc::new(hi), Calls::default());
+        let (frames, calls, first) = (hi.frames(), under.clone(), hi.clone());
+        thread::spawn(move || {
+            for frame in frames {
+                take(frame, Way::Hi, &calls, &others, &first);
+            }
+            calls.1.notify_all();
+        });
+        Sim { hi, next: AtomicU64::new(100), under, other: Mutex::new(other) }
+    }
+
+    /// Takes the second connection of the session.
+    pub fn join(&self, bulk: &NodeLane) {
+        assert_eq!(bulk.purpose, Purpose::Bulk(GRANT.bulk));
+        let (frames, under, hi) = (bulk.frames(), self.under.clone(), self.hi.clone());
+        // Nothing comes there but answers.
+        let (others, _) = mpsc::channel();
+        thread::spawn(move || frames.for_each(|frame| take(frame, Way::Bulk, &under, &others, &hi)));
     }
 
     /// The next frame of this type that is no answer to a call.
@@ -281,11 +314,10 @@ impl Sim {
         let id = self.next_id();
         self.under.0.lock().unwrap().insert(id, Under { credit: 4 << 20, ..Under::default() });
         let mut header = Header { code: nr, ..Header::new(FrameType::Syscall) }.id(id).with(flags);
-        let lane = if plan.streams { &self.bulk } else { &self.hi };
         if plan.streams {
             header = header.with(Flags::MORE);
         }
-        lane.send_with(&header, |writer| plan.write(writer, &space).unwrap());
+        self.hi.send_with(&header, |writer| plan.write(writer, &space).unwrap());
         let pending = Pending { id, plan, space, places };
         if pending.plan.streams {
             self.stream(&pending);
@@ -319,7 +351,7 @@ impl Sim {
             pending.plan.read_data(&pending.space, sent, &mut bytes).unwrap();
             let header = Header::new(FrameType::Data).id(pending.id);
             let header = if sent + len == total { header.with(Flags::LAST) } else { header };
-            self.bulk.send(&header, &Data { offset: sent, bytes: &bytes });
+            self.hi.send(&header, &Data { offset: sent, bytes: &bytes });
             sent += len;
         }
     }
@@ -333,12 +365,17 @@ impl Sim {
     }
 
     pub fn wait(&self, pending: Pending) -> Ret {
+        self.wait_by(pending).0
+    }
+
+    /// The same, and the connection that it streamed by, if it did.
+    pub fn wait_by(&self, pending: Pending) -> (Ret, Option<Way>) {
         let (under, changed) = &*self.under;
         let mut under = under.lock().unwrap();
-        let (frame, data) = loop {
+        let (frame, data, way) = loop {
             if under[&pending.id].sysret.is_some() {
                 let call = under.remove(&pending.id).unwrap();
-                break (call.sysret.unwrap(), call.data);
+                break (call.sysret.unwrap(), call.data, call.way);
             }
             let (next, timeout) = changed.wait_timeout(under, PATIENCE).unwrap();
             assert!(!timeout.timed_out(), "call {} is not answered", pending.id);
@@ -355,7 +392,7 @@ impl Sim {
         let result = pending.plan.commit(&sysret, &pending.space, &mut |_| ()).unwrap();
         let memory = pending.space.0.borrow();
         let memory = pending.places.iter().map(|(at, len)| memory[*at..at + len].to_vec()).collect();
-        Ret { result, memory, hint: sysret.hint, revents: sysret.revents }
+        (Ret { result, memory, hint: sysret.hint, revents: sysret.revents }, way)
     }
 
     pub fn call(&self, nr: u32, args: &[A<'_>]) -> Ret {
@@ -363,17 +400,22 @@ impl Sim {
     }
 }
 
+/// Takes a frame. All of an answer must come by one connection, and everything else by the first.
 fn take(
     frame: Frame,
+    way: Way,
     under: &(Mutex<HashMap<u64, Under>>, Condvar),
     others: &mpsc::Sender<Frame>,
     hi: &NodeLane,
 ) {
     let id = frame.header.id;
     let (table, changed) = under;
+    let streams = matches!(frame.header.kind, FrameType::Sysret | FrameType::Data);
+    assert!(way == Way::Hi || streams, "{:?} by the second connection", frame.header.kind);
     match frame.header.kind {
         FrameType::Sysret => {
             if let Some(call) = table.lock().unwrap().get_mut(&id) {
+                assert_eq!(way, call.way.unwrap_or(Way::Hi), "an answer apart from its DATA");
                 assert!(call.sysret.replace(frame).is_none(), "answered twice");
             }
         }
@@ -382,6 +424,7 @@ fn take(
             let mut table = table.lock().unwrap();
             let call = table.get_mut(&id).unwrap();
             assert_eq!(data.offset, call.data.len() as u64);
+            assert_eq!(way, *call.way.get_or_insert(way), "DATA by two connections");
             call.data.extend_from_slice(data.bytes);
             drop(table);
             hi.send(&Header::new(FrameType::Credit).id(id), &Credit { bytes: data.bytes.len() as u32 });
@@ -465,7 +508,7 @@ fn lay_out(args: &[A<'_>]) -> ([u64; 6], Space, Vec<(usize, usize)>) {
 
 /// A proxy in this process, and the node that uses it.
 pub struct Bench {
-    pub sim: Sim,
+    pub sim: Arc<Sim>,
     pub proxy: Arc<Proxy>,
     pub events: Events,
 }
@@ -475,16 +518,28 @@ pub fn bench() -> Bench {
 }
 
 pub fn bench_with(rules: Rules) -> Bench {
-    let open = |purpose: Purpose| {
-        let (host, node) = UnixStream::pair().unwrap();
-        let node = thread::spawn(move || NodeLane::accept(Box::new(node), Modes::AEAD).unwrap());
-        let lane = Lane::open(Stream::Unix(host), Some(&key()), purpose).ok().unwrap().lane;
-        (lane, node.join().unwrap())
-    };
-    let ((hi, node_hi), (bulk, node_bulk)) = (open(Purpose::Launch), open(Purpose::Bulk(GRANT.bulk)));
-    let settings = Settings { rules, workers: 2, core_pattern: None, family: None };
-    let (proxy, events) = Proxy::start(hi, Some(bulk), Handles::new(), settings).ok().unwrap();
-    Bench { sim: Sim::new(node_hi, node_bulk), proxy, events }
+    let listener = listen();
+    let bench = bench_at(rules, listener.local_addr().unwrap());
+    let sim = Arc::downgrade(&bench.sim);
+    thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        let bulk = NodeLane::accept(Box::new(socket), Modes::AEAD).unwrap();
+        if let Some(sim) = sim.upgrade() {
+            sim.join(&bulk);
+        }
+    });
+    bench
+}
+
+/// One whose second connection goes to `address`.
+pub fn bench_at(rules: Rules, address: SocketAddr) -> Bench {
+    let (host, node) = UnixStream::pair().unwrap();
+    let node = thread::spawn(move || NodeLane::accept(Box::new(node), Modes::AEAD).unwrap());
+    let hi = Lane::open(Stream::Unix(host), Some(&key()), Purpose::Launch).ok().unwrap();
+    let dial = Dial { address: Address::Tcp(address.to_string()), key: Some(key()), ticket: hi.grant.bulk };
+    let settings = Settings { rules, workers: 2, core_pattern: None, family: None, bulk: Some(dial) };
+    let (proxy, events) = Proxy::start(hi.lane, Handles::new(), settings).ok().unwrap();
+    Bench { sim: Arc::new(Sim::new(node.join().unwrap())), proxy, events }
 }
 
 impl Bench {
@@ -506,17 +561,27 @@ pub fn accept(listener: &TcpListener) -> TcpStream {
     listener.accept().unwrap().0
 }
 
-/// Takes both connections of a session.
-pub fn accept_session(listener: &TcpListener) -> Sim {
-    let lane = || loop {
+/// The next connection whose handshake succeeds.
+pub fn accept_lane(listener: &TcpListener) -> NodeLane {
+    loop {
         let socket = accept(listener);
         if let Some(lane) = NodeLane::accept(Box::new(socket), Modes::AEAD) {
             return lane;
         }
-    };
-    let (hi, bulk) = (lane(), lane());
-    assert!(matches!(bulk.purpose, Purpose::Bulk(_)));
-    Sim::new(hi, bulk)
+    }
+}
+
+/// Takes the first connection of a session.
+pub fn accept_session(listener: &TcpListener) -> Sim {
+    let hi = accept_lane(listener);
+    assert!(matches!(hi.purpose, Purpose::Launch | Purpose::Fork(_)), "{:?}", hi.purpose);
+    Sim::new(hi)
+}
+
+/// True when a connection waits to be accepted.
+pub fn somebody_comes(listener: &TcpListener) -> bool {
+    let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    rustix::event::poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&timeout)) != Ok(0)
 }
 
 /// A directory that goes away.
