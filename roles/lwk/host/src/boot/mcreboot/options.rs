@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keelson_lwk::options::cpulist;
 
-use super::super::kargs::{self, declared};
+use super::super::kargs;
 use super::super::memory::Memory;
 use super::super::problem::Problem;
 use super::super::record::Record;
@@ -19,7 +19,7 @@ pub const HELP: &str = "usage: mcreboot [options]   boots a node, again if it ru
   -o <user>[:<group>]    owner of its key file and control socket
   -O                     more threads than processors
   -e <string>            further kernel arguments
-  -h                     processors without work halt, as they always do
+  -h                     processors without work halt at once (idle=halt)
   -T 0|1                 time sharing
   -t                     turbo
   -d <level>             dump level
@@ -109,8 +109,7 @@ impl Options {
         match option {
             "-O" => self.kargs.push("allow_oversubscribe".into()),
             "-t" => self.kargs.push("turbo".into()),
-            // A processor without work halts in every image; an image that can do otherwise is told.
-            "-h" if declared("idle") => self.kargs.push("idle=halt".into()),
+            "-h" => self.kargs.push("idle=halt".into()),
             "-R" => self.afresh = true,
             "-v" => self.verbose = true,
             "--print" => self.print = true,
@@ -233,12 +232,15 @@ mod tests {
 
     #[test]
     fn options_become_a_record() {
-        let record = parse("-c 1-2 -m 512M@0 -O -T 0 -k 1 -e log=debug --image /i --wait=5")
+        let record = parse("-c 1-2 -m 512M@0 -O -h -T 0 -k 1 -e log=debug --image /i --wait=5")
             .unwrap()
             .record(&Record::default());
         assert_eq!(record.cpus, [1, 2]);
         assert_eq!(record.memory, Memory::of_first(512 << 20));
-        assert_eq!(record.kargs.as_deref(), Some("hidos allow_oversubscribe time_sharing=0 log=debug"));
+        assert_eq!(
+            record.kargs.as_deref(),
+            Some("hidos allow_oversubscribe idle=halt time_sharing=0 log=debug")
+        );
         assert_eq!(record.monitor, "-f LOG_LOCAL6 -k 1 -i -1");
         assert_eq!(record.image, Some("/i".into()));
     }
@@ -247,7 +249,7 @@ mod tests {
     fn what_is_not_given_stays() {
         let before = parse("-c 3 -m 1G -O -i 5 -f local3 -r 3:0").unwrap().record(&Record::default());
         assert_eq!(parse("").unwrap().record(&before), before);
-        assert_eq!(parse("-s -h").unwrap().record(&before), before);
+        assert_eq!(parse("-s").unwrap().record(&before), before);
         let after = parse("-c 4 -i -1").unwrap().record(&before);
         assert_eq!((after.cpus.clone(), after.monitor.as_str()), (vec![4], ""));
         assert_eq!((after.memory, after.kargs), (before.memory.clone(), before.kargs.clone()));
@@ -278,13 +280,20 @@ mod tests {
 
     #[test]
     fn what_they_tell_the_kernel_it_understands() {
-        let options = parse("-t -T 1 -O -d 24 -q 239").unwrap();
+        let options = parse("-t -h -T 1 -O -d 24 -q 239").unwrap();
         assert_eq!(
             options.kargs,
-            ["turbo", "time_sharing=1", "allow_oversubscribe", "dump_level=24", "ikc_vector=239"]
+            [
+                "turbo",
+                "idle=halt",
+                "time_sharing=1",
+                "allow_oversubscribe",
+                "dump_level=24",
+                "ikc_vector=239"
+            ]
         );
         for word in options.kargs {
-            assert!(declared(word.split('=').next().unwrap()), "{word}");
+            assert!(kargs::declared(word.split('=').next().unwrap()), "{word}");
         }
     }
 }
