@@ -102,13 +102,15 @@ impl Stack {
         state.net.nics.iter().position(|nic| nic.attached && nic.name == name).map(InterfaceId)
     }
 
-    /// Applies a configuration: MTU, addresses, routers, name servers, DHCP. What it does not mention stays.
-    pub fn configure(&self, id: InterfaceId, config: &InterfaceConfig) -> Result<(), InterfaceError> {
+    /// Applies a configuration: MTU, addresses, routers, name servers, DHCP. What it does not mention stays. What the interface
+    /// cannot have is left out and told: a node with an MTU that is too large for its device is to be reached all the same.
+    pub fn configure(&self, id: InterfaceId, config: &InterfaceConfig) -> Result<(), Vec<InterfaceError>> {
+        let mut refused = Vec::new();
         if let Some(mtu) = config.mtu {
-            self.set_mtu(id, mtu)?;
+            refused.extend(self.set_mtu(id, mtu).err());
         }
         for cidr in &config.addresses {
-            self.add_address(id, *cidr)?;
+            refused.extend(self.add_address(id, *cidr).err());
         }
         for router in &config.gateways {
             self.add_route(Route { to: Cidr::default_route(*router), via: Some(*router), interface: id });
@@ -125,7 +127,7 @@ impl Stack {
         if config.dhcp {
             self.start_dhcp(id);
         }
-        Ok(())
+        if refused.is_empty() { Ok(()) } else { Err(refused) }
     }
 
     /// Sets an interface up or down. Down keeps its addresses and forgets its neighbours.

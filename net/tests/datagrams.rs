@@ -114,6 +114,25 @@ fn pings_of_any_size_are_answered() {
 }
 
 #[test]
+fn what_an_interface_cannot_have_keeps_nothing_else_from_it() {
+    let (lab, a, b) = pair(4, Faults::default());
+    let id = b.interface("eth0").unwrap();
+    let config = InterfaceConfig {
+        mtu: Some(65_000),
+        addresses: vec!["0.0.0.0/8".parse().unwrap(), "10.0.0.9/24".parse().unwrap()],
+        ..InterfaceConfig::default()
+    };
+    let refused: Vec<_> = b.configure(id, &config).unwrap_err().iter().map(ToString::to_string).collect();
+    assert!(refused[0].starts_with("MTU 65000 is not between 576 and "), "{refused:?}");
+    assert!(refused.len() == 2 && refused[1].contains("0.0.0.0/8"), "{refused:?}");
+    // It is reached by the address that it can have.
+    let server = b.bind_udp(7, UdpOptions::default()).unwrap();
+    let client = a.bind_udp(0, UdpOptions::default()).unwrap();
+    client.send(None, "10.0.0.9:7".parse().unwrap(), b"there?").unwrap();
+    assert_eq!(lab.run(async move { server.receive().await.payload }), b"there?");
+}
+
+#[test]
 fn neighbours_are_resolved_once_for_many_packets_and_addresses_can_move() {
     let (lab, a, b) = pair(4, Faults::default());
     let id = b.interface("eth0").unwrap();

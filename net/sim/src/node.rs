@@ -65,7 +65,7 @@ impl Node {
         for nic in self.nics.borrow().iter() {
             let (device, interrupt) = nic.wire.device(nic.port);
             let id = stack.attach(nic.name, device, interrupt);
-            stack.configure(id, &nic.config).unwrap_or_else(|error| panic!("{}: {error}", nic.name));
+            stack.configure(id, &nic.config).unwrap_or_else(|errors| panic!("{}: {errors:?}", nic.name));
         }
         self.world.add(executor.clone());
         *self.running.borrow_mut() = Some(executor);

@@ -107,7 +107,7 @@ impl<S: 'static> StackHost<S> {
     /// # Panics
     /// When the host's thread has panicked.
     pub fn run<T: Send + 'static>(&self, work: impl AsyncFnOnce(HostContext<S>) -> T + Send + 'static) -> T {
-        self.begin(work).wait(Duration::MAX).unwrap_or_else(|error| panic!("{error}"))
+        self.begin(work).wait(Duration::MAX).unwrap_or_else(|errors| panic!("{errors:?}"))
     }
 
     /// Starts `work` on the host; several hosts can so be busy at once. It goes on to its end even when the
