@@ -53,7 +53,8 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
         let id = stack.attach(name, nic.device, nic.interrupt);
         stack.set_bus_info(id, nic.place);
         again.push((id, nic.again));
-        let refused = config.interface(index, name).and_then(|interface| stack.configure(id, &interface).err());
+        let refused =
+            config.interface(index, name).and_then(|interface| stack.configure(id, &interface).err());
         for error in refused.unwrap_or_default() {
             log::error!(target: "net", "{name}: {error}");
         }

@@ -91,3 +91,23 @@ fn a_program_that_computes_is_not_interrupted() {
     linux.kill(&job).unwrap();
     assert!(grown.iter().filter(|count| **count > 100).count() >= 1, "the log shows nothing: {grown:?}");
 }
+
+/// Nothing but a store tells a core that looks for work; one that halts is interrupted for each answer of its host.
+#[test]
+fn a_core_is_rung_as_it_rests() {
+    /// Calls of `bench.c` that the host answers, in a round.
+    const CALLS: u64 = 200;
+    let bench = program(FOLDER, "bench.c", Link::Static, &["-fopenmp"]);
+    for (idle, expected) in [("idle=poll", 0..CALLS / 10), ("idle=halt", CALLS * 9 / 10..CALLS * 2)] {
+        let shape = Shape { cpus: 2, line: idle, ..Shape::default() };
+        let node = LwkNode::start("lwk-idle", LWKCTL, shape);
+        let ended = node.mcexec(&["--noise-audit"], &bench, &["write4K", "1"]).output().unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{errors}");
+        let words = errors.lines().find(|line| line.starts_with("core 0:")).unwrap_or_default();
+        let mut words = words.split_whitespace().skip_while(|word| *word != "doorbell").skip(1);
+        let rung: u64 = words.next().unwrap_or_else(|| panic!("no audit: {errors}")).parse().unwrap();
+        eprintln!("{idle}: {rung} interrupts by the other core in {CALLS} calls");
+        assert!(expected.contains(&rung), "{idle}: {rung}, not {expected:?}");
+    }
+}

@@ -43,7 +43,7 @@ pub fn run_on(core: usize, work: CoreWork) -> bool {
 /// Starts the executor of a core other than the first; false when there is no such core.
 pub fn start(core: usize, idle: options::Idle) -> bool {
     let idle = match idle {
-        options::Idle::Auto => Idle::Auto,
+        options::Idle::Auto => Idle::Look,
         options::Idle::Poll => Idle::Poll,
         options::Idle::Mwait => Idle::Mwait,
         options::Idle::Halt => Idle::Halt,

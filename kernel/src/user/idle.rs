@@ -18,14 +18,12 @@ const LOOK: Duration = Duration::from_micros(500);
 /// How a core rests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Idle {
-    /// `Mwait` on a real processor that has it, else `Look`.
-    #[default]
-    Auto,
     /// Looks all the time: the fastest, at the price of the power of a busy core.
     Poll,
-    /// MWAIT: a store by another core ends it.
+    /// MWAIT: a store by another core ends it. `Look` on a processor without it.
     Mwait,
     /// Looks for a while where that helped last time, then halts.
+    #[default]
     Look,
     /// Halts.
     Halt,
@@ -35,9 +33,6 @@ impl Idle {
     /// What that means on this processor.
     pub fn here(self) -> Idle {
         match self {
-            // A hypervisor may offer MWAIT and do nothing for it: a core that waits then works.
-            Idle::Auto if has_mwait() && !is_guest() => Idle::Mwait,
-            Idle::Auto => Idle::Look,
             Idle::Mwait if !has_mwait() => Idle::Look,
             other => other,
         }
@@ -47,19 +42,15 @@ impl Idle {
 /// MONITOR and MWAIT (CPUID.01H:ECX bit 3; Intel SDM volume 2, "CPUID"), with a line of the monitor (leaf 5) that the doorbell
 /// fills, on a processor where they work.
 fn has_mwait() -> bool {
-    // Model numbers with family 6 whose monitor misses stores: Intel's errata APL30 (Goldmont), and AAE44 and its relatives.
-    const BROKEN: [u32; 4] = [0x5c, 0x1d, 0x2e, 0x2f];
-    if cpu::cpuid(0, 0).eax < 5 || cpu::cpuid(1, 0).ecx & 1 << 3 == 0 || cpu::cpuid(5, 0).ebx & 0xffff > 64 {
+    // Of family 6: Goldmont and Lunar Lake, whose monitor misses stores, and Xeons 7400, 7500 and E7 of the first generation, which
+    // want a CLFLUSH before (erratum AAI65 and its relatives).
+    const BROKEN: [u32; 5] = [0x5c, 0xbd, 0x1d, 0x2e, 0x2f];
+    if cpu::cpuid(1, 0).ecx & 1 << 3 == 0 || cpu::cpuid(5, 0).ebx & 0xffff > 64 {
         return false;
     }
     let signature = cpu::cpuid(1, 0).eax;
     let (family, model) = (signature >> 8 & 0xf, signature >> 4 & 0xf | signature >> 12 & 0xf0);
     !(family == 6 && BROKEN.contains(&model))
-}
-
-/// CPUID.01H:ECX bit 31.
-fn is_guest() -> bool {
-    cpu::cpuid(1, 0).ecx & 1 << 31 != 0
 }
 
 /// Whether it is worth looking: what a core learns from its last rest. A short one would have been found by looking, and so will
@@ -143,12 +134,10 @@ mod tests {
 
     #[test]
     fn every_way_is_one_of_this_processor() {
-        assert!([Idle::Mwait, Idle::Look].contains(&Idle::Auto.here()));
-        assert!([Idle::Mwait, Idle::Look].contains(&Idle::Mwait.here()));
+        assert_eq!(Idle::Mwait.here(), if has_mwait() { Idle::Mwait } else { Idle::Look });
         for idle in [Idle::Poll, Idle::Look, Idle::Halt] {
             assert_eq!(idle.here(), idle);
         }
-        assert_eq!(Idle::Auto.here() == Idle::Mwait, has_mwait() && !is_guest());
     }
 
     #[test]

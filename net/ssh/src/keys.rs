@@ -1,11 +1,11 @@
 //! Keys of people and of the node.
 
-use crate::base64;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use data_encoding::BASE64_NOPAD;
 use sha2::{Digest, Sha256};
 use zssh::ed25519_dalek::{SigningKey, VerifyingKey};
 
@@ -23,7 +23,7 @@ pub struct Fingerprint(String);
 impl Fingerprint {
     /// Of the 32 bytes of an ed25519 key.
     pub fn of(key: &[u8; KEY]) -> Fingerprint {
-        Fingerprint(format!("SHA256:{}", base64::encode(&Sha256::digest(blob(key)))))
+        Fingerprint(format!("SHA256:{}", BASE64_NOPAD.encode(&Sha256::digest(blob(key)))))
     }
 }
 
@@ -92,7 +92,7 @@ impl AuthorizedKey {
             return Err(KeyError::Kind(kind.to_owned()));
         }
         let text = words.next().ok_or(KeyError::Missing)?;
-        let bytes = base64::decode(text).ok_or(KeyError::Malformed)?;
+        let bytes = decode(text).ok_or(KeyError::Malformed)?;
         let key: [u8; KEY] = bytes.last_chunk().copied().ok_or(KeyError::Malformed)?;
         // Not every 32 bytes are a point of the curve.
         if bytes != blob(&key) || VerifyingKey::from_bytes(&key).is_err() {
@@ -138,7 +138,7 @@ impl HostKey {
         let body = text.split_once("PRIVATE KEY-----").map_or(text, |(_, rest)| rest);
         let body = body.split_once("-----END").map_or(body, |(body, _)| body);
         let body: String = body.split_ascii_whitespace().collect();
-        let bytes = base64::decode(&body).ok_or(KeyError::Malformed)?;
+        let bytes = decode(&body).ok_or(KeyError::Malformed)?;
         match <&[u8; KEY]>::try_from(bytes.as_slice()) {
             Ok(seed) => Ok(HostKey::from_seed(seed)),
             Err(_) => HostKey::from_file(&bytes),
@@ -179,7 +179,7 @@ impl HostKey {
 
     /// A line of `known_hosts` without the host's name, or of a `.pub` file.
     pub fn public_line(&self) -> String {
-        format!("{ED25519} {}", base64::encode(&blob(self.0.verifying_key().as_bytes())))
+        format!("{ED25519} {}", BASE64_NOPAD.encode(&blob(self.0.verifying_key().as_bytes())))
     }
 
     pub(crate) fn signing(&self) -> SigningKey {
@@ -191,6 +191,16 @@ impl fmt::Debug for HostKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HostKey({})", self.fingerprint())
     }
+}
+
+/// The bytes that Base64 stands for (RFC 4648, section 4), padded as in key files or not; `None` when it is none.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len() - digits.len();
+    if padding > 2 || padding > 0 && !text.len().is_multiple_of(4) {
+        return None;
+    }
+    BASE64_NOPAD.decode(digits.as_bytes()).ok()
 }
 
 /// Numbers and strings one after the other (RFC 4251, section 5).

@@ -21,7 +21,6 @@
 
 extern crate alloc;
 
-mod base64;
 mod counters;
 #[cfg(feature = "hostile")]
 pub mod hostile;

@@ -107,7 +107,7 @@ impl<S: 'static> StackHost<S> {
     /// # Panics
     /// When the host's thread has panicked.
     pub fn run<T: Send + 'static>(&self, work: impl AsyncFnOnce(HostContext<S>) -> T + Send + 'static) -> T {
-        self.begin(work).wait(Duration::MAX).unwrap_or_else(|errors| panic!("{errors:?}"))
+        self.begin(work).wait(Duration::MAX).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Starts `work` on the host; several hosts can so be busy at once. It goes on to its end even when the
@@ -156,7 +156,7 @@ fn live<S: 'static>(
     let stack = Stack::new(handle.clone(), Rc::new(SystemEntropy::default()));
     let id = stack.attach("eth0", Box::new(StreamNic::new(cable.clone(), mac)), cable.clone());
     let config = InterfaceConfig { addresses, slaac: false, ..InterfaceConfig::default() };
-    stack.configure(id, &config).unwrap_or_else(|error| panic!("{error}"));
+    stack.configure(id, &config).unwrap_or_else(|errors| panic!("{errors:?}"));
     let called = park.called.clone();
     handle.clone().spawn("jobs", async move {
         let state = Rc::new(main(handle.clone(), stack.clone()).await);

@@ -7,7 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::base64;
+use data_encoding::BASE64;
+
 use crate::error::{Error, Result};
 
 /// What a script left behind.
@@ -74,7 +75,7 @@ impl Agent {
         let id = sender.1;
         // The script is the leader of its session, so its process id is that of the whole group.
         let full = format!("echo $$ > /run/jobs/{id}.pid\n{script}\n");
-        let line = format!("{id} {}\n", base64::encode(full.as_bytes()));
+        let line = format!("{id} {}\n", BASE64.encode(full.as_bytes()));
         let sent = sender.0.write_all(line.as_bytes());
         sent.map_err(Error::io(format!("send a command to guest {}", self.machine)))?;
         Ok(Job { machine: self.machine.clone(), id, script: script.into(), results: self.results.clone() })
@@ -84,7 +85,7 @@ impl Agent {
         // The guest's shell reads a line at a time; a moderate length keeps that quick.
         let mut operator = ">";
         for chunk in contents.chunks(24 * 1024).chain(contents.is_empty().then_some(&[][..])) {
-            let script = format!("echo {} | base64 -d {operator} '{path}'", base64::encode(chunk));
+            let script = format!("echo {} | base64 -d {operator} '{path}'", BASE64.encode(chunk));
             let output = self.spawn(&script)?.wait(Duration::from_secs(60))?;
             if output.status != 0 {
                 let what = format!("can not write {path}: {}", output.stderr.trim());
@@ -159,7 +160,7 @@ fn parse(line: &str) -> Option<(u64, Output)> {
     let id = words.next()?.parse().ok()?;
     let status = words.next()?.parse().ok()?;
     let mut text = || {
-        let bytes = base64::decode(words.next()?.strip_prefix(':')?)?;
+        let bytes = BASE64.decode(words.next()?.strip_prefix(':')?.as_bytes()).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
     Some((id, Output { status, stdout: text()?, stderr: text()? }))

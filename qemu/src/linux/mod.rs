@@ -5,7 +5,6 @@
 //! commands travel over a virtio-serial port and come back with exit status, output and error output.
 
 mod agent;
-mod base64;
 mod cpio;
 mod elf;
 mod initramfs;

@@ -546,7 +546,7 @@ fn rest(machine: &UserMode, report: &mut Report) {
             *theirs.audit.lock() = Some(super::audit());
             end.set(true);
         });
-        executor.run_until(&ComputePark::new(Idle::Auto), || done.get());
+        executor.run_until(&ComputePark::new(Idle::default()), || done.get());
     };
     let _ = smp::run_on(1, serve);
     let before = machine.entries(1);

@@ -29,7 +29,7 @@ fn what_is_no_public_key() {
     // A point that the curve does not have.
     let mut nowhere = [0_u8; KEY];
     nowhere[0] = 2;
-    let nowhere = format!("{ED25519} {}", base64::encode(&blob(&nowhere)));
+    let nowhere = format!("{ED25519} {}", BASE64_NOPAD.encode(&blob(&nowhere)));
     for (line, error) in [
         ("", KeyError::Kind(String::new())),
         ("ssh-rsa AAAAB3NzaC1yc2E= bob", KeyError::Kind("ssh-rsa".into())),
@@ -82,5 +82,15 @@ proptest! {
         let mut text: String = PRIVATE.split_ascii_whitespace().collect();
         text.replace_range(at..at + 1, &with);
         let _ = HostKey::parse(&text);
+    }
+}
+
+#[test]
+fn base64_is_padded_or_not_and_nothing_else() {
+    for text in ["Zg==", "Zg"] {
+        assert_eq!(decode(text).as_deref(), Some(&b"f"[..]), "{text}");
+    }
+    for text in ["Z", "Zg=", "Zg===", "Zh==", "Zm 9", "Zm9v!", "====", "Zm8=Zm8="] {
+        assert_eq!(decode(text), None, "{text}");
     }
 }

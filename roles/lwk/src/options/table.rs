@@ -91,8 +91,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "idle",
         Kind::Choice(&["auto", "poll", "mwait", "halt"]),
         "What a processor for programs does while it has nothing to do: look for work all the time (poll), wait for a store \
-         (mwait), or halt until it is interrupted. auto is mwait on a real machine; in a virtual one, and where the processor lacks \
-         MWAIT, it looks for half a millisecond as long as work comes that soon, then halts.",
+         (mwait, where the processor has it), or halt until it is interrupted. auto looks for half a millisecond as long as work \
+         comes that soon, then halts.",
     )
     .default("auto")
     .owner("lwk")
