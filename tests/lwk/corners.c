@@ -41,7 +41,7 @@ static void close_in_child(unsigned flags)
 
 static void cut_memory_file(void)
 {
-    int fd = memfd_create("corner", 0);
+    int fd = memfd_create("corner", MFD_ALLOW_SEALING);
     char path[64];
     struct stat stat;
     if (write(fd, "content", 7) != 7)
@@ -53,6 +53,12 @@ static void cut_memory_file(void)
     close(open(path, O_RDWR | O_TRUNC));
     fstat(fd, &stat);
     printf(", then %ld\n", (long)stat.st_size);
+    /* Who may not write may not seal. */
+    int reader = open(path, O_RDONLY);
+    int sealed = fcntl(reader, F_ADD_SEALS, F_SEAL_SHRINK);
+    printf("sealed by a reader: %d %s", sealed, strerror(errno));
+    printf(", by a writer: %d\n", fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK));
+    close(reader);
     close(fd);
 }
 

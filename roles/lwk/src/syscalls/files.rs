@@ -232,6 +232,7 @@ pub async fn sys_fcntl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
         (F_GETPIPE_SZ | F_SETPIPE_SZ | F_ADD_SEALS | F_GET_SEALS, Some(host)) => {
             result_of(&Request::new(caller, 72, args).handle(0, host).send_to(host).await?)
         }
+        (F_ADD_SEALS, None) if !file.writable() => Err(Errno::EPERM),
         (_, None) => file.file().control(command, argument),
         _ => Err(Errno::EINVAL),
     }
