@@ -15,6 +15,13 @@ use core::time::Duration;
 /// Longest that a core looks before it halts: some round trips of a network.
 const LOOK: Duration = Duration::from_micros(500);
 
+/// Short rests before it looks.
+const ENOUGH: u8 = 2;
+/// Time between two looks of a loop that goes round in a fraction of a microsecond, from which on the processor did something else.
+const TAKEN: Duration = Duration::from_millis(1);
+/// How long it does not look then.
+const QUIET: Duration = Duration::from_millis(20);
+
 /// How a core rests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Idle {
@@ -53,17 +60,31 @@ fn has_mwait() -> bool {
     !(family == 6 && BROKEN.contains(&model))
 }
 
-/// Whether it is worth looking: what a core learns from its last rest. A short one would have been found by looking, and so will
-/// be the next; after a long one looking is a waste.
+/// Whether it is worth looking: what a core learns from its last rests. Short ones would have been found by looking, and so will be
+/// the next; behind a long one looking is a waste. And so it is where somebody else wants the processor: a virtual one that is
+/// taken away while it looks keeps its host's from those who have the work.
 #[derive(Default)]
 pub struct Patience {
-    looks: Cell<bool>,
+    /// Short rests in a row, up to [`ENOUGH`].
+    short: Cell<u8>,
+    /// When it may look again, in ticks of the TSC.
+    from: Cell<u64>,
 }
 
 impl Patience {
+    fn looks(&self, now: u64) -> bool {
+        self.short.get() >= ENOUGH && now >= self.from.get()
+    }
+
     /// The core rested for so many ticks of the TSC.
     pub fn learn(&self, rested: u64) {
-        self.looks.set(rested <= ticks(LOOK));
+        let short = rested <= ticks(LOOK);
+        self.short.set(if short { (self.short.get() + 1).min(ENOUGH) } else { 0 });
+    }
+
+    /// The processor was taken away from who looked.
+    fn disturbed(&self, now: u64) {
+        self.from.set(now.saturating_add(ticks(QUIET)));
     }
 }
 
@@ -82,12 +103,12 @@ pub(super) fn rest(cpu: &PerCpu, idle: Idle, patience: &Patience) {
             bell.leave();
         }
         Idle::Poll => {
-            look(cpu);
+            look(cpu, &Patience::default());
             bell.leave();
         }
         _ => {
-            if idle != Idle::Halt && patience.looks.get() {
-                look(cpu);
+            if idle != Idle::Halt && patience.looks(cpu::rdtsc()) {
+                look(cpu, patience);
             }
             // What fired meanwhile has been let in, and would not end the halt.
             if !bell.leave() && !cpu.any_pending() {
@@ -98,12 +119,13 @@ pub(super) fn rest(cpu: &PerCpu, idle: Idle, patience: &Patience) {
 }
 
 /// Looks for a ring or an interrupt, for [`LOOK`] at most.
-fn look(cpu: &PerCpu) {
-    let end = cpu::rdtsc().saturating_add(ticks(LOOK));
+fn look(cpu: &PerCpu, patience: &Patience) {
+    let mut last = cpu::rdtsc();
+    let (end, taken) = (last.saturating_add(ticks(LOOK)), ticks(TAKEN));
     // PAUSE leaves the processor to its other thread. QEMU's emulation leaves its main loop's lock to others for it and wants it
     // back, for which it waits longer than for what we wait for.
     let pauses = !emulator::is_emulated();
-    while !cpu.doorbell.has_rung() && cpu::rdtsc() < end {
+    while !cpu.doorbell.has_rung() && last < end {
         if pauses {
             core::hint::spin_loop();
         }
@@ -111,6 +133,12 @@ fn look(cpu: &PerCpu) {
         if cpu.any_pending() {
             return;
         }
+        let now = cpu::rdtsc();
+        if now.saturating_sub(last) > taken {
+            patience.disturbed(now);
+            return;
+        }
+        last = now;
     }
 }
 
@@ -141,12 +169,21 @@ mod tests {
     }
 
     #[test]
-    fn a_short_rest_is_looked_for_next_time() {
+    fn short_rests_are_looked_for_and_nothing_is_where_others_want_the_processor() {
         let patience = Patience::default();
-        assert!(!patience.looks.get());
-        patience.learn(ticks(LOOK) + 1);
-        assert!(!patience.looks.get());
-        patience.learn(ticks(LOOK) / 2);
-        assert!(patience.looks.get());
+        let (short, long) = (0, ticks(LOOK) + 1);
+        patience.learn(short);
+        assert!(!patience.looks(0), "one is none");
+        patience.learn(short);
+        assert!(patience.looks(0));
+        patience.learn(long);
+        assert!(!patience.looks(0));
+        for _ in 0..1000 {
+            patience.learn(short);
+        }
+        patience.from.set(5);
+        assert!(!patience.looks(4) && patience.looks(5));
+        patience.disturbed(7);
+        assert_eq!(patience.from.get(), 7 + ticks(QUIET));
     }
 }

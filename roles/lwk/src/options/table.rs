@@ -92,7 +92,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         Kind::Choice(&["auto", "poll", "mwait", "halt"]),
         "What a processor for programs does while it has nothing to do: look for work all the time (poll), wait for a store \
          (mwait, where the processor has it), or halt until it is interrupted. auto looks for half a millisecond as long as work \
-         comes that soon, then halts.",
+         comes that soon and nobody else takes the processor, then halts.",
     )
     .default("auto")
     .owner("lwk")
