@@ -97,12 +97,13 @@ bench-boot: deps test-deps iso ## Measure the ways to boot, from the start of QE
 QEMU_MAJOR = $(shell qemu-system-x86_64 --version | sed -n 's/.* version \([0-9]*\).*/\1/p')
 TOO_NEW = $(shell [ $(QEMU_MAJOR) -ge 8 ] || echo --skip igb; [ $(QEMU_MAJOR) -ge 9 ] || echo --skip x2apic)
 
+# It takes more than an hour: whatever fails, the rest is run.
 soak: deps test-deps iso ## The long forms of the system tests, of fuzzing and of the gates
-	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-tests -- --include-ignored --test-threads 1 $(TOO_NEW)
-	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-ext4-gate -- --include-ignored --test-threads 1
-	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-nfs-gate -- --include-ignored --test-threads 1
-	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-qnet --lib -- --include-ignored --nocapture --test-threads 1
-	KEELSON_SOAK=$(SOAK) cargo test -q --release -p keelson-qnet-gate -- --include-ignored --test-threads 1
+	@export KEELSON_SOAK=$(SOAK); failed=0; \
+	cargo test -q --release --no-fail-fast -p keelson-tests -p keelson-ext4-gate -p keelson-nfs-gate -p keelson-qnet-gate -- \
+	    --include-ignored --test-threads 1 $(TOO_NEW) || failed=1; \
+	cargo test -q --release -p keelson-qnet --lib -- --include-ignored --nocapture --test-threads 1 || failed=1; \
+	exit $$failed
 
 deps: ## Install what building and running needs (Debian packages, as root)
 	@tests/deps.sh $(PACKAGES)
