@@ -183,7 +183,7 @@ impl Process {
         }
     }
 
-    /// Counts expirations of a timer on its signal, if that still waits: all that it has missed then.
+    /// Counts expirations of a timer on its signal; false when that does not wait any more.
     pub(crate) fn add_overrun(&self, timer: i32, count: i32) -> bool {
         self.signals.queue.lock().add_overrun(timer, count)
     }
@@ -258,7 +258,7 @@ impl Thread {
         self.demand(Attention::SIGNAL);
     }
 
-    /// Counts expirations of a timer on its signal, if that still waits: all that it has missed then.
+    /// Counts expirations of a timer on its signal; false when that does not wait any more.
     pub(crate) fn add_overrun(&self, timer: i32, count: i32) -> bool {
         self.signals.queue.lock().add_overrun(timer, count)
     }
@@ -313,19 +313,22 @@ impl Thread {
 
     /// Takes a waiting signal of `wanted` out of the thread's queue or the process'.
     pub(crate) fn take_signal(&self, wanted: SigSet) -> Option<SigInfo> {
+        let info = self.dequeue(wanted)?;
+        self.process.timers.told(&info);
+        Some(info)
+    }
+
+    fn dequeue(&self, wanted: SigSet) -> Option<SigInfo> {
         if !(self.signals.pending() & wanted).is_empty()
             && let Some(info) = self.signals.with(|queue| queue.take(wanted))
         {
-            self.process.timers.told(&info);
             return Some(info);
         }
         let shared = &self.process.signals;
         if (shared.pending() & wanted).is_empty() {
             return None;
         }
-        let info = shared.with(|queue| queue.take(wanted))?;
-        self.process.timers.told(&info);
-        Some(info)
+        shared.with(|queue| queue.take(wanted))
     }
 
     /// Changes the mask of the calling thread.
