@@ -74,8 +74,8 @@ lint: ## Formatting and clippy, warnings denied
 test: deps test-deps ## Everything: lint, unit and simulation tests, system tests in QEMU
 	@tests/run.sh lint unit system
 
-test-full: test ## `make test`, then the long forms of tests and the fuzzers, SOAK=60 seconds for each that could go on for ever
-	@$(MAKE) --no-print-directory soak SOAK=$(if $(filter 1,$(SOAK)),60,$(SOAK))
+test-full: deps test-deps ## `make test` and the long forms of tests, SOAK=60 seconds for each that could go on for ever
+	@SOAK=$(if $(filter 1,$(SOAK)),60,$(SOAK)) tests/run.sh lint unit system soak
 
 unit: ## Host tests only (codecs, state machines, simulation); seconds, no QEMU
 	@tests/run.sh unit
@@ -93,17 +93,8 @@ bench: deps test-deps iso ## Measure ROLE beside a Linux guest in the same run
 bench-boot: deps test-deps iso ## Measure the ways to boot, from the start of QEMU to the service
 	@cargo run -q --release -p keelson-tests --bin bench -- --boot
 
-# Tests of igb and of x2APIC are for a QEMU that has them: since 8.0, since 9.0.
-QEMU_MAJOR = $(shell qemu-system-x86_64 --version | sed -n 's/.* version \([0-9]*\).*/\1/p')
-TOO_NEW = $(shell [ $(QEMU_MAJOR) -ge 8 ] || echo --skip igb; [ $(QEMU_MAJOR) -ge 9 ] || echo --skip x2apic)
-
-# It takes more than an hour: whatever fails, the rest is run.
-soak: deps test-deps iso ## The long forms of the system tests, of fuzzing and of the gates
-	@export KEELSON_SOAK=$(SOAK); failed=0; \
-	cargo test -q --release --no-fail-fast -p keelson-tests -p keelson-ext4-gate -p keelson-nfs-gate -p keelson-qnet-gate -- \
-	    --include-ignored --test-threads 1 $(TOO_NEW) || failed=1; \
-	cargo test -q --release -p keelson-qnet --lib -- --include-ignored --nocapture --test-threads 1 || failed=1; \
-	exit $$failed
+soak: deps test-deps ## The long forms of the system tests, of fuzzing and of the gates
+	@SOAK=$(SOAK) tests/run.sh soak
 
 deps: ## Install what building and running needs (Debian packages, as root)
 	@tests/deps.sh $(PACKAGES)

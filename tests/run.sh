@@ -1,6 +1,7 @@
 #!/bin/bash
-# Runs test stages (lint, unit, system) and closes with one line: "N passed, N failed".
+# Runs test stages (lint, unit, system, soak) and closes with one line: "N passed, N failed".
 # A stage that cannot be built or linted counts as one failed test, named above that line.
+# What could go on for ever in soak does so for SOAK seconds, or for an hour: SOAK=1.
 # Tests that were skipped ("ignored") are listed but not counted.
 #
 # Cargo runs one test program after the other, and a program that ends with one long test leaves the other cores idle.
@@ -64,6 +65,9 @@ programs() {
 
 # No program takes a third of this, not even beside another load: whoever does waits for something that will not come.
 longest=900
+
+# What programs are told besides; nothing but in long forms.
+words=
 
 # What the processes of a group wait for, a line for each thread. A thread that runs a test has the test's name.
 waiting() {
@@ -133,10 +137,31 @@ lanes() {
     fi
     {
         sort -s -k 1,1 <<<"$list" | while read -r _ directory program; do
-            printf '%s\0' "one '$directory' '$threads' '$program'"
+            printf '%s\0' "one '$directory' '$threads' '$program' $words"
         done
         printf '%s\0' "one . '$threads' cargo test -q --no-fail-fast --doc $*"
     } | xargs -0 -n 1 -P 2 bash -c 'eval "$1"' lane
+}
+
+# Tests of igb and of x2APIC are for a QEMU that has them: since 8.0, since 9.0.
+too_new() {
+    local major
+    major=$(qemu-system-x86_64 --version | sed -n 's/.* version \([0-9]*\).*/\1/p')
+    [ "$major" -ge 8 ] || echo "--skip igb"
+    [ "$major" -ge 9 ] || echo "--skip x2apic"
+}
+
+# The long forms of everything that has one. Storage is timed beside Linux when nothing else runs.
+long_forms() {
+    local seconds=${SOAK:-1} status=0
+    export KEELSON_SOAK=$seconds
+    [ "$seconds" -gt 1 ] || seconds=3600
+    # A program's tests that could go on for ever are fewer than this.
+    longest=$((longest + 60 * seconds))
+    words="--include-ignored --skip speed $(too_new | tr '\n' ' ')"
+    lanes 1 --release -p keelson-tests -p keelson-ext4-gate -p keelson-nfs-gate -p keelson-qnet-gate -p keelson-qnet || status=1
+    cargo test -q --release -p keelson-ext4-gate --test gate -- --include-ignored --exact speed || status=1
+    return "$status"
 }
 
 # Half of the cores for each of two programs.
@@ -156,6 +181,10 @@ for name in "$@"; do
         stage images make --no-print-directory iso
         # One test of each program: two at a time are what the memory of a small machine has room for.
         stage system lanes 1 --release -p keelson-tests
+        ;;
+    soak)
+        stage images make --no-print-directory iso
+        stage soak long_forms
         ;;
     esac
 done
