@@ -43,6 +43,8 @@ pub enum InitError {
     },
     /// The device did not answer a command of its start.
     NoAnswer(&'static str),
+    /// A strap of the board, of this name, keeps the device from what it is for.
+    Strapped(&'static str),
     /// The device's configuration makes no sense.
     BadConfig {
         /// Field of the configuration space.
@@ -76,6 +78,7 @@ impl fmt::Display for InitError {
                 write!(f, "device refused {command} with status {status:#x}")
             }
             InitError::NoAnswer(command) => write!(f, "device did not answer {command}"),
+            InitError::Strapped(strap) => write!(f, "the board forbids it: strap {strap}"),
             InitError::BadConfig { field, value } => write!(f, "device configuration: {field} = {value}"),
         }
     }

@@ -35,6 +35,8 @@ pub enum DriverKind {
     Ahci,
     /// [`I6300esb`](crate::watchdog::i6300esb::I6300esb).
     I6300esb,
+    /// [`Tco`](crate::watchdog::tco::Tco), in an LPC bridge.
+    Tco,
 }
 
 /// Class code of a PCI function: base class, subclass, programming interface.
@@ -44,6 +46,23 @@ pub type PciClass = (u8, u8, u8);
 const NVME: PciClass = (0x01, 0x08, 0x02);
 /// Mass storage, SATA, AHCI (the same section).
 const AHCI: PciClass = (0x01, 0x06, 0x01);
+
+/// Bridge, ISA (the same section): what an LPC bridge says it is.
+const ISA_BRIDGE: PciClass = (0x06, 0x01, 0x00);
+
+/// Whether an Intel device is an LPC bridge with a TCO timer where ICH9 has it (device ids: the chipsets' datasheets).
+fn has_tco(device: u16) -> bool {
+    match device {
+        // ICH9: DH, DO, R, M-E, the plain one, M.
+        0x2912 | 0x2914 | 0x2916..=0x2919 => true,
+        // ICH10: DO, R, the plain one, D.
+        0x3a14 | 0x3a16 | 0x3a18 | 0x3a1a => true,
+        // The 5 series and 3400; 6 series and C200; C600; 7 series and C216; 8 series and C220; C610; 9 series.
+        0x3b00..=0x3b1f | 0x1c40..=0x1c5f | 0x1d40 | 0x1d41 | 0x1e40..=0x1e5f => true,
+        0x8c40..=0x8c5f | 0x8d40..=0x8d5f | 0x8cc0..=0x8cdf => true,
+        _ => false,
+    }
+}
 
 /// Whether an Intel device is of the igb family (device ids: the chips' datasheets, PCI configuration space).
 fn is_igb(device: u16) -> bool {
@@ -68,6 +87,7 @@ pub fn probe_pci(id: PciId, class: PciClass) -> Option<DriverKind> {
         (0x8086, 0x25ab) => Some(DriverKind::I6300esb),
         (0x8086, 0x10d3) => Some(DriverKind::E1000e),
         (0x8086, device) if is_igb(device) => Some(DriverKind::Igb),
+        (0x8086, device) if class == ISA_BRIDGE && has_tco(device) => Some(DriverKind::Tco),
         _ if class == NVME => Some(DriverKind::Nvme),
         _ if class == AHCI => Some(DriverKind::Ahci),
         _ => virtio_type_of(id).and_then(probe_virtio),
@@ -133,6 +153,11 @@ mod tests {
         assert_eq!(probe(0x1af4, 0x1045), None, "the balloon has no driver");
         assert_eq!(probe(0x8086, 0x25ab), Some(DriverKind::I6300esb));
         assert_eq!(probe(0x8086, 0x1041), None);
+        let bridge = |device| probe_pci(PciId { vendor: 0x8086, device }, (6, 1, 0));
+        assert_eq!(bridge(0x2918), Some(DriverKind::Tco));
+        assert_eq!(bridge(0x7000), None, "PIIX3");
+        assert_eq!(bridge(0xa150), None, "the 100 series has it elsewhere");
+        assert_eq!(probe(0x8086, 0x2918), None, "no bridge");
         let disk = |class| probe_pci(PciId { vendor: 0x144d, device: 0xa808 }, class);
         assert_eq!(disk((1, 8, 2)), Some(DriverKind::Nvme), "whoever made it");
         assert_eq!(disk((1, 8, 1)), None);

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use keelson_drivers::watchdog::i6300esb::I6300esb;
+use keelson_drivers::watchdog::Watchdog;
 use keelson_kernel::smp;
 
 /// Rounds in the time after which the machine is reset.
@@ -49,19 +49,21 @@ impl Standing {
     }
 }
 
-/// Feeds `watchdog` from now on, unless `timeout` says that it is off.
-pub(crate) fn start(node: &Node, watchdog: I6300esb, timeout: Option<Duration>, place: &str) {
+/// Feeds `watchdog`, `name`d with its place, from now on, unless `timeout` says that it is off.
+pub(crate) fn start(node: &Node, watchdog: impl Watchdog + 'static, timeout: Option<Duration>, name: &str) {
     let standing = node.watchdog.clone();
-    standing.has_reset.set(watchdog.has_reset());
     if watchdog.has_reset() {
+        standing.has_reset.set(true);
         log::warn!(target: "watchdog", "the last boot was ended by the watchdog: the machine had hung");
     }
     let Some(timeout) = timeout else {
-        log::info!(target: "watchdog", "i6300esb at {place}: off (watchdog=off)");
+        let why =
+            if standing.timeout() == Duration::ZERO { "watchdog=off" } else { "there is one that runs" };
+        log::info!(target: "watchdog", "{name}: off ({why})");
         return;
     };
     standing.timeout.set(timeout);
-    log::info!(target: "watchdog", "i6300esb at {place}: resets the machine when it hangs for {timeout:?}");
+    log::info!(target: "watchdog", "{name}: resets the machine when it hangs for {timeout:?}");
     let handle = node.handle.clone();
     node.handle.spawn("watchdog", async move {
         let mut others = Others::default();

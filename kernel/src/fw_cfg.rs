@@ -100,6 +100,9 @@ mod tests {
         fn write8(&self, _port: u16, _value: u8) {
             panic!("the selector has two bytes");
         }
+        fn read16(&self, _port: u16) -> u16 {
+            panic!("the selector is not read");
+        }
         fn write16(&self, port: u16, value: u16) {
             assert_eq!(port, SELECTOR);
             self.item.set(value);
@@ -124,6 +127,9 @@ mod tests {
                 0xff
             }
             fn write8(&self, _port: u16, _value: u8) {}
+            fn read16(&self, _port: u16) -> u16 {
+                0xffff
+            }
             fn write16(&self, _port: u16, _value: u16) {}
         }
         assert_eq!(read(&Bare, "opt/lwk/psk", 64), None);

@@ -73,7 +73,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "watchdog",
         Kind::Custom { form: "SECONDS or off", check: |text| parse_watchdog(text).map(drop) },
         "After how many seconds (2 to 600) in which a processor did not take its turn a hardware watchdog resets the \
-         machine, where there is one (i6300esb).",
+         machine, where there is one (iTCO_wdt, i6300esb).",
     )
     .default("30")
     .owner("kernel"),

@@ -130,6 +130,7 @@ impl Controls {
 /// Starts the machine again: the FADT's reset register, the chipset's, the keyboard controller's, and last a
 /// triple fault. `-no-reboot` makes QEMU end instead.
 pub fn reboot() -> ! {
+    watchdog::before_reset();
     // A panic may have happened while the lock was held; the other ways need none.
     if let Some(controls) = CONTROLS.try_lock()
         && let Some((register, value)) = controls.as_ref().and_then(|c| c.reset.as_ref())

@@ -3,6 +3,7 @@
 //! It counts down twice: the end of the first count could interrupt, that of the second resets the machine. A register is written
 //! behind two words that unlock it. That the last reset was its doing it remembers until told to forget.
 
+use super::Watchdog;
 use crate::InitError;
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -90,20 +91,20 @@ impl I6300esb {
         Ok(watchdog)
     }
 
-    /// The machine's last reset was its doing.
-    pub fn has_reset(&self) -> bool {
-        self.has_reset
-    }
-
-    /// Lets it count from the beginning.
-    pub fn feed(&self) {
-        self.unlock();
-        self.registers.write16(RELOAD, FEED);
-    }
-
     fn unlock(&self) {
         for word in UNLOCK {
             self.registers.write16(RELOAD, word);
         }
+    }
+}
+
+impl Watchdog for I6300esb {
+    fn has_reset(&self) -> bool {
+        self.has_reset
+    }
+
+    fn feed(&self) {
+        self.unlock();
+        self.registers.write16(RELOAD, FEED);
     }
 }

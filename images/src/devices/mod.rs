@@ -172,7 +172,8 @@ impl Devices {
             | DriverKind::Igb
             | DriverKind::Nvme
             | DriverKind::Ahci
-            | DriverKind::I6300esb => {}
+            | DriverKind::I6300esb
+            | DriverKind::Tco => {}
         }
         Ok(())
     }

@@ -14,14 +14,16 @@ use keelson_drivers::igb::Igb;
 use keelson_drivers::nvme::Nvme;
 use keelson_drivers::virtio::{PciCapabilities, PciTransport, Transport};
 use keelson_drivers::watchdog::i6300esb::{self, I6300esb, Space};
+use keelson_drivers::watchdog::tco::{self, Tco};
 use keelson_drivers::{DriverKind, InitError, PciId, probe_pci};
 use keelson_hal::{Dma, Interrupt, NetDevice, Registers};
+use keelson_kernel::arch::port::Ports;
 use keelson_kernel::irq;
 use keelson_kernel::mm;
 use keelson_kernel::options;
 use keelson_kernel::pci::{Address, Bar, ConfigAccess, Function, MsiXTable};
 use keelson_kernel::pci_host::PciHost;
-use keelson_kernel::watchdog::{self as kernel_watchdog, Watchdog};
+use keelson_kernel::watchdog::{self as kernel_watchdog, Switch, Watchdog};
 
 /// The MSI-X entry every cause of a device is sent through. igb uses the one behind it, too, which does the same.
 const ENTRY: u16 = 0;
@@ -56,11 +58,15 @@ fn start(
 ) -> Result<(), String> {
     let machine = &node.machine;
     let access = &*machine.pci;
+    if kind == DriverKind::Tco {
+        // A bridge, which is left as it is.
+        return start_tco(node, function);
+    }
     let bars = Rc::new(Bars { sizes: function.size_bars(access), mapped: RefCell::default() });
     function.enable_decoding(access);
     if kind == DriverKind::I6300esb {
         // It neither reads memory nor interrupts.
-        return start_watchdog(node, function, &bars);
+        return start_i6300esb(node, function, &bars);
     }
     function.set_bus_master(access, true);
     let (interrupt, delivery) = interrupt_of(node, function, &bars);
@@ -145,25 +151,39 @@ fn virtio_transport(
     PciTransport::new(id, &capabilities, &|bar| bars.get(bar), vector).map_err(|error| error.to_string())
 }
 
-fn start_watchdog(node: &Node, function: &Function, bars: &Bars) -> Result<(), String> {
-    if node.watchdog.timeout() != Duration::ZERO {
-        return Err(String::from("the machine has a watchdog already"));
-    }
+fn start_i6300esb(node: &Node, function: &Function, bars: &Bars) -> Result<(), String> {
     let registers = bars.get(0).ok_or("its registers (BAR 0) cannot be mapped")?;
-    let timeout = options::watchdog(&node.config);
+    let timeout = watchdog_time(node);
     let space = ConfigurationSpace(&node.machine.pci, function.address);
     function.disable_intx(space.0);
     let device = I6300esb::new(registers, &space, timeout).map_err(|error| error.to_string())?;
+    let (offset, running) = (i6300esb::LOCK, i6300esb::ENABLE);
+    let switch = Switch::Configuration { address: function.address, offset, stopped: 0, running };
     if let Some(timeout) = timeout {
-        kernel_watchdog::runs(Watchdog {
-            address: function.address,
-            enable: i6300esb::LOCK,
-            running: i6300esb::ENABLE,
-            timeout,
-        });
+        kernel_watchdog::runs(Watchdog { switch, timeout });
     }
-    watchdog::start(node, device, timeout, &function.address.to_string());
+    watchdog::start(node, device, timeout, &format!("i6300esb at {}", function.address));
     Ok(())
+}
+
+fn start_tco(node: &Node, function: &Function) -> Result<(), String> {
+    let read32 = |offset| node.machine.pci.read32(function.address, offset);
+    let place = tco::Place::find(&read32).map_err(|error| error.to_string())?;
+    let gcs = mm::map_mmio(place.gcs, 4).map_err(|_| "its register GCS cannot be mapped")?;
+    let timeout = watchdog_time(node);
+    let device = Tco::new(Rc::new(Ports), place.ports, &gcs, timeout).map_err(|error| error.to_string())?;
+    if let Some(timeout) = timeout {
+        let tco::Switch { control, stopped, running, reload } = device.switch();
+        let switch = Switch::Port { control, stopped, running, reload };
+        kernel_watchdog::runs(Watchdog { switch, timeout });
+    }
+    watchdog::start(node, device, timeout, &format!("iTCO_wdt at {}", function.address));
+    Ok(())
+}
+
+/// What a watchdog is to be told: one is enough.
+fn watchdog_time(node: &Node) -> Option<Duration> {
+    options::watchdog(&node.config).filter(|_| node.watchdog.timeout() == Duration::ZERO)
 }
 
 /// The configuration space of a function.

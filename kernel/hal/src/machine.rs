@@ -89,6 +89,8 @@ pub trait PortIo {
     fn read8(&self, port: u16) -> u8;
     /// Writes one byte to `port`.
     fn write8(&self, port: u16, value: u8);
+    /// Reads two bytes from `port`.
+    fn read16(&self, port: u16) -> u16;
     /// Writes two bytes to `port`.
     fn write16(&self, port: u16, value: u16);
 }

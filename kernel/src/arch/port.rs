@@ -68,6 +68,10 @@ impl keelson_hal::PortIo for Ports {
         // SAFETY: as above.
         unsafe { write8(port, value) }
     }
+    fn read16(&self, port: u16) -> u16 {
+        // SAFETY: as above.
+        unsafe { read16(port) }
+    }
     fn write16(&self, port: u16, value: u16) {
         // SAFETY: as above.
         unsafe { write16(port, value) }

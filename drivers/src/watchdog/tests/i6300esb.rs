@@ -1,5 +1,6 @@
-use super::i6300esb::{ENABLE, I6300esb, LOCK, Space};
 use crate::InitError;
+use crate::watchdog::Watchdog;
+use crate::watchdog::i6300esb::{ENABLE, I6300esb, LOCK, Space};
 use keelson_hal::Registers;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,0 +1,2 @@
+mod i6300esb;
+mod tco;
