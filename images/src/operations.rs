@@ -2,6 +2,7 @@
 //! HTTP, the log to other hosts, the time from them.
 
 pub mod counted;
+pub mod disks;
 mod kernel;
 pub mod lnet;
 mod net;

@@ -238,6 +238,9 @@ fn an_nfs_server_is_watched() {
         "keelson_nfs_mounts_total{result=\"granted\"}",
         "keelson_rpc_calls_total",
         "keelson_rpc_accepted_total",
+        "node_disk_writes_completed_total{device=\"vda\"}",
+        "node_disk_written_bytes_total{device=\"vda\"}",
+        "keelson_block_interrupts_total{device=\"vda\"}",
     ];
     node.check("nfs", &moved, |node| {
         let lookups = |node: &Watched| node.scrape().value("keelson_nfs_calls_total{procedure=\"lookup\"}");
@@ -245,6 +248,7 @@ fn an_nfs_server_is_watched() {
         let (mut nfs, root) = Transport::Tcp.mount(&node.host, SERVER.parse().unwrap(), "/");
         (0..5).for_each(|_| assert_eq!(nfs.lookup(&root, b"nothing").unwrap().status, status::NOENT));
         assert_eq!(lookups(node), before + 5.0);
+        nfs.mkdir(&root, b"folder", 0o755).unwrap().ok();
     });
 }
 

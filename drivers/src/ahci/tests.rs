@@ -193,7 +193,7 @@ fn queued_requests_cost_a_doorbell_each_and_share_an_interrupt() {
     driver.handle_interrupt();
     results(&driver, &tickets);
     let counters = driver.counters();
-    assert_eq!((counters.requests, counters.doorbells, counters.interrupts), (32, 32, 1));
+    assert_eq!((counters.reads, counters.doorbells, counters.interrupts), (32, 32, 1));
 }
 
 #[test]

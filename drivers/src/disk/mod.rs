@@ -11,7 +11,7 @@
 
 mod slots;
 
-use self::slots::{Inner, State};
+use self::slots::{Inner, Slot, State};
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,8 +21,8 @@ use core::future::poll_fn;
 use core::mem;
 use core::task::{Context, Poll};
 use keelson_hal::{
-    BlockCompletion, BlockDevice, BlockError, BlockGeometry, BlockOp, BlockRequest, Interrupt, SECTOR_SIZE,
-    Ticket,
+    BlockCompletion, BlockCounters, BlockDevice, BlockError, BlockGeometry, BlockOp, BlockRequest, Interrupt,
+    SECTOR_SIZE, Ticket,
 };
 
 /// Most requests in flight: what a ticket has room for.
@@ -68,21 +68,6 @@ pub trait Engine {
     /// Stops the device. False when it does not confirm that: its memory must not be used for anything else, and the engine has
     /// seen to that for its own.
     fn stop(&mut self) -> bool;
-}
-
-/// Counters of a disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct DiskCounters {
-    /// Requests handed to the device.
-    pub requests: u64,
-    /// Requests that ended with an error, whoever reported it.
-    pub errors: u64,
-    /// Requests whose caller lost interest.
-    pub abandoned: u64,
-    /// Doorbells rung.
-    pub doorbells: u64,
-    /// Interrupts that [`Disk::service`] saw.
-    pub interrupts: u64,
 }
 
 /// A disk.
@@ -164,12 +149,6 @@ impl<E: Engine> Disk<E> {
             inner.counters.interrupts += 1;
         }
         self.collect();
-    }
-
-    /// The disk's counters.
-    pub fn counters(&self) -> DiskCounters {
-        let inner = self.inner.borrow();
-        DiskCounters { doorbells: inner.engine.doorbells(), ..inner.counters }
     }
 
     /// Takes back everything the device has finished and leaves the interrupt requested.
@@ -270,10 +249,7 @@ impl<E: Engine> BlockDevice for Disk<E> {
                 inner.counters.errors += u64::from(result.is_err());
                 State::Done(BlockCompletion { result, buffer: request.buffer })
             }
-            None => {
-                inner.counters.requests += 1;
-                State::InFlight { buffer: request.buffer, waker: None }
-            }
+            None => State::InFlight { op: request.op, buffer: request.buffer, waker: None },
         };
         Ok(Ticket(entry.generation << 8 | u32::from(slot)))
     }
@@ -326,12 +302,22 @@ impl<E: Engine> BlockDevice for Disk<E> {
         let Some(slot) = inner.slot_of(ticket) else { return };
         let state = &mut inner.slots[usize::from(slot)].state;
         match mem::replace(state, State::Free) {
-            State::InFlight { buffer, .. } => {
-                *state = State::Abandoned { buffer };
+            State::InFlight { op, buffer, .. } => {
+                *state = State::Abandoned { op, buffer };
                 inner.counters.abandoned += 1;
             }
             State::Done(_) => inner.release(slot),
             other => *state = other,
+        }
+    }
+
+    fn counters(&self) -> BlockCounters {
+        let inner = self.inner.borrow();
+        let in_flight = |slot: &&Slot| matches!(slot.state, State::InFlight { .. } | State::Abandoned { .. });
+        BlockCounters {
+            doorbells: inner.engine.doorbells(),
+            in_flight: inner.slots.iter().filter(in_flight).count() as u64,
+            ..inner.counters
         }
     }
 }

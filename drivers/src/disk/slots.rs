@@ -1,16 +1,16 @@
 //! Requests between submission and completion.
 
-use super::{DiskCounters, Engine};
+use super::Engine;
 use alloc::vec::Vec;
 use core::mem;
 use core::task::Waker;
-use keelson_hal::{BlockCompletion, BlockError, Ticket};
+use keelson_hal::{BlockCompletion, BlockCounters, BlockError, BlockOp, Ticket};
 
 /// Where a slot's request is.
 pub(super) enum State {
     Free,
-    InFlight { buffer: Vec<u8>, waker: Option<Waker> },
-    Abandoned { buffer: Vec<u8> },
+    InFlight { op: BlockOp, buffer: Vec<u8>, waker: Option<Waker> },
+    Abandoned { op: BlockOp, buffer: Vec<u8> },
     Done(BlockCompletion),
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Inner<E> {
     pub(super) slots: Vec<Slot>,
     pub(super) free: Vec<u16>,
     pub(super) room_wakers: Vec<Waker>,
-    pub(super) counters: DiskCounters,
+    pub(super) counters: BlockCounters,
     pub(super) gone: bool,
 }
 
@@ -37,7 +37,7 @@ impl<E: Engine> Inner<E> {
             slots: (0..depth).map(|_| Slot { state: State::Free, generation: 0 }).collect(),
             free: (0..depth).rev().collect(),
             room_wakers: Vec::with_capacity(usize::from(depth)),
-            counters: DiskCounters::default(),
+            counters: BlockCounters::default(),
             gone: false,
         }
     }
@@ -50,10 +50,10 @@ impl<E: Engine> Inner<E> {
 
     /// Moves a slot out of the device's hands.
     fn complete(&mut self, slot: u16, result: Result<(), BlockError>) {
-        self.counters.errors += u64::from(result.is_err());
+        self.count(slot, &result);
         let state = &mut self.slots[usize::from(slot)].state;
         match mem::replace(state, State::Free) {
-            State::InFlight { buffer, waker } => {
+            State::InFlight { buffer, waker, .. } => {
                 *state = State::Done(BlockCompletion { result, buffer });
                 if let Some(waker) = waker {
                     waker.wake();
@@ -62,6 +62,28 @@ impl<E: Engine> Inner<E> {
             State::Abandoned { .. } => self.release(slot),
             // Engines give each slot back once, so that these two do not happen.
             other => *state = other,
+        }
+    }
+
+    fn count(&mut self, slot: u16, result: &Result<(), BlockError>) {
+        let counters = &mut self.counters;
+        if result.is_err() {
+            counters.errors += 1;
+            return;
+        }
+        let state = &self.slots[usize::from(slot)].state;
+        let (State::InFlight { op, buffer, .. } | State::Abandoned { op, buffer }) = state else { return };
+        let bytes = buffer.len() as u64;
+        match op {
+            BlockOp::Read => {
+                counters.reads += 1;
+                counters.read_bytes += bytes;
+            }
+            BlockOp::Write | BlockOp::WriteThrough => {
+                counters.writes += 1;
+                counters.written_bytes += bytes;
+            }
+            BlockOp::Flush => counters.flushes += 1,
         }
     }
 
@@ -83,7 +105,8 @@ impl<E: Engine> Inner<E> {
         self.gone = true;
         let stopped = self.engine.stop();
         for slot in 0..self.slots.len() {
-            if let State::InFlight { buffer, .. } | State::Abandoned { buffer } = &mut self.slots[slot].state
+            if let State::InFlight { buffer, .. } | State::Abandoned { buffer, .. } =
+                &mut self.slots[slot].state
             {
                 if !stopped {
                     mem::forget(mem::take(buffer));

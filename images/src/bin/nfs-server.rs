@@ -65,7 +65,8 @@ fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
     let stack = network::start(node, core::mem::take(&mut devices.nics));
     let (serving, standing) = (Serving::default(), Standing::default());
     operations::watch(node, &stack, &devices.consoles, |watch| {
-        show(watch, serving.clone(), standing.clone())
+        show(watch, serving.clone(), standing.clone());
+        watch.source(operations::disks::source(&devices.disks));
     });
     let mut exports_disk = None;
     let refuse = |why: String| {
@@ -106,7 +107,8 @@ fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
     if let Some(button) = PowerButton::find(node.machine.platform) {
         node.handle.spawn("power-button", node.shutdown.clone().watch_button(node.handle.clone(), button));
     }
-    let commands = commands(node, &stack, &serving, exports_disk);
+    let mut commands = commands(node, &stack, &serving, exports_disk);
+    commands.push(operations::disks::command(&devices.disks));
     (stack, commands)
 }
 

@@ -39,9 +39,14 @@ fn image(machine: Machine) -> ! {
     let stack = network::start(&node, core::mem::take(&mut devices.nics));
     let (qnet, processes) = serve(&node, &devices, &stack).unzip();
     let processes = processes.flatten();
-    operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, qnet, processes.clone()));
+    operations::watch(&node, &stack, &devices.consoles, |watch| {
+        show(watch, qnet, processes.clone());
+        watch.source(operations::disks::source(&devices.disks));
+    });
     let interpreter = processes.map(|processes| Rc::new(Programs::new(&processes)) as Rc<dyn Interpreter>);
-    let commands = shell::spawn_with(&node, &devices.consoles, operations::start(&node, &stack), interpreter);
+    let mut commands = operations::start(&node, &stack);
+    commands.push(operations::disks::command(&devices.disks));
+    let commands = shell::spawn_with(&node, &devices.consoles, commands, interpreter);
     shell::listen(&node, &stack, &commands);
     node.run()
 }

@@ -62,6 +62,31 @@ pub struct BlockCompletion {
     pub buffer: Vec<u8>,
 }
 
+/// What a disk's driver counted since the disk was started. Requests count when the device has done them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BlockCounters {
+    /// Reads.
+    pub reads: u64,
+    /// Bytes of these.
+    pub read_bytes: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Bytes of these.
+    pub written_bytes: u64,
+    /// Flushes of the device's cache.
+    pub flushes: u64,
+    /// Requests that ended with an error, whoever reported it.
+    pub errors: u64,
+    /// Requests whose caller lost interest, done or not.
+    pub abandoned: u64,
+    /// Requests that the device has at the moment.
+    pub in_flight: u64,
+    /// Doorbells rung.
+    pub doorbells: u64,
+    /// Interrupts that the driver's task saw.
+    pub interrupts: u64,
+}
+
 /// Why a request failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BlockError {
@@ -111,4 +136,9 @@ pub trait BlockDevice {
 
     /// The caller lost interest. The device keeps the buffer until it is done with it, then frees it.
     fn abandon(&self, ticket: Ticket);
+
+    /// The driver's counters: zeros of a disk that counts nothing.
+    fn counters(&self) -> BlockCounters {
+        BlockCounters::default()
+    }
 }

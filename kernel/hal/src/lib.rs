@@ -27,7 +27,8 @@ mod time;
 pub mod user;
 
 pub use block::{
-    BlockCompletion, BlockDevice, BlockError, BlockGeometry, BlockOp, BlockRequest, SECTOR_SIZE, Ticket,
+    BlockCompletion, BlockCounters, BlockDevice, BlockError, BlockGeometry, BlockOp, BlockRequest,
+    SECTOR_SIZE, Ticket,
 };
 pub use console::Console;
 pub use machine::{Dma, DmaRegion, Entropy, Interrupt, Park, PortIo, Registers};
