@@ -65,7 +65,8 @@ pub(super) fn hosts(to: &mut Exposition, server: ServerCounters, calls: &Delegat
     to.family("keelson_lwk_host_refused_total", Kind::Counter, help)
         .sample(&[("reason", "key")], server.auth_refused)
         .sample(&[("reason", "protocol")], server.violations)
-        .sample(&[("reason", "busy")], server.busy);
+        .sample(&[("reason", "busy")], server.busy)
+        .sample(&[("reason", "late")], server.late);
     let help = "System calls that programs left to a host: sent to it, or answered with what it had said shortly before.";
     to.family("keelson_lwk_delegated_calls_total", Kind::Counter, help)
         .sample(&[("answer", "host")], calls.sent.load(Ordering::Relaxed))

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use embedded_io_async::{Read, Write};
 use keelson_lwk_wire::bytes::Malformed;
 use keelson_lwk_wire::channel::{Channel, ChannelError, Received, Receiver, Sender};
-use keelson_lwk_wire::frame::{Frame, FrameType};
+use keelson_lwk_wire::frame::{Frame, FrameType, MAX_SESSIONS};
 use keelson_lwk_wire::handshake::{Grant, Purpose, Roles};
 use keelson_lwk_wire::messages::{
     ByeReason, Credit, Ctrl, Data, ForkErr, ForkOk, Launch, LaunchAck, Message as Payload, PageInReply,
@@ -31,6 +31,10 @@ pub enum Ended {
     NotProven,
     /// It wants another protection than its key is for.
     NoProtection(String),
+    /// There are as many sessions as there may be.
+    Busy(String),
+    /// Its ticket is good no more: what it came for is over.
+    Late,
     /// It broke the protocol.
     Violation(String),
     /// The network did.
@@ -74,18 +78,32 @@ where
     };
     if wanted.is_empty() || !channel.allowed().contains(wanted) {
         let text = format!("its key is not for {}", names(wanted));
-        return refuse(channel, writer, out, ByeReason::Auth, &text).await;
+        refuse(channel, writer, out, ByeReason::Auth, &text).await?;
+        return Err(Ended::Violation(text));
+    }
+    // A second stream belongs to a session that was counted, and tools end sessions when there are too many.
+    let counts = matches!(purpose, Purpose::Launch | Purpose::Fork(_));
+    let place = counts.then(|| server.place());
+    if matches!(place, Some(None)) {
+        let text =
+            format!("the node has {MAX_SESSIONS} sessions, the most there may be; wait for one to end");
+        refuse(channel, writer, out, ByeReason::Busy, &text).await?;
+        return Err(Ended::Busy(text));
     }
     let session = match purpose {
         Purpose::Launch => Arc::new(Session::default()),
         Purpose::Fork(ticket) => match server.tickets.take(&ticket) {
             Some(session) => session,
-            None => return refuse(channel, writer, out, ByeReason::Ticket, "nobody forked that").await,
+            None => {
+                refuse(channel, writer, out, ByeReason::Ticket, "nobody forked that").await?;
+                return Err(Ended::Late);
+            }
         },
         Purpose::Bulk(ticket) => match take_bulk(server, &ticket) {
             Some(session) => session,
             None => {
-                return refuse(channel, writer, out, ByeReason::Ticket, "no session has that ticket").await;
+                refuse(channel, writer, out, ByeReason::Ticket, "no session has that ticket").await?;
+                return Err(Ended::Late);
             }
         },
         Purpose::Control(_) => Arc::new(Session::default()),
@@ -160,8 +178,7 @@ async fn refuse<W: Write>(
     text: &str,
 ) -> Result<(), Ended> {
     channel.refuse(reason, text, &mut out);
-    writer.write_all(&out).await.map_err(|_| Ended::Gone)?;
-    Err(Ended::Violation(text.to_string()))
+    writer.write_all(&out).await.map_err(|_| Ended::Gone)
 }
 
 /// Sends what threads have for the host, until the session has ended.

@@ -60,6 +60,9 @@ impl Tickets {
     }
 }
 
+/// Connections beside those of sessions: of tools, and of who has not said yet what it came for.
+const TOOLS: usize = 64;
+
 /// What connections were made for, counted since boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ServerCounters {
@@ -71,6 +74,8 @@ pub struct ServerCounters {
     pub violations: u64,
     /// Those refused for want of room.
     pub busy: u64,
+    /// Those that came for a fork that was given up, or as the second of a session that had ended.
+    pub late: u64,
 }
 
 /// The node's end of all connections.
@@ -85,6 +90,7 @@ pub struct Server {
     /// Sessions whose second stream may come, as long as they last: it does when a host has the first long answer.
     pub(super) bulk: RefCell<BTreeMap<Ticket, Arc<Session>>>,
     open: Cell<usize>,
+    sessions: Cell<usize>,
     next: Cell<u64>,
 }
 
@@ -99,8 +105,21 @@ impl Server {
         tickets: Arc<Tickets>,
     ) -> Rc<Server> {
         let counters = Cell::default();
-        let (open, next, bulk) = (Cell::new(0), Cell::new(1), RefCell::default());
-        Rc::new(Server { handle, entropy, identity, keys, programs, tickets, counters, bulk, open, next })
+        let (open, sessions, next) = (Cell::new(0), Cell::new(0), Cell::new(1));
+        let bulk = RefCell::default();
+        Rc::new(Server {
+            handle,
+            entropy,
+            identity,
+            keys,
+            programs,
+            tickets,
+            counters,
+            bulk,
+            open,
+            sessions,
+            next,
+        })
     }
 
     /// What happened so far.
@@ -115,8 +134,8 @@ impl Server {
         W: Write + 'static,
     {
         self.count(|counters| counters.connections += 1);
-        // A session has up to two streams. Without room for the second it does all with the first.
-        if self.open.get() >= 2 * MAX_SESSIONS {
+        // A session has up to two streams; which of them this is it says later.
+        if self.open.get() >= 2 * MAX_SESSIONS + TOOLS {
             self.count(|counters| counters.busy += 1);
             log::warn!(target: "lwk", "a connection from {peer} is one too many: there are {}", self.open.get());
             return;
@@ -134,12 +153,29 @@ impl Server {
                 self.count(|counters| counters.auth_refused += 1);
                 log::warn!(target: "lwk", "{peer} was refused: {why}");
             }
+            Err(connection::Ended::Busy(why)) => {
+                self.count(|counters| counters.busy += 1);
+                log::warn!(target: "lwk", "{peer} was refused: {why}");
+            }
+            Err(connection::Ended::Late) => {
+                self.count(|counters| counters.late += 1);
+                log::debug!(target: "lwk", "{peer} came for what was over");
+            }
             Err(connection::Ended::Violation(what)) => {
                 self.count(|counters| counters.violations += 1);
                 log::warn!(target: "lwk", "the connection from {peer} was ended: {what}");
             }
             Err(connection::Ended::Gone) => log::debug!(target: "lwk", "{peer} is gone"),
         }
+    }
+
+    /// Room for one more session, as long as it is kept.
+    pub(super) fn place(self: &Rc<Self>) -> Option<Place> {
+        let open = self.sessions.get();
+        (open < MAX_SESSIONS).then(|| {
+            self.sessions.set(open + 1);
+            Place(self.clone())
+        })
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -157,6 +193,15 @@ impl Server {
         let mut ticket = Ticket::default();
         self.entropy.fill(&mut ticket);
         ticket
+    }
+}
+
+/// A session's place among those there may be.
+pub(super) struct Place(Rc<Server>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.sessions.set(self.0.sessions.get() - 1);
     }
 }
 

@@ -11,7 +11,7 @@ use keelson_exec::sync::Notify;
 use keelson_exec::{Executor, sim::SimClock};
 use keelson_hal::Entropy;
 use keelson_lwk_wire::channel::{Channel, Identity, Key, KeyRing, Received, Receiver, Sender};
-use keelson_lwk_wire::frame::{Flags, Frame, FrameType, Header};
+use keelson_lwk_wire::frame::{Flags, Frame, FrameType, Header, MAX_SESSIONS};
 use keelson_lwk_wire::handshake::{Features, Modes, Purpose, Roles};
 use keelson_lwk_wire::layout::SigInfo;
 use keelson_lwk_wire::messages::{
@@ -316,6 +316,28 @@ async fn answered_by_a_second(world: &World, peer: &mut Peer, session: &Arc<Sess
 }
 
 #[test]
+fn there_are_so_many_sessions_and_tools_beside_them() {
+    run(|world| async move {
+        let mut peers = Vec::new();
+        for _ in 0..MAX_SESSIONS {
+            peers.push(Peer::connect(&world, 7, Purpose::Launch).await.unwrap());
+        }
+        for peer in &peers {
+            // Not counted as one.
+            Peer::connect(&world, 7, Purpose::Bulk(peer.bulk)).await.unwrap();
+        }
+        let refused = Peer::connect(&world, 7, Purpose::Launch).await.err().unwrap();
+        assert!(refused.contains("256 sessions"), "{refused}");
+        assert_eq!(world.server.counters().busy, 1);
+        let tool = Peer::connect(&world, 7, Purpose::Control(Roles::MONITOR)).await;
+        tool.unwrap().writer.close();
+        peers.pop().unwrap().writer.close();
+        world.handle.sleep(Duration::from_millis(1)).await;
+        assert!(Peer::connect(&world, 7, Purpose::Launch).await.is_ok());
+    });
+}
+
+#[test]
 fn a_second_connection_comes_whenever_it_likes_and_once() {
     run(|world| async move {
         let mut peer = launched(&world).await;
@@ -329,6 +351,8 @@ fn a_second_connection_comes_whenever_it_likes_and_once() {
         let bulk = answered_by_a_second(&world, &mut peer, &session).await;
         let again = Peer::connect(&world, 7, Purpose::Bulk(peer.bulk)).await;
         assert!(again.err().unwrap().contains("no session has that ticket"));
+        let counters = world.server.counters();
+        assert_eq!((counters.late, counters.violations), (1, 0), "that happens");
         // A child's is its own.
         let (tickets, handle) = (world.tickets.clone(), world.handle.clone());
         let parent = session.clone();
