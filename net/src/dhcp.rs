@@ -13,7 +13,7 @@
 use crate::addr::Cidr;
 use crate::ip::header::protocol;
 use crate::ip::{Origin, Path, Route};
-use crate::registry::InterfaceId;
+use crate::registry::{Change, InterfaceId};
 use crate::stack::{Shared, Stack};
 use crate::udp;
 use alloc::collections::VecDeque;
@@ -380,6 +380,14 @@ impl Client {
         if let Some(router) = lease.router {
             let to = Cidr::default_route(router.into());
             state.set_route(Route { to, via: Some(router.into()), interface: self.id }, Origin::Dhcp);
+        }
+        let before = state.leases.get(&self.id.index()).map(|lease| lease.router);
+        if before.is_some_and(|before| before != lease.router) {
+            match lease.router {
+                Some(router) => log::info!(target: "net", "DHCP: the router is {router} now"),
+                None => log::info!(target: "net", "DHCP: there is no router any more"),
+            }
+            state.events.publish(self.id, Change::Routes);
         }
         state.names.set_leased(self.id, &lease.nameservers);
         if let Some(name) = &lease.host_name

@@ -37,6 +37,8 @@ pub enum Change {
     AddressAdded(Cidr),
     /// It has this address no longer.
     AddressRemoved(Cidr),
+    /// Packets that it took to elsewhere take another way, as the DHCP server has named another router.
+    Routes,
     /// It is going away.
     Unregistering,
 }

@@ -4,7 +4,7 @@ use keelson_hal::{Link, LinkSpeed, MacAddress, NetFeatures};
 use keelson_net::{Change, InterfaceConfig, NetworkConfig, RegisterError, SendError, Stack, UdpOptions};
 use keelson_net_sim::frames::sum;
 use keelson_net_sim::{Faults, Lab};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -222,8 +222,8 @@ fn routers_announce_prefixes_and_default_routes() {
     assert!(!has(&a));
 }
 
-/// A DHCP server of a few lines: grants 10.0.0.77 for 60 s while `alive`.
-async fn dhcp_server(stack: Stack, alive: Rc<RefCell<bool>>) {
+/// A DHCP server of a few lines: grants 10.0.0.77 for 60 s while `alive`, and names a router.
+async fn dhcp_server(stack: Stack, alive: Rc<RefCell<bool>>, router: Rc<Cell<Option<Ipv4Addr>>>) {
     use smoltcp::wire::{DhcpMessageType as Kind, DhcpOption, DhcpPacket, DhcpRepr};
     let socket = stack.bind_udp(67, UdpOptions::default()).unwrap();
     let mask = Some([255, 255, 255, 0].into());
@@ -245,7 +245,7 @@ async fn dhcp_server(stack: Stack, alive: Rc<RefCell<bool>>) {
             message_type: kind,
             your_ip: [10, 0, 0, 77].into(),
             server_identifier: Some(own),
-            router: Some([10, 0, 0, 254].into()),
+            router: router.get(),
             subnet_mask: mask,
             dns_servers: Some([own].into_iter().collect()),
             lease_duration: Some(60),
@@ -294,7 +294,8 @@ fn a_lease_is_taken_renewed_and_lost_and_names_are_resolved() {
     let (client, id) = lab.host_with(&options.interface(0, "eth0").unwrap(), NetFeatures::empty());
     let alive = Rc::new(RefCell::new(true));
     let handle = lab.handle();
-    handle.spawn("dhcpd", dhcp_server(server.clone(), alive.clone()));
+    let router = Rc::new(Cell::new(Some(Ipv4Addr::new(10, 0, 0, 254))));
+    handle.spawn("dhcpd", dhcp_server(server.clone(), alive.clone(), router.clone()));
     handle.spawn("named", dns_server(server.clone()));
     let leased = "10.0.0.77/24".parse().unwrap();
     let has = |stack: &Stack| stack.interfaces()[0].addresses.contains(&leased);
@@ -302,11 +303,19 @@ fn a_lease_is_taken_renewed_and_lost_and_names_are_resolved() {
     assert!(has(&client), "{:?}", client.counters());
     let lease = client.lease(id).unwrap();
     assert_eq!((lease.mtu, lease.host_name.as_deref()), (Some(1400), Some("leased")));
-    assert_eq!(lease.ntp_servers, [std::net::Ipv4Addr::new(10, 0, 0, 123)]);
+    assert_eq!(lease.ntp_servers, [Ipv4Addr::new(10, 0, 0, 123)]);
     assert_eq!(client.interfaces()[0].mtu, 1400);
     assert_eq!(client.routes()[0].via, Some(IpAddr::from([10, 0, 0, 254])));
     lab.run_for(Duration::from_secs(300));
     assert!(has(&client), "renewed several times");
+    let mut events = client.events();
+    for expected in [Some(Ipv4Addr::new(10, 0, 0, 253)), None, Some(Ipv4Addr::new(10, 0, 0, 254))] {
+        router.set(expected);
+        lab.run_for(Duration::from_secs(120));
+        assert_eq!(client.routes().first().and_then(|route| route.via), expected.map(IpAddr::V4));
+        assert_eq!(events.try_next().map(|event| event.change), Some(Change::Routes));
+        assert!(events.try_next().is_none(), "told once");
+    }
     let resolver = client.clone();
     lab.run(async move {
         let found = resolver.resolve("nfs.example.org").await;

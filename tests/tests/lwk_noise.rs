@@ -92,13 +92,14 @@ fn a_program_that_computes_is_not_interrupted() {
     assert!(grown.iter().filter(|count| **count > 100).count() >= 1, "the log shows nothing: {grown:?}");
 }
 
-/// Nothing but a store tells a core that looks for work; one that halts is interrupted for each answer of its host.
+/// Nothing but a store tells a core that looks for work, or has its processor look; one that halts is interrupted for each answer of its host.
 #[test]
 fn a_core_is_rung_as_it_rests() {
     /// Calls of `bench.c` that the host answers, in a round.
     const CALLS: u64 = 200;
     let bench = program(FOLDER, "bench.c", Link::Static, &["-fopenmp"]);
-    for (idle, expected) in [("idle=poll", 0..CALLS / 10), ("idle=halt", CALLS * 9 / 10..CALLS * 2)] {
+    let (never, always) = (0..CALLS / 10, CALLS * 9 / 10..CALLS * 2);
+    for (idle, expected) in [("idle=poll", never.clone()), ("idle=mwait", never), ("idle=halt", always)] {
         let shape = Shape { cpus: 2, line: idle, ..Shape::default() };
         let node = LwkNode::start("lwk-idle", LWKCTL, shape);
         let ended = node.mcexec(&["--noise-audit"], &bench, &["write4K", "1"]).output().unwrap();
