@@ -10,7 +10,10 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::future::pending;
 use embedded_io_async::{Read, Write};
+use keelson_exec::{Either, select, yield_now};
 use keelson_lwk_wire::bytes::Malformed;
 use keelson_lwk_wire::channel::{Channel, ChannelError, Received, Receiver, Sender};
 use keelson_lwk_wire::frame::{Frame, FrameType, MAX_SESSIONS};
@@ -205,6 +208,26 @@ async fn send<W: Write>(session: Arc<Session>, mut sender: Sender, mut writer: W
     }
 }
 
+/// Waits for `next`. As long as it does not come, others have their turn, and between them `prepare` makes a part of what is
+/// needed then, until it says that nothing is left.
+///
+/// Frames from the host are prepared for, those to it are not: while one of these goes out, a program waits for the host, and the
+/// host may have no more processors than an emulated node.
+async fn meanwhile<T>(next: impl Future<Output = T>, mut prepare: impl FnMut() -> bool) -> T {
+    let prepared = async {
+        // What programs want of the host now that they have their answers goes out first.
+        yield_now().await;
+        while prepare() {
+            yield_now().await;
+        }
+        pending::<Infallible>().await
+    };
+    match select(next, prepared).await {
+        Either::First(came) => came,
+        Either::Second(never) => match never {},
+    }
+}
+
 /// The receiving task.
 struct Incoming {
     server: Rc<Server>,
@@ -228,7 +251,7 @@ impl Incoming {
                 self.frame(frame).await?;
             }
             buffer.resize(RECEIVE, 0);
-            len = match reader.read(&mut buffer).await {
+            len = match meanwhile(reader.read(&mut buffer), || self.receiver.prepare()).await {
                 Ok(len @ 1..) => len,
                 _ => return Err(Ended::Gone),
             };

@@ -258,6 +258,12 @@ impl Receiver {
             }
         }
     }
+
+    /// Makes a part of what the next frame is encrypted with, for an end that has nothing else to do. True when there is more to
+    /// make. Never has to be called; whoever does has that frame sooner when it comes.
+    pub fn prepare(&mut self) -> bool {
+        self.open.as_mut().is_some_and(|opener| opener.seal.prepare())
+    }
 }
 
 impl Opener {

@@ -1,0 +1,81 @@
+//! Records beside those of a library that makes all of them at once.
+
+use super::*;
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use proptest::prelude::*;
+
+/// The record of `text` with this number, behind its length.
+fn expected(key: &[u8; 32], number: u64, protection: Protection, text: &[u8]) -> Vec<u8> {
+    let mut nonce = Nonce::default();
+    nonce[4..].copy_from_slice(&number.to_le_bytes());
+    let cipher = ChaCha20Poly1305::new(key.into());
+    let mut record = text.to_vec();
+    let tag = match protection {
+        Protection::Aead => cipher.encrypt_inout_detached(&nonce, &[], (&mut record[..]).into()),
+        Protection::Mac => cipher.encrypt_inout_detached(&nonce, text, (&mut [][..]).into()),
+    };
+    let len = (record.len() + TAG) as u16;
+    [&len.to_le_bytes()[..], &record, &tag.unwrap()].concat()
+}
+
+fn lengths() -> impl Strategy<Value = usize> {
+    prop_oneof![0usize..300, 0usize..9000, Just(MAX_RECORD - TAG)]
+}
+
+proptest! {
+    #[test]
+    fn records_are_the_librarys_however_much_was_prepared(
+        key in any::<[u8; 32]>(),
+        is_mac in any::<bool>(),
+        records in prop::collection::vec((lengths(), 0usize..20, 0usize..20), 1..12),
+    ) {
+        let protection = if is_mac { Protection::Mac } else { Protection::Aead };
+        let (mut out, mut into) = (Seal::new(&key, protection), Seal::new(&key, protection));
+        let mut plain = Vec::new();
+        for (number, (len, before, behind)) in records.into_iter().enumerate() {
+            (0..before).for_each(|_| _ = out.prepare());
+            (0..behind).for_each(|_| _ = into.prepare());
+            let text: Vec<u8> = (0..len).map(|at| (at * 31 + number) as u8).collect();
+            let mut record = Vec::new();
+            out.append(&text, &mut record);
+            prop_assert_eq!(&record, &expected(&key, number as u64, protection, &text));
+            into.open(&record[2..], &mut plain).unwrap();
+            prop_assert_eq!(&plain, &text);
+        }
+    }
+}
+
+#[test]
+fn what_was_changed_is_refused() {
+    for protection in [Protection::Aead, Protection::Mac] {
+        let mut record = Vec::new();
+        Seal::new(&[7; 32], protection).append(&[9; 100], &mut record);
+        for at in 2..record.len() {
+            let mut changed = record[2..].to_vec();
+            changed[at - 2] ^= 1;
+            let mut plain = Vec::new();
+            assert!(Seal::new(&[7; 32], protection).open(&changed, &mut plain).is_err());
+            assert!(plain.is_empty(), "nothing of it is shown");
+        }
+        assert!(Seal::new(&[7; 32], protection).open(&record[2..17], &mut Vec::new()).is_err(), "too short");
+        let mut second = Seal::new(&[7; 32], protection);
+        second.append(&[], &mut Vec::new());
+        assert!(second.open(&record[2..], &mut Vec::new()).is_err(), "another number");
+    }
+}
+
+#[test]
+fn as_much_is_prepared_as_the_last_record_had() {
+    let mut seal = Seal::new(&[1; 32], Protection::Aead);
+    let parts = |seal: &mut Seal| 1 + std::iter::from_fn(|| seal.prepare().then_some(())).count();
+    assert_eq!(parts(&mut seal), 1);
+    for (len, expected) in [(100, 1), (4096, 9), (60_000, 17), (10, 1)] {
+        seal.append(&vec![0; len], &mut Vec::new());
+        assert_eq!(parts(&mut seal), expected, "behind {len} bytes");
+        assert!(!seal.prepare(), "nothing is left to make");
+    }
+    let mut mac = Seal::new(&[1; 32], Protection::Mac);
+    mac.append(&[0; 4096], &mut Vec::new());
+    assert_eq!(parts(&mut mac), 1, "only the key of the tag");
+}
