@@ -17,14 +17,17 @@ $TOOLS/lwk-mpi-env --mpich-finish >finish.c
 mpicc.mpich -O2 -Wall -Wextra -fPIC -c finish.c && gcc -shared -o mpich-finish.so finish.o";
 
 /// Launches with what is recommended and with nothing else: `exec`, so that signals go to mpiexec. UCX takes the interfaces that
-/// there are from /sys/class/net, which only a mount of its own shows for another network namespace.
+/// there are from /sys/class/net, which only a mount of its own shows for another network namespace. Nothing but /sys has to be a
+/// mount for that: in a chroot the root is none.
 const LAUNCH: &str = "\
+mount --make-rprivate /sys
 mount -t sysfs sysfs /sys
 eval \"$(lwk-mpi-env)\"
 exec mpiexec.mpich -genv \"$PRELOAD\" \"$PWD/mpich-finish.so\" \"$@\"";
 
 /// The same with Open MPI, which wants to be told that there may be more ranks than processors, and that this is root.
 const LAUNCH_OPEN_MPI: &str = "\
+mount --make-rprivate /sys
 mount -t sysfs sysfs /sys
 eval \"$(lwk-mpi-env)\"
 exec mpirun.openmpi --oversubscribe --allow-run-as-root \"$@\"";
@@ -128,7 +131,8 @@ impl Job {
         command.args(variables);
         command.arg(format!("PATH={}:{path}", self.dir.join("bin").display()));
         command.arg(format!("LWK_CONF={}", self.dir.join("nodes").display()));
-        command.args(["unshare", "--mount", "sh", "-ec", script, "launch"]).current_dir(&self.dir);
+        command.args(["unshare", "--mount", "--propagation", "unchanged", "sh", "-ec", script, "launch"]);
+        command.current_dir(&self.dir);
         command
     }
 }
