@@ -231,7 +231,13 @@ fn is_row(listed: &[String; 4], wanted: &[String; 4]) -> bool {
 
 #[test]
 fn an_nfs_server_is_watched() {
-    let node = Watched::start("nfs-server", "nfs.exports=\"/ *(rw)\"", "serving NFS", Appliance::nfs, true);
+    let node = Watched::start(
+        "nfs-server",
+        "nfs.exports=\"/ *(rw,no_root_squash)\"",
+        "serving NFS",
+        Appliance::nfs,
+        true,
+    );
     let moved = [
         "keelson_nfs_calls_total{procedure=\"lookup\"}",
         "keelson_nfs_failed_total",

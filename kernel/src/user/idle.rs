@@ -142,18 +142,23 @@ fn look(cpu: &PerCpu, patience: &Patience) {
     }
 }
 
-/// Waits for a store to the doorbell, or an interrupt.
+/// Waits for a store to the doorbell, or an interrupt. Other things end MWAIT, too, and some processors do not wait at all: then it
+/// is done again, for as long as a core looks, as nobody interrupts a core meanwhile.
 fn mwait(cpu: &PerCpu) {
-    let word = cpu.doorbell.address();
-    // SAFETY: the processor has it, with no extensions or hints in ECX and EDX. It only looks at the word.
-    unsafe { asm!("monitor", in("rax") word, in("ecx") 0, in("edx") 0, options(nostack, preserves_flags)) };
-    // What rang before the monitor was armed does not end the wait.
-    if cpu.doorbell.has_rung() || cpu.any_pending() {
-        return;
+    let (word, end) = (cpu.doorbell.address(), cpu::rdtsc().saturating_add(ticks(LOOK)));
+    loop {
+        // SAFETY: the processor has it, with no extensions or hints in ECX and EDX. It only looks at the word.
+        unsafe {
+            asm!("monitor", in("rax") word, in("ecx") 0, in("edx") 0, options(nostack, preserves_flags))
+        };
+        // What rang before the monitor was armed does not end the wait.
+        if cpu.doorbell.has_rung() || cpu.any_pending() || cpu::rdtsc() >= end {
+            return;
+        }
+        // SAFETY: as `irq::open_window`: the handlers save what they use. EAX 0 is state C1, ECX 0 no extensions. As with `hlt`,
+        // an interrupt that is pending comes behind `mwait`, and ends it.
+        unsafe { asm!("sti", "mwait", "cli", in("eax") 0, in("ecx") 0, options(nostack)) };
     }
-    // SAFETY: as `irq::open_window`: the handlers save what they use. EAX 0 is state C1, ECX 0 no extensions. As with `hlt`, an
-    // interrupt that is pending comes behind `mwait`, and ends it.
-    unsafe { asm!("sti", "mwait", "cli", in("eax") 0, in("ecx") 0, options(nostack)) };
 }
 
 #[cfg(test)]
