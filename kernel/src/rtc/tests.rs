@@ -12,6 +12,9 @@ struct Clock {
 }
 
 impl PortIo for Clock {
+    fn read16(&self, port: u16) -> u16 {
+        panic!("the clock has no port {port:#x} of two bytes");
+    }
     fn write16(&self, port: u16, _: u16) {
         panic!("the clock has no port {port:#x} of two bytes");
     }
@@ -113,6 +116,9 @@ fn a_floating_bus_is_no_clock() {
             0xff
         }
         fn write8(&self, _: u16, _: u8) {}
+        fn read16(&self, _: u16) -> u16 {
+            0xffff
+        }
         fn write16(&self, _: u16, _: u16) {}
     }
     assert_eq!(read(&Nothing, 0), Err(RtcError::Absent));
