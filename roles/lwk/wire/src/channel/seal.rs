@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 use poly1305::universal_hash::{KeyInit, UniversalHash};
 use poly1305::{Block, Poly1305};
+use zeroize::Zeroizing;
 
 use self::pad::Pad;
 use super::ChannelError;
@@ -34,7 +35,8 @@ pub(crate) enum Protection {
 
 /// One direction of a connection.
 pub(super) struct Seal {
-    key: [u8; KEY_LEN],
+    /// Nothing of it stays in memory behind the connection.
+    key: Zeroizing<[u8; KEY_LEN]>,
     protection: Protection,
     /// Records so far.
     count: u64,
@@ -44,7 +46,7 @@ pub(super) struct Seal {
 
 impl Seal {
     pub(super) fn new(key: &[u8; KEY_LEN], protection: Protection) -> Seal {
-        Seal { key: *key, protection, count: 0, pad: Pad::default() }
+        Seal { key: Zeroizing::new(*key), protection, count: 0, pad: Pad::default() }
     }
 
     /// Makes a part of what the next record will be combined with, if it is as long as the last one. True when there is more to

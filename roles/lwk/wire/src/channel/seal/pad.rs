@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
+use zeroize::Zeroizing;
 
 use crate::handshake::KEY_LEN;
 
@@ -23,7 +24,7 @@ pub(super) struct Pad {
     /// Behind what was made. `None`: not begun.
     cipher: Option<ChaCha20>,
     /// The first block, and what was made behind it.
-    made: Vec<u8>,
+    made: Zeroizing<Vec<u8>>,
     /// Bytes of the text of the last record.
     last: usize,
 }
