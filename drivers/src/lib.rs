@@ -1,5 +1,5 @@
 //! Device drivers: virtio (net, blk, rng, console) over PCI and MMIO, Intel e1000/e1000e/igb, NVMe,
-//! AHCI, and the i6300esb watchdog.
+//! AHCI, and watchdogs (TCO, i6300esb).
 //!
 //! Principles:
 //!

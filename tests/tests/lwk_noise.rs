@@ -92,7 +92,8 @@ fn a_program_that_computes_is_not_interrupted() {
     assert!(grown.iter().filter(|count| **count > 100).count() >= 1, "the log shows nothing: {grown:?}");
 }
 
-/// Nothing but a store tells a core that looks for work, or has its processor look; one that halts is interrupted for each answer of its host.
+/// Nothing but a store tells a core that looks for work, or has its processor look; one that halts is interrupted for each answer
+/// of its host.
 #[test]
 fn a_core_is_rung_as_it_rests() {
     /// Calls of `bench.c` that the host answers, in a round.

@@ -270,6 +270,8 @@ fn an_nfs_server_is_watched() {
         (0..5).for_each(|_| assert_eq!(nfs.lookup(&root, b"nothing").unwrap().status, status::NOENT));
         assert_eq!(lookups(node), before + 5.0);
         nfs.mkdir(&root, b"folder", 0o755).unwrap().ok();
+        let disks = shell(&node.machine, "iostat").join("\n");
+        assert!(disks.starts_with("Device") && disks.contains("\nvda "), "{disks}");
     });
 }
 

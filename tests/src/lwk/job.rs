@@ -16,20 +16,19 @@ const BUILD: &str = "\
 $TOOLS/lwk-mpi-env --mpich-finish >finish.c
 mpicc.mpich -O2 -Wall -Wextra -fPIC -c finish.c && gcc -shared -o mpich-finish.so finish.o";
 
-/// Launches with what is recommended and with nothing else: `exec`, so that signals go to mpiexec. UCX takes the interfaces that
-/// there are from /sys/class/net, which only a mount of its own shows for another network namespace. Nothing but /sys has to be a
-/// mount for that: in a chroot the root is none.
-const LAUNCH: &str = "\
+/// What each launcher is started behind. UCX takes the interfaces that there are from /sys/class/net, which only a mount of its own
+/// shows for another network namespace. Nothing but /sys has to be a mount for that: in a chroot the root is none.
+const PREPARE: &str = "\
 mount --make-rprivate /sys
 mount -t sysfs sysfs /sys
-eval \"$(lwk-mpi-env)\"
+eval \"$(lwk-mpi-env)\"";
+
+/// Launches with what is recommended and with nothing else: `exec`, so that signals go to mpiexec.
+const LAUNCH: &str = "\
 exec mpiexec.mpich -genv \"$PRELOAD\" \"$PWD/mpich-finish.so\" \"$@\"";
 
 /// The same with Open MPI, which wants to be told that there may be more ranks than processors, and that this is root.
 const LAUNCH_OPEN_MPI: &str = "\
-mount --make-rprivate /sys
-mount -t sysfs sysfs /sys
-eval \"$(lwk-mpi-env)\"
 exec mpirun.openmpi --oversubscribe --allow-run-as-root \"$@\"";
 
 /// Running nodes `n0`, `n1`, ..., each at a cable of its own: nothing leads from one to another but the host.
@@ -131,7 +130,8 @@ impl Job {
         command.args(variables);
         command.arg(format!("PATH={}:{path}", self.dir.join("bin").display()));
         command.arg(format!("LWK_CONF={}", self.dir.join("nodes").display()));
-        command.args(["unshare", "--mount", "--propagation", "unchanged", "sh", "-ec", script, "launch"]);
+        let script = format!("{PREPARE}\n{script}");
+        command.args(["unshare", "--mount", "--propagation", "unchanged", "sh", "-ec", &script, "launch"]);
         command.current_dir(&self.dir);
         command
     }

@@ -85,13 +85,15 @@ where
         return Err(Ended::Violation(text));
     }
     // A second stream belongs to a session that was counted, and tools end sessions when there are too many.
-    let counts = matches!(purpose, Purpose::Launch | Purpose::Fork(_));
-    let place = counts.then(|| server.place());
-    if matches!(place, Some(None)) {
-        let text =
-            format!("the node has {MAX_SESSIONS} sessions, the most there may be; wait for one to end");
-        refuse(channel, writer, out, ByeReason::Busy, &text).await?;
-        return Err(Ended::Busy(text));
+    let place;
+    if matches!(purpose, Purpose::Launch | Purpose::Fork(_)) {
+        place = server.place();
+        if place.is_none() {
+            let text =
+                format!("the node has {MAX_SESSIONS} sessions, the most there may be; wait for one to end");
+            refuse(channel, writer, out, ByeReason::Busy, &text).await?;
+            return Err(Ended::Busy(text));
+        }
     }
     let session = match purpose {
         Purpose::Launch => Arc::new(Session::default()),
