@@ -3,12 +3,13 @@
 //! Free memory is kept in blocks of 2^order frames, order 0 (4 KiB) to 18 (1 GiB), each aligned to its size.
 //! An allocation splits the smallest block that is large enough; a block given back merges with its buddy
 //! (the neighbour with which it forms the next larger block) as often as that is free too. Both take a
-//! number of steps bounded by the number of orders, whatever the size of the memory.
+//! number of steps bounded by the number of orders, times the levels of a set: one for each factor of 64 in the memory's size.
 //!
-//! The allocator needs no memory of its own beyond one bitmap that the caller hands over: the free lists
-//! are linked through the free blocks themselves, reached through [`FrameAccess`]. The bitmap has one bit
-//! for each possible block of each order, set while exactly that block is in a free list; it answers "is the
-//! buddy free?" without a look at memory that may be in use, and finds most double frees.
+//! The allocator needs no memory of its own beyond a bitmap that the caller hands over, with one bit for each possible block of each
+//! order, small ones first: the free blocks are a set of such numbers ([`NumberSet`]), in which the next one is the smallest that is
+//! large enough. Nothing is kept in the blocks themselves: a free block may never have been touched, and on a machine that is not real the first touch of
+//! each 2 MiB costs its host a page of that size, a millisecond and more. For the same reason it is the lowest block that is taken,
+//! so that what is in use lies close together. The bitmap finds most double frees, too.
 //!
 //! Each NUMA node has an allocator of its own ([`super::frames`]): a block never has memory of two.
 //!
@@ -16,8 +17,11 @@
 
 #![forbid(unsafe_code)]
 
+mod set;
+
 use core::fmt;
 use core::ops::Range;
+use set::NumberSet;
 
 /// Bytes in a frame.
 pub const FRAME_SIZE: u64 = 4096;
@@ -25,8 +29,6 @@ pub const FRAME_SIZE: u64 = 4096;
 pub const MAX_ORDER: usize = 18;
 
 const ORDERS: usize = MAX_ORDER + 1;
-/// End of a free list.
-const NONE: u64 = u64::MAX;
 
 /// The smallest order whose blocks hold `bytes`; `None` beyond 1 GiB.
 pub fn order_for(bytes: u64) -> Option<usize> {
@@ -35,20 +37,10 @@ pub fn order_for(bytes: u64) -> Option<usize> {
     (order <= MAX_ORDER).then_some(order)
 }
 
-/// Reads and writes the first 16 bytes of free frames.
-///
-/// The allocator calls it only for the first frame of a block that is free, or at this moment becomes free.
-pub trait FrameAccess {
-    /// The two words at physical address `frame`.
-    fn read(&self, frame: u64) -> [u64; 2];
-    /// Replaces them.
-    fn write(&mut self, frame: u64, words: [u64; 2]);
-}
-
 /// Numbers of frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FrameStatistics {
-    /// Added and not reserved.
+    /// Added.
     pub total: u64,
     /// Not allocated.
     pub free: u64,
@@ -84,22 +76,20 @@ impl fmt::Display for FreeError {
 }
 
 /// The allocator. Addresses are physical, in bytes.
-pub struct Buddy<'m, M> {
-    memory: M,
-    bitmap: &'m mut [u64],
-    /// First frame that the bitmap covers, a multiple of the largest block.
+pub struct Buddy<'m> {
+    /// The free blocks, by [`Buddy::number`].
+    free: NumberSet<'m>,
+    /// First frame that the set covers, a multiple of the largest block.
     first: u64,
     /// Number of frames it covers, a multiple too.
     frames: u64,
-    /// First block of each free list.
-    heads: [u64; ORDERS],
     statistics: FrameStatistics,
 }
 
-impl<'m, M: FrameAccess> Buddy<'m, M> {
-    /// Words of bitmap needed for memory between two physical addresses: 64 KiB for each GiB.
+impl<'m> Buddy<'m> {
+    /// Words of bitmap needed for memory between two physical addresses: 65 KiB for each GiB.
     pub fn bitmap_words(span: Range<u64>) -> usize {
-        (2 * covered_frames(&span).1 / 64) as usize
+        NumberSet::words(2 * covered_frames(&span).1)
     }
 
     /// An allocator that has no memory yet and can be given any within `span`.
@@ -107,11 +97,10 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
     /// # Panics
     ///
     /// When `bitmap` is shorter than [`Buddy::bitmap_words`].
-    pub fn new(span: Range<u64>, bitmap: &'m mut [u64], memory: M) -> Self {
+    pub fn new(span: Range<u64>, bitmap: &'m mut [u64]) -> Self {
         let (first, frames) = covered_frames(&span);
-        assert!(bitmap.len() >= Self::bitmap_words(span), "bitmap too short for {frames} frames");
-        bitmap.fill(0);
-        Buddy { memory, bitmap, first, frames, heads: [NONE; ORDERS], statistics: FrameStatistics::default() }
+        let free = NumberSet::new(2 * frames, bitmap);
+        Buddy { free, first, frames, statistics: FrameStatistics::default() }
     }
 
     /// Adds the whole frames of `range`. What the bitmap does not cover is left out. The range must
@@ -128,48 +117,21 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
         }
     }
 
-    /// Takes the free frames that `range` touches out of the allocator for good; returns how many.
-    pub fn reserve(&mut self, range: Range<u64>) -> u64 {
-        let mut frame = (range.start / FRAME_SIZE).max(self.first);
-        let end = range.end.div_ceil(FRAME_SIZE).min(self.end());
-        let mut taken = 0;
-        while frame < end {
-            let Some((start, order)) = self.free_block_around(frame) else {
-                frame += 1;
-                continue;
-            };
-            self.unlink(start, order);
-            let after = start + (1 << order);
-            // Give back what lies before and behind the range, largest blocks first.
-            self.release_run(start, frame);
-            self.release_run(end, after);
-            taken += after.min(end) - frame;
-            frame = after;
-        }
-        self.statistics.total -= taken;
-        self.statistics.free -= taken;
-        taken
-    }
-
-    /// A block of 2^`order` frames, aligned to its size, contents undefined.
+    /// A block of 2^`order` frames, aligned to its size, contents undefined: the lowest of the smallest that are large enough.
     pub fn allocate(&mut self, order: usize) -> Option<u64> {
-        let found = (order..ORDERS).find(|&order| self.heads[order] != NONE);
-        self.take(found.map(|found| (self.heads[found] / FRAME_SIZE, found)), order)
-    }
-
-    /// The block with the lowest address, if it ends at or below `limit`. For boot: the search takes time in
-    /// proportion to `limit`.
-    pub fn allocate_below(&mut self, order: usize, limit: u64) -> Option<u64> {
-        let limit = (limit / FRAME_SIZE).min(self.end());
-        let first = self.first;
-        let lowest = |candidate: usize| {
-            let last = limit.checked_sub(1u64.checked_shl(order as u32)?)?;
-            (first >> candidate..=last >> candidate)
-                .map(|n| n << candidate)
-                .find(|&n| self.is_free(n, candidate))
+        let Some(found) = self.free.next(self.first_number(order)) else {
+            self.statistics.failures += 1;
+            return None;
         };
-        let found = (order..ORDERS).filter_map(|candidate| Some((lowest(candidate)?, candidate))).min();
-        self.take(found, order)
+        let (frame, mut size) = self.block(found);
+        self.free.remove(found);
+        while size > order {
+            size -= 1;
+            self.free.insert(self.number(frame + (1 << size), size));
+        }
+        self.statistics.free -= 1 << order;
+        self.statistics.high_water = self.statistics.high_water.max(self.statistics.used());
+        Some(frame * FRAME_SIZE)
     }
 
     /// Takes back a block that [`Buddy::allocate`] returned for the same `order`.
@@ -204,11 +166,13 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
 
     /// Free blocks of each order.
     pub fn free_blocks(&self) -> [u64; MAX_ORDER + 1] {
-        core::array::from_fn(|order| {
-            let next = |at: &u64| Some(self.memory.read(*at)[0]).filter(|next| *next != NONE);
-            let first = Some(self.heads[order]).filter(|head| *head != NONE);
-            core::iter::successors(first, next).count() as u64
-        })
+        let mut count = [0; ORDERS];
+        let mut next = self.free.next(0);
+        while let Some(number) = next {
+            count[self.block(number).1] += 1;
+            next = self.free.next(number + 1);
+        }
+        count
     }
 
     /// How the memory is used.
@@ -221,42 +185,18 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
         self.first + self.frames
     }
 
-    /// Takes the free block `found`, of which the first 2^`order` frames become allocated.
-    fn take(&mut self, found: Option<(u64, usize)>, order: usize) -> Option<u64> {
-        let Some((frame, mut size)) = found else {
-            self.statistics.failures += 1;
-            return None;
-        };
-        self.unlink(frame, size);
-        while size > order {
-            size -= 1;
-            self.link(frame + (1 << size), size);
-        }
-        self.statistics.free -= 1 << order;
-        self.statistics.high_water = self.statistics.high_water.max(self.statistics.used());
-        Some(frame * FRAME_SIZE)
-    }
-
-    /// Puts a block into the free lists, merged with its buddies.
+    /// Makes a block free, merged with its buddies.
     fn release(&mut self, mut frame: u64, mut order: usize) {
         while order < MAX_ORDER {
             let buddy = frame ^ (1 << order);
             if !self.is_free(buddy, order) {
                 break;
             }
-            self.unlink(buddy, order);
+            self.free.remove(self.number(buddy, order));
             frame = frame.min(buddy);
             order += 1;
         }
-        self.link(frame, order);
-    }
-
-    fn release_run(&mut self, mut frame: u64, end: u64) {
-        while frame < end {
-            let order = largest_order_at(frame, end);
-            self.release(frame, order);
-            frame += 1 << order;
-        }
+        self.free.insert(self.number(frame, order));
     }
 
     /// The free block that contains `frame`.
@@ -267,44 +207,23 @@ impl<'m, M: FrameAccess> Buddy<'m, M> {
     }
 
     fn is_free(&self, frame: u64, order: usize) -> bool {
-        let (word, mask) = self.bit(frame, order);
-        self.bitmap[word] & mask != 0
+        self.free.contains(self.number(frame, order))
     }
 
-    /// Where the bitmap has the block: first the bits of all blocks of order 0, then those of order 1...
-    fn bit(&self, frame: u64, order: usize) -> (usize, u64) {
-        let before = 2 * self.frames - ((2 * self.frames) >> order);
-        let bit = before + ((frame - self.first) >> order);
-        ((bit / 64) as usize, 1 << (bit % 64))
+    /// The number of the block of this order that begins at `frame`: first come all blocks of order 0, then those of order 1...
+    fn number(&self, frame: u64, order: usize) -> u64 {
+        self.first_number(order) + ((frame - self.first) >> order)
     }
 
-    /// Puts a block at the head of its list. A free block's words are [next, previous].
-    fn link(&mut self, frame: u64, order: usize) {
-        let (word, mask) = self.bit(frame, order);
-        self.bitmap[word] |= mask;
-        let (address, next) = (frame * FRAME_SIZE, self.heads[order]);
-        self.memory.write(address, [next, NONE]);
-        if next != NONE {
-            let [after, _] = self.memory.read(next);
-            self.memory.write(next, [after, address]);
-        }
-        self.heads[order] = address;
+    /// The number of the first block of an order.
+    fn first_number(&self, order: usize) -> u64 {
+        2 * self.frames - (2 * self.frames).checked_shr(order as u32).unwrap_or(0)
     }
 
-    fn unlink(&mut self, frame: u64, order: usize) {
-        let (word, mask) = self.bit(frame, order);
-        self.bitmap[word] &= !mask;
-        let [next, previous] = self.memory.read(frame * FRAME_SIZE);
-        if next != NONE {
-            let [after, _] = self.memory.read(next);
-            self.memory.write(next, [after, previous]);
-        }
-        if previous != NONE {
-            let [_, before] = self.memory.read(previous);
-            self.memory.write(previous, [next, before]);
-        } else {
-            self.heads[order] = next;
-        }
+    /// The first frame and the order of the block with this number.
+    fn block(&self, number: u64) -> (u64, usize) {
+        let order = (2 * self.frames / (2 * self.frames - number)).ilog2() as usize;
+        (self.first + ((number - self.first_number(order)) << order), order)
     }
 }
 

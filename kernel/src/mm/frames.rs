@@ -1,9 +1,9 @@
-//! The machine's free physical memory: a buddy allocator for each NUMA node, each under one lock, linked through the direct map.
+//! The machine's free physical memory: a buddy allocator for each NUMA node, each under one lock.
 //!
 //! What the kernel takes comes from its own node first ([`numa::home`]), where it keeps a reserve that programs do not get.
 
-use super::buddy::{Buddy, FrameAccess, FrameStatistics, MAX_ORDER};
-use super::{PAGE_SIZE, phys_to_virt};
+use super::PAGE_SIZE;
+use super::buddy::{Buddy, FrameStatistics, MAX_ORDER};
 use crate::numa::{self, NODES_MAX, Topology};
 use crate::sync::SpinLock;
 use core::ops::Range;
@@ -14,22 +14,7 @@ pub use super::buddy::order_for;
 /// Memory of the kernel's node that programs do not get, so that the kernel can go on when they took all there is.
 const KERNEL_RESERVE: u64 = 8 << 20;
 
-/// Free frames through the direct map.
-struct DirectMapAccess;
-
-impl FrameAccess for DirectMapAccess {
-    fn read(&self, frame: u64) -> [u64; 2] {
-        // SAFETY: the allocator reads only first frames of free blocks, which the direct map shows and nobody
-        // else uses.
-        unsafe { (phys_to_virt(frame) as *const [u64; 2]).read() }
-    }
-    fn write(&mut self, frame: u64, words: [u64; 2]) {
-        // SAFETY: as above.
-        unsafe { (phys_to_virt(frame) as *mut [u64; 2]).write(words) }
-    }
-}
-
-type Zone = SpinLock<Option<Buddy<'static, DirectMapAccess>>>;
+type Zone = SpinLock<Option<Buddy<'static>>>;
 
 /// Memory by node; nothing where a node has none.
 static ZONES: [Zone; NODES_MAX] = [const { SpinLock::new(None) }; NODES_MAX];
@@ -49,7 +34,7 @@ fn spans(topology: &Topology, free: impl Iterator<Item = Range<u64>>) -> Spans {
 }
 
 fn words(span: &Range<u64>) -> usize {
-    Buddy::<DirectMapAccess>::bitmap_words(span.clone())
+    Buddy::bitmap_words(span.clone())
 }
 
 /// Bytes of bitmap that [`init`] needs for these free ranges.
@@ -74,7 +59,7 @@ pub unsafe fn init(
         if span.is_empty() {
             continue;
         }
-        let mut buddy = Buddy::new(span, own, DirectMapAccess);
+        let mut buddy = Buddy::new(span, own);
         let pieces = free.clone().flat_map(|range| topology.pieces(range));
         pieces.filter(|(_, its)| *its == node).for_each(|(piece, _)| buddy.add(piece));
         *ZONES[node].lock() = Some(buddy);
