@@ -66,22 +66,22 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
     irq::apic::find();
     irq::apic::init_core();
     smp::init_this_apic();
-    // It takes 10 ms, and so does what the other processors need to be ready: things are found meanwhile that need no clock.
-    let measurement = time::measure();
     let platform: &'static Platform = Box::leak(Box::new(Platform::find(boot)));
     let woken = smp::wake_all(&platform.processors);
+    // It takes some milliseconds: things are done meanwhile that need no clock.
+    let measurement = time::measure(platform.pm_timer());
     for (address, first_wire) in &platform.io_apics {
         irq::ioapic::add(*address, *first_wire);
     }
     let civil = rtc::read(&Ports, platform.fadt.as_ref().map_or(0, |fadt| fadt.century_register));
     let entropy = Rc::new(entropy::generator());
     let pci = Rc::new(PciHost::find(platform));
-    time::init(measurement, platform.pm_timer());
+    power::init(platform);
+    time::init(measurement);
     time::find(platform.hpet.as_ref(), platform.pm_timer());
     for remark in &platform.remarks {
         log::warn!(target: "acpi", "{remark}");
     }
-    power::init(platform);
     match civil {
         Ok(civil) => time::set_wall(Duration::from_secs(civil.unix_seconds())),
         Err(error) => log::warn!(target: "time", "{error}"),

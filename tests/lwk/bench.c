@@ -113,6 +113,7 @@ static void open_file(size_t size)
     unlink("bench.tmp");
 }
 
+static void few_bytes(void) { open_file(64); }
 static void small_file(void) { open_file(4096); }
 static void large_file(void) { open_file(1 << 20); }
 
@@ -164,6 +165,8 @@ static const struct {
     { "futex", NULL, bench_futex, 500 },
     { "thread", NULL, bench_thread, 50 },
     { "triad", make_vectors, bench_triad, 3 },
+    { "write64", few_bytes, bench_write, 200 },
+    { "read64", few_bytes, bench_read, 200 },
     { "write4K", small_file, bench_write, 200 },
     { "read4K", small_file, bench_read, 200 },
     { "write1M", large_file, bench_write, 10 },

@@ -37,8 +37,6 @@ const PIT_MODE: u16 = 0x43;
 const PIT_RATE_GENERATOR: u8 = 0x34;
 const PIT_LATCH_0: u8 = 0x00;
 
-/// Measurements per second: 10 ms each.
-const RUNS_PER_SECOND: u64 = 100;
 const RUNS: usize = 3;
 /// Readings of which the quickest counts, at either end of a run.
 const READINGS: usize = 32;
@@ -49,48 +47,91 @@ const GIVE_UP: u64 = 50_000_000;
 /// Assumed without any clock to compare with.
 const FALLBACK_HZ: u64 = 1_000_000_000;
 
+/// A clock of known rate.
+#[derive(Clone, Copy)]
+enum Reference {
+    /// The TSC itself, with the rate that it is stated to have.
+    Tsc(u64),
+    Pm(PmTimer),
+    /// Channel 0 of the PIT, read by latching, because that works everywhere: the gate of channel 2 sits in a port that small
+    /// virtual machines lack. Its interrupt is masked. Where the firmware gates its clock it does not count.
+    Pit,
+}
+
+impl Reference {
+    /// Ticks per second.
+    fn hz(self) -> u64 {
+        match self {
+            Reference::Tsc(hz) => hz,
+            Reference::Pm(_) => PM_TIMER_HZ,
+            Reference::Pit => PIT_HZ,
+        }
+    }
+
+    /// Its largest value.
+    fn mask(self) -> u64 {
+        match self {
+            Reference::Tsc(_) => u64::MAX,
+            Reference::Pm(timer) => timer.mask(),
+            Reference::Pit => 0xffff,
+        }
+    }
+
+    /// Ticks of a run: 4 ms, or 10 by the PIT, so that a tick more or less is less than 0.01% of it.
+    fn run(self) -> u64 {
+        match self {
+            Reference::Tsc(_) | Reference::Pm(_) => self.hz() / 250,
+            Reference::Pit => self.hz() / 100,
+        }
+    }
+
+    fn start(self) {
+        if let Reference::Pit = self {
+            // SAFETY: nobody else uses the PIT.
+            unsafe {
+                port::write8(PIT_MODE, PIT_RATE_GENERATOR);
+                port::write8(PIT_CHANNEL_0, 0);
+                port::write8(PIT_CHANNEL_0, 0);
+            }
+        }
+    }
+
+    fn read(self) -> u64 {
+        match self {
+            Reference::Tsc(_) => cpu::rdtsc(),
+            // SAFETY: the FADT names this port for reading.
+            Reference::Pm(timer) => u64::from(unsafe { port::read32(timer.port) }),
+            Reference::Pit => read_pit(),
+        }
+    }
+}
+
 /// A measurement of both clocks, for whose first run the time passes while other things are done.
 ///
 /// Whatever delays a reading of the clock of known rate, at one end of a run, makes the run too long or too short; so each end
 /// is read several times, and the run is done again if its quickest readings differ.
-///
-/// Channel 0 of the PIT is read by latching, because that works everywhere: the gate of channel 2 sits in a
-/// port that small virtual machines lack. Its interrupt is masked.
 pub struct Measurement {
-    /// What the TSC's rate is stated to be: then it is the clock of known rate, else the PIT.
-    stated_hz: Option<u64>,
+    reference: Reference,
     start: Reading,
 }
 
 impl Measurement {
     /// Reads the clocks for the first time. Nobody else uses the PIT and the APIC's timer until [`Measurement::end`].
-    pub fn begin() -> Measurement {
-        // SAFETY: nobody else uses the PIT.
-        unsafe {
-            port::write8(PIT_MODE, PIT_RATE_GENERATOR);
-            port::write8(PIT_CHANNEL_0, 0);
-            port::write8(PIT_CHANNEL_0, 0);
-        }
-        let stated_hz = stated_tsc_hz();
-        let start = if stated_hz.is_some() { first(&cpu::rdtsc) } else { first(&read_pit) };
-        Measurement { stated_hz, start }
+    pub fn begin(pm_timer: Option<PmTimer>) -> Measurement {
+        let stated = stated_tsc_hz().map(Reference::Tsc);
+        let reference = stated.or(pm_timer.map(Reference::Pm)).unwrap_or(Reference::Pit);
+        Measurement { reference, start: first(reference) }
     }
 
-    /// Reads them again, when a hundredth of a second has passed.
-    pub fn end(self, pm_timer: Option<PmTimer>) -> Rates {
+    /// Reads them again, when the time of a run has passed.
+    pub fn end(self) -> Rates {
         // The PIT begins again every 55 ms. That would go unnoticed, so a run that may have taken as long does not count.
         let passed = cpu::rdtsc().wrapping_sub(self.start.tsc);
         let start = Some(self.start).filter(|_| passed < GIVE_UP);
-        let by_pit = || best(PIT_HZ, 0xffff, start, read_pit);
-        let by_pm = || {
-            let timer = pm_timer?;
-            let mask = timer.mask();
-            // SAFETY: the FADT names this port for reading.
-            best(PM_TIMER_HZ, mask, None, || u64::from(unsafe { port::read32(timer.port) }))
-        };
-        let measured = match self.stated_hz {
-            Some(tsc_hz) => best(tsc_hz, u64::MAX, start, cpu::rdtsc).map(|rates| Rates { tsc_hz, ..rates }),
-            None => by_pit().or_else(by_pm),
+        let measured = match (self.reference, best(self.reference, start)) {
+            (Reference::Tsc(tsc_hz), rates) => rates.map(|rates| Rates { tsc_hz, ..rates }),
+            (Reference::Pm(_), None) => best(Reference::Pit, None),
+            (_, rates) => rates,
         };
         measured.unwrap_or_else(|| {
             log::warn!(target: "time", "no PIT and no ACPI timer: assuming a TSC of {FALLBACK_HZ} Hz");
@@ -140,10 +181,10 @@ struct Reading {
 }
 
 /// The quickest of some readings of the clock of known rate, with the others read beside it.
-fn look(read: &impl Fn() -> u64) -> Reading {
+fn look(reference: Reference) -> Reading {
     let once = || {
         let before = cpu::rdtsc();
-        let (reference, tsc, apic) = (read(), cpu::rdtsc(), apic::countdown());
+        let (reference, tsc, apic) = (reference.read(), cpu::rdtsc(), apic::countdown());
         Reading { reference, tsc, apic, took: cpu::rdtsc().wrapping_sub(before) }
     };
     (1..READINGS).fold(once(), |best, _| {
@@ -153,20 +194,20 @@ fn look(read: &impl Fn() -> u64) -> Reading {
 }
 
 /// The reading at the start of a run.
-fn first(read: &impl Fn() -> u64) -> Reading {
+fn first(reference: Reference) -> Reading {
+    reference.start();
     apic::start_countdown(u32::MAX);
-    look(read)
+    look(reference)
 }
 
-/// The best of several runs against a counter at `hz` that wraps at `mask`; `None` when it does not count. The first run began
-/// with `start`, if there is one.
-fn best(hz: u64, mask: u64, mut start: Option<Reading>, read: impl Fn() -> u64) -> Option<Rates> {
+/// The best of several runs; `None` when the clock does not count. The first run began with `start`, if there is one.
+fn best(reference: Reference, mut start: Option<Reading>) -> Option<Rates> {
     let mut best: Option<(Rates, u64)> = None;
     for _ in 0..RUNS {
-        let start = start.take().unwrap_or_else(|| first(&read));
-        let Some(end) = run(hz, mask, &start, &read) else { break };
-        let passed = u128::from(end.reference.wrapping_sub(start.reference) & mask);
-        let rate = |ticks: u64| (u128::from(ticks) * u128::from(hz) / passed.max(1)) as u64;
+        let start = start.take().unwrap_or_else(|| first(reference));
+        let Some(end) = run(reference, &start) else { break };
+        let passed = u128::from(end.reference.wrapping_sub(start.reference) & reference.mask());
+        let rate = |ticks: u64| (u128::from(ticks) * u128::from(reference.hz()) / passed.max(1)) as u64;
         let ticks = end.tsc.wrapping_sub(start.tsc);
         let rates =
             Rates { tsc_hz: rate(ticks), apic_hz: rate(u64::from(start.apic.wrapping_sub(end.apic))) };
@@ -181,13 +222,13 @@ fn best(hz: u64, mask: u64, mut start: Option<Reading>, read: impl Fn() -> u64) 
     best.map(|(rates, _)| rates)
 }
 
-/// The reading at the end of a hundredth of a second.
-fn run(hz: u64, mask: u64, start: &Reading, read: &impl Fn() -> u64) -> Option<Reading> {
+/// The reading at the end of a run.
+fn run(reference: Reference, start: &Reading) -> Option<Reading> {
     let (mut last, mut since_progress) = (start.reference, start.tsc);
     loop {
-        let (now, at) = (read(), cpu::rdtsc());
-        if now.wrapping_sub(start.reference) & mask >= hz / RUNS_PER_SECOND {
-            return Some(look(read));
+        let (now, at) = (reference.read(), cpu::rdtsc());
+        if now.wrapping_sub(start.reference) & reference.mask() >= reference.run() {
+            return Some(look(reference));
         }
         if now != last {
             (last, since_progress) = (now, at);

@@ -40,13 +40,13 @@ pub fn boot_begins() {
 
 /// Begins to find out how fast the clocks run, once, on the first core, with its APIC on. What is done until [`init`] costs no
 /// time.
-pub(crate) fn measure() -> Measurement {
-    Measurement::begin()
+pub(crate) fn measure(pm_timer: Option<PmTimer>) -> Measurement {
+    Measurement::begin(pm_timer)
 }
 
 /// Finds out how fast the clocks run.
-pub(crate) fn init(measurement: Measurement, pm_timer: Option<PmTimer>) {
-    let rates = measurement.end(pm_timer);
+pub(crate) fn init(measurement: Measurement) {
+    let rates = measurement.end();
     TSC_HZ.store(rates.tsc_hz, Ordering::Relaxed);
     APIC_HZ.store(rates.apic_hz, Ordering::Relaxed);
     NANOS_PER_TICK.store(nanos_per_tick(rates.tsc_hz), Ordering::Relaxed);
