@@ -10,10 +10,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::convert::Infallible;
-use core::future::pending;
 use embedded_io_async::{Read, Write};
-use keelson_exec::{Either, select, yield_now};
 use keelson_lwk_wire::bytes::Malformed;
 use keelson_lwk_wire::channel::{Channel, ChannelError, Received, Receiver, Sender};
 use keelson_lwk_wire::frame::{Frame, FrameType, MAX_SESSIONS};
@@ -120,12 +117,14 @@ where
     let mut incoming =
         Incoming { server: server.clone(), session: session.clone(), purpose, roles: wanted, receiver };
     if matches!(purpose, Purpose::Bulk(_)) {
+        session.records.bulk(&incoming.receiver);
         // Long answers come this way; everything else, and all from here, goes the other. The writer stays open as long.
         let ended = incoming.receive(reader, rest).await;
         drop(writer);
         return ended;
     }
     server.bulk.borrow_mut().insert(bulk, session.clone());
+    session.records.first(&sender, &incoming.receiver);
     session.attach();
     server.handle.spawn("lwk-session", send(session.clone(), sender, writer));
     let ended = incoming.receive(reader, rest).await;
@@ -210,26 +209,6 @@ async fn send<W: Write>(session: Arc<Session>, mut sender: Sender, mut writer: W
     }
 }
 
-/// Waits for `next`. As long as it does not come, others have their turn, and between them `prepare` makes a part of what is
-/// needed then, until it says that nothing is left.
-///
-/// Frames from the host are prepared for, those to it are not: while one of these goes out, a program waits for the host, and the
-/// host may have no more processors than an emulated node.
-async fn meanwhile<T>(next: impl Future<Output = T>, mut prepare: impl FnMut() -> bool) -> T {
-    let prepared = async {
-        // What programs want of the host now that they have their answers goes out first.
-        yield_now().await;
-        while prepare() {
-            yield_now().await;
-        }
-        pending::<Infallible>().await
-    };
-    match select(next, prepared).await {
-        Either::First(came) => came,
-        Either::Second(never) => match never {},
-    }
-}
-
 /// The receiving task.
 struct Incoming {
     server: Rc<Server>,
@@ -253,7 +232,7 @@ impl Incoming {
                 self.frame(frame).await?;
             }
             buffer.resize(RECEIVE, 0);
-            len = match meanwhile(reader.read(&mut buffer), || self.receiver.prepare()).await {
+            len = match reader.read(&mut buffer).await {
                 Ok(len @ 1..) => len,
                 _ => return Err(Ended::Gone),
             };

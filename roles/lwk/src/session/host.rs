@@ -147,7 +147,7 @@ impl Delegate for Host {
         let (hub, attributes) = (self.hub.clone(), self.attributes.clone());
         Box::pin(async move {
             let reply = match waiting {
-                Ok(waiting) => waiting.await,
+                Ok(waiting) => waiting.preparing().await,
                 Err(errno) => return Reply { result: errno.as_result(), ..Reply::default() },
             };
             match (effect, asked) {

@@ -12,6 +12,7 @@ mod attributes;
 mod codec;
 mod connection;
 mod host;
+mod records;
 mod server;
 mod slot;
 mod tool;
@@ -34,6 +35,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::task::{Poll, Waker};
 
 use keelson_lwk_wire::messages::{self, DumpKind};
+use records::Records;
 use slot::{Slot, Waiting};
 use spin::Mutex;
 
@@ -126,6 +128,7 @@ pub struct Session {
     next: AtomicU64,
     alive: AtomicBool,
     ended: Event,
+    records: Records,
 }
 
 #[derive(Default)]
@@ -158,6 +161,7 @@ impl Default for Session {
             next: AtomicU64::new(1),
             alive: AtomicBool::new(true),
             ended: Event::default(),
+            records: Records::default(),
         }
     }
 }
@@ -352,8 +356,9 @@ impl Session {
             }
             state.requests.insert(id, Request { slot: slot.clone(), handle, tid, cancelled: false });
         }
+        let behind = self.records.behind_next();
         self.queue(message(id));
-        Ok(Waiting::new(self.clone(), id, slot))
+        Ok(Waiting::new(self.clone(), id, slot, behind))
     }
 
     /// The program does not wait any more. The answer is still awaited from the host, so that its number means nothing else.

@@ -71,11 +71,22 @@ pub struct Waiting {
     id: u64,
     slot: Arc<Slot>,
     done: bool,
+    /// The number of the record behind the request's.
+    behind: u64,
+    prepares: bool,
 }
 
 impl Waiting {
-    pub(super) fn new(session: Arc<Session>, id: u64, slot: Arc<Slot>) -> Waiting {
-        Waiting { session, id, slot, done: false }
+    pub(super) fn new(session: Arc<Session>, id: u64, slot: Arc<Slot>, behind: u64) -> Waiting {
+        Waiting { session, id, slot, done: false, behind, prepares: false }
+    }
+
+    /// Prepares records while it waits. For a thread on a processor that has nothing else to do; whoever else has something there
+    /// comes between two parts.
+    pub(super) fn preparing(self) -> impl Future<Output = Reply> {
+        let mut waiting = self;
+        waiting.prepares = true;
+        waiting
     }
 }
 
@@ -96,7 +107,12 @@ impl Future for Waiting {
                 self.done = true;
                 Poll::Ready(reply)
             }
-            None => Poll::Pending,
+            None => {
+                if self.prepares && self.session.records.prepare(self.behind) {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::handshake::{Features, Grant, Hello, KEY_LEN, Modes, NotProven, Proof,
 use crate::messages::{Bye, ByeReason, Message};
 use seal::{MAX_RECORD, Seal, TAG};
 
+pub use seal::Ahead;
 pub(crate) use seal::{Protection, Seals};
 
 /// Largest frame during the handshake.
@@ -173,6 +174,11 @@ impl Sender {
         Sender { seal: None, sums: Sums::Off, scratch: Vec::new() }
     }
 
+    /// What others can do ahead of the next frame, where frames are protected.
+    pub fn ahead(&self) -> Option<Arc<Ahead>> {
+        self.seal.as_ref().map(|seal| seal.ahead().clone())
+    }
+
     /// Appends a frame to `out`.
     pub fn send<'a, M: Message<'a>>(
         &mut self,
@@ -259,10 +265,9 @@ impl Receiver {
         }
     }
 
-    /// Makes a part of what the next frame is encrypted with, for an end that has nothing else to do. True when there is more to
-    /// make. Never has to be called; whoever does has that frame sooner when it comes.
-    pub fn prepare(&mut self) -> bool {
-        self.open.as_mut().is_some_and(|opener| opener.seal.prepare())
+    /// What others can do ahead of the next frame, where frames are protected.
+    pub fn ahead(&self) -> Option<Arc<Ahead>> {
+        self.open.as_ref().map(|opener| opener.seal.ahead().clone())
     }
 }
 

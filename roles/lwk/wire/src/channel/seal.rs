@@ -4,17 +4,19 @@
 //! With `mac` it is the bytes as they are and the tag of an empty text of which they are the associated data: the same proof
 //! that nobody changed, dropped or repeated anything, at the cost of Poly1305 alone.
 //!
-//! What a record is combined with depends on key and number only. Most of it can be made before the record is there
-//! ([`Seal::prepare`]), while its end waits for the other: then nobody waits for ChaCha20.
+//! What a record is combined with depends on key and number only. Most of it can be made before the record is there ([`Ahead`]),
+//! by who waits for the other end: then nobody waits for ChaCha20.
 
+mod ahead;
 mod pad;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use poly1305::universal_hash::{KeyInit, UniversalHash};
 use poly1305::{Block, Poly1305};
-use zeroize::Zeroizing;
 
+pub use self::ahead::Ahead;
 use self::pad::Pad;
 use super::ChannelError;
 use crate::handshake::KEY_LEN;
@@ -35,24 +37,20 @@ pub(crate) enum Protection {
 
 /// One direction of a connection.
 pub(super) struct Seal {
-    /// Nothing of it stays in memory behind the connection.
-    key: Zeroizing<[u8; KEY_LEN]>,
     protection: Protection,
-    /// Records so far.
-    count: u64,
-    /// For the next one.
+    ahead: Arc<Ahead>,
+    /// Of the record that is at work.
     pad: Pad,
 }
 
 impl Seal {
     pub(super) fn new(key: &[u8; KEY_LEN], protection: Protection) -> Seal {
-        Seal { key: Zeroizing::new(*key), protection, count: 0, pad: Pad::default() }
+        Seal { protection, ahead: Arc::new(Ahead::new(key)), pad: Pad::default() }
     }
 
-    /// Makes a part of what the next record will be combined with, if it is as long as the last one. True when there is more to
-    /// make; a part takes a microsecond, or a few under emulation.
-    pub(super) fn prepare(&mut self) -> bool {
-        self.pad.prepare(&self.key, self.count)
+    /// What others can do ahead.
+    pub(super) fn ahead(&self) -> &Arc<Ahead> {
+        &self.ahead
     }
 
     /// Appends the record of `piece`, at most [`MAX_RECORD`] less [`TAG`] bytes, behind its length.
@@ -62,33 +60,33 @@ impl Seal {
         let at = out.len();
         out.extend_from_slice(piece);
         let bytes = out.get_mut(at..).unwrap_or_default();
-        let key = self.pad.authenticator(&self.key, self.count);
+        let key = self.ahead.begin(&mut self.pad);
         if self.protection == Protection::Aead {
-            self.pad.combine(bytes);
+            self.combine(bytes);
         }
         let tag = authenticate(&key, self.protection, bytes).finalize();
-        self.next();
         out.extend_from_slice(&tag);
     }
 
     /// Replaces what is in `plain` by the bytes that were sealed.
     pub(super) fn open(&mut self, sealed: &[u8], plain: &mut Vec<u8>) -> Result<(), ChannelError> {
         let (bytes, tag) = sealed.split_last_chunk::<TAG>().ok_or(ChannelError::Broken)?;
-        let key = self.pad.authenticator(&self.key, self.count);
+        let key = self.ahead.begin(&mut self.pad);
         let tag = Block::from(*tag);
         authenticate(&key, self.protection, bytes).verify(&tag).map_err(|_| ChannelError::Broken)?;
         plain.clear();
         plain.extend_from_slice(bytes);
         if self.protection == Protection::Aead {
-            self.pad.combine(plain);
+            self.combine(plain);
         }
-        self.next();
         Ok(())
     }
 
-    fn next(&mut self) {
+    fn combine(&mut self, text: &mut [u8]) {
+        self.ahead.had(text.len());
+        self.pad.combine(text);
+        // Nothing of it is used again.
         self.pad.end();
-        self.count += 1;
     }
 }
 

@@ -15,8 +15,6 @@ const FIRST: usize = 64;
 const BEGINNING: usize = 256;
 /// And from then on.
 const PART: usize = 512;
-/// Most that is made for a record that may not come.
-const MOST: usize = 8 << 10;
 
 /// The pad of a record. It is begun for the number that it is first asked with, and ends with [`Pad::end`].
 #[derive(Default)]
@@ -25,15 +23,12 @@ pub(super) struct Pad {
     cipher: Option<ChaCha20>,
     /// The first block, and what was made behind it.
     made: Zeroizing<Vec<u8>>,
-    /// Bytes of the text of the last record.
-    last: usize,
 }
 
 impl Pad {
-    /// Makes a part of the pad of record `number`. True when there is more to make before the length of the last record, or the
-    /// most that is made, is reached.
-    pub(super) fn prepare(&mut self, key: &[u8; KEY_LEN], number: u64) -> bool {
-        let wanted = FIRST + self.last.min(MOST);
+    /// Makes a part of the pad of record `number`. True when there is more to make for a text of so many bytes.
+    pub(super) fn prepare(&mut self, key: &[u8; KEY_LEN], number: u64, text: usize) -> bool {
+        let wanted = FIRST + text;
         match &mut self.cipher {
             None => self.begin(key, number),
             Some(cipher) if self.made.len() < wanted => extend(&mut self.made, cipher, PART),
@@ -52,7 +47,6 @@ impl Pad {
 
     /// Encrypts the text of the record, or decrypts it. Once for each record, behind [`Pad::authenticator`].
     pub(super) fn combine(&mut self, text: &mut [u8]) {
-        self.last = text.len();
         let made = self.made.get(FIRST..).unwrap_or_default();
         let (ready, rest) = text.split_at_mut(made.len().min(text.len()));
         ready.iter_mut().zip(made).for_each(|(byte, pad)| *byte ^= pad);

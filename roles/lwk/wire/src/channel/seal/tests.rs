@@ -28,14 +28,15 @@ proptest! {
     fn records_are_the_librarys_however_much_was_prepared(
         key in any::<[u8; 32]>(),
         is_mac in any::<bool>(),
-        records in prop::collection::vec((lengths(), 0usize..20, 0usize..20), 1..12),
+        records in prop::collection::vec((lengths(), 0usize..20, 0u64..3, 0usize..20), 1..12),
     ) {
         let protection = if is_mac { Protection::Mac } else { Protection::Aead };
         let (mut out, mut into) = (Seal::new(&key, protection), Seal::new(&key, protection));
         let mut plain = Vec::new();
-        for (number, (len, before, behind)) in records.into_iter().enumerate() {
-            (0..before).for_each(|_| _ = out.prepare());
-            (0..behind).for_each(|_| _ = into.prepare());
+        for (number, (len, before, skipped, behind)) in records.into_iter().enumerate() {
+            // For this one, and for one that may be the next.
+            (0..before).for_each(|_| _ = out.ahead().prepare(out.ahead().next() + skipped));
+            (0..behind).for_each(|_| _ = into.ahead().prepare(0));
             let text: Vec<u8> = (0..len).map(|at| (at * 31 + number) as u8).collect();
             let mut record = Vec::new();
             out.append(&text, &mut record);
@@ -68,12 +69,12 @@ fn what_was_changed_is_refused() {
 #[test]
 fn as_much_is_prepared_as_the_last_record_had() {
     let mut seal = Seal::new(&[1; 32], Protection::Aead);
-    let parts = |seal: &mut Seal| 1 + std::iter::from_fn(|| seal.prepare().then_some(())).count();
+    let parts = |seal: &mut Seal| 1 + std::iter::from_fn(|| seal.ahead().prepare(0).then_some(())).count();
     assert_eq!(parts(&mut seal), 1);
     for (len, expected) in [(100, 1), (4096, 9), (60_000, 17), (10, 1)] {
         seal.append(&vec![0; len], &mut Vec::new());
         assert_eq!(parts(&mut seal), expected, "behind {len} bytes");
-        assert!(!seal.prepare(), "nothing is left to make");
+        assert!(!seal.ahead().prepare(0), "nothing is left to make");
     }
     let mut mac = Seal::new(&[1; 32], Protection::Mac);
     mac.append(&[0; 4096], &mut Vec::new());

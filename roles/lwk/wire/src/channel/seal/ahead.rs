@@ -1,0 +1,90 @@
+//! Pads that are made before their records are there.
+
+use core::mem;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use spin::Mutex;
+use zeroize::Zeroizing;
+
+use super::pad::Pad;
+use crate::handshake::KEY_LEN;
+
+/// Most bytes of a text that is prepared for and may not come.
+const MOST: usize = 8 << 10;
+
+/// The key of one direction of a connection, and pads for its next records. One end's task takes them for the records; others make a
+/// part now and then, on any processor: who waits for the other end has nothing else to do, and saves the task the time.
+pub struct Ahead {
+    /// Nothing of it stays in memory behind the connection.
+    key: Zeroizing<[u8; KEY_LEN]>,
+    /// Records that were begun: the number of the next one.
+    count: AtomicU64,
+    /// Bytes of the text of the last one that was encrypted: the next one may have as many.
+    last: AtomicUsize,
+    /// For records of even and of odd numbers: who waits prepares for the record behind that of its request, which may not have begun
+    /// yet.
+    slots: [Mutex<Slot>; 2],
+}
+
+#[derive(Default)]
+struct Slot {
+    /// The record that the pad is for. No other is ever combined with it.
+    number: u64,
+    pad: Pad,
+}
+
+impl Ahead {
+    pub(super) fn new(key: &[u8; KEY_LEN]) -> Ahead {
+        Ahead {
+            key: Zeroizing::new(*key),
+            count: AtomicU64::new(0),
+            last: AtomicUsize::new(0),
+            slots: Default::default(),
+        }
+    }
+
+    /// The number of the next record.
+    pub fn next(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Makes a part of what record `number` will be combined with, or the next one if that is later, as if it were as long as the
+    /// last one. True when there is more to make; a part takes a microsecond, or a few under emulation. False, too, while somebody
+    /// else is at it. Never has to be called.
+    pub fn prepare(&self, number: u64) -> bool {
+        let number = number.max(self.next());
+        let Some(mut slot) = self.slot(number).try_lock() else { return false };
+        if slot.number > number {
+            return false;
+        }
+        if slot.number < number {
+            slot.pad.end();
+            slot.number = number;
+        }
+        slot.pad.prepare(&self.key, number, self.last.load(Ordering::Relaxed).min(MOST))
+    }
+
+    /// Begins the next record: `pad`, which belonged to the last one, is what was made for this one, if anything was. Returns the
+    /// key of its tag. For the task alone that seals or opens the records.
+    pub(super) fn begin(&self, pad: &mut Pad) -> [u8; 32] {
+        let number = self.count.load(Ordering::Relaxed);
+        self.count.store(number + 1, Ordering::Release);
+        pad.end();
+        let mut slot = self.slot(number).lock();
+        if slot.number == number {
+            mem::swap(&mut slot.pad, pad);
+        }
+        drop(slot);
+        pad.authenticator(&self.key, number)
+    }
+
+    /// Says how long the text of the record was.
+    pub(super) fn had(&self, bytes: usize) {
+        self.last.store(bytes, Ordering::Relaxed);
+    }
+
+    fn slot(&self, number: u64) -> &Mutex<Slot> {
+        let [even, odd] = &self.slots;
+        if number.is_multiple_of(2) { even } else { odd }
+    }
+}
