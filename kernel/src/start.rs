@@ -93,7 +93,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
         boot,
         platform,
         clock: Rc::new(KernelClock),
-        park: KernelPark,
+        park: KernelPark::new(),
         dma: Rc::new(KernelDma),
         entropy,
         pci,

@@ -6,10 +6,10 @@ use core::future::poll_fn;
 use core::task::{Poll, Waker};
 use keelson_exec::{Executor, Handle};
 use keelson_hal::user::UserCore;
-use keelson_kernel::smp::{self, MAX_CORES};
+use keelson_kernel::smp::{self, Idle, MAX_CORES};
 use keelson_kernel::sync::SpinLock;
 use keelson_kernel::time::KernelClock;
-use keelson_kernel::user::{ComputePark, Idle, ThisCore};
+use keelson_kernel::user::{ComputePark, ThisCore};
 use keelson_lwk::options;
 use keelson_lwk::system::{Core, CoreWork};
 

@@ -3,6 +3,7 @@
 use super::vector;
 use crate::arch::cpu::rdtsc;
 use crate::arch::emulator;
+use crate::smp::idle::{self, LOOK_FOR_ANSWER, Patience};
 use crate::smp::{self, PerCpu};
 use crate::time;
 use crate::user;
@@ -15,8 +16,28 @@ use keelson_hal::{Instant, Park};
 const REST_MAX: Duration = Duration::from_millis(100);
 
 /// Rest for the core it is used on. Only the first core takes device interrupts.
-#[derive(Clone, Copy, Default)]
-pub struct KernelPark;
+pub struct KernelPark {
+    /// For the answers of cores that it handed work to.
+    patience: Patience,
+}
+
+impl KernelPark {
+    /// Knows nothing yet.
+    pub(crate) const fn new() -> KernelPark {
+        KernelPark { patience: Patience::new(LOOK_FOR_ANSWER) }
+    }
+
+    /// Rests, interrupts off. One that comes between the last look at what is pending and the halt stays in the APIC until
+    /// `sti; hlt`, which it then ends at once: `sti` takes effect after the next instruction.
+    fn rest(&self, cpu: &PerCpu) {
+        if !cpu.handed.swap(false, Ordering::Relaxed) {
+            resting(cpu, halt_now);
+            return;
+        }
+        let rested = resting(cpu, || idle::look_and_halt(cpu, &self.patience));
+        self.patience.learn(rested);
+    }
+}
 
 impl Park for KernelPark {
     fn park(&self, deadline: Instant) {
@@ -32,10 +53,7 @@ impl Park for KernelPark {
             open_window();
         } else {
             time::arm_timer(deadline, now);
-            // An interrupt that comes between the check above and here stays in the APIC until `sti; hlt`,
-            // which it then ends at once: interrupts are off, and `sti` takes effect after the next
-            // instruction.
-            halt();
+            self.rest(cpu);
         }
         collect(cpu);
         if first {
@@ -48,11 +66,6 @@ impl Park for KernelPark {
 pub(crate) fn open_window() {
     // SAFETY: the handlers save what they use; they touch only the pending bits. No `nomem`: they write.
     unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
-}
-
-/// Rests until the next interrupt. Nobody who does holds a lock.
-fn halt() {
-    resting(smp::this_cpu(), halt_now);
 }
 
 /// Halts until the next interrupt, for who counts it as rest.
@@ -79,7 +92,7 @@ pub fn rest() {
     let cpu = smp::this_cpu();
     user::cpu::serve_requests(cpu);
     user::cpu::leave_dead_space(cpu);
-    halt();
+    resting(cpu, halt_now);
     take_pending(cpu);
 }
 

@@ -1,10 +1,12 @@
 //! The processor cores.
 
 mod doorbell;
+pub(crate) mod idle;
 mod kicker;
 mod rest;
 mod start;
 
+pub use idle::Idle;
 pub use kicker::kicker;
 pub(crate) use start::{start_all, wake_all};
 
@@ -50,6 +52,8 @@ pub struct PerCpu {
     pub(crate) rest: Rest,
     /// What the others ring when they have work for it.
     pub(crate) doorbell: Doorbell,
+    /// It rang at one that watched, since it rested last.
+    pub(crate) handed: AtomicBool,
 }
 
 /// Offset of [`PerCpu::entries`] for the interrupt handlers.
@@ -72,6 +76,7 @@ impl PerCpu {
             holding: Holding::new(),
             rest: Rest::new(),
             doorbell: Doorbell::new(),
+            handed: AtomicBool::new(false),
         }
     }
 
@@ -159,8 +164,12 @@ pub fn online() -> usize {
 
 /// Ends the rest of `core`, unless that is the core that asks. By an interrupt, unless it watches its doorbell.
 pub fn kick(core: usize) {
-    if current_core() != core && core < online() && !CPUS[core].doorbell.ring() {
-        apic::send(apic_id(core), irq::call_vector());
+    if current_core() == core || core >= online() {
+        return;
+    }
+    match CPUS[core].doorbell.ring() {
+        true => here().handed.store(true, Ordering::Relaxed),
+        false => apic::send(apic_id(core), irq::call_vector()),
     }
 }
 

@@ -26,7 +26,6 @@ pub mod entries;
 mod entry;
 mod extended;
 mod features;
-mod idle;
 mod machine;
 mod park;
 mod pool;
@@ -39,7 +38,6 @@ mod visibility;
 
 pub use crate::irq::apic::{Audit, audit};
 pub use cpu::ThisCore;
-pub use idle::Idle;
 pub use machine::UserMode;
 pub use park::{ComputePark, mark};
 pub use pool::refill_zeroed;

@@ -1,11 +1,12 @@
 //! The rest of a core that runs programs and has no timer.
 
 use super::cpu;
-use super::idle::{self, Idle, Patience};
 use super::pool;
 use crate::arch::emulator;
 use crate::irq::{self, apic, vector};
-use crate::{smp, time};
+use crate::smp::idle::{self, LOOK, Patience};
+use crate::smp::{self, Idle};
+use crate::time;
 use core::arch::asm;
 use core::cell::Cell;
 use keelson_hal::{Instant, Park};
@@ -21,7 +22,7 @@ pub struct ComputePark {
 impl ComputePark {
     /// Rests like this.
     pub fn new(idle: Idle) -> ComputePark {
-        ComputePark { quiet: Cell::new(false), idle: idle.here(), patience: Patience::default() }
+        ComputePark { quiet: Cell::new(false), idle: idle.here(), patience: Patience::new(LOOK) }
     }
 }
 

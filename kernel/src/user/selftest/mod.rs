@@ -1,8 +1,9 @@
 //! User mode proves itself on the machine it runs on: programs in ring 3 do what programs may and may not do.
 
-use super::{ComputePark, Idle, ThisCore, UserMode, features};
+use super::{ComputePark, ThisCore, UserMode, features};
+use crate::smp::{self, Idle};
+use crate::time;
 use crate::time::KernelClock;
-use crate::{smp, time};
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec;

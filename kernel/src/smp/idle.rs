@@ -1,19 +1,22 @@
-//! What a core for programs does while it has nothing to do.
+//! What a core does while it has nothing to do, besides halting.
 //!
 //! A halt costs more than it seems: whoever has work sends an interrupt, and a virtual processor that halted has to be scheduled
 //! again by its host. A thread that waits for another, or for a network's round trip, waits a few microseconds; so a core that
-//! belongs to programs alone looks for work for a while before it halts.
+//! belongs to programs alone looks for work for a while before it halts. And so does the first core for a moment when it has handed
+//! work to one that looks, which may have an answer as soon: a program's next call.
 
+use super::PerCpu;
 use crate::arch::{cpu, emulator};
 use crate::irq::{self, open_window};
-use crate::smp::PerCpu;
 use crate::time;
 use core::arch::asm;
 use core::cell::Cell;
 use core::time::Duration;
 
-/// Longest that a core looks before it halts: some round trips of a network.
-const LOOK: Duration = Duration::from_micros(500);
+/// Longest that a core for programs looks before it halts: some round trips of a network.
+pub const LOOK: Duration = Duration::from_micros(500);
+/// Longest that the first core looks: what a program does between two calls.
+pub const LOOK_FOR_ANSWER: Duration = Duration::from_micros(40);
 
 /// Short rests before it looks.
 const ENOUGH: u8 = 2;
@@ -63,8 +66,9 @@ fn has_mwait() -> bool {
 /// Whether it is worth looking: what a core learns from its last rests. Short ones would have been found by looking, and so will be
 /// the next; behind a long one looking is a waste. And so it is where somebody else wants the processor: a virtual one that is
 /// taken away while it looks keeps its host's from those who have the work.
-#[derive(Default)]
 pub struct Patience {
+    /// A short rest, and the longest look.
+    limit: Duration,
     /// Short rests in a row, up to [`ENOUGH`].
     short: Cell<u8>,
     /// When it may look again, in ticks of the TSC.
@@ -72,13 +76,18 @@ pub struct Patience {
 }
 
 impl Patience {
+    /// For looks that take as long as this.
+    pub const fn new(limit: Duration) -> Patience {
+        Patience { limit, short: Cell::new(0), from: Cell::new(0) }
+    }
+
     fn looks(&self, now: u64) -> bool {
         self.short.get() >= ENOUGH && now >= self.from.get()
     }
 
     /// The core rested for so many ticks of the TSC.
     pub fn learn(&self, rested: u64) {
-        let short = rested <= ticks(LOOK);
+        let short = rested <= ticks(self.limit);
         self.short.set(if short { (self.short.get() + 1).min(ENOUGH) } else { 0 });
     }
 
@@ -94,34 +103,48 @@ fn ticks(time: Duration) -> u64 {
 }
 
 /// Rests until an interrupt comes or somebody rings; may return early.
-pub(super) fn rest(cpu: &PerCpu, idle: Idle, patience: &Patience) {
-    let bell = &cpu.doorbell;
-    bell.watch();
+pub(crate) fn rest(cpu: &PerCpu, idle: Idle, patience: &Patience) {
     match idle {
         Idle::Mwait => {
+            cpu.doorbell.watch();
             mwait(cpu);
-            bell.leave();
+            cpu.doorbell.leave();
         }
         Idle::Poll => {
-            look(cpu, &Patience::default());
-            bell.leave();
+            cpu.doorbell.watch();
+            look(cpu, &Patience::new(LOOK));
+            cpu.doorbell.leave();
         }
-        _ => {
-            if idle != Idle::Halt && patience.looks(cpu::rdtsc()) {
-                look(cpu, patience);
-            }
-            // What fired meanwhile has been let in, and would not end the halt.
-            if !bell.leave() && !cpu.any_pending() {
-                irq::halt_now();
-            }
-        }
+        Idle::Look => look_and_halt(cpu, patience),
+        Idle::Halt => halt(cpu),
     }
 }
 
-/// Looks for a ring or an interrupt, for [`LOOK`] at most.
+/// Looks for work, if that is worth it, then halts.
+pub(crate) fn look_and_halt(cpu: &PerCpu, patience: &Patience) {
+    if patience.looks(cpu::rdtsc()) {
+        cpu.doorbell.watch();
+        look(cpu, patience);
+        if cpu.doorbell.leave() {
+            return;
+        }
+    }
+    halt(cpu);
+}
+
+/// Halts, unless something fired meanwhile: that has been let in, and would not end the halt.
+pub(crate) fn halt(cpu: &PerCpu) {
+    if !cpu.any_pending() {
+        irq::halt_now();
+        // Who rang sent an interrupt, too; what was there to be done is looked for now.
+        cpu.doorbell.leave();
+    }
+}
+
+/// Looks for a ring or an interrupt, for as long as it may take.
 fn look(cpu: &PerCpu, patience: &Patience) {
     let mut last = cpu::rdtsc();
-    let (end, taken) = (last.saturating_add(ticks(LOOK)), ticks(TAKEN));
+    let (end, taken) = (last.saturating_add(ticks(patience.limit)), ticks(TAKEN));
     // PAUSE leaves the processor to its other thread. QEMU's emulation leaves its main loop's lock to others for it and wants it
     // back, for which it waits longer than for what we wait for.
     let pauses = !emulator::is_emulated();
@@ -175,7 +198,7 @@ mod tests {
 
     #[test]
     fn short_rests_are_looked_for_and_nothing_is_where_others_want_the_processor() {
-        let patience = Patience::default();
+        let patience = Patience::new(LOOK);
         let (short, long) = (0, ticks(LOOK) + 1);
         patience.learn(short);
         assert!(!patience.looks(0), "one is none");
