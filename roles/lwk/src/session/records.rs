@@ -1,6 +1,7 @@
 //! What threads that wait for the host do meanwhile: they make a part of what the next records are encrypted with.
 
 use alloc::sync::Arc;
+use core::task::Waker;
 use keelson_lwk_wire::channel::{Ahead, Receiver, Sender};
 use spin::Once;
 
@@ -31,10 +32,10 @@ impl Records {
     }
 
     /// Makes a part for the next answers, then for record `next` to the host: the request that a thread waits for is sealed by then.
-    /// True when there is more to do.
-    pub fn prepare(&self, next: u64) -> bool {
-        let into = [&self.into, &self.bulk].into_iter().filter_map(Once::get).any(|into| into.prepare(0));
-        into || self.out.get().is_some_and(|out| out.prepare(next))
+    /// True when there is more to do; `waker` is told when there is again.
+    pub fn prepare(&self, next: u64, waker: &Waker) -> bool {
+        let mut into = [&self.into, &self.bulk].into_iter().filter_map(Once::get);
+        into.any(|into| into.prepare(0, waker)) || self.out.get().is_some_and(|out| out.prepare(next, waker))
     }
 }
 

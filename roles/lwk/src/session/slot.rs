@@ -108,7 +108,7 @@ impl Future for Waiting {
                 Poll::Ready(reply)
             }
             None => {
-                if self.prepares && self.session.records.prepare(self.behind) {
+                if self.prepares && self.session.records.prepare(self.behind, cx.waker()) {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending

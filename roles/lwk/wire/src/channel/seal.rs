@@ -61,9 +61,7 @@ impl Seal {
         out.extend_from_slice(piece);
         let bytes = out.get_mut(at..).unwrap_or_default();
         let key = self.ahead.begin(&mut self.pad);
-        if self.protection == Protection::Aead {
-            self.combine(bytes);
-        }
+        self.combine(bytes);
         let tag = authenticate(&key, self.protection, bytes).finalize();
         out.extend_from_slice(&tag);
     }
@@ -76,17 +74,19 @@ impl Seal {
         authenticate(&key, self.protection, bytes).verify(&tag).map_err(|_| ChannelError::Broken)?;
         plain.clear();
         plain.extend_from_slice(bytes);
-        if self.protection == Protection::Aead {
-            self.combine(plain);
-        }
+        self.combine(plain);
         Ok(())
     }
 
+    /// Encrypts or decrypts the text of the record, if it is to be, and ends it.
     fn combine(&mut self, text: &mut [u8]) {
-        self.ahead.had(text.len());
-        self.pad.combine(text);
-        // Nothing of it is used again.
-        self.pad.end();
+        match self.protection {
+            Protection::Aead => {
+                self.pad.combine(text);
+                self.ahead.end(&mut self.pad, text.len());
+            }
+            Protection::Mac => self.ahead.end(&mut self.pad, 0),
+        }
     }
 }
 

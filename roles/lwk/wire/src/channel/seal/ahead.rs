@@ -2,6 +2,7 @@
 
 use core::mem;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::task::Waker;
 
 use spin::Mutex;
 use zeroize::Zeroizing;
@@ -9,8 +10,8 @@ use zeroize::Zeroizing;
 use super::pad::Pad;
 use crate::handshake::KEY_LEN;
 
-/// Most bytes of a text that is prepared for and may not come.
-const MOST: usize = 8 << 10;
+/// Bytes of a text that does not come alone.
+const LONG: usize = 8 << 10;
 
 /// The key of one direction of a connection, and pads for its next records. One end's task takes them for the records; others make a
 /// part now and then, on any processor: who waits for the other end has nothing else to do, and saves the task the time.
@@ -19,11 +20,14 @@ pub struct Ahead {
     key: Zeroizing<[u8; KEY_LEN]>,
     /// Records that were begun: the number of the next one.
     count: AtomicU64,
-    /// Bytes of the text of the last one that was encrypted: the next one may have as many.
-    last: AtomicUsize,
+    /// Bytes that the text of the next one may have: as many as the last one's. Half of what was thought then, if that had fewer, as
+    /// the last record of a long frame is short.
+    expected: AtomicUsize,
     /// For records of even and of odd numbers: who waits prepares for the record behind that of its request, which may not have begun
     /// yet.
     slots: [Mutex<Slot>; 2],
+    /// Who made all there was to make for a long text, and may go on when that has begun.
+    done: Mutex<Option<Waker>>,
 }
 
 #[derive(Default)]
@@ -38,8 +42,9 @@ impl Ahead {
         Ahead {
             key: Zeroizing::new(*key),
             count: AtomicU64::new(0),
-            last: AtomicUsize::new(0),
+            expected: AtomicUsize::new(0),
             slots: Default::default(),
+            done: Mutex::default(),
         }
     }
 
@@ -48,39 +53,53 @@ impl Ahead {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Makes a part of what record `number` will be combined with, or the next one if that is later, as if it were as long as the
-    /// last one. True when there is more to make; a part takes a microsecond, or a few under emulation. False, too, while somebody
-    /// else is at it. Never has to be called.
-    pub fn prepare(&self, number: u64) -> bool {
+    /// Makes a part of what record `number` will be combined with, or the next one if that is later, as if it were as long as those
+    /// before. True when there is more to make; a part takes a microsecond, or a few under emulation. False, too, while somebody
+    /// else is at it. Of a row of long records `waker` is told when there is more again. Never has to be called.
+    pub fn prepare(&self, number: u64, waker: &Waker) -> bool {
         let number = number.max(self.next());
         let Some(mut slot) = self.slot(number).try_lock() else { return false };
         if slot.number > number {
             return false;
         }
+        let expected = self.expected();
         if slot.number < number {
-            slot.pad.end();
+            slot.pad.end(expected);
             slot.number = number;
         }
-        slot.pad.prepare(&self.key, number, self.last.load(Ordering::Relaxed).min(MOST))
+        let more = slot.pad.prepare(&self.key, number, expected);
+        if !more && expected > LONG {
+            *self.done.lock() = Some(waker.clone());
+        }
+        more
     }
 
-    /// Begins the next record: `pad`, which belonged to the last one, is what was made for this one, if anything was. Returns the
-    /// key of its tag. For the task alone that seals or opens the records.
+    /// Begins the next record: `pad`, which is over, becomes what was made for this one, if anything was. Returns the key of its tag.
+    /// For the task alone that seals or opens the records.
     pub(super) fn begin(&self, pad: &mut Pad) -> [u8; 32] {
         let number = self.count.load(Ordering::Relaxed);
         self.count.store(number + 1, Ordering::Release);
-        pad.end();
         let mut slot = self.slot(number).lock();
         if slot.number == number {
             mem::swap(&mut slot.pad, pad);
         }
         drop(slot);
+        if self.expected() > LONG
+            && let Some(waker) = self.done.lock().take()
+        {
+            waker.wake();
+        }
         pad.authenticator(&self.key, number)
     }
 
-    /// Says how long the text of the record was.
-    pub(super) fn had(&self, bytes: usize) {
-        self.last.store(bytes, Ordering::Relaxed);
+    /// Ends the record, of whose text so many bytes were encrypted.
+    pub(super) fn end(&self, pad: &mut Pad, bytes: usize) {
+        self.expected.store(bytes.max(self.expected() / 2), Ordering::Relaxed);
+        pad.end(self.expected());
+    }
+
+    fn expected(&self) -> usize {
+        self.expected.load(Ordering::Relaxed)
     }
 
     fn slot(&self, number: u64) -> &Mutex<Slot> {

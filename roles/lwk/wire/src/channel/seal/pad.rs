@@ -13,8 +13,10 @@ const FIRST: usize = 64;
 /// Bytes that are made at once at the beginning: four blocks, which cost no more than one. What is behind the first of them is
 /// enough for most records.
 const BEGINNING: usize = 256;
-/// And from then on.
+/// And from then on, of a text that has no more than sixteen such parts; of a longer one up to eight at once.
 const PART: usize = 512;
+/// Bytes of a buffer that is kept for the next record, whatever that needs.
+const KEPT: usize = 8 << 10;
 
 /// The pad of a record. It is begun for the number that it is first asked with, and ends with [`Pad::end`].
 #[derive(Default)]
@@ -31,7 +33,9 @@ impl Pad {
         let wanted = FIRST + text;
         match &mut self.cipher {
             None => self.begin(key, number),
-            Some(cipher) if self.made.len() < wanted => extend(&mut self.made, cipher, PART),
+            Some(cipher) if self.made.len() < wanted => {
+                extend(&mut self.made, cipher, (text / 16).clamp(PART, 8 * PART).next_multiple_of(64))
+            }
             Some(_) => {}
         }
         self.made.len() < wanted
@@ -55,11 +59,14 @@ impl Pad {
         }
     }
 
-    /// The record is over: nothing of its pad is used again.
-    pub(super) fn end(&mut self) {
+    /// The record is over: nothing of its pad is used again. Its buffer is, for one that may have a text of so many bytes.
+    pub(super) fn end(&mut self, text: usize) {
         self.cipher = None;
         self.made.fill(0);
         self.made.clear();
+        if self.made.capacity() > 2 * text.max(KEPT) {
+            self.made.shrink_to(0);
+        }
     }
 
     fn begin(&mut self, key: &[u8; KEY_LEN], number: u64) {

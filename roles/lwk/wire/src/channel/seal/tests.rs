@@ -3,7 +3,11 @@
 use super::*;
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::task::Waker;
 use proptest::prelude::*;
+use std::task::Wake;
+use std::thread;
 
 /// The record of `text` with this number, behind its length.
 fn expected(key: &[u8; 32], number: u64, protection: Protection, text: &[u8]) -> Vec<u8> {
@@ -35,8 +39,8 @@ proptest! {
         let mut plain = Vec::new();
         for (number, (len, before, skipped, behind)) in records.into_iter().enumerate() {
             // For this one, and for one that may be the next.
-            (0..before).for_each(|_| _ = out.ahead().prepare(out.ahead().next() + skipped));
-            (0..behind).for_each(|_| _ = into.ahead().prepare(0));
+            (0..before).for_each(|_| _ = out.ahead().prepare(out.ahead().next() + skipped, Waker::noop()));
+            (0..behind).for_each(|_| _ = into.ahead().prepare(0, Waker::noop()));
             let text: Vec<u8> = (0..len).map(|at| (at * 31 + number) as u8).collect();
             let mut record = Vec::new();
             out.append(&text, &mut record);
@@ -67,16 +71,71 @@ fn what_was_changed_is_refused() {
 }
 
 #[test]
-fn as_much_is_prepared_as_the_last_record_had() {
+fn as_much_is_prepared_as_the_last_records_had() {
     let mut seal = Seal::new(&[1; 32], Protection::Aead);
-    let parts = |seal: &mut Seal| 1 + std::iter::from_fn(|| seal.ahead().prepare(0).then_some(())).count();
+    let parts = |seal: &mut Seal| {
+        1 + std::iter::from_fn(|| seal.ahead().prepare(0, Waker::noop()).then_some(())).count()
+    };
     assert_eq!(parts(&mut seal), 1);
-    for (len, expected) in [(100, 1), (4096, 9), (60_000, 17), (10, 1)] {
+    // A long text is made in larger parts, and one short record behind it does not count for more than half.
+    for (len, expected) in [(100, 1), (4096, 9), (60_000, 17), (10, 17), (10, 17), (10, 16), (10, 8), (10, 5)]
+    {
         seal.append(&vec![0; len], &mut Vec::new());
         assert_eq!(parts(&mut seal), expected, "behind {len} bytes");
-        assert!(!seal.ahead().prepare(0), "nothing is left to make");
+        assert!(!seal.ahead().prepare(0, Waker::noop()), "nothing is left to make");
     }
+    (0..10).for_each(|_| seal.append(&[0; 10], &mut Vec::new()));
+    assert_eq!(parts(&mut seal), 1);
     let mut mac = Seal::new(&[1; 32], Protection::Mac);
     mac.append(&[0; 4096], &mut Vec::new());
     assert_eq!(parts(&mut mac), 1, "only the key of the tag");
+}
+
+/// Who made all there was to make for a long text goes on when that has begun; for a short one nobody is woken.
+#[test]
+fn a_row_of_long_records_goes_on_being_prepared() {
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    let waker = Waker::from(count.clone());
+    let mut seal = Seal::new(&[1; 32], Protection::Aead);
+    let mut last = vec![];
+    for (len, woken) in [(4096, 0), (60_000, 0), (60_000, 1), (4096, 2)] {
+        while seal.ahead().prepare(0, &waker) {}
+        last.clear();
+        seal.append(&vec![0; len], &mut last);
+        assert_eq!(count.0.load(Ordering::Relaxed), woken, "at {len} bytes");
+    }
+    assert_eq!(last, expected(&[1; 32], 3, Protection::Aead, &[0; 4096]));
+    seal.append(&[], &mut last);
+    assert_eq!(count.0.load(Ordering::Relaxed), 2, "nobody prepared");
+}
+
+#[test]
+fn others_prepare_on_other_processors() {
+    let (key, mut seal) = ([3; 32], Seal::new(&[3; 32], Protection::Aead));
+    let (over, ahead) = (AtomicBool::new(false), seal.ahead().clone());
+    thread::scope(|scope| {
+        for skipped in 0..2 {
+            let (over, ahead) = (&over, &ahead);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    ahead.prepare(ahead.next() + skipped, Waker::noop());
+                }
+            });
+        }
+        let mut record = Vec::new();
+        let wrong = (0..3000u64).find(|number| {
+            record.clear();
+            let text = vec![*number as u8; (number * 37 % 5000) as usize];
+            seal.append(&text, &mut record);
+            record != expected(&key, *number, Protection::Aead, &text)
+        });
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(wrong, None);
+    });
 }
