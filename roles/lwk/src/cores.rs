@@ -113,6 +113,11 @@ impl Core {
         self.threads.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
     }
 
+    /// Only one place is taken.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.threads.load(Ordering::Acquire) == 1
+    }
+
     pub(crate) fn leave(&self) {
         self.threads.fetch_sub(1, Ordering::AcqRel);
     }

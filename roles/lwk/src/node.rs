@@ -3,19 +3,21 @@
 use crate::Errno;
 use crate::cores::{Core, Start};
 use crate::delegate::{Delegate, Handle};
+use crate::event::Event;
 use crate::files::{FdTable, WaitQueue};
 use crate::freeze::Freezer;
 use crate::futex::Futexes;
 use crate::identity::Ids;
 use crate::limits::Limits;
-use crate::load::{Executable, Load, Loader};
+use crate::load::{Executable, Load, Loaded, Loader};
 use crate::mm::{Mm, MmSettings};
 use crate::process::{Parts, Process, Program, memory_limits};
 use crate::sched::{HelperRules, Seat};
 use crate::signals::{Action, Actions, ProcessSignals, SIG_IGN, SIGCHLD, SigSet};
-use crate::system::System;
+use crate::system::{CoreWork, System};
 use crate::table::{INIT, Member, Table};
 use crate::thread::{Attention, Thread};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -219,7 +221,7 @@ impl Node {
             ids: request.ids.clone(),
             delegate: request.delegate.clone(),
         };
-        let mut loaded = request.loader.load(&mm, load).await?;
+        let mut loaded = self.load(seat.core(), &request.loader, &mm, load).await?;
         loaded.program.path = request.files.fs().absolute(&loaded.program.path);
         let process = Process::of(Parts {
             pid: request.pid,
@@ -272,6 +274,41 @@ impl Node {
         self.begin(thread, seat, UserContext { registers, extended });
         let cpus = (0..self.settings.compute.len()).filter(|cpu| slice.cpus.has(*cpu)).collect();
         Ok(Launched { process, cpus })
+    }
+
+    /// Loads a program on the core that it is for, which has nothing else to do and prepares what is to come; the service core takes
+    /// it meanwhile. Here where others compute there, who would have to end each of their turns for it.
+    async fn load(
+        &self,
+        core: &Core,
+        loader: &Arc<dyn Loader>,
+        mm: &Arc<Mm>,
+        load: Load,
+    ) -> Result<Loaded, Errno> {
+        if !core.is_alone() {
+            return loader.load(mm, load).await;
+        }
+        let done = Arc::new((Event::default(), Mutex::new(None)));
+        let (there, loader, mm) = (done.clone(), loader.clone(), mm.clone());
+        let work: CoreWork = Box::new(move |here| {
+            here.executor.spawn("load", async move {
+                let loaded = loader.load(&mm, load).await;
+                let (event, place) = &*there;
+                *place.lock() = Some(loaded);
+                event.notify();
+            });
+        });
+        if !(self.system.run_on)(core.number, work) {
+            return Err(Errno::ESHUTDOWN);
+        }
+        let (event, place) = &*done;
+        loop {
+            let changed = event.changed();
+            if let Some(loaded) = place.lock().take() {
+                return loaded;
+            }
+            changed.await;
+        }
     }
 
     /// Lets a thread run on the core of its seat.

@@ -147,7 +147,7 @@ impl Delegate for Host {
         let (hub, attributes) = (self.hub.clone(), self.attributes.clone());
         Box::pin(async move {
             let reply = match waiting {
-                Ok(waiting) => waiting.preparing().await,
+                Ok(waiting) => waiting.preparing(true).await,
                 Err(errno) => return Reply { result: errno.as_result(), ..Reply::default() },
             };
             match (effect, asked) {
@@ -178,7 +178,7 @@ impl Delegate for Host {
         let page = |id| Outgoing::PageIn { id, handle, offset, len };
         let waiting = self.session.request(0, None, Vec::new(), len.into(), page);
         Box::pin(async move {
-            let reply = waiting?.await;
+            let reply = waiting?.preparing(false).await;
             reply.failure()?;
             Ok(reply.output.into_iter().next().map(|(_, bytes)| bytes).unwrap_or_default())
         })
@@ -190,7 +190,7 @@ impl Delegate for Host {
         let waiting = self.session.request(0, None, Vec::new(), 0, page);
         let hub = self.hub.clone();
         Box::pin(async move {
-            let done = waiting?.await.failure();
+            let done = waiting?.preparing(false).await.failure();
             hub.changes.note();
             done
         })

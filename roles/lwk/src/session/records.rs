@@ -31,12 +31,24 @@ impl Records {
         self.out.get().map_or(0, |out| out.next() + 1)
     }
 
-    /// Makes a part for the next answers, then for record `next` to the host: the request that a thread waits for is sealed by then.
-    /// True when there is more to do; `waker` is told when there is again.
-    pub fn prepare(&self, next: u64, waker: &Waker) -> bool {
-        let mut into = [&self.into, &self.bulk].into_iter().filter_map(Once::get);
-        into.any(|into| into.prepare(0, waker)) || self.out.get().is_some_and(|out| out.prepare(next, waker))
+    /// Makes a part for an answer of so many bytes, then for record `next` to the host: the request that a thread waits for is sealed
+    /// by then. True when there is more to do; `waker` is told when there is again.
+    pub fn prepare(&self, next: u64, answer: &Answer, waker: &Waker) -> bool {
+        let into = match answer.streams {
+            true => self.bulk.get().or(self.into.get()),
+            false => self.into.get(),
+        };
+        into.is_some_and(|into| into.prepare(0, answer.bytes, waker))
+            || self.out.get().is_some_and(|out| out.prepare(next, 0, waker))
     }
+}
+
+/// What a thread waits for.
+pub struct Answer {
+    /// About as many bytes.
+    pub bytes: usize,
+    /// It comes in pieces.
+    pub streams: bool,
 }
 
 fn keep(place: &Once<Arc<Ahead>>, ahead: Option<Arc<Ahead>>) {

@@ -1,12 +1,14 @@
 //! Where the answer to a request arrives, and the future of whoever waits for it.
 
 use super::Session;
+use super::records::Answer;
 use crate::delegate::Reply;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
+use keelson_lwk_wire::frame::MAX_INLINE;
 use keelson_lwk_wire::messages::Desc;
 use spin::Mutex;
 
@@ -73,20 +75,21 @@ pub struct Waiting {
     done: bool,
     /// The number of the record behind the request's.
     behind: u64,
-    prepares: bool,
+    /// To be prepared for.
+    answer: Option<Answer>,
 }
 
 impl Waiting {
     pub(super) fn new(session: Arc<Session>, id: u64, slot: Arc<Slot>, behind: u64) -> Waiting {
-        Waiting { session, id, slot, done: false, behind, prepares: false }
+        Waiting { session, id, slot, done: false, behind, answer: None }
     }
 
     /// Prepares records while it waits. For a thread on a processor that has nothing else to do; whoever else has something there
-    /// comes between two parts.
-    pub(super) fn preparing(self) -> impl Future<Output = Reply> {
-        let mut waiting = self;
-        waiting.prepares = true;
-        waiting
+    /// comes between two parts. `streams`: what does not fit into a frame comes in pieces.
+    pub(super) fn preparing(mut self, streams: bool) -> impl Future<Output = Reply> {
+        let bytes = usize::try_from(self.slot.most).unwrap_or(usize::MAX);
+        self.answer = Some(Answer { bytes, streams: streams && bytes > MAX_INLINE });
+        self
     }
 }
 
@@ -108,7 +111,9 @@ impl Future for Waiting {
                 Poll::Ready(reply)
             }
             None => {
-                if self.prepares && self.session.records.prepare(self.behind, cx.waker()) {
+                if let Some(answer) = &self.answer
+                    && self.session.records.prepare(self.behind, answer, cx.waker())
+                {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending

@@ -242,20 +242,30 @@ impl World {
 
     /// Launches a program.
     pub fn launch(&self, request: LaunchRequest) -> Result<Arc<Process>, Errno> {
-        let launch = pin!(self.node.launch(request));
-        match launch.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(launched) => launched.map(|launched| launched.process),
-            Poll::Pending => panic!("the launch waits"),
+        let mut launch = pin!(self.node.launch(request));
+        loop {
+            if let Poll::Ready(launched) = launch.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return launched.map(|launched| launched.process);
+            }
+            // The core that it is for loads it.
+            let Some(core) = self.hand_out() else { panic!("the launch waits") };
+            self.cores[core].0.turn();
         }
+    }
+
+    /// Gives the cores what was put on them; the last that had something.
+    fn hand_out(&self) -> Option<usize> {
+        let mut last = None;
+        while let Some((number, work)) = WORK.with_borrow_mut(VecDeque::pop_front) {
+            work(&self.cores[number].1);
+            last = Some(number);
+        }
+        last
     }
 
     /// One round of all cores; false when there was nothing to do.
     pub fn round(&self) -> bool {
-        let mut busy = false;
-        while let Some((number, work)) = WORK.with_borrow_mut(VecDeque::pop_front) {
-            work(&self.cores[number].1);
-            busy = true;
-        }
+        let mut busy = self.hand_out().is_some();
         for (executor, _) in &self.cores {
             busy |= executor.turn();
         }

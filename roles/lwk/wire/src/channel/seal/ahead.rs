@@ -8,6 +8,7 @@ use spin::Mutex;
 use zeroize::Zeroizing;
 
 use super::pad::Pad;
+use super::{MAX_RECORD, TAG};
 use crate::handshake::KEY_LEN;
 
 /// Bytes of a text that does not come alone.
@@ -53,16 +54,17 @@ impl Ahead {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Makes a part of what record `number` will be combined with, or the next one if that is later, as if it were as long as those
-    /// before. True when there is more to make; a part takes a microsecond, or a few under emulation. False, too, while somebody
-    /// else is at it. Of a row of long records `waker` is told when there is more again. Never has to be called.
-    pub fn prepare(&self, number: u64, waker: &Waker) -> bool {
+    /// Makes a part of what record `number` will be combined with, or the next one if that is later, as if its text were as long as
+    /// those before, or had these `bytes`. True when there is more to make; a part takes a microsecond, or a few under emulation.
+    /// False, too, while somebody else is at it. Of a row of long records `waker` is told when there is more again. Never has to be
+    /// called.
+    pub fn prepare(&self, number: u64, bytes: usize, waker: &Waker) -> bool {
         let number = number.max(self.next());
         let Some(mut slot) = self.slot(number).try_lock() else { return false };
         if slot.number > number {
             return false;
         }
-        let expected = self.expected();
+        let expected = self.expected().max(bytes.min(MAX_RECORD - TAG));
         if slot.number < number {
             slot.pad.end(expected);
             slot.number = number;
@@ -84,9 +86,9 @@ impl Ahead {
             mem::swap(&mut slot.pad, pad);
         }
         drop(slot);
-        if self.expected() > LONG
-            && let Some(waker) = self.done.lock().take()
-        {
+        // Out of the lock first: whoever is woken looks again at once.
+        let done = self.done.lock().take();
+        if let Some(waker) = done {
             waker.wake();
         }
         pad.authenticator(&self.key, number)

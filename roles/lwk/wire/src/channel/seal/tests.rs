@@ -39,8 +39,8 @@ proptest! {
         let mut plain = Vec::new();
         for (number, (len, before, skipped, behind)) in records.into_iter().enumerate() {
             // For this one, and for one that may be the next.
-            (0..before).for_each(|_| _ = out.ahead().prepare(out.ahead().next() + skipped, Waker::noop()));
-            (0..behind).for_each(|_| _ = into.ahead().prepare(0, Waker::noop()));
+            (0..before).for_each(|_| _ = out.ahead().prepare(out.ahead().next() + skipped, 0, Waker::noop()));
+            (0..behind).for_each(|_| _ = into.ahead().prepare(0, 0, Waker::noop()));
             let text: Vec<u8> = (0..len).map(|at| (at * 31 + number) as u8).collect();
             let mut record = Vec::new();
             out.append(&text, &mut record);
@@ -74,7 +74,7 @@ fn what_was_changed_is_refused() {
 fn as_much_is_prepared_as_the_last_records_had() {
     let mut seal = Seal::new(&[1; 32], Protection::Aead);
     let parts = |seal: &mut Seal| {
-        1 + std::iter::from_fn(|| seal.ahead().prepare(0, Waker::noop()).then_some(())).count()
+        1 + std::iter::from_fn(|| seal.ahead().prepare(0, 0, Waker::noop()).then_some(())).count()
     };
     assert_eq!(parts(&mut seal), 1);
     // A long text is made in larger parts, and one short record behind it does not count for more than half.
@@ -82,7 +82,7 @@ fn as_much_is_prepared_as_the_last_records_had() {
     {
         seal.append(&vec![0; len], &mut Vec::new());
         assert_eq!(parts(&mut seal), expected, "behind {len} bytes");
-        assert!(!seal.ahead().prepare(0, Waker::noop()), "nothing is left to make");
+        assert!(!seal.ahead().prepare(0, 0, Waker::noop()), "nothing is left to make");
     }
     (0..10).for_each(|_| seal.append(&[0; 10], &mut Vec::new()));
     assert_eq!(parts(&mut seal), 1);
@@ -105,7 +105,7 @@ fn a_row_of_long_records_goes_on_being_prepared() {
     let mut seal = Seal::new(&[1; 32], Protection::Aead);
     let mut last = vec![];
     for (len, woken) in [(4096, 0), (60_000, 0), (60_000, 1), (4096, 2)] {
-        while seal.ahead().prepare(0, &waker) {}
+        while seal.ahead().prepare(0, 0, &waker) {}
         last.clear();
         seal.append(&vec![0; len], &mut last);
         assert_eq!(count.0.load(Ordering::Relaxed), woken, "at {len} bytes");
@@ -124,7 +124,7 @@ fn others_prepare_on_other_processors() {
             let (over, ahead) = (&over, &ahead);
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    ahead.prepare(ahead.next() + skipped, Waker::noop());
+                    ahead.prepare(ahead.next() + skipped, 0, Waker::noop());
                 }
             });
         }
