@@ -31,7 +31,7 @@ impl KernelPark {
     /// `sti; hlt`, which it then ends at once: `sti` takes effect after the next instruction.
     fn rest(&self, cpu: &PerCpu) {
         if !cpu.handed.swap(false, Ordering::Relaxed) {
-            resting(cpu, halt_now);
+            resting(cpu, || idle::halt(cpu));
             return;
         }
         let rested = resting(cpu, || idle::look_and_halt(cpu, &self.patience));
@@ -50,6 +50,7 @@ impl Park for KernelPark {
         let deadline = deadline.min(now + REST_MAX);
         let deadline = if first { deadline.min(super::next_polled()) } else { deadline };
         if deadline <= now || cpu.any_pending() {
+            cpu.doorbell.answer();
             open_window();
         } else {
             time::arm_timer(deadline, now);
@@ -92,7 +93,7 @@ pub fn rest() {
     let cpu = smp::this_cpu();
     user::cpu::serve_requests(cpu);
     user::cpu::leave_dead_space(cpu);
-    resting(cpu, halt_now);
+    resting(cpu, || idle::halt(cpu));
     take_pending(cpu);
 }
 

@@ -1,4 +1,5 @@
-//! How a core learns that another has work for it, without an interrupt as long as it watches.
+//! How a core learns that another has work for it, without an interrupt as long as it watches: in the kernel, where it looks for
+//! work before it rests or lets a program run.
 //!
 //! Whoever has work rings, then looks whether the other watches; whoever goes to rest stops watching, then looks whether it rang.
 //! Both look behind a full fence, so that one of them sees the other: a ring that the core does not see is followed by an
@@ -26,7 +27,8 @@ impl Doorbell {
 
     /// The core watches from now on.
     pub fn watch(&self) {
-        self.watched.store(1, Ordering::SeqCst);
+        // Seen late, it costs an interrupt.
+        self.watched.store(1, Ordering::Release);
     }
 
     /// It rang since the core stopped watching last.
@@ -41,6 +43,25 @@ impl Doorbell {
         self.rung.swap(0, Ordering::SeqCst) != 0
     }
 
+    /// Stops watching; true when it rang, and watches again then. For who has a full fence to do, which is `fence`.
+    pub fn leave_behind(&self, fence: impl FnOnce()) -> bool {
+        self.watched.store(0, Ordering::Relaxed);
+        fence();
+        let rung = self.has_rung();
+        if rung {
+            self.answer();
+        }
+        rung
+    }
+
+    /// The core looks for work next, whatever rang until now, and watches.
+    pub fn answer(&self) {
+        if self.has_rung() {
+            self.rung.swap(0, Ordering::SeqCst);
+        }
+        self.watch();
+    }
+
     /// Where the store is that a ring is.
     pub fn address(&self) -> *const u32 {
         self.rung.as_ptr()
@@ -50,7 +71,7 @@ impl Doorbell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::sync::atomic::{AtomicBool, AtomicU64};
+    use core::sync::atomic::{AtomicBool, AtomicU64, fence};
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -58,14 +79,19 @@ mod tests {
     fn who_watches_needs_no_interrupt() {
         let bell = Doorbell::new();
         assert!(!bell.ring());
-        bell.watch();
-        assert!(bell.has_rung() && bell.ring());
+        bell.answer();
+        assert!(!bell.has_rung() && bell.ring() && bell.has_rung());
         assert!(bell.leave());
         assert!(!bell.has_rung() && !bell.leave());
         assert!(!bell.ring());
+        bell.answer();
+        assert!(!bell.leave_behind(|| ()) && !bell.ring());
+        // Who finds that it rang looks for work, and watches.
+        assert!(bell.leave_behind(|| ()) && bell.ring());
     }
 
-    /// One side hands over numbers, the other rests whenever there is none: it never rests with a number waiting.
+    /// One side hands over numbers, the other looks for them, and rests or lets a program run whenever there is none: it never does
+    /// with a number waiting.
     #[test]
     fn no_ring_is_lost() {
         const LAST: u64 = 300_000;
@@ -90,17 +116,25 @@ mod tests {
             });
             let mut done = 0;
             while done < LAST {
+                // As one that found something to do does, and looks again then.
+                if done % 3 == 0 {
+                    bell.answer();
+                }
                 done = done.max(work.swap(0, Ordering::AcqRel));
-                bell.watch();
                 for _ in 0..done % 41 {
                     if bell.has_rung() {
                         break;
                     }
                 }
-                if bell.leave() || done == LAST {
+                let rung = match done % 2 {
+                    0 => bell.leave(),
+                    _ => bell.leave_behind(|| fence(Ordering::SeqCst)),
+                };
+                if rung || done == LAST {
+                    bell.answer();
                     continue;
                 }
-                // The halt: nothing but the interrupt ends it.
+                // The halt, or the program: nothing but the interrupt ends it.
                 let end = Instant::now() + Duration::from_secs(20);
                 while !interrupt.swap(false, Ordering::AcqRel) {
                     if Instant::now() >= end {
@@ -109,6 +143,7 @@ mod tests {
                     }
                     core::hint::spin_loop();
                 }
+                bell.answer();
             }
         });
     }

@@ -102,43 +102,31 @@ fn ticks(time: Duration) -> u64 {
     (u128::from(time::tsc_hz()) * time.as_nanos() / 1_000_000_000) as u64
 }
 
-/// Rests until an interrupt comes or somebody rings; may return early.
+/// Rests until an interrupt comes or somebody rings; may return early. Whoever rests looks for work next, and watches.
 pub(crate) fn rest(cpu: &PerCpu, idle: Idle, patience: &Patience) {
     match idle {
-        Idle::Mwait => {
-            cpu.doorbell.watch();
-            mwait(cpu);
-            cpu.doorbell.leave();
-        }
-        Idle::Poll => {
-            cpu.doorbell.watch();
-            look(cpu, &Patience::new(LOOK));
-            cpu.doorbell.leave();
-        }
-        Idle::Look => look_and_halt(cpu, patience),
-        Idle::Halt => halt(cpu),
+        Idle::Mwait => mwait(cpu),
+        Idle::Poll => look(cpu, &Patience::new(LOOK)),
+        Idle::Look => return look_and_halt(cpu, patience),
+        Idle::Halt => return halt(cpu),
     }
+    cpu.doorbell.answer();
 }
 
 /// Looks for work, if that is worth it, then halts.
 pub(crate) fn look_and_halt(cpu: &PerCpu, patience: &Patience) {
     if patience.looks(cpu::rdtsc()) {
-        cpu.doorbell.watch();
         look(cpu, patience);
-        if cpu.doorbell.leave() {
-            return;
-        }
     }
     halt(cpu);
 }
 
-/// Halts, unless something fired meanwhile: that has been let in, and would not end the halt.
+/// Halts, unless something fired meanwhile, which has been let in and would not end the halt, or somebody rang.
 pub(crate) fn halt(cpu: &PerCpu) {
-    if !cpu.any_pending() {
+    if !cpu.any_pending() && !cpu.doorbell.leave() {
         irq::halt_now();
-        // Who rang sent an interrupt, too; what was there to be done is looked for now.
-        cpu.doorbell.leave();
     }
+    cpu.doorbell.answer();
 }
 
 /// Looks for a ring or an interrupt, for as long as it may take.

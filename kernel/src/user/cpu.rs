@@ -157,8 +157,11 @@ impl UserCore for ThisCore {
                 load_space(cpu, space);
             }
             user.inside.store(user.space.load(Ordering::Relaxed), Ordering::Relaxed);
-            // From here on others see us inside, or we see their change.
-            fence(Ordering::SeqCst);
+            // From here on others see us inside, or we see their change; and interrupt us, or we see that they rang.
+            if cpu.doorbell.leave_behind(|| fence(Ordering::SeqCst)) {
+                user.inside.store(0, Ordering::Release);
+                return Trap::Interrupt;
+            }
             // SAFETY: `Loaded::space` keeps it alive.
             let inner = unsafe { &*(user.space.load(Ordering::Relaxed) as *const Inner) };
             if inner.generation() != user.seen.load(Ordering::Relaxed) {
@@ -174,6 +177,7 @@ impl UserCore for ThisCore {
             // SAFETY: 1. `ready`; the space's tables are in CR3, the state is loaded; 2. checked above.
             let syscall = unsafe { entry::enter(&mut context.registers) };
             user.inside.store(0, Ordering::Release);
+            cpu.doorbell.watch();
             if syscall {
                 return Trap::Syscall;
             }

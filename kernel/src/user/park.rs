@@ -39,6 +39,7 @@ impl Park for ComputePark {
             // Whoever woke one of our tasks also rang, maybe before we looked for tasks last.
             irq::open_window();
             if irq::take_pending(cpu) || busy {
+                cpu.doorbell.answer();
                 return;
             }
             if cpu.doorbell.has_rung() || !pool::refill_zeroed(1) {
