@@ -259,6 +259,8 @@ fn interrupted(cpu: &PerCpu, number: u8) -> Option<Trap> {
     if !(vector::LEVEL..vector::DEVICES_END).contains(&number) {
         apic::acknowledge();
     }
+    // The executor looks for work now.
+    cpu.doorbell.answer();
     Some(Trap::Interrupt)
 }
 

@@ -31,7 +31,9 @@ const LOCAL: [(&str, &str, f64); 6] = [
 ];
 
 /// Calls that are the host's, and the bytes they carry.
-const DELEGATED: [(&str, &str, usize); 4] = [
+const DELEGATED: [(&str, &str, usize); 6] = [
+    ("write64", "delegated write of 64 bytes", 64),
+    ("read64", "delegated read of 64 bytes", 64),
     ("write4K", "delegated write of 4 KiB", 4 << 10),
     ("read4K", "delegated read of 4 KiB", 4 << 10),
     ("write1M", "delegated write of 1 MiB", 1 << 20),
