@@ -2,7 +2,7 @@
 //! processors, a watchdog, without HPET, with processors that can do little, without a serial port. On each the image boots and its
 //! role serves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keelson_qemu::{Board, Drive, DriveModel, Exit, Ext4Image, Machine, MachineSpec, Nic, NicModel};
 use keelson_tests::Appliance;
@@ -271,6 +271,26 @@ fn a_watchdog_resets_a_machine_that_hangs() {
         machine.console().send_line("poweroff").unwrap();
         assert_eq!(machine.wait(SOON).unwrap(), Exit::PowerOff);
     }
+}
+
+/// Before a reboot the watchdog is stopped: firmware may take longer than its time, and the chipset's counts on through a reset.
+#[test]
+fn a_watchdog_leaves_a_slow_boot_alone() {
+    // The firmware waits for somebody to choose.
+    let menu = ["-global", "ICH9-LPC.noreboot=false", "-boot", "menu=on,splash-time=6000"];
+    let world = World::new("watchdog-menu");
+    let disk = world.disk();
+    let nic = Nic::on(&world.port, NicModel::Virtio);
+    let machine = server(&world, nic, virtio(&disk)).append("watchdog=2").args(menu).start().unwrap();
+    machine.expect("iTCO_wdt at *: resets the machine when it hangs for 2s", SOON).unwrap();
+    machine.expect("serving NFS", SOON).unwrap();
+    let asked = Instant::now();
+    machine.console().send_line("reboot").unwrap();
+    machine.expect("iTCO_wdt at *: resets the machine when it hangs for 2s", SOON).unwrap();
+    assert!(asked.elapsed() >= Duration::from_secs(6), "nobody waited");
+    machine.expect("serving NFS", SOON).unwrap();
+    let said = machine.console().transcript();
+    assert!(!said.contains("ended by the watchdog"), "{said}");
 }
 
 /// Who reads the screen after a panic is not disturbed.
