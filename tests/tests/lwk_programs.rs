@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const LWKCTL: &str = env!("CARGO_BIN_EXE_keelson-lwkctl");
 const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
@@ -28,6 +29,19 @@ fn small_programs_of_every_kind() {
         let hello = node.same(&compiled("hello.c", link), &["one", "", "two words"], b"");
         assert_eq!(hello.status.code(), Some(42));
         node.same(&compiled("exceptions.cc", link), &[], b"");
+    }
+}
+
+/// A node that no server of NTP tells the time has its host's: what a program writes there is not from the future.
+#[test]
+fn the_time_of_day_is_the_hosts() {
+    let node = node("lwk-time", Shape::default());
+    let program = compiled("now.c", Link::Static);
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    for _ in 0..3 {
+        let before = now();
+        let told: u128 = text(&node.run(&program, &[], b"")).trim().parse().unwrap();
+        assert!((before..=now()).contains(&told), "{told}, not from {before} on");
     }
 }
 

@@ -211,7 +211,8 @@ impl Lwk {
         let below = Rc::new(Below { shutdown: node.shutdown.clone() });
         let control = Control::new(programs.clone(), below, env!("KEELSON_BUILT").to_string());
         node.handle.spawn("lwk-watch", control.clone().watch(settings.checks));
-        let service = Service::new(programs, hub.clone(), loader, settings, control.clone());
+        let service =
+            Service::new(programs, hub.clone(), loader, settings, control.clone(), node.wall.clone());
         let mut boot_id = [0; 16];
         system.entropy.fill(&mut boot_id);
         let identity = Identity {

@@ -57,6 +57,7 @@ pub mod thread;
 pub mod timers;
 pub mod view;
 pub mod wait;
+mod wall;
 
 #[cfg(test)]
 mod testing;

@@ -14,11 +14,13 @@ use crate::sched::HelperRules;
 use crate::session::{Answer, Host, Hub, Programs, Session, Tool};
 use crate::signals::{SIGKILL, SigInfo, SigSet};
 use crate::view::View;
+use crate::wall::HostTime;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use keelson_hal::WallClock;
 use keelson_hal::user::PageSize;
 use keelson_lwk_wire::layout;
 use keelson_lwk_wire::messages::{
@@ -45,20 +47,22 @@ pub struct Service {
     /// What the files of all programs share.
     vfs: Arc<Vfs>,
     control: Rc<Control>,
+    time: HostTime,
 }
 
 impl Service {
-    /// For a node with these settings; tools are answered by `control`.
+    /// For a node with these settings; tools are answered by `control`, and `wall` is set by hosts where nobody else does.
     pub fn new(
         node: Arc<Node>,
         hub: Arc<Hub>,
         loader: HostLoader,
         settings: Settings,
         control: Rc<Control>,
+        wall: Rc<dyn WallClock>,
     ) -> Service {
         let vfs = Arc::<Vfs>::default();
         vfs.show(Arc::new(View::new(node.clone(), &settings.page_sizes)));
-        Service { node, hub, loader: Arc::new(loader), settings, vfs, control }
+        Service { node, hub, loader: Arc::new(loader), settings, vfs, control, time: HostTime(wall) }
     }
 
     /// What a host wants to be started.
@@ -78,6 +82,7 @@ impl Programs for Service {
         let host = Host::new(session, self.hub.clone());
         let node = self.node.clone();
         let path = String::from_utf8_lossy(&launch.path).into_owned();
+        self.time.told(launch.wall, !self.node.processes().is_empty());
         let request = self.request(launch, &host);
         Box::pin(async move {
             let request = match request {

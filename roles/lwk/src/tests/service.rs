@@ -73,6 +73,7 @@ fn programs_of_a_node_share_their_trees() {
         HostLoader::new(None, 0, 832),
         settings,
         super::control::Machine::control(&world),
+        keelson_exec::sim::SimClock::new(),
     );
     let request = |pid| {
         let host = Remote::new(Arc::new(Session::default()), hub.clone());
