@@ -1,6 +1,6 @@
 /*
  * Corners of system calls: a table of files that a child shares and then does not, a memory file that is opened once more and
- * cut, and what a timer's overruns are told of.
+ * cut, what a timer's overruns are told of, and pipes that are asked for positions.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -109,8 +110,28 @@ static void missed_expirations(void)
     timer_delete(timer);
 }
 
+/* A pipe has no positions, whichever end is asked for one. */
+static void positions_of_a_pipe(void)
+{
+    int ends[2], path = open("/", O_PATH);
+    char byte = 0;
+    struct iovec part = { &byte, 1 };
+    if (pipe(ends))
+        return;
+    for (int i = 0; i < 3; i++) {
+        int fd = i < 2 ? ends[i] : path;
+        printf("a pipe's positions:");
+        printf(" %d", pread(fd, &byte, 1, 0) < 0 ? errno : 0);
+        printf(" %d", pwrite(fd, &byte, 1, 0) < 0 ? errno : 0);
+        printf(" %d", preadv(fd, &part, 1, 0) < 0 ? errno : 0);
+        printf(" %d\n", pwritev(fd, &part, 1, 0) < 0 ? errno : 0);
+        close(fd);
+    }
+}
+
 int main(void)
 {
+    positions_of_a_pipe();
     close_in_child(0);
     close_in_child(UNSHARE);
     cut_memory_file();

@@ -57,6 +57,8 @@ pub(crate) struct Timer {
     clock: Clock,
     notice: Notice,
     setting: Mutex<Setting>,
+    /// Held while an expiration is told of.
+    telling: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -166,15 +168,23 @@ impl ProcessTimers {
 
 impl Timer {
     fn new(process: &Arc<Process>, clock: Clock, notice: Notice) -> Arc<Timer> {
-        Arc::new(Timer { process: Arc::downgrade(process), clock, notice, setting: Mutex::default() })
+        Arc::new(Timer {
+            process: Arc::downgrade(process),
+            clock,
+            notice,
+            setting: Mutex::default(),
+            telling: Mutex::default(),
+        })
     }
 
+    /// Turns it off: it sends no signal behind this, even if another core is at it, which a handler would take for a later timer's.
     fn disarm(&self) {
         let mut setting = self.setting.lock();
         setting.next = None;
         let deadline = setting.deadline.take();
         drop(setting);
         drop(deadline);
+        drop(self.telling.lock());
     }
 
     /// What it is set to now.
@@ -239,6 +249,7 @@ impl Timer {
     /// Sends the signal if the time has come.
     fn expire(&self, process: &Arc<Process>) {
         let Ok(now) = self.clock.read(&process.node) else { return };
+        let _telling = self.telling.lock();
         let mut setting = self.setting.lock();
         let Some(next) = setting.next.filter(|next| *next <= now) else { return };
         let missed = match setting.interval.as_nanos() {

@@ -87,8 +87,8 @@ impl Description {
         at: Option<u64>,
         into: &mut dyn Target,
     ) -> Poll<Result<usize, Errno>> {
-        if !self.readable() {
-            return Poll::Ready(Err(Errno::EBADF));
+        if let Some(errno) = self.refusal(at, self.readable()) {
+            return Poll::Ready(Err(errno));
         }
         self.at_position(at, |at| self.file.poll_read(cx, operation, at, into))
     }
@@ -101,8 +101,8 @@ impl Description {
         at: Option<u64>,
         from: &mut dyn Source,
     ) -> Poll<Result<usize, Errno>> {
-        if !self.writable() {
-            return Poll::Ready(Err(Errno::EBADF));
+        if let Some(errno) = self.refusal(at, self.writable()) {
+            return Poll::Ready(Err(errno));
         }
         if at.is_none() && self.file.positioned() && operation.flags & O_APPEND != 0 {
             let mut position = self.position.lock();
@@ -115,6 +115,16 @@ impl Description {
         self.at_position(at, |at| self.file.poll_write(cx, operation, at, from))
     }
 
+    /// Why it is not read or written. What has no positions is asked for one in vain, whichever end of it is open, as on Linux.
+    fn refusal(&self, at: Option<u64>, allowed: bool) -> Option<Errno> {
+        let has_none = at.is_some() && self.file.host().is_none() && !self.file.positioned();
+        match (self.is_path(), has_none, allowed) {
+            (false, true, _) => Some(Errno::ESPIPE),
+            (false, false, true) => None,
+            _ => Some(Errno::EBADF),
+        }
+    }
+
     fn at_position(
         &self,
         at: Option<u64>,
@@ -124,8 +134,7 @@ impl Description {
             return act(at);
         }
         match (at, self.file.positioned()) {
-            (Some(_), false) => Poll::Ready(Err(Errno::ESPIPE)),
-            (None, false) => act(None),
+            (_, false) => act(None),
             (Some(at), true) => act(Some(at)),
             (None, true) => {
                 let mut position = self.position.lock();
