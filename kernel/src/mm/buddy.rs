@@ -7,9 +7,9 @@
 //!
 //! The allocator needs no memory of its own beyond a bitmap that the caller hands over, with one bit for each possible block of each
 //! order, small ones first: the free blocks are a set of such numbers ([`NumberSet`]), in which the next one is the smallest that is
-//! large enough. Nothing is kept in the blocks themselves: a free block may never have been touched, and on a machine that is not real the first touch of
-//! each 2 MiB costs its host a page of that size, a millisecond and more. For the same reason it is the lowest block that is taken,
-//! so that what is in use lies close together. The bitmap finds most double frees, too.
+//! large enough. Nothing is kept in the blocks themselves: a free block may never have been touched, and on a machine that is not
+//! real the first touch of each 2 MiB costs its host a page of that size, a millisecond and more. For the same reason it is the
+//! lowest block that is taken, so that what is in use lies close together. The bitmap finds most double frees, too.
 //!
 //! Each NUMA node has an allocator of its own ([`super::frames`]): a block never has memory of two.
 //!

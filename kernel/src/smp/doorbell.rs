@@ -31,7 +31,7 @@ impl Doorbell {
         self.watched.store(1, Ordering::Release);
     }
 
-    /// It rang since the core stopped watching last.
+    /// It rang since the core looked for work last.
     pub fn has_rung(&self) -> bool {
         self.rung.load(Ordering::Acquire) != 0
     }

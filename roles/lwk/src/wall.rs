@@ -11,7 +11,7 @@ use keelson_hal::WallClock;
 const BEHIND: i64 = 1_000_000;
 const AHEAD: i64 = 100_000_000;
 /// What a person would like to know.
-const MUCH: i64 = 10_000_000_000;
+const MUCH: u64 = 10_000_000_000;
 
 /// The node's wall clock, as hosts set it.
 pub(crate) struct HostTime(pub Rc<dyn WallClock>);
@@ -26,7 +26,7 @@ impl HostTime {
             return;
         }
         self.0.step(late);
-        if late.unsigned_abs() >= MUCH.unsigned_abs() {
+        if late.unsigned_abs() >= MUCH {
             log::info!(target: "time", "set by {} s to what a host says", late / 1_000_000_000);
         }
     }

@@ -33,7 +33,7 @@ impl Records {
 
     /// Makes a part for an answer of so many bytes, then for record `next` to the host: the request that a thread waits for is sealed
     /// by then. True when there is more to do; `waker` is told when there is again.
-    pub fn prepare(&self, next: u64, answer: &Answer, waker: &Waker) -> bool {
+    pub fn prepare(&self, next: u64, answer: &Expected, waker: &Waker) -> bool {
         let into = match answer.streams {
             true => self.bulk.get().or(self.into.get()),
             false => self.into.get(),
@@ -44,7 +44,7 @@ impl Records {
 }
 
 /// What a thread waits for.
-pub struct Answer {
+pub struct Expected {
     /// About as many bytes.
     pub bytes: usize,
     /// It comes in pieces.

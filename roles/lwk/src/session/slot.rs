@@ -1,7 +1,7 @@
 //! Where the answer to a request arrives, and the future of whoever waits for it.
 
 use super::Session;
-use super::records::Answer;
+use super::records::Expected;
 use crate::delegate::Reply;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -76,7 +76,7 @@ pub struct Waiting {
     /// The number of the record behind the request's.
     behind: u64,
     /// To be prepared for.
-    answer: Option<Answer>,
+    answer: Option<Expected>,
 }
 
 impl Waiting {
@@ -88,7 +88,7 @@ impl Waiting {
     /// comes between two parts. `streams`: what does not fit into a frame comes in pieces.
     pub(super) fn preparing(mut self, streams: bool) -> impl Future<Output = Reply> {
         let bytes = usize::try_from(self.slot.most).unwrap_or(usize::MAX);
-        self.answer = Some(Answer { bytes, streams: streams && bytes > MAX_INLINE });
+        self.answer = Some(Expected { bytes, streams: streams && bytes > MAX_INLINE });
         self
     }
 }
