@@ -38,7 +38,8 @@ impl Timers {
 pub struct Sleep {
     handle: Handle,
     deadline: Instant,
-    registered: Option<u64>,
+    /// Its entry among the executor's deadlines: for this one, or an earlier one that it had before.
+    registered: Option<(Instant, u64)>,
 }
 
 impl Sleep {
@@ -46,15 +47,18 @@ impl Sleep {
         Sleep { handle, deadline, registered: None }
     }
 
-    /// Moves the deadline.
+    /// Moves the deadline. One that is put off keeps its entry, which wakes the task once for nothing: deadlines that are put off
+    /// with every packet, as those of TCP are, cost nothing so.
     pub fn reset(&mut self, deadline: Instant) {
-        self.unregister();
+        if self.registered.is_some_and(|(at, _)| at > deadline) {
+            self.unregister();
+        }
         self.deadline = deadline;
     }
 
     fn unregister(&mut self) {
-        if let Some(id) = self.registered.take() {
-            self.handle.timers().pending.remove(&(self.deadline, id));
+        if let Some(entry) = self.registered.take() {
+            self.handle.timers().pending.remove(&entry);
         }
     }
 }
@@ -71,13 +75,11 @@ impl Future for Sleep {
             return Poll::Pending;
         }
         let this = &mut *self;
-        match this.registered {
-            None => this.registered = Some(this.handle.timers().insert(this.deadline, cx.waker().clone())),
-            Some(id) => {
-                if let Some(waker) = this.handle.timers().pending.get_mut(&(this.deadline, id)) {
-                    waker.clone_from(cx.waker());
-                }
-            }
+        let mut timers = this.handle.timers();
+        if let Some(waker) = this.registered.and_then(|entry| timers.pending.get_mut(&entry)) {
+            waker.clone_from(cx.waker());
+        } else {
+            this.registered = Some((this.deadline, timers.insert(this.deadline, cx.waker().clone())));
         }
         Poll::Pending
     }
