@@ -1,4 +1,4 @@
-//! The task of one interface: poll with a budget, serve connections, ring the doorbell once, rest.
+//! The task of one interface: poll with a budget, let those answer whom that woke, serve connections, ring the doorbell once, rest.
 
 use crate::registry::{Change, InterfaceId};
 use crate::stack::Shared;
@@ -20,25 +20,20 @@ const RING_FULL: Duration = Duration::from_millis(1);
 /// The link is looked at after an interrupt, but not more often than this.
 const LINK_CHECK: Duration = Duration::from_millis(100);
 
-enum Turn {
-    Again,
-    Rest,
-    Detached,
-}
-
 /// Serves interface `nic` until it is detached.
 pub(crate) async fn run(shared: Rc<Shared>, nic: usize, interrupt: Rc<dyn Interrupt>) {
     let mut next_tick = Instant::ZERO;
     let mut link_checked = Instant::ZERO;
     let mut sleep = pin!(shared.handle.sleep_until(Instant::FAR_FUTURE));
     loop {
-        match turn(&shared, nic, &mut next_tick) {
-            Turn::Again => {
-                yield_now().await;
-                continue;
-            }
-            Turn::Rest => {}
-            Turn::Detached => return,
+        let Some(received) = receive(&shared, nic) else { return };
+        if received > 0 {
+            // Whoever was woken answers now: what they write leaves with the acknowledgement, in this turn and not in one more.
+            yield_now().await;
+        }
+        if send(&shared, nic, &mut next_tick) || received >= RECEIVE_BUDGET {
+            yield_now().await;
+            continue;
         }
         let Some(deadline) = prepare_rest(&shared, nic, next_tick) else {
             yield_now().await;
@@ -68,18 +63,25 @@ pub(crate) async fn run(shared: Rc<Shared>, nic: usize, interrupt: Rc<dyn Interr
     }
 }
 
-/// One NAPI turn.
-fn turn(shared: &Shared, nic: usize, next_tick: &mut Instant) -> Turn {
+/// The first half of a NAPI turn: how many frames came. `None` once the interface is detached.
+fn receive(shared: &Shared, nic: usize) -> Option<usize> {
     let state = &mut *shared.state.borrow_mut();
     let now = shared.handle.now();
-    let interface = &mut state.net.nics[nic];
-    interface.kicked = false;
-    let Some(mut device) = interface.device.take() else { return Turn::Detached };
+    let mut device = state.net.nics[nic].device.take()?;
     device.disarm();
     let received =
         device.receive(RECEIVE_BUDGET, &mut |frame, meta| state.frame_input(now, nic, frame, meta));
-    state.net.nics[nic].device = Some(device);
-    state.net.nics[nic].flush();
+    let interface = &mut state.net.nics[nic];
+    interface.device = Some(device);
+    interface.flush();
+    Some(received)
+}
+
+/// The second half: what there is to be sent. True when there is more.
+fn send(shared: &Shared, nic: usize, next_tick: &mut Instant) -> bool {
+    let state = &mut *shared.state.borrow_mut();
+    let now = shared.handle.now();
+    state.net.nics[nic].kicked = false;
     if core::mem::take(&mut state.net.neighbours_found) {
         state.tcp.neighbours_found(&mut state.net);
     }
@@ -91,7 +93,7 @@ fn turn(shared: &Shared, nic: usize, next_tick: &mut Instant) -> Turn {
     for interface in &mut state.net.nics {
         interface.flush();
     }
-    if again || received >= RECEIVE_BUDGET { Turn::Again } else { Turn::Rest }
+    again
 }
 
 /// Arms the device; the time to rest until, or `None` when there is something to do at once.

@@ -192,6 +192,8 @@ impl Tcp {
         if let (Some(connection), Some(parked)) = (self.at(id.slot), parked) {
             connection.receive(net, now, &parked.opening.syn);
             connection.trace = trace;
+            // What came may not be what ends the handshake, but something behind it that overtook it: then it may make way again.
+            connection.opening = Some(parked.opening);
             net.counters.tcp_half_open_revived += 1;
         }
         self.deliver(net, now, id.slot, packet, segment);
