@@ -66,6 +66,7 @@ extern "C" fn on_own_stack(boot: &'static BootInfo) -> ! {
     irq::apic::find();
     irq::apic::init_core();
     smp::init_this_apic();
+    mm::heap::init_this_core();
     let platform: &'static Platform = Box::leak(Box::new(Platform::find(boot)));
     let woken = smp::wake_all(&platform.processors);
     // It takes some milliseconds: things are done meanwhile that need no clock.

@@ -1,10 +1,17 @@
-//! The heap: talc on blocks of the direct map.
+//! The heap: talc on blocks of the direct map, and what each core keeps of small blocks in front of it ([`magazines`]).
 //!
 //! Every block comes from the frame allocator as one physically contiguous piece, and talc never joins two
 //! claims, so that a single allocation is always contiguous for devices ([`keelson_hal::Dma::phys_of`]).
 
+mod magazines;
+
 use super::{PAGE_SIZE, frames, phys_to_virt, rescue};
+use crate::smp::{self, MAX_CORES};
+use alloc::boxed::Box;
 use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{self, NonNull};
+use magazines::{Class, Depots, Own};
+use spin::Once;
 use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
@@ -51,6 +58,29 @@ fn give_back_tail(block: u64, order: usize, len: usize) {
 /// The heap of the image; on a host the system's allocator is used and this one stays empty.
 static HEAP: TalcLock<spin::Mutex<()>, Frames> = TalcLock::new(Frames);
 
+/// Small blocks that talc takes for used, and no core has.
+static DEPOTS: Depots = Depots::new();
+
+/// What a core keeps of small blocks: nothing before [`init_this_core`].
+pub struct Magazines(Once<Box<Own>>);
+
+impl Magazines {
+    /// Of a core that does not run.
+    pub const fn new() -> Magazines {
+        Magazines(Once::new())
+    }
+}
+
+/// From now on this core keeps small blocks itself.
+pub fn init_this_core() {
+    smp::here().magazines.0.call_once(|| Box::new(Own::new()));
+}
+
+#[inline]
+fn own() -> Option<&'static Own> {
+    smp::here().magazines.0.get().map(|own| &**own)
+}
+
 #[cfg_attr(keelson_image, global_allocator)]
 #[cfg_attr(not(keelson_image), allow(dead_code))]
 static ALLOCATOR: Allocator = Allocator;
@@ -59,7 +89,8 @@ static ALLOCATOR: Allocator = Allocator;
 struct Allocator;
 
 // SAFETY: all from one of two allocators; what one of them gave is never given back to the other, because what was set aside
-// takes nothing back, and is the only one from then on.
+// takes nothing back, and is the only one from then on. A small block is allocated as large as its class, which follows from
+// its layout, and given back as that.
 unsafe impl GlobalAlloc for Allocator {
     // Out of line: each of thousands of places would have both ways.
     #[inline(never)]
@@ -67,29 +98,55 @@ unsafe impl GlobalAlloc for Allocator {
         if rescue::is_entered() {
             return rescue::allocate(layout);
         }
-        // SAFETY: the caller's.
-        unsafe { HEAP.alloc(layout) }
+        let class = Class::of(layout);
+        if let (Some(class), Some(own)) = (class, own())
+            && let Some(block) = own.take(&DEPOTS, class)
+        {
+            return block.as_ptr();
+        }
+        // SAFETY: the caller's; a class has no empty layout.
+        unsafe { HEAP.alloc(class.map_or(layout, Class::layout)) }
     }
 
     #[inline(never)]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        if !rescue::is_entered() {
-            // SAFETY: the caller's.
-            unsafe { HEAP.dealloc(at, layout) }
+        if rescue::is_entered() {
+            return;
+        }
+        let class = Class::of(layout);
+        let (Some(class), Some(block), Some(own)) = (class, NonNull::new(at), own()) else {
+            // SAFETY: the caller's; a small block is as large as its class.
+            return unsafe { HEAP.dealloc(at, class.map_or(layout, Class::layout)) };
+        };
+        if let Some(overflow) = own.put(&DEPOTS, class, block) {
+            while let Some(block) = overflow.pop() {
+                // SAFETY: a block of this class, allocated as that, which nobody uses and nobody keeps.
+                unsafe { HEAP.dealloc(block.as_ptr(), class.layout()) };
+            }
         }
     }
 
     #[inline(never)]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
+        let Ok(wanted) = Layout::from_size_align(len, layout.align()) else { return ptr::null_mut() };
+        let (old, new) = (Class::of(layout), Class::of(wanted));
         if !rescue::is_entered() {
-            // SAFETY: the caller's.
-            return unsafe { HEAP.realloc(at, layout, len) };
+            if old.is_some() && old == new {
+                return at;
+            }
+            if old.is_none() && new.is_none() {
+                // SAFETY: the caller's.
+                return unsafe { HEAP.realloc(at, layout, len) };
+            }
         }
-        let Ok(wanted) = Layout::from_size_align(len, layout.align()) else { return core::ptr::null_mut() };
-        let to = rescue::allocate(wanted);
+        // SAFETY: the caller's: `wanted` is not empty.
+        let to = unsafe { self.alloc(wanted) };
         if !to.is_null() {
-            // SAFETY: `at` has that many bytes, and `to` is new.
-            unsafe { core::ptr::copy_nonoverlapping(at, to, len.min(layout.size())) };
+            // SAFETY: `at` has that many bytes, and `to` is new; then `at` is used no more.
+            unsafe {
+                ptr::copy_nonoverlapping(at, to, len.min(layout.size()));
+                self.dealloc(at, layout);
+            }
         }
         to
     }
@@ -110,12 +167,14 @@ pub struct HeapCounts {
 
 /// How much of the heap is in use.
 pub fn counts() -> HeapCounts {
+    let kept =
+        DEPOTS.kept((0..MAX_CORES).filter_map(|core| smp::cpu(core).magazines.0.get()).map(|own| &**own));
     let heap = HEAP.lock();
     let c = heap.counters();
     HeapCounts {
-        used: c.allocated_bytes,
+        used: c.allocated_bytes.saturating_sub(kept.bytes),
         claimed: c.claimed_bytes,
-        allocations: c.allocation_count,
-        allocations_made: c.total_allocation_count,
+        allocations: c.allocation_count.saturating_sub(kept.blocks),
+        allocations_made: c.total_allocation_count + kept.served,
     }
 }

@@ -12,6 +12,7 @@ pub(crate) use start::{start_all, wake_all};
 
 use crate::arch::cpu::{self, MSR_GS_BASE};
 use crate::irq::{self, apic};
+use crate::mm::heap;
 use crate::postmortem::Holding;
 use crate::sync::SpinLock;
 use crate::time;
@@ -54,6 +55,8 @@ pub struct PerCpu {
     pub(crate) doorbell: Doorbell,
     /// It rang at one that watched, since it rested last.
     pub(crate) handed: AtomicBool,
+    /// Small blocks of the heap.
+    pub(crate) magazines: heap::Magazines,
 }
 
 /// Offset of [`PerCpu::entries`] for the interrupt handlers.
@@ -77,6 +80,7 @@ impl PerCpu {
             rest: Rest::new(),
             doorbell: Doorbell::new(),
             handed: AtomicBool::new(false),
+            magazines: heap::Magazines::new(),
         }
     }
 

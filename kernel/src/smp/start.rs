@@ -163,6 +163,7 @@ extern "C" fn core_main(core: usize) -> ! {
     arch::cpu::enable_write_combining();
     apic::init_core();
     init_this_apic();
+    mm::heap::init_this_core();
     ARRIVED.store(core, Ordering::Release);
     time::compare_as_new(core);
     super::idle()
