@@ -211,19 +211,16 @@ impl Header {
     }
 
     fn to_bytes(self, len: u32) -> [u8; HEADER_LEN] {
+        // As the two halves of 16 bytes that it is made of: byte by byte it costs more than everything else about a small frame.
+        let first = u128::from(len)
+            | u128::from(self.kind as u16) << 32
+            | u128::from(self.flags.bits()) << 48
+            | u128::from(self.id) << 64;
+        let second = u128::from(self.pid) | u128::from(self.tid) << 32 | u128::from(self.code) << 64;
         let mut bytes = [0; HEADER_LEN];
-        let fields: [&[u8]; 7] = [
-            &len.to_le_bytes(),
-            &(self.kind as u16).to_le_bytes(),
-            &self.flags.bits().to_le_bytes(),
-            &self.id.to_le_bytes(),
-            &self.pid.to_le_bytes(),
-            &self.tid.to_le_bytes(),
-            &self.code.to_le_bytes(),
-        ];
-        for (to, from) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
-            *to = *from;
-        }
+        let (head, tail) = bytes.split_at_mut(HEADER_LEN / 2);
+        head.copy_from_slice(&first.to_le_bytes());
+        tail.copy_from_slice(&second.to_le_bytes());
         bytes
     }
 }
