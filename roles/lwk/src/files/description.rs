@@ -1,23 +1,31 @@
 //! Open file descriptions: what descriptors share after dup and fork (open(2)).
 
-use super::flags::{O_ACCMODE, O_APPEND, O_PATH, O_RDONLY, O_WRONLY, SEEK_CUR, SEEK_SET};
+use super::flags::{O_ACCMODE, O_APPEND, O_ASYNC, O_PATH, O_RDONLY, O_WRONLY, SEEK_CUR, SEEK_SET};
 use super::host::status;
-use super::{File, Operation, Source, Target};
+use super::sigio::Watched;
+use super::{Events, File, Operation, Sigio, Source, Target, Watcher};
 use crate::Errno;
 use crate::delegate::Delegate;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::{Context, Poll};
-use spin::Mutex;
+use spin::{Mutex, Once};
+
+/// What F_SETFL, F_SETOWN and F_SETSIG change.
+struct Status {
+    flags: AtomicU32,
+    sigio: Once<Arc<Sigio>>,
+}
 
 /// An open file with its mode, flags and position.
 pub struct Description {
+    /// Shared with the copies that a host file has in children. In front of the file, so that its own end is not told to
+    /// whoever asked for signals.
+    status: Arc<Status>,
     file: Arc<dyn File>,
     /// Access mode and O_PATH.
     access: u32,
-    /// Status flags; a host file shares them with its copies in children.
-    flags: Arc<AtomicU32>,
     /// Where the next read or write is done, in files of the node. The host keeps those of its files.
     position: Mutex<u64>,
     /// Absolute path under which it was opened.
@@ -35,7 +43,7 @@ impl Description {
         Arc::new(Description {
             file,
             access: flags & (O_ACCMODE | O_PATH),
-            flags: Arc::new(AtomicU32::new(status(flags))),
+            status: Arc::new(Status { flags: AtomicU32::new(status(flags)), sigio: Once::new() }),
             position: Mutex::new(0),
             path,
         })
@@ -53,15 +61,43 @@ impl Description {
 
     /// As F_GETFL tells: access mode and status flags.
     pub fn flags(&self) -> u32 {
-        self.access & O_ACCMODE | self.flags.load(Ordering::Acquire) | self.access & O_PATH
+        self.access & O_ACCMODE | self.status.flags.load(Ordering::Acquire) | self.access & O_PATH
     }
 
     /// Changes those status flags that are in `mask`.
     pub fn set_flags(&self, flags: u32, mask: u32) {
         // Every value is right for a caller that races with another one.
         let _ = self
+            .status
             .flags
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| Some(old & !mask | flags & mask));
+    }
+
+    /// Who is told of what happens to it, and how.
+    pub fn sigio(&self) -> &Arc<Sigio> {
+        self.status.sigio.call_once(Arc::default)
+    }
+
+    /// Sets O_ASYNC by number `fd`, or takes it away; only files that tell somebody have it.
+    pub fn set_async(&self, on: bool, fd: u32) {
+        if on == (self.flags() & O_ASYNC != 0) || !self.file.signals() {
+            return;
+        }
+        self.set_flags(if on { O_ASYNC } else { 0 }, O_ASYNC);
+        let watched = Watched { fd, reads: self.readable(), writes: self.writable() };
+        self.sigio().set_watched(on.then_some(watched));
+        self.watch_for_signals();
+    }
+
+    /// Watches the file for whoever is told by signals, or no longer: after a change of O_ASYNC, or of what the file is.
+    pub fn watch_for_signals(&self) {
+        let (Some(queue), Some(sigio)) = (self.file.queue(), self.status.sigio.get()) else { return };
+        let watcher = Arc::downgrade(sigio) as Weak<dyn Watcher>;
+        queue.unwatch(&watcher);
+        if self.flags() & O_ASYNC != 0 {
+            queue.watch(watcher);
+            self.file.expect(Events::ALL);
+        }
     }
 
     /// True when it may be read.
@@ -181,7 +217,7 @@ impl Description {
             Some(file) => Arc::new(Description {
                 file,
                 access: self.access,
-                flags: self.flags.clone(),
+                status: self.status.clone(),
                 position: Mutex::new(*self.position.lock()),
                 path: self.path.clone(),
             }),

@@ -27,6 +27,10 @@ impl Events {
     pub const WRITE_NORMAL: Events = Events(0x100);
     /// POLLRDHUP: the other end of a stream sends no more.
     pub const READ_HUP: Events = Events(0x2000);
+    /// Not of poll(2), and told to watchers only: writers may be told by signals that there is room.
+    pub const ROOM: Events = Events(1 << 16);
+    /// The same: what holds, and not something that happened.
+    pub const STATE: Events = Events(1 << 17);
     /// Readable, by both its names.
     pub const READABLE: Events = Events(0x41);
     /// Writable, by both its names.

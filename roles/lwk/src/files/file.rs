@@ -56,6 +56,11 @@ pub trait File: Send + Sync + Any {
         None
     }
 
+    /// O_ASYNC has an effect: terminals, sockets, pipes (fcntl(2)).
+    fn signals(&self) -> bool {
+        false
+    }
+
     /// Somebody is going to look at these events: a host file subscribes to them.
     fn expect(&self, _events: Events) {}
 

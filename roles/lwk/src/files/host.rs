@@ -48,17 +48,31 @@ struct Cache {
 /// The host has not answered the last subscription yet. Not a bit of poll(2).
 const UNKNOWN: u32 = 1 << 31;
 
+/// The bits that poll(2) has: whatever else a host may say means something else here.
+const POLLED: u32 = 0xffff;
+
+/// What watchers are told besides the events: nothing happened, if these are the first that are known.
+fn since(before: u32, events: u32) -> Events {
+    if before & UNKNOWN != 0 {
+        Events::STATE
+    } else {
+        Events::ROOM.when(events & !before & Events::OUT.0 != 0)
+    }
+}
+
 impl Readiness for Cache {
     fn ready(&self, events: u32) {
-        self.events.store(events & !UNKNOWN, Ordering::Release);
-        self.queue.notify(Events(events));
+        let events = events & POLLED;
+        let before = self.events.swap(events, Ordering::AcqRel);
+        self.queue.notify(Events(events) | since(before, events));
     }
 
     fn holds(&self, events: u32) {
-        let before = self.events.swap(events & !UNKNOWN, Ordering::AcqRel);
+        let events = events & POLLED;
+        let before = self.events.swap(events, Ordering::AcqRel);
         let new = if before & UNKNOWN != 0 { events } else { events & !before };
         if new != 0 {
-            self.queue.notify(Events(new));
+            self.queue.notify(Events(new) | since(before, events));
         }
     }
 }
@@ -234,6 +248,10 @@ impl File for HostFile {
 
     fn queue(&self) -> Option<&WaitQueue> {
         (!self.never_waits()).then_some(&self.readiness.queue)
+    }
+
+    fn signals(&self) -> bool {
+        !self.never_waits()
     }
 
     fn expect(&self, events: Events) {

@@ -168,7 +168,8 @@ impl File for PipeEnd {
         }
         let result = state.read(into);
         drop(state);
-        self.pipe.queue.notify(Events::WRITABLE);
+        // Linux tells by signals of every read, whether there was room before or not.
+        self.pipe.queue.notify(Events::WRITABLE | Events::ROOM);
         Poll::Ready(result)
     }
 
@@ -237,6 +238,10 @@ impl File for PipeEnd {
 
     fn queue(&self) -> Option<&WaitQueue> {
         Some(&self.pipe.queue)
+    }
+
+    fn signals(&self) -> bool {
+        true
     }
 
     fn readable(&self) -> Option<usize> {

@@ -20,6 +20,8 @@ pub const SI_TIMER: i32 = -2;
 pub const SI_SIGIO: i32 = -5;
 /// `si_code`: sent by tkill(2) or tgkill(2).
 pub const SI_TKILL: i32 = -6;
+/// `si_code` of SIGIO: the last of them, which is that the other end is gone.
+pub const POLL_HUP: i32 = 6;
 /// `si_code` of SIGSEGV: nothing is mapped there.
 pub const SEGV_MAPERR: i32 = 1;
 /// `si_code` of SIGSEGV: mapped, but not for this access.
@@ -66,6 +68,8 @@ pub enum Details {
     Timer { id: i32, overrun: i32, value: u64 },
     /// Which child, its user, exit status or signal, its times in clock ticks.
     Child { pid: u32, uid: u32, status: i32, user: i64, system: i64 },
+    /// Which events of poll(2) a file has, and its descriptor.
+    Io { band: i64, fd: i32 },
     /// The address of the fault; vector, error code and address go into the signal frame.
     Fault { address: u64, trap: u64, error: u64 },
     /// Whatever the program gave to rt_sigqueueinfo(2).
@@ -122,6 +126,10 @@ impl SigInfo {
                 put(&mut bytes, 32, &user.to_le_bytes());
                 put(&mut bytes, 40, &system.to_le_bytes());
             }
+            Details::Io { band, fd } => {
+                put(&mut bytes, 16, &band.to_le_bytes());
+                put(&mut bytes, 24, &fd.to_le_bytes());
+            }
             Details::Fault { address, .. } => put(&mut bytes, 16, &address.to_le_bytes()),
             Details::Raw(raw) => put(&mut bytes, 16, &raw),
         }
@@ -148,6 +156,11 @@ impl SigInfo {
                 copy(20, 24, 4);
             }
             (1..SI_KERNEL, signal) if is_fault(signal) => copy(72, 16, 8),
+            (1..=POLL_HUP, _) => {
+                // A signal of F_SETSIG: as SIGIO.
+                copy(28, 16, 4);
+                copy(20, 24, 4);
+            }
             (SI_TIMER, _) => {
                 // Timer, overrun; its value as a number and as a pointer.
                 copy(24, 16, 4);

@@ -2,7 +2,7 @@
 
 use super::Caller;
 use super::request::{Request, check_writable, output_of, result_of, store};
-use super::transfer;
+use super::{sigio, transfer};
 use crate::Errno;
 use crate::files::flags::*;
 use crate::files::{Description, FdFlags, FdTable, HostFile, Iovec, Stat, read_iovecs};
@@ -223,9 +223,12 @@ pub async fn sys_fcntl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
         _ if file.is_path() => return Err(Errno::EBADF),
         _ => {}
     }
+    if let Some(result) = sigio::control(caller, &file, command, argument) {
+        return result;
+    }
     let host = file.file().host();
     match (command, host) {
-        (F_SETFL, _) => set_status(caller, &file, argument as u32).await,
+        (F_SETFL, _) => set_status(caller, &file, fd, argument as u32).await,
         (F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW, Some(host)) => {
             lock(caller, host, args).await
         }
@@ -238,13 +241,17 @@ pub async fn sys_fcntl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
     }
 }
 
-/// F_SETFL: here and, so that calls there wait or do not, at the host.
-async fn set_status(caller: &Caller<'_>, file: &Description, flags: u32) -> Result<u64, Errno> {
+/// F_SETFL: here and, so that calls there wait or do not, at the host. There nobody is told of readiness by signals: the owner of
+/// the file is known here only.
+async fn set_status(caller: &Caller<'_>, file: &Arc<Description>, fd: u32, flags: u32) -> Result<u64, Errno> {
     if let Some(host) = file.file().host() {
-        let arguments = [0, u64::from(F_SETFL), u64::from(flags), 0, 0, 0];
+        let arguments = [0, u64::from(F_SETFL), u64::from(flags & !O_ASYNC), 0, 0, 0];
         Request::new(caller, 72, arguments).handle(0, host).send_to(host).await?;
     }
-    file.set_flags(flags, SETTABLE);
+    file.set_flags(flags, SETTABLE & !O_ASYNC);
+    if (flags ^ file.flags()) & O_ASYNC != 0 {
+        sigio::set_async(caller, file, fd, flags & O_ASYNC != 0).await;
+    }
     Ok(0)
 }
 

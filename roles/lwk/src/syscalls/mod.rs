@@ -27,6 +27,7 @@ mod refused;
 pub mod request;
 mod sched;
 mod serve;
+mod sigio;
 pub(crate) mod signals;
 mod sockets;
 pub(crate) mod sysv;

@@ -318,6 +318,9 @@ pub async fn sys_ioctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
         FICLONE => return Err(Errno::EOPNOTSUPP),
         _ => {}
     }
+    if let Some(result) = super::sigio::ioctl(caller, &description, fd, request, args[2]).await {
+        return result;
+    }
     if let Some(host) = description.file().host() {
         // What is known to be a file is not a terminal: C libraries ask for each.
         let is_file = matches!(host.file_type(), Some(FileType::Regular | FileType::Directory));

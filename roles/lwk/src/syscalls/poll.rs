@@ -122,7 +122,7 @@ async fn wait_for(caller: &Caller<'_>, items: &mut [Item], patience: Patience) -
 }
 
 /// Waits until the host has said what holds for handles that were not looked at before.
-async fn settle(caller: &Caller<'_>, files: &[Arc<Description>]) {
+pub(super) async fn settle(caller: &Caller<'_>, files: &[Arc<Description>]) {
     if files.iter().all(|file| file.file().settled()) {
         return;
     }

@@ -53,8 +53,6 @@ pub(super) fn fcntl(task: &Task<'_>) -> Result<Reply, Fail> {
     match task.arg(1) {
         3 => Ok(Reply::value(rustix::fs::fcntl_getfl(&*handle)?.bits().into())),
         4 => done(rustix::fs::fcntl_setfl(&*handle, OFlags::from_bits_retain(task.int(2)))),
-        // Nobody owns it: F_SETOWN is refused.
-        9 => Ok(Reply::value(0)),
         1031 => Ok(Reply::value(rustix::pipe::fcntl_setpipe_size(&*handle, task.int(2) as usize)? as i64)),
         1032 => Ok(Reply::value(rustix::pipe::fcntl_getpipe_size(&*handle)? as i64)),
         1033 => done(rustix::fs::fcntl_add_seals(&*handle, SealFlags::from_bits_retain(task.int(2)))),

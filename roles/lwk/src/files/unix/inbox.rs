@@ -90,6 +90,11 @@ impl Inbox {
         if self.messages.len() >= MESSAGES { 0 } else { CAPACITY.saturating_sub(self.bytes) }
     }
 
+    /// Enough fits for senders to be told that they can send.
+    pub fn is_roomy(&self) -> bool {
+        self.room() >= CAPACITY / 2
+    }
+
     /// Bytes of the next message, or of all when they are a stream.
     pub fn next_len(&self, stream: bool) -> usize {
         let count = if stream { self.messages.len() } else { 1 };

@@ -382,7 +382,9 @@ impl UnixSocket {
             return operation.wait();
         }
         let stream = self.kind == SocketKind::Stream;
+        let was_full = !state.inbox.is_roomy();
         let received = state.inbox.receive(into, flags, stream);
+        let room = was_full && state.inbox.is_roomy();
         let peer = state.peer.as_ref().and_then(Weak::upgrade);
         let no_more = state.ended || state.no_receiving;
         drop(state);
@@ -390,7 +392,7 @@ impl UnixSocket {
             // Senders of datagrams wait here.
             self.queue.wake();
             if let Some(peer) = peer {
-                peer.queue.notify(Events::WRITABLE);
+                peer.queue.notify(Events::WRITABLE | Events::ROOM.when(room));
             }
         }
         let mut received = match received {
@@ -462,7 +464,7 @@ impl File for UnixSocket {
             | Events::READ_HUP.when(ended && connection)
             | Events::HUP.when(gone);
         drop(state);
-        let room = peer.is_none_or(|peer| peer.state.lock().inbox.room() >= inbox::CAPACITY / 2);
+        let room = peer.is_none_or(|peer| peer.state.lock().inbox.is_roomy());
         events |= Events::WRITABLE.when(room);
         events
     }
@@ -479,6 +481,10 @@ impl File for UnixSocket {
 
     fn settled(&self) -> bool {
         self.host.get().is_none_or(HostFile::settled)
+    }
+
+    fn signals(&self) -> bool {
+        true
     }
 
     fn readable(&self) -> Option<usize> {

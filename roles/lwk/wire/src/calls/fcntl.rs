@@ -7,7 +7,6 @@ mod cmd {
     pub const GETLK: u64 = 5;
     pub const SETLK: u64 = 6;
     pub const SETLKW: u64 = 7;
-    pub const GETOWN: u64 = 9;
     pub const OFD_GETLK: u64 = 36;
     pub const OFD_SETLK: u64 = 37;
     pub const OFD_SETLKW: u64 = 38;
@@ -28,10 +27,11 @@ pub enum FcntlArg {
     Refused,
 }
 
-/// What the argument is for this command. Those of file descriptors (F_DUPFD, F_GETFD, F_SETFD) are the node's.
+/// What the argument is for this command. Those of file descriptors (F_DUPFD, F_GETFD, F_SETFD) are the
+/// node's, and so is who is told of files by signals (F_SETOWN, F_SETSIG).
 pub fn fcntl_arg(command: u64) -> FcntlArg {
     match command {
-        cmd::GETFL | cmd::SETFL | cmd::GETOWN => FcntlArg::Scalar,
+        cmd::GETFL | cmd::SETFL => FcntlArg::Scalar,
         cmd::SETPIPE_SZ | cmd::GETPIPE_SZ | cmd::ADD_SEALS | cmd::GET_SEALS => FcntlArg::Scalar,
         cmd::GETLK | cmd::SETLK | cmd::SETLKW | cmd::OFD_GETLK | cmd::OFD_SETLK | cmd::OFD_SETLKW => {
             FcntlArg::Flock
