@@ -123,6 +123,8 @@ pub struct Operation {
     pub tid: u32,
     /// Status flags of the description: O_NONBLOCK, O_APPEND, O_DIRECT.
     pub flags: u32,
+    /// Flags of preadv2(2) for the host; 0 for everything else.
+    pub how: u32,
     /// Where the thread's files must end (RLIMIT_FSIZE), for those that the node keeps.
     pub file_limit: u64,
     /// Bytes that earlier polls have moved.
@@ -135,7 +137,7 @@ pub struct Operation {
 impl Operation {
     /// Nothing is done yet.
     pub fn new(tid: u32, flags: u32) -> Operation {
-        Operation { tid, flags, file_limit: u64::MAX, done: 0, leaving: false, call: None }
+        Operation { tid, flags, how: 0, file_limit: u64::MAX, done: 0, leaving: false, call: None }
     }
 
     /// True when the call must not wait.

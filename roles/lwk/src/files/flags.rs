@@ -62,6 +62,16 @@ pub const F_GET_SEALS: u32 = 1034;
 /// The only flag of F_GETFD.
 pub const FD_CLOEXEC: u64 = 1;
 
+/// Flags of preadv2(2) and pwritev2(2) (linux/fs.h).
+pub const RWF_HIPRI: u32 = 0x1;
+pub const RWF_DSYNC: u32 = 0x2;
+pub const RWF_SYNC: u32 = 0x4;
+pub const RWF_NOWAIT: u32 = 0x8;
+pub const RWF_APPEND: u32 = 0x10;
+pub const RWF_NOAPPEND: u32 = 0x20;
+/// All that any Linux has, RWF_ATOMIC and RWF_DONTCACHE among them.
+pub const RWF_ALL: u32 = 0xff;
+
 pub const SEEK_SET: u32 = 0;
 pub const SEEK_CUR: u32 = 1;
 pub const SEEK_END: u32 = 2;

@@ -23,6 +23,8 @@ mod number {
     pub const WRITE: u32 = 1;
     pub const PREAD64: u32 = 17;
     pub const PWRITE64: u32 = 18;
+    pub const PREADV2: u32 = 327;
+    pub const PWRITEV2: u32 = 328;
 }
 
 /// A file of the host.
@@ -139,6 +141,28 @@ impl HostFile {
         matches!(self.file_type(), Some(FileType::Regular | FileType::Directory | FileType::Block))
     }
 
+    /// The call that moves `count` bytes, of those without a position, with one, and with flags; and its arguments.
+    fn transfer(
+        &self,
+        [plain, positioned, flagged]: [u32; 3],
+        count: usize,
+        at: Option<u64>,
+        done: usize,
+        how: u32,
+    ) -> Result<(u32, [u64; 6]), Errno> {
+        let (handle, count) = (self.handle.0, count as u64);
+        let at = match at {
+            None => None,
+            Some(at) => Some(at.checked_add(done as u64).ok_or(Errno::EINVAL)?),
+        };
+        Ok(match at {
+            // One piece; -1 is the file's own position.
+            _ if how != 0 => (flagged, [handle, 0, 1, at.unwrap_or(u64::MAX), 0, how.into()]),
+            Some(at) => (positioned, [handle, 0, count, at, 0, 0]),
+            None => (plain, [handle, 0, count, 0, 0, 0]),
+        })
+    }
+
     /// A further message is worth sending after one that moved all it could: not for streams, where it might wait.
     fn goes_on(&self, operation: &Operation) -> bool {
         self.file_type() == Some(FileType::Regular) && !operation.leaving
@@ -154,15 +178,15 @@ impl File for HostFile {
         into: &mut dyn Target,
     ) -> Poll<Result<usize, Errno>> {
         loop {
-            let (tid, done, left) = (operation.tid, operation.done, into.left());
+            let (tid, done, how, left) = (operation.tid, operation.done, operation.how, into.left());
             let reply = ready!(operation.poll_call(cx, &self.delegate, || {
                 // Not one byte is fetched that the program could not be given.
                 let room = into.room(left.min(PIECE));
                 if room == 0 && left > 0 {
                     return Err(Errno::EFAULT);
                 }
-                let (number, offset) = position(at, done, number::READ, number::PREAD64)?;
-                let arguments = [self.handle.0, 0, room as u64, offset, 0, 0];
+                let numbers = [number::READ, number::PREAD64, number::PREADV2];
+                let (number, arguments) = self.transfer(numbers, room, at, done, how)?;
                 Ok(Call { tid, number, arguments, input: Vec::new(), output: vec![(1, room as u32)] })
             }));
             let reply = match reply {
@@ -195,7 +219,7 @@ impl File for HostFile {
         from: &mut dyn Source,
     ) -> Poll<Result<usize, Errno>> {
         loop {
-            let (tid, done) = (operation.tid, operation.done);
+            let (tid, done, how) = (operation.tid, operation.done, operation.how);
             let reply = ready!(operation.poll_call(cx, &self.delegate, || {
                 let mut bytes = Vec::new();
                 let len = from.left().min(PIECE);
@@ -206,8 +230,8 @@ impl File for HostFile {
                     return Err(Errno::EFAULT);
                 }
                 bytes.truncate(got);
-                let (number, offset) = position(at, done, number::WRITE, number::PWRITE64)?;
-                let arguments = [self.handle.0, 0, got as u64, offset, 0, 0];
+                let numbers = [number::WRITE, number::PWRITE64, number::PWRITEV2];
+                let (number, arguments) = self.transfer(numbers, got, at, done, how)?;
                 Ok(Call { tid, number, arguments, input: vec![(1, bytes)], output: Vec::new() })
             }));
             let reply = match reply {
@@ -300,14 +324,6 @@ impl Drop for HostFile {
         if self.take_over() {
             self.delegate.close(&[self.handle]);
         }
-    }
-}
-
-/// The call and its offset: with a position, the one that has one.
-fn position(at: Option<u64>, done: usize, plain: u32, positioned: u32) -> Result<(u32, u64), Errno> {
-    match at {
-        None => Ok((plain, 0)),
-        Some(at) => Ok((positioned, at.checked_add(done as u64).ok_or(Errno::EINVAL)?)),
     }
 }
 

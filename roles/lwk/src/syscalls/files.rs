@@ -77,36 +77,25 @@ pub async fn sys_pwritev(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
 /// preadv2(fd, array, count, offset, 0, flags). An offset of -1 is the file's own position.
 pub async fn sys_preadv2(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let at = if args[3] == u64::MAX { None } else { position(args[3])? };
-    read_vector(caller, args, at, vector_flags(args[5])?).await
+    read_vector(caller, args, at, args[5] as u32).await
 }
 
 /// pwritev2(fd, array, count, offset, 0, flags).
 pub async fn sys_pwritev2(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let at = if args[3] == u64::MAX { None } else { position(args[3])? };
-    write_vector(caller, args, at, vector_flags(args[5])?).await
+    write_vector(caller, args, at, args[5] as u32).await
 }
 
-/// Flags of preadv2(2): hints and durability are accepted (RWF_HIPRI, RWF_DSYNC, RWF_SYNC); what would change the result is
-/// not supported.
-fn vector_flags(flags: u64) -> Result<u32, Errno> {
-    if flags & !7 != 0 { Err(Errno::EOPNOTSUPP) } else { Ok(0) }
-}
-
-async fn read_vector(caller: &Caller<'_>, args: [u64; 6], at: Option<u64>, flags: u32) -> Result<u64, Errno> {
+async fn read_vector(caller: &Caller<'_>, args: [u64; 6], at: Option<u64>, how: u32) -> Result<u64, Errno> {
     let (file, mm) = (files(caller).get_open(args[0] as u32)?, mm(caller));
     let pieces = read_iovecs(&mm, args[1], args[2])?;
-    transfer::read(caller, &mm, &file, at, &pieces, flags).await
+    transfer::read(caller, &mm, &file, at, &pieces, how).await
 }
 
-async fn write_vector(
-    caller: &Caller<'_>,
-    args: [u64; 6],
-    at: Option<u64>,
-    flags: u32,
-) -> Result<u64, Errno> {
+async fn write_vector(caller: &Caller<'_>, args: [u64; 6], at: Option<u64>, how: u32) -> Result<u64, Errno> {
     let (file, mm) = (files(caller).get_open(args[0] as u32)?, mm(caller));
     let pieces = read_iovecs(&mm, args[1], args[2])?;
-    transfer::write(caller, &mm, &file, at, &pieces, flags).await
+    transfer::write(caller, &mm, &file, at, &pieces, how).await
 }
 
 /// lseek(fd, offset, whence).
@@ -391,7 +380,44 @@ mod tests {
         assert_eq!(fails(now(sys_readv(&caller, [fd, array, 1025, 0, 0, 0]))), Errno::EINVAL);
         let negative = program.put(&[into, u64::MAX].map(u64::to_le_bytes).concat());
         assert_eq!(fails(now(sys_readv(&caller, [fd, negative, 1, 0, 0, 0]))), Errno::EINVAL);
-        assert_eq!(fails(now(sys_preadv2(&caller, [fd, array, 2, 0, 0, 8]))), Errno::EOPNOTSUPP);
+    }
+
+    #[test]
+    fn flags_of_vectors() {
+        const NO_APPEND_AND_APPEND: u64 = (RWF_NOAPPEND | RWF_APPEND) as u64;
+        let program = Program::new();
+        let caller = program.caller();
+        let piece = program.put(b"abc");
+        let array = program.put(&[piece, 3].map(u64::to_le_bytes).concat());
+        // The host is asked as the program asks.
+        let fd = open(&program, "/tmp/f", O_RDWR | O_CREAT);
+        let write = |fd, at, how: u32| now(sys_pwritev2(&caller, [fd, array, 1, at, 0, how.into()]));
+        let read = |fd, at, how: u32| now(sys_preadv2(&caller, [fd, array, 1, at, 0, how.into()]));
+        program.host.numbers();
+        assert_eq!(write(fd, u64::MAX, RWF_SYNC), Ok(3));
+        assert_eq!(write(fd, 0, RWF_APPEND | RWF_DSYNC), Ok(3));
+        assert_eq!(read(fd, 1, RWF_NOWAIT), Ok(3));
+        assert_eq!(read(fd, 1, 0), Ok(3));
+        let calls = program.host.calls();
+        let told: Vec<_> =
+            calls.iter().map(|call| (call.number, call.arguments[3], call.arguments[5])).collect();
+        assert_eq!(told, [(328, u64::MAX, 4), (328, 0, 0x12), (327, 1, 8), (17, 1, 0)]);
+        assert_eq!(program.host.content("/tmp/f").unwrap(), b"abcabc");
+        assert_eq!(program.bytes(piece, 3), b"bca");
+        assert_eq!(fails(read(fd, 0, 0x100)), Errno::EOPNOTSUPP);
+        assert_eq!(
+            fails(now(sys_pwritev2(&caller, [fd, array, 1, 0, 0, NO_APPEND_AND_APPEND]))),
+            Errno::EINVAL
+        );
+
+        // A pipe that is empty.
+        let (reader, writer) = crate::files::Pipe::ends();
+        let insert =
+            |end, flags| program.files().insert(Description::new(end, flags), FdFlags::NONE).unwrap();
+        let (reader, writer) = (insert(reader, O_RDONLY).into(), insert(writer, O_WRONLY).into());
+        assert_eq!(fails(read(reader, u64::MAX, RWF_NOWAIT)), Errno::EAGAIN);
+        assert_eq!(write(writer, u64::MAX, RWF_NOWAIT | RWF_HIPRI), Ok(3));
+        assert_eq!(read(reader, u64::MAX, RWF_NOWAIT), Ok(3));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::request::{Request, output_of, result_of};
 use crate::Errno;
 use crate::files::flags::{O_APPEND, SEEK_CUR};
 use crate::files::{Description, FileType, Iovec, Stat};
-use crate::mm::{FileId, Mm, Object};
+use crate::mm::{FileId, Object};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -35,19 +35,20 @@ impl Mapped {
         if self.0.may_be_dirty() { self.0.write_back().await } else { Ok(()) }
     }
 
-    /// Shows what a call wrote: the first `count` bytes of `pieces`, at `at` or where the file's own position was.
+    /// Shows what a call wrote under status flags: the first `count` bytes of `pieces`, at `at` or where the file's own position
+    /// was.
     pub async fn written(
         &self,
         caller: &Caller<'_>,
-        mm: &Mm,
         description: &Description,
+        flags: u32,
         at: Option<u64>,
         pieces: &[Iovec],
         count: u64,
     ) -> Result<(), Errno> {
         let end = match at {
             // Whatever the position, the bytes are the last ones.
-            Some(_) if description.flags() & O_APPEND != 0 => size(caller, description).await?,
+            Some(_) if flags & O_APPEND != 0 => size(caller, description).await?,
             Some(at) => at.saturating_add(count),
             None => position(caller, description).await?,
         };
@@ -58,7 +59,7 @@ impl Mapped {
             while done < piece.len.min(left) {
                 let part = PART.min(piece.len - done).min(left - done);
                 bytes.resize(part as usize, 0);
-                mm.read(piece.base.saturating_add(done), &mut bytes)?;
+                caller.mm().read(piece.base.saturating_add(done), &mut bytes)?;
                 self.0.written(offset, &bytes).await;
                 offset += part;
                 done += part;

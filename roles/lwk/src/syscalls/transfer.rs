@@ -3,6 +3,7 @@
 use super::Caller;
 use super::mapped::Mapped;
 use crate::Errno;
+use crate::files::flags::*;
 use crate::files::{Description, Iovec, Operation, UserBuffer};
 use crate::limits::{FSIZE, INFINITY};
 use crate::mm::Mm;
@@ -69,24 +70,53 @@ async fn fetch(mm: &Mm, buffer: &UserBuffer<'_>, access: Access, tried: &mut Opt
     mm.touch_wait(at, 1, access, 0).await.is_ok()
 }
 
-/// read(2) and its relatives.
+/// The status flags under which a file is read or written with flags `how` of preadv2(2). What the host is asked for is its to
+/// judge; files of the node are never polled, and on no disk: there is nothing to do for RWF_HIPRI, RWF_DSYNC and RWF_SYNC.
+fn flags_with(description: &Description, how: u32) -> Result<u32, Errno> {
+    let flags = description.flags();
+    if how == 0 {
+        return Ok(flags);
+    }
+    if how & !RWF_ALL != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if how & RWF_APPEND != 0 && how & RWF_NOAPPEND != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let file = description.file();
+    if file.host().is_none() {
+        const HERE: u32 = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND;
+        // As on Linux, what has its bytes in memory does not say whether it would wait.
+        if how & !HERE != 0 || how & RWF_NOWAIT != 0 && file.queue().is_none() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+    }
+    let set = |mask, flag| if how & mask != 0 { flag } else { 0 };
+    let taken = set(RWF_NOAPPEND, O_APPEND);
+    Ok(flags & !taken | set(RWF_APPEND, O_APPEND) | set(RWF_NOWAIT, O_NONBLOCK))
+}
+
+/// read(2) and its relatives, with flags of preadv2(2).
 pub async fn read(
     caller: &Caller<'_>,
     mm: &Mm,
     description: &Description,
     at: Option<u64>,
     pieces: &[Iovec],
-    more_flags: u32,
+    how: u32,
 ) -> Result<u64, Errno> {
-    let flags = description.flags() | more_flags;
+    let flags = flags_with(description, how)?;
     let mut tried = None;
     if let Some(mapped) = Mapped::of(caller, description) {
         mapped.push().await?;
     }
     loop {
         let mut buffer = UserBuffer::new(mm, pieces);
-        let done =
-            wait(caller, flags, |cx, operation| description.poll_read(cx, operation, at, &mut buffer)).await;
+        let done = wait(caller, flags, |cx, operation| {
+            operation.how = how;
+            description.poll_read(cx, operation, at, &mut buffer)
+        })
+        .await;
         if done == Err(Errno::EFAULT) && fetch(mm, &buffer, Access::Write, &mut tried).await {
             continue;
         }
@@ -94,16 +124,16 @@ pub async fn read(
     }
 }
 
-/// write(2) and its relatives. EPIPE raises SIGPIPE, EFBIG SIGXFSZ.
+/// write(2) and its relatives, with flags of pwritev2(2). EPIPE raises SIGPIPE, EFBIG SIGXFSZ.
 pub async fn write(
     caller: &Caller<'_>,
     mm: &Mm,
     description: &Description,
     at: Option<u64>,
     pieces: &[Iovec],
-    more_flags: u32,
+    how: u32,
 ) -> Result<u64, Errno> {
-    let flags = description.flags() | more_flags;
+    let flags = flags_with(description, how)?;
     let mut tried = None;
     let mapped = Mapped::of(caller, description);
     if let Some(mapped) = &mapped {
@@ -111,14 +141,17 @@ pub async fn write(
     }
     loop {
         let mut buffer = UserBuffer::new(mm, pieces);
-        let done =
-            wait(caller, flags, |cx, operation| description.poll_write(cx, operation, at, &mut buffer)).await;
+        let done = wait(caller, flags, |cx, operation| {
+            operation.how = how;
+            description.poll_write(cx, operation, at, &mut buffer)
+        })
+        .await;
         if done == Err(Errno::EFAULT) && fetch(mm, &buffer, Access::Read, &mut tried).await {
             continue;
         }
         if let (Some(mapped), Ok(count)) = (&mapped, done) {
             // The bytes are in the file: nothing that fails now makes the call fail.
-            let shown = mapped.written(caller, mm, description, at, pieces, count as u64).await;
+            let shown = mapped.written(caller, description, flags, at, pieces, count as u64).await;
             if let Err(error) = shown {
                 log::warn!("lwk: a mapping does not show what was written to its file: {error}");
             }

@@ -210,17 +210,25 @@ impl State {
         let mut reply = Reply::default();
         let input = |argument: u8| call.input.iter().find(|(index, _)| *index == argument).map(|(_, b)| b);
         let room = call.output.first().map_or(0, |(_, len)| *len as usize);
-        match call.number {
+        // The same with flags, of which this host knows RWF_APPEND.
+        let (number, d) = match call.number {
+            327 | 328 if d == u64::MAX => (call.number - 327, 0),
+            327 | 328 => (call.number - 310, d),
+            number => (number, d),
+        };
+        let c = if call.number == 327 { room as u64 } else { c };
+        let appends = call.number == 328 && call.arguments[5] & 0x10 != 0;
+        match number {
             0 | 17 => {
                 let open = self.handles.get_mut(&a).ok_or(Errno::EBADF)?;
                 let inode = self.inodes.get_mut(&open.inode).unwrap();
-                let at = if call.number == 17 { d } else { open.at } as usize;
+                let at = if number == 17 { d } else { open.at } as usize;
                 let bytes: Vec<u8> = if inode.mode == FIFO {
                     inode.content.drain(..room.min(inode.content.len())).collect()
                 } else {
                     inode.content.iter().skip(at).take((c as usize).min(room)).copied().collect()
                 };
-                if call.number == 0 {
+                if number == 0 {
                     open.at += bytes.len() as u64;
                 }
                 reply.result = bytes.len() as i64;
@@ -230,8 +238,8 @@ impl State {
                 let bytes = input(1).ok_or(Errno::EFAULT)?;
                 let open = self.handles.get_mut(&a).ok_or(Errno::EBADF)?;
                 let inode = self.inodes.get_mut(&open.inode).unwrap();
-                let at = if call.number == 18 { d } else { open.at } as usize;
-                let at = if open.flags & 0o2000 != 0 { inode.content.len() } else { at };
+                let at = if number == 18 { d } else { open.at } as usize;
+                let at = if appends || open.flags & 0o2000 != 0 { inode.content.len() } else { at };
                 if self.largest.is_some_and(|largest| (at + bytes.len()) as u64 > largest) {
                     return Err(Errno::EFBIG);
                 }
@@ -240,7 +248,7 @@ impl State {
                     inode.content.resize(size, 0);
                     inode.content[at..at + bytes.len()].copy_from_slice(bytes);
                 }
-                if call.number == 1 {
+                if number == 1 {
                     open.at = (at + bytes.len()) as u64;
                 }
                 reply.result = bytes.len() as i64;

@@ -46,6 +46,11 @@ impl How {
         Ok(How { offset, flags: ReadWriteFlags::from_bits_retain(flags) })
     }
 
+    /// Not with RWF_NOWAIT.
+    fn may_wait(self) -> bool {
+        !self.flags.contains(ReadWriteFlags::NOWAIT)
+    }
+
     fn after(self, bytes: u64) -> How {
         How { offset: self.offset.map(|offset| offset.saturating_add(bytes)), ..self }
     }
@@ -131,7 +136,8 @@ pub(super) fn stream_out(
 }
 
 fn read_some(task: &Task<'_>, handle: &Held, how: How, into: &mut [u8]) -> Result<usize, Fail> {
-    if !handle.kind.may_block() || how.offset.is_some() || handle.is_nonblocking() || reads_at_once(handle) {
+    let waits = handle.kind.may_block() && how.may_wait();
+    if !waits || how.offset.is_some() || handle.is_nonblocking() || reads_at_once(handle) {
         return how.read(&**handle, into);
     }
     if handle.kind == FdKind::Socket && how.flags.is_empty() {
@@ -219,7 +225,8 @@ pub(super) fn stream_in(
 
 /// Writes all, unless it fails or is given up after a part of it.
 fn write_some(task: &Task<'_>, handle: &Held, how: How, bytes: &[u8]) -> Result<usize, Fail> {
-    if !handle.kind.may_block() || how.offset.is_some() || handle.is_nonblocking() || bytes.is_empty() {
+    let waits = handle.kind.may_block() && how.may_wait();
+    if !waits || how.offset.is_some() || handle.is_nonblocking() || bytes.is_empty() {
         return how.write(&**handle, bytes);
     }
     let step = match handle.kind {

@@ -44,6 +44,12 @@ fn open_read_write_seek() {
     // preadv2 at the file's own offset.
     let read = sim.call(327, &[N(file), Iov(&[&[0; 4]]), N(1), N(u64::MAX), N(0), N(0)]);
     assert_eq!((read.ok(), read.at(1)[0]), (1, b'x'));
+    // RWF_APPEND | RWF_SYNC, wherever the offset is; flags that no Linux has.
+    assert_eq!(sim.call(328, &[N(file), Iov(&[b"."]), N(1), N(0), N(0), N(0x14)]).ok(), 1);
+    assert!(fs::read(&name).unwrap().ends_with(b"x."));
+    assert_eq!(sim.call(328, &[N(file), Iov(&[b"."]), N(1), N(0), N(0), N(1 << 30)]).error(), "EOPNOTSUPP");
+    let read = sim.call(327, &[N(file), Iov(&[&[0; 4]]), N(1), N(u64::MAX), N(0), N(1)]);
+    assert_eq!(read.ok(), 1);
     assert_eq!(sim.call(0, &[N(file), Out(5), N(5)]).ok(), 0);
     assert_eq!(sim.call(8, &[N(file), N(-1i64 as u64), N(0)]).error(), "EINVAL");
     assert_eq!(sim.call(77, &[N(file), N(5)]).ok(), 0);
@@ -352,6 +358,26 @@ fn programs_for_exec() {
     assert_eq!(sim.call(59, &[P(&scratch.path("plain")), N(0), N(0)]).error(), "EACCES");
     assert_eq!(sim.call(322, &[CWD, P(scratch.0.to_str().unwrap()), N(0), N(0), N(0)]).error(), "EACCES");
     assert_eq!(sim.call(59, &[P(&scratch.path("none")), N(0), N(0)]).error(), "ENOENT");
+}
+
+/// FS_IOC_SETFLAGS with FS_NODUMP_FL, where the file system of the folder has flags at all.
+#[test]
+fn flags_of_inodes() {
+    let (bench, scratch) = (bench(), Scratch::new("inode-flags"));
+    let sim = &bench.sim;
+    let name = scratch.path("file");
+    let file = sim.call(257, &[CWD, P(&name), N(CREATE | RDWR), N(0o640)]).ok();
+    let flags = || sim.call(16, &[N(file), N(0x8008_6601), Out(8)]);
+    let set = |flags: u32| sim.call(16, &[N(file), N(0x4008_6602), In(&flags.to_le_bytes())]);
+    if flags().result < 0 {
+        assert_eq!(set(0x40).error(), flags().error());
+        return;
+    }
+    let word = |bytes: &[u8]| u32::from_le_bytes(bytes[..4].try_into().unwrap());
+    let before = word(flags().at(2));
+    assert_eq!(set(before | 0x40).ok(), 0);
+    assert_eq!(word(flags().at(2)), before | 0x40);
+    assert_eq!(set(before).ok(), 0);
 }
 
 #[test]

@@ -18,6 +18,15 @@ fn pipe_to(bench: &Bench) -> (PipeReader, u64) {
     (reader, bench.handle(OwnedFd::from(writer)))
 }
 
+/// Linux before 6.4 does not know of a pipe whether it would wait.
+#[test]
+fn nothing_waits_with_rwf_nowait() {
+    let bench = bench();
+    let (empty, _writer) = pipe(&bench);
+    let read = bench.sim.call(327, &[N(empty), Iov(&[&[0; 4]]), N(1), N(u64::MAX), N(0), N(8)]);
+    assert!(["EAGAIN", "EOPNOTSUPP"].contains(&read.error()));
+}
+
 #[test]
 fn a_thousand_readers() {
     // Two descriptors for each, and one for its worker.
