@@ -3,7 +3,7 @@
 use keelson_lwk_wire::Errno;
 use keelson_lwk_wire::messages::Part;
 
-use super::{Reply, Task, interfaces, terminal};
+use super::{Reply, Task, done, interfaces, terminal};
 use crate::fail::Fail;
 
 /// A request that is in the table.
@@ -36,6 +36,13 @@ pub(super) fn ioctl(task: &Task<'_>) -> Result<Reply, Fail> {
         }
         // FS_IOC_GETFLAGS writes an int, whatever its number says.
         0x8008_6601 => answer(&rustix::fs::ioctl_getflags(&*handle)?.bits().to_le_bytes()),
+        // FS_IOC_SETFLAGS
+        0x4008_6602 if task.proxy.rules.read_only => Err(Fail(Errno::EROFS)),
+        0x4008_6602 => {
+            let flags = task.input(2)?.first_chunk().ok_or(Fail(Errno::EFAULT))?;
+            let flags = rustix::fs::IFlags::from_bits_retain(u32::from_le_bytes(*flags));
+            done(rustix::fs::ioctl_setflags(&*handle, flags))
+        }
         // RNDGETENTCNT
         0x8004_5200 => {
             let text = std::fs::read_to_string("/proc/sys/kernel/random/entropy_avail")?;

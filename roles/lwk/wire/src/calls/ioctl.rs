@@ -91,6 +91,8 @@ static TABLE: &[Ioctl] = &[
     to_host(0x8942, "SIOCGIFTXQLEN", InOut(40)),
     to_host(0x8946, "SIOCETHTOOL", Ethtool),
     here(0x4004_9409, "FICLONE", IoctlClass::Refused),
+    // An int, whatever its number says.
+    to_host(0x4008_6602, "FS_IOC_SETFLAGS", In(4)),
     here(0x4020_940d, "FICLONERANGE", IoctlClass::Refused),
     to_host(0x402c_542b, "TCSETS2", In(44)),
     to_host(0x402c_542c, "TCSETSW2", In(44)),
