@@ -36,6 +36,7 @@ pub mod identity;
 pub mod limits;
 pub mod load;
 pub mod loading;
+mod locks;
 pub mod mm;
 pub mod node;
 pub mod options;

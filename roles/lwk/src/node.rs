@@ -73,6 +73,7 @@ pub struct Node {
     pub(crate) sysv: crate::sysv::Sysv,
     pub(crate) table: Mutex<Table>,
     pub(crate) freezer: Freezer,
+    pub(crate) lock_waits: crate::locks::LockWaits,
     /// Files whose readers wait for signals, of whatever process.
     pub(crate) signalled: Arc<WaitQueue>,
     closed: AtomicBool,
@@ -144,6 +145,7 @@ impl Node {
             sysv: crate::sysv::Sysv::default(),
             table: Mutex::default(),
             freezer: Freezer::default(),
+            lock_waits: crate::locks::LockWaits::default(),
             signalled: Arc::default(),
             closed: AtomicBool::new(false),
             cores,

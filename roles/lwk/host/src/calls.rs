@@ -12,7 +12,7 @@
 //! | SIOCETHTOOL | EOPNOTSUPP |
 //! | TIOCOUTQ, SIOCATMARK | ENOTTY |
 //! | sync_file_range | done as fdatasync, which is more |
-//! | F_SETLKW | waits without finding deadlocks |
+//! | F_SETLKW | waits without finding deadlocks: the node looks for those of its processes |
 
 mod attributes;
 mod directories;

@@ -252,7 +252,11 @@ const F_UNLCK: u16 = 2;
 async fn lock(caller: &Caller<'_>, host: &HostFile, args: [u64; 6]) -> Result<u64, Errno> {
     let mm = mm(caller);
     let request = Request::new(caller, 72, args).handle(0, host).user_input(&mm, 2, args[2], FLOCK_BYTES)?;
-    let reply = request.output(2, FLOCK_BYTES).send_to(host).await?;
+    let request = request.output(2, FLOCK_BYTES);
+    let reply = match args[1] as u32 {
+        F_SETLKW => request.send_for_lock(host).await?,
+        _ => request.send_to(host).await?,
+    };
     if matches!(args[1] as u32, F_SETLK | F_SETLKW) {
         host.lock_taken();
     }

@@ -5,10 +5,12 @@ use crate::Errno;
 use crate::delegate::{Call, Delegate, Reply};
 use crate::files::{HostFile, UserBuffer};
 use crate::files::{Iovec, Target};
+use crate::locks::{FIRST_LOOK, LATER_LOOKS};
 use crate::mm::Mm;
 use crate::restart::RESTART;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use keelson_exec::{Either, select};
 
 /// Longest path, with the zero at its end (PATH_MAX).
 const PATH_MAX: usize = 4096;
@@ -82,6 +84,37 @@ impl<'a> Request<'a> {
         };
         match result_of(&reply) {
             Err(Errno::EINTR) => Err(RESTART),
+            result => result.map(|_| reply),
+        }
+    }
+
+    /// The same for F_SETLKW, whose argument 2 is the lock: EDEADLK when it would wait for itself.
+    pub async fn send_for_lock(self, file: &HostFile) -> Result<Reply, Errno> {
+        let (thread, delegate) = (self.caller.thread, file.delegate());
+        let wanted = self.call.input.first().map_or_else(Vec::new, |(_, bytes)| bytes.clone());
+        let (timers, waits) = (&thread.process.system.timers, &thread.process.node.lock_waits);
+        let mut pending = delegate.call(self.call);
+        let (mut waiting, mut pause, mut deadlock) = (None, FIRST_LOOK, false);
+        let reply = loop {
+            let look = timers.at(timers.now() + pause);
+            match thread.interruptible(select(&mut pending, look)).await {
+                Ok(Either::First(reply)) => break reply,
+                Ok(Either::Second(())) => {
+                    let enter = || waits.enter(thread.process.pid, delegate, file.handle(), &wanted);
+                    deadlock = waiting.get_or_insert_with(enter).closes_circle().await;
+                    pause = LATER_LOOKS;
+                    if !deadlock {
+                        continue;
+                    }
+                }
+                Err(_) => {}
+            }
+            delegate.cancel(thread.tid);
+            break (&mut pending).await;
+        };
+        file.answered(reply.events);
+        match result_of(&reply) {
+            Err(Errno::EINTR) => Err(if deadlock { Errno::EDEADLK } else { RESTART }),
             result => result.map(|_| reply),
         }
     }

@@ -34,6 +34,7 @@ struct State {
     waiting: Vec<Waker>,
     subscriptions: HashMap<u64, (u32, Arc<dyn Readiness>)>,
     lost: bool,
+    lock_owner: i32,
     /// RLIMIT_FSIZE of the proxy.
     largest: Option<u64>,
 }
@@ -112,6 +113,11 @@ impl Host {
     /// Handles that were released without a call.
     pub fn closed(&self) -> Vec<Handle> {
         self.0.lock().unwrap().closed.clone()
+    }
+
+    /// Process `owner` has all locks; 0 is nobody, -1 an open description.
+    pub fn lock_owner(&self, owner: i32) {
+        self.0.lock().unwrap().lock_owner = owner;
     }
 
     /// Events that the node wants to hear of.
@@ -277,7 +283,10 @@ impl State {
                 4 => self.handles.get_mut(&a).ok_or(Errno::EBADF)?.flags = c as u32,
                 5 => {
                     let mut lock = input(2).ok_or(Errno::EFAULT)?.clone();
-                    lock[0] = 2; // F_UNLCK: nobody has it
+                    match self.lock_owner {
+                        0 => lock[0] = 2, // F_UNLCK: nobody has it
+                        owner => lock[24..28].copy_from_slice(&owner.to_le_bytes()),
+                    }
                     reply.output = vec![(2, lock)];
                 }
                 _ => {}

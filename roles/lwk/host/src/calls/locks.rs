@@ -2,7 +2,7 @@
 //!
 //! A lock that is not free gives no readiness, and a thread that waits in the kernel for it cannot be called back without a
 //! signal. So waiting is asking again, soon at first and then every 20 ms; a request that is given up has no lock afterwards. What
-//! is lost is the kernel's order of waiters, and EDEADLK.
+//! is lost is the kernel's order of waiters, and its EDEADLK: the node finds circles of its own processes.
 
 use std::time::Duration;
 
