@@ -9,6 +9,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::Context;
 use spin::Mutex;
 
@@ -16,6 +17,13 @@ use spin::Mutex;
 pub const EDGE: u32 = 1 << 31;
 /// EPOLLONESHOT: report one event, then nothing until the entry is changed.
 pub const ONCE: u32 = 1 << 30;
+
+/// EPOLLEXCLUSIVE: of several sets with this, one that is waited for is told of an event.
+pub const EXCLUSIVE: u32 = 1 << 28;
+/// EPOLLWAKEUP: no suspending meanwhile, of which there is none here.
+const WAKEUP: u32 = 1 << 29;
+/// What may be asked for together with [`EXCLUSIVE`] (epoll_ctl(2)).
+const WITH_EXCLUSIVE: u32 = Events::IN.0 | Events::OUT.0 | Events::ALWAYS.0 | WAKEUP | EDGE | EXCLUSIVE;
 
 /// How deep sets may contain sets (epoll_ctl(2), ELOOP).
 const MAX_DEPTH: usize = 5;
@@ -31,6 +39,26 @@ pub struct Epoll {
 struct Ready {
     list: Mutex<VecDeque<Arc<Entry>>>,
     queue: WaitQueue,
+    /// Threads that wait, without those that were woken by an exclusive entry. Never too many: that would lose events.
+    waiting: AtomicUsize,
+}
+
+impl Ready {
+    /// One fewer, if there is one.
+    fn claim(&self) -> bool {
+        let fewer = |waiting: usize| waiting.checked_sub(1);
+        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_ok()
+    }
+}
+
+/// A thread that waits for a set.
+pub struct Waiting<'a>(&'a Ready);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Somebody may have claimed this one, or another one in its place.
+        self.0.claim();
+    }
 }
 
 struct Entry {
@@ -38,6 +66,7 @@ struct Entry {
     this: Weak<Entry>,
     description: Weak<Description>,
     ready: Weak<Ready>,
+    exclusive: bool,
     state: Mutex<EntryState>,
 }
 
@@ -58,17 +87,23 @@ impl EntryState {
 }
 
 impl Watcher for Entry {
-    fn changed(&self, events: Events) {
-        let (Some(ready), Some(this)) = (self.ready.upgrade(), self.this.upgrade()) else { return };
+    fn changed(&self, events: Events) -> bool {
+        let (Some(ready), Some(this)) = (self.ready.upgrade(), self.this.upgrade()) else { return false };
         let mut state = self.state.lock();
         if state.wanted(events).is_empty() {
-            return;
+            return false;
         }
         if !core::mem::replace(&mut state.listed, true) {
             ready.list.lock().push_back(this);
         }
         drop(state);
+        let woken = self.exclusive && ready.claim();
         ready.queue.notify(Events::READABLE);
+        woken
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.exclusive
     }
 }
 
@@ -87,7 +122,7 @@ impl Entry {
 
 impl Default for Epoll {
     fn default() -> Epoll {
-        let ready = Ready { list: Mutex::default(), queue: WaitQueue::new() };
+        let ready = Ready { list: Mutex::default(), queue: WaitQueue::new(), waiting: AtomicUsize::new(0) };
         Epoll { entries: Mutex::default(), ready: Arc::new(ready), inode: super::next_inode() }
     }
 }
@@ -108,6 +143,10 @@ impl Epoll {
     ) -> Result<(), Errno> {
         let file = description.file();
         let queue = file.queue().ok_or(Errno::EPERM)?;
+        let exclusive = interest & EXCLUSIVE != 0;
+        if exclusive && (interest & !WITH_EXCLUSIVE != 0 || file.as_any().is::<Epoll>()) {
+            return Err(Errno::EINVAL);
+        }
         if let Some(inner) = file.as_any().downcast_ref::<Epoll>() {
             if core::ptr::eq(inner, self) {
                 return Err(Errno::EINVAL);
@@ -121,6 +160,7 @@ impl Epoll {
             this: this.clone(),
             description: Arc::downgrade(description),
             ready: Arc::downgrade(&self.ready),
+            exclusive,
             state: Mutex::new(state),
         });
         {
@@ -146,7 +186,13 @@ impl Epoll {
         interest: u32,
         data: u64,
     ) -> Result<(), Errno> {
+        if interest & EXCLUSIVE != 0 {
+            return Err(Errno::EINVAL);
+        }
         let entry = self.entries.lock().get(&key(fd, description)).cloned().ok_or(Errno::ENOENT)?;
+        if entry.exclusive {
+            return Err(Errno::EINVAL);
+        }
         {
             let mut state = entry.state.lock();
             (state.interest, state.data, state.disarmed) = (interest, data, false);
@@ -180,6 +226,12 @@ impl Epoll {
             }
         }
         Ok(false)
+    }
+
+    /// A thread waits, until what is returned is dropped.
+    pub fn wait(&self) -> Waiting<'_> {
+        self.ready.waiting.fetch_add(1, Ordering::AcqRel);
+        Waiting(&self.ready)
     }
 
     /// Wakes the task when there may be something to collect.

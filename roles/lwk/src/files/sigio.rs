@@ -217,11 +217,11 @@ impl Sigio {
 }
 
 impl Watcher for Sigio {
-    fn changed(&self, events: Events) {
+    fn changed(&self, events: Events) -> bool {
         let state = self.state.lock();
         let Some((watched, why)) = state.watched.and_then(|watched| Some((watched, watched.why(events)?)))
         else {
-            return;
+            return false;
         };
         let (owner, signal) = (state.owner.clone(), state.signal);
         drop(state);
@@ -235,6 +235,7 @@ impl Watcher for Sigio {
                 SigInfo { signal, errno: 0, code, details }
             }
         });
+        false
     }
 }
 

@@ -8,8 +8,14 @@ use spin::Mutex;
 
 /// Is told each time that something happens to a file, until it goes: an entry of an epoll instance.
 pub trait Watcher: Send + Sync {
-    /// `events` may hold now. Called without locks of the file.
-    fn changed(&self, events: Events);
+    /// `events` may hold now. Called without locks of the file. True when a thread waits for this watcher that nobody has
+    /// woken yet.
+    fn changed(&self, events: Events) -> bool;
+
+    /// It need not be told of what woke another such watcher (EPOLLEXCLUSIVE).
+    fn is_exclusive(&self) -> bool {
+        false
+    }
 }
 
 /// The tasks and watchers of a file.
@@ -71,9 +77,12 @@ impl WaitQueue {
         let watchers: Vec<Arc<dyn Watcher>> = waiting.watchers.iter().filter_map(Weak::upgrade).collect();
         drop(waiting);
         tasks.drain(..).for_each(Waker::wake);
-        for watcher in watchers {
+        for watcher in watchers.iter().filter(|watcher| !watcher.is_exclusive()) {
             watcher.changed(events);
         }
+        // In the order in which they came, until one has woken somebody.
+        let mut exclusive = watchers.iter().filter(|watcher| watcher.is_exclusive());
+        exclusive.any(|watcher| watcher.changed(events));
         // The list is used again, so that waiting allocates nothing.
         let mut waiting = self.waiting.lock();
         if waiting.tasks.capacity() == 0 {
@@ -101,8 +110,9 @@ mod tests {
     struct Seen(AtomicU32);
 
     impl Watcher for Seen {
-        fn changed(&self, events: Events) {
+        fn changed(&self, events: Events) -> bool {
             self.0.fetch_or(events.0, Ordering::Relaxed);
+            true
         }
     }
 

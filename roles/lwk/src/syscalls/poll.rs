@@ -382,8 +382,10 @@ async fn epoll_wait(caller: &Caller<'_>, args: [u64; 6], patience: Patience) -> 
     }
     let (set, mm) = (caller.thread.process.files().get_open(args[0] as u32)?, caller.mm());
     let epoll = set.file().as_any().downcast_ref::<Epoll>().ok_or(Errno::EINVAL)?;
+    let mut waiting = None;
     let found = wait(caller, patience, |cx| {
         if patience != Patience::None {
+            waiting.get_or_insert_with(|| epoll.wait());
             epoll.register(cx);
         }
         let mut at = args[1];

@@ -230,3 +230,47 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_of_the_exclusive_sets_is_told() {
+    let (reader, writer) = Pipe::ends();
+    let (reader, writer) = (Description::new(reader, 0), Description::new(writer, 1));
+    let write = || {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let done = writer.poll_write(cx, &mut Operation::new(1, 0), None, &mut BytesSource(b"x"));
+        assert_eq!(done, Poll::Ready(Ok(1)));
+    };
+    let sets: Vec<Epoll> = (0..4).map(|_| Epoll::default()).collect();
+    for (set, more) in sets.iter().zip([EXCLUSIVE, EXCLUSIVE, EXCLUSIVE, 0]) {
+        set.add(1, 3, &reader, IN | EDGE | more, 3).unwrap();
+    }
+    let told = || sets.iter().map(|set| wait(set, 9).len()).collect::<Vec<_>>();
+    // Nobody waits: it is for whoever comes first.
+    write();
+    assert_eq!(told(), [1, 1, 1, 1]);
+    // The first one's threads are elsewhere, the second one's is woken and has not gone yet.
+    let (second, third) = (sets[1].wait(), sets[2].wait());
+    write();
+    assert_eq!(told(), [1, 1, 0, 1]);
+    write();
+    assert_eq!(told(), [1, 1, 1, 1]);
+    drop((second, third));
+    write();
+    assert_eq!(told(), [1, 1, 1, 1]);
+}
+
+#[test]
+fn what_goes_with_exclusive() {
+    let (epoll, a) = (Epoll::default(), counter());
+    let inner = Description::new(Arc::new(Epoll::default()), 0);
+    assert_eq!(epoll.add(1, 4, &inner, IN | EXCLUSIVE, 0), Err(Errno::EINVAL));
+    for wrong in [ONCE, Events::PRI.0, Events::READ_HUP.0, Events::READ_NORMAL.0] {
+        assert_eq!(epoll.add(1, 3, &a, IN | EXCLUSIVE | wrong, 0), Err(Errno::EINVAL));
+    }
+    epoll.add(1, 3, &a, IN | OUT | EDGE | WAKEUP | EXCLUSIVE, 0).unwrap();
+    assert_eq!(epoll.modify(1, 3, &a, IN, 0), Err(Errno::EINVAL));
+    epoll.remove(3, &a).unwrap();
+    epoll.add(1, 3, &a, IN, 0).unwrap();
+    assert_eq!(epoll.modify(1, 3, &a, IN | EXCLUSIVE, 0), Err(Errno::EINVAL));
+    assert_eq!(epoll.modify(1, 3, &a, IN, 0), Ok(()));
+}
