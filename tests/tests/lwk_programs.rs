@@ -63,9 +63,17 @@ fn threads_memory_and_signals() {
 fn processes_pipes_and_shells() {
     let node = node("lwk-processes", Shape { line: "allow_oversubscribe=8", ..Shape::default() });
     for link in [Link::Static, Link::Dynamic] {
-        for name in
-            ["processes.c", "signalfd.c", "files.c", "opens.c", "ends.c", "corners.c", "sigio.c", "locks.c", "exclusive.c"]
-        {
+        for name in [
+            "processes.c",
+            "signalfd.c",
+            "files.c",
+            "opens.c",
+            "ends.c",
+            "corners.c",
+            "sigio.c",
+            "locks.c",
+            "exclusive.c",
+        ] {
             node.same(&compiled(name, link), &[], b"");
         }
     }
