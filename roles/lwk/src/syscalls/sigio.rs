@@ -120,6 +120,7 @@ mod tests {
     use crate::files::FdFlags;
     use crate::signals::{SIGIO, SigSet};
     use crate::syscalls::files::{sys_close, sys_fcntl, sys_read, sys_write};
+    use crate::syscalls::paths::sys_open;
     use crate::testing::programs::{Program, fails, now};
 
     /// A pipe of the node: the numbers of its ends.
@@ -184,6 +185,33 @@ mod tests {
         // Its own end is not told.
         assert_eq!(now(sys_close(&caller, [writer, 0, 0, 0, 0, 0])), Ok(0));
         assert_eq!(told(&program), None);
+    }
+
+    #[test]
+    fn a_file_of_the_host_tells_what_happens_and_not_what_holds() {
+        let program = Program::new();
+        program.thread.set_mask(!SigSet::EMPTY);
+        let (handle, opened) = program.host.stream();
+        let delegate = &program.thread.process.delegate;
+        program.files().install_host(5, delegate, handle, opened, O_RDONLY).unwrap();
+        program.host.feed(handle, b"early");
+        assert_eq!(program.host.subscribed(handle), None);
+        assert_eq!(fcntl(&program, 5, F_SETOWN, 100), Ok(0));
+        assert_eq!(fcntl(&program, 5, F_SETSIG, 40), Ok(0));
+        assert_eq!(fcntl(&program, 5, F_SETFL, O_ASYNC.into()), Ok(0));
+        assert!(program.host.subscribed(handle).is_some());
+        let status = program.host.calls().into_iter().find(|call| call.number == 72).unwrap();
+        assert_eq!(status.arguments[2], 0, "the host hears nothing of O_ASYNC");
+        assert_eq!(told(&program), None);
+        program.host.feed(handle, b"late");
+        assert_eq!(told(&program), Some((40, 1, 0x41, 5)));
+        assert_eq!(told(&program), None);
+        // A regular file tells nobody, and has no such flag.
+        program.host.file("/tmp/plain", b"");
+        let path = program.text("/tmp/plain");
+        let fd = now(sys_open(&program.caller(), [path, 0, 0, 0, 0, 0])).unwrap();
+        assert_eq!(fcntl(&program, fd, F_SETFL, O_ASYNC.into()), Ok(0));
+        assert_eq!(fcntl(&program, fd, F_GETFL, 0).unwrap() as u32 & O_ASYNC, 0);
     }
 
     #[test]
