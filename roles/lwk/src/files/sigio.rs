@@ -42,7 +42,7 @@ pub struct Owner {
     kind: OwnerKind,
     whom: Whom,
     /// Of who said so: nobody is told things whom that process could not send a signal.
-    by: Ids,
+    by: Arc<Ids>,
 }
 
 /// Weak, because what has ended does not come back under its number.
@@ -72,7 +72,7 @@ impl Owner {
             }
             (OwnerKind::Group, group) => Whom::Group(Arc::downgrade(&me.node), group),
         };
-        Ok(Owner { kind, whom, by: me.ids.lock().clone() })
+        Ok(Owner { kind, whom, by: Arc::new(me.ids.lock().clone()) })
     }
 
     /// Its kind and number; 0 for nobody, and for what has ended.
