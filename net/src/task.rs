@@ -90,9 +90,7 @@ fn send(shared: &Shared, nic: usize, next_tick: &mut Instant) -> bool {
         *next_tick = now + TICK;
         state.tick(now, nic);
     }
-    for interface in &mut state.net.nics {
-        interface.flush();
-    }
+    state.net.flush();
     again
 }
 

@@ -32,6 +32,11 @@ pub(crate) struct Net {
 }
 
 impl Net {
+    /// Rings the doorbell of every interface that has something new for its device.
+    pub fn flush(&mut self) {
+        self.nics.iter_mut().for_each(Nic::flush);
+    }
+
     /// Sends an IP packet of `len` bytes, written by `fill`, along `path`. False when it was dropped.
     pub fn send(
         &mut self,

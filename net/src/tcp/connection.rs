@@ -83,6 +83,8 @@ pub(crate) struct Connection {
     socket: SocketHandle,
     capabilities: DeviceCapabilities,
     pub flow: Flow,
+    /// The interface that it began on.
+    pub nic: usize,
     pub stage: Stage,
     pub generation: u64,
     /// In the ready list.
@@ -163,6 +165,7 @@ impl Connection {
             socket,
             capabilities,
             flow,
+            nic: path.nic,
             stage,
             generation: 0,
             queued: false,

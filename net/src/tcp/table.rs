@@ -189,8 +189,14 @@ impl Tcp {
             connection.queued = true;
             self.ready.push_back(slot);
         }
-        let path = net.path(connection.flow.remote.ip(), Some(connection.flow.local.ip()));
-        if let Some(nic) = net.nics.get_mut(path.map_or(0, |path| path.nic)) {
+        // Every interface's task serves all connections; the way itself is looked for where a packet takes it.
+        let nic = match net.nics.get(connection.nic) {
+            Some(nic) if nic.attached => connection.nic,
+            _ => net
+                .path(connection.flow.remote.ip(), Some(connection.flow.local.ip()))
+                .map_or(0, |path| path.nic),
+        };
+        if let Some(nic) = net.nics.get_mut(nic) {
             nic.kick();
         }
     }
@@ -227,15 +233,15 @@ impl Tcp {
         let ready = self.ready.len();
         let burst = (BURST / ready.max(1)).max(LEAST_BURST);
         let mut again = false;
-        for _ in 0..ready {
+        for behind in (0..ready).rev() {
             let Some(slot) = self.ready.pop_front() else { break };
-            again |= self.serve(net, now, slot, burst);
+            again |= self.serve(net, now, slot, burst, behind == 0);
         }
         again
     }
 
     /// Lets one connection send, then decides when and whether to come back to it.
-    fn serve(&mut self, net: &mut Net, now: Instant, slot: usize, burst: usize) -> bool {
+    fn serve(&mut self, net: &mut Net, now: Instant, slot: usize, burst: usize, last: bool) -> bool {
         let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return false };
         connection.queued = false;
         net.counters.tcp_polls += 1;
@@ -251,6 +257,10 @@ impl Tcp {
         let sent = connection.trace.next;
         let result = connection.transmit(net, now, burst);
         let progress = connection.trace.next != sent;
+        if last {
+            // The doorbell for all of them: what is decided now has time while frames are on their way.
+            net.flush();
+        }
         self.settle(net, slot);
         let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return false };
         match result {
