@@ -3,6 +3,7 @@
 use super::slot::Slot;
 use super::{Message, Outgoing};
 use crate::delegate::{Call, Handle, Opened, Reply};
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use keelson_lwk_wire::bytes::Malformed;
 use keelson_lwk_wire::calls::{self, Arg};
@@ -107,7 +108,9 @@ fn send_side(sender: &mut Sender, header: Header, side: &Side, out: &mut Vec<u8>
 pub fn send(sender: &mut Sender, pid: u32, message: &Outgoing, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let header = |kind, id| Header { pid, ..Header::new(kind).id(id) };
     match message {
-        Outgoing::Call(id, call) => send_call(sender, header(FrameType::Syscall, *id), call, out),
+        Outgoing::Call(id, call, slot) => {
+            send_call(sender, header(FrameType::Syscall, *id), call, slot.descs(), out)
+        }
         Outgoing::Cancel(id) => sender.send(&header(FrameType::Cancel, *id), &Cancel, out),
         Outgoing::Close(handles) => {
             let handles = handles.iter().map(|handle| handle.0).collect();
@@ -136,6 +139,7 @@ fn send_call(
     sender: &mut Sender,
     mut header: Header,
     call: &Call,
+    descs: &[Desc],
     out: &mut Vec<u8>,
 ) -> Result<(), TooLarge> {
     header.tid = call.tid;
@@ -143,9 +147,8 @@ fn send_call(
         return send_side(sender, header, &side, out);
     }
     header.code = call.number;
-    let descs = descriptors(call);
     let mut args = call.arguments;
-    for desc in &descs {
+    for desc in descs {
         if let Some(arg) = args.get_mut(usize::from(desc.arg)) {
             *arg = (*arg).max(SOMEWHERE);
         }
@@ -153,17 +156,22 @@ fn send_call(
     let data =
         call.input.iter().find(|(key, _)| part(call.number, *key) == Part::Data).map(|(_, bytes)| bytes);
     let streamed = data.filter(|bytes| bytes.len() > MAX_INLINE);
-    let mut inline = Vec::new();
+    // Nearly always of one argument: then nothing is put together.
+    let mut inline = Cow::Borrowed(&[][..]);
     for desc in descs.iter().filter(|desc| desc.direction.is_in()) {
         if desc.part == Part::Data && streamed.is_some() {
             continue;
         }
         let wanted = |key: u8| key & ARGUMENT == desc.arg && part(call.number, key) == desc.part;
         if let Some((_, bytes)) = call.input.iter().find(|(key, _)| wanted(*key)) {
-            inline.extend_from_slice(bytes);
+            if inline.is_empty() {
+                inline = Cow::Borrowed(&bytes[..]);
+            } else {
+                inline.to_mut().extend_from_slice(bytes);
+            }
         }
     }
-    let request = Syscall { args, descs, inline: &inline };
+    let request = Syscall { args, descs: descs.into(), inline: &inline };
     match streamed {
         None => sender.send(&header, &request, out),
         Some(bytes) => {
@@ -268,7 +276,7 @@ mod tests {
         let mut args = call.arguments;
         descs.iter().for_each(|desc| args[usize::from(desc.arg)] = args[usize::from(desc.arg)].max(1));
         let inline: Vec<u8> = call.input.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
-        check(call.number, &Syscall { args, descs, inline: &inline }, false, false).map(drop)
+        check(call.number, &Syscall { args, descs: descs.into(), inline: &inline }, false, false).map(drop)
     }
 
     #[test]

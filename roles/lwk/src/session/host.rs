@@ -142,8 +142,9 @@ impl Delegate for Host {
         let asked = (effect == Effect::Asks).then(|| question(&call));
         let most = call.output.iter().map(|(_, len)| u64::from(*len)).sum();
         let descs = codec::descriptors(&call);
-        let waiting =
-            self.session.request(call.tid, codec::subject(&call), descs, most, |id| Outgoing::Call(id, call));
+        let waiting = self.session.request(call.tid, codec::subject(&call), descs, most, |id, slot| {
+            Outgoing::Call(id, call, slot.clone())
+        });
         let (hub, attributes) = (self.hub.clone(), self.attributes.clone());
         Box::pin(async move {
             let reply = match waiting {
@@ -175,7 +176,7 @@ impl Delegate for Host {
     }
 
     fn page_in(&self, handle: Handle, offset: u64, len: u32) -> Bytes {
-        let page = |id| Outgoing::PageIn { id, handle, offset, len };
+        let page = |id, _: &_| Outgoing::PageIn { id, handle, offset, len };
         let waiting = self.session.request(0, None, Vec::new(), len.into(), page);
         Box::pin(async move {
             let reply = waiting?.preparing(false).await;
@@ -186,7 +187,7 @@ impl Delegate for Host {
 
     fn page_out(&self, handle: Handle, offset: u64, bytes: Vec<u8>) -> Done {
         self.hub.changes.note();
-        let page = |id| Outgoing::PageOut { id, handle, offset, bytes };
+        let page = |id, _: &_| Outgoing::PageOut { id, handle, offset, bytes };
         let waiting = self.session.request(0, None, Vec::new(), 0, page);
         let hub = self.hub.clone();
         Box::pin(async move {

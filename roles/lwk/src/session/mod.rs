@@ -47,8 +47,8 @@ const BATCH: usize = 4096;
 /// Something to be sent to the host, in the order of sending.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// A call; its answer comes back by [`Session::answered`].
-    Call(u64, Call),
+    /// A call, and where its answer arrives ([`Session::answered`]), which has its descriptors.
+    Call(u64, Call, Arc<Slot>),
     /// The program does not want to wait for a request any more.
     Cancel(u64),
     /// Nobody uses these handles any more.
@@ -232,7 +232,7 @@ impl Session {
         let fork = messages::Fork { ticket };
         // Not by the thread's number: a signal does not break a fork off.
         let waiting =
-            self.request(0, None, Vec::new(), 0, |id| Outgoing::Message(Message::Fork { id, tid, fork }))?;
+            self.request(0, None, Vec::new(), 0, |id, _| Outgoing::Message(Message::Fork { id, tid, fork }))?;
         Ok(async move {
             let reply = waiting.await;
             reply.failure()?;
@@ -245,10 +245,10 @@ impl Session {
         if part.offset == 0 {
             let header =
                 messages::DumpHeader { kind: DumpKind::Core, level: 0, size: part.size, text: String::new() };
-            let begin = |id| Outgoing::Message(Message::CoreHeader(id, header));
+            let begin = |id, _: &_| Outgoing::Message(Message::CoreHeader(id, header));
             self.request(0, None, Vec::new(), 0, begin)?.await.failure()?;
         }
-        self.request(0, None, Vec::new(), 0, |id| Outgoing::Message(Message::CoreData(id, part)))?
+        self.request(0, None, Vec::new(), 0, |id, _| Outgoing::Message(Message::CoreData(id, part)))?
             .await
             .failure()
     }
@@ -342,7 +342,7 @@ impl Session {
         handle: Option<Handle>,
         descs: Vec<messages::Desc>,
         most: u64,
-        message: impl FnOnce(u64) -> Outgoing,
+        message: impl FnOnce(u64, &Arc<Slot>) -> Outgoing,
     ) -> Result<Waiting, Errno> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let slot = Arc::new(Slot::new(descs, most));
@@ -357,7 +357,7 @@ impl Session {
             state.requests.insert(id, Request { slot: slot.clone(), handle, tid, cancelled: false });
         }
         let behind = self.records.behind_next();
-        self.queue(message(id));
+        self.queue(message(id, &slot));
         Ok(Waiting::new(self.clone(), id, slot, behind))
     }
 

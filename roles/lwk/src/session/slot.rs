@@ -13,6 +13,7 @@ use keelson_lwk_wire::messages::Desc;
 use spin::Mutex;
 
 /// The answer to one request.
+#[derive(Debug)]
 pub struct Slot {
     /// What the call was sent with.
     descs: Vec<Desc>,
@@ -21,7 +22,7 @@ pub struct Slot {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct State {
     reply: Option<Reply>,
     /// What came ahead of the answer, in DATA frames.

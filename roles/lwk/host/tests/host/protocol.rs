@@ -23,7 +23,7 @@ fn ends(act: impl FnOnce(&Bench)) -> String {
 
 fn syscall(bench: &Bench, nr: u32, args: [u64; 6], descs: Vec<Desc>, inline: &[u8]) {
     let header = Header { code: nr, ..Header::new(FrameType::Syscall) }.id(1);
-    bench.sim.hi.send(&header, &Syscall { args, descs, inline });
+    bench.sim.hi.send(&header, &Syscall { args, descs: descs.into(), inline });
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn frames_out_of_place() {
         let pipe = bench.handle(std::os::fd::OwnedFd::from(writer));
         let desc = Desc { addr: 1, len: 1 << 30, direction: Direction::In, arg: 1, part: Part::Data };
         let header = Header { code: 1, ..Header::new(FrameType::Syscall) }.id(1).with(Flags::MORE);
-        let call = Syscall { args: [pipe, 1, 1 << 30, 0, 0, 0], descs: vec![desc], inline: b"" };
+        let call = Syscall { args: [pipe, 1, 1 << 30, 0, 0, 0], descs: vec![desc].into(), inline: b"" };
         bench.sim.hi.send(&header, &call);
     };
     let data = Header::new(FrameType::Data).id(1);

@@ -367,14 +367,20 @@ fn what_a_host_refuses() {
         assert_eq!(refused(nr, &|_| ()), Violation::Call(nr));
     }
     assert_eq!(refused(3, &|_| ()), Violation::Descriptor(1));
-    assert_eq!(refused(257, &|request| request.descs.clear()), Violation::Inline);
-    assert_eq!(refused(257, &|request| request.descs[0].len = 2), Violation::Inline);
-    assert_eq!(refused(257, &|request| request.descs.push(request.descs[0])), Violation::Inline);
+    assert_eq!(refused(257, &|request| request.descs.to_mut().clear()), Violation::Inline);
+    assert_eq!(refused(257, &|request| request.descs.to_mut()[0].len = 2), Violation::Inline);
+    assert_eq!(
+        refused(257, &|request| {
+            let again = request.descs[0];
+            request.descs.to_mut().push(again);
+        }),
+        Violation::Inline
+    );
     assert_eq!(refused(257, &|request| request.inline = b"/xy"), Violation::Path(1));
     assert_eq!(refused(257, &|request| request.inline = b"/\0\0"), Violation::Path(1));
     assert_eq!(
         refused(257, &|request| {
-            request.descs.clear();
+            request.descs.to_mut().clear();
             request.inline = b"";
         }),
         Violation::Missing(1)
@@ -387,13 +393,14 @@ fn what_a_host_refuses() {
             direction: crate::messages::Direction::Out,
             arg: 1,
             part: Part::Whole
-        }],
+        }]
+        .into(),
         inline: b"",
     };
     assert!(check(5, &fstat(144), false, false).is_ok());
     assert_eq!(check(5, &fstat(145), false, false), Err(Violation::Signature(1)));
     let mut ioctl = fstat(36);
-    ioctl.descs[0].arg = 2;
+    ioctl.descs.to_mut()[0].arg = 2;
     ioctl.args = [1, 0x5401, BASE, 0, 0, 0];
     assert!(check(16, &ioctl, false, false).is_ok());
     ioctl.args[1] = 0x8024_5555;

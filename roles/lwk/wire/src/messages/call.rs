@@ -1,5 +1,6 @@
 //! System calls under way: SYSCALL, SYSRET, DATA, CREDIT, CANCEL, and access to memory in the meantime.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::{FdKind, Message};
@@ -85,7 +86,7 @@ pub struct Syscall<'a> {
     /// Arguments; handles in place of file descriptors.
     pub args: [u64; 6],
     /// Ranges, by argument.
-    pub descs: Vec<Desc>,
+    pub descs: Cow<'a, [Desc]>,
     /// Bytes from the program.
     pub inline: &'a [u8],
 }
@@ -125,7 +126,7 @@ impl<'a> Message<'a> for Syscall<'a> {
         if inline.len() > MAX_INLINE_TOTAL {
             return Err(Malformed::Limit);
         }
-        Ok(Syscall { args, descs, inline })
+        Ok(Syscall { args, descs: descs.into(), inline })
     }
 
     fn write(&self, to: &mut Writer<'_>) {
@@ -135,7 +136,7 @@ impl<'a> Message<'a> for Syscall<'a> {
             to.u64(*arg);
         }
         to.u8(self.descs.len().min(usize::from(u8::MAX)) as u8);
-        for desc in &self.descs {
+        for desc in &*self.descs {
             to.u64(desc.addr).u32(desc.len).u8(desc.direction as u8).u8(desc.arg | (desc.part as u8) << 3);
         }
         to.bytes(self.inline);

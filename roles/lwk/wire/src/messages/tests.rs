@@ -95,7 +95,7 @@ fn call_messages() {
     let desc = Desc { addr: 0x7fff_0000, len: 5, direction: Direction::In, arg: 1, part: Part::Data };
     let out = Desc { direction: Direction::Out, part: Part::Control, arg: 5, ..desc };
     round!(
-        Syscall { args: [1, 2, 0, 0, 0, 6], descs: alloc::vec![desc, out], inline: b"hello" },
+        Syscall { args: [1, 2, 0, 0, 0, 6], descs: alloc::vec![desc, out].into(), inline: b"hello" },
         Syscall,
         true
     );
@@ -164,7 +164,7 @@ fn counts_are_not_believed() {
     let mut long = encode(&Data { offset: 0, bytes: &[] });
     long.resize(8 + crate::frame::DATA_PIECE + 1, 0);
     assert_eq!(Data::decode(&long), Err(Malformed::Limit));
-    let mut request = encode(&Syscall { args: [0; 6], descs: Vec::new(), inline: &[] });
+    let mut request = encode(&Syscall { args: [0; 6], descs: Vec::new().into(), inline: &[] });
     request.resize(request.len() + crate::frame::MAX_INLINE_TOTAL + 1, 0);
     assert_eq!(Syscall::decode(&request), Err(Malformed::Limit));
     assert_eq!(Chdir::decode(&encode(&Chdir { path: b"a\0b" })), Err(Malformed::Value));
