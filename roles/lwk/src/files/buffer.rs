@@ -14,6 +14,12 @@ pub trait Target {
 
     /// Stores bytes, at most [`Target::left`]. Fewer than offered when the memory behind them cannot be written.
     fn put(&mut self, bytes: &[u8]) -> usize;
+
+    /// True when the memory that was missing last may be there at another try: a page of a file that must be fetched. Who has
+    /// done nothing yet does better with EFAULT than with less than was asked for: the call is made again.
+    fn may_come(&self) -> bool {
+        false
+    }
 }
 
 /// Gives what is written.
@@ -26,6 +32,11 @@ pub trait Source {
 
     /// Fetches the next bytes, at most [`Source::left`]. Fewer than asked for when the memory cannot be read.
     fn take(&mut self, into: &mut [u8]) -> usize;
+
+    /// The same as [`Target::may_come`].
+    fn may_come(&self) -> bool {
+        false
+    }
 }
 
 /// The result of a transfer that moved `done` of `wanted` bytes and stopped at memory that is not there.

@@ -181,8 +181,9 @@ impl File for HostFile {
             let (tid, done, how, left) = (operation.tid, operation.done, operation.how, into.left());
             let reply = ready!(operation.poll_call(cx, &self.delegate, || {
                 // Not one byte is fetched that the program could not be given.
-                let room = into.room(left.min(PIECE));
-                if room == 0 && left > 0 {
+                let wanted = left.min(PIECE);
+                let room = into.room(wanted);
+                if room < wanted && (room == 0 || into.may_come()) {
                     return Err(Errno::EFAULT);
                 }
                 let numbers = [number::READ, number::PREAD64, number::PREADV2];
@@ -226,7 +227,7 @@ impl File for HostFile {
                 bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
                 bytes.resize(len, 0);
                 let got = from.take(&mut bytes);
-                if got == 0 && len > 0 {
+                if got < len && (got == 0 || from.may_come()) {
                     return Err(Errno::EFAULT);
                 }
                 bytes.truncate(got);

@@ -96,6 +96,9 @@ impl State {
             }
             let len = run.len.min(into.left());
             let put = give(&self.bytes, len, into);
+            if put < len && done == 0 && into.may_come() {
+                return Err(Errno::EFAULT);
+            }
             done += put;
             let used = if run.packet && put == len { run.len } else { put };
             self.bytes.drain(..used);

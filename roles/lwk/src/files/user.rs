@@ -66,13 +66,35 @@ pub struct UserBuffer<'a> {
     left: usize,
     /// Where memory was missing.
     pub fault: Option<u64>,
+    /// Where somebody has tried to bring it.
+    tried: Option<u64>,
 }
 
 impl<'a> UserBuffer<'a> {
     /// The memory at `pieces`.
     pub fn new(mm: &'a Mm, pieces: &'a [Iovec]) -> UserBuffer<'a> {
         let total = pieces.iter().map(|piece| piece.len).fold(0, u64::saturating_add);
-        UserBuffer { mm, pieces, offset: 0, left: total.min(MAX_TRANSFER as u64) as usize, fault: None }
+        let left = total.min(MAX_TRANSFER as u64) as usize;
+        UserBuffer { mm, pieces, offset: 0, left, fault: None, tried: None }
+    }
+
+    /// What is behind the first `done` bytes, where memory that is still missing at `tried` will not come.
+    pub fn again(mm: &'a Mm, pieces: &'a [Iovec], done: usize, tried: Option<u64>) -> UserBuffer<'a> {
+        let mut buffer = UserBuffer::new(mm, pieces);
+        // Nothing is touched.
+        buffer.run(done, |_, _, _| true);
+        UserBuffer { tried, ..buffer }
+    }
+
+    /// Where the next byte is.
+    pub fn next(&self) -> Option<u64> {
+        let mut next = None;
+        UserBuffer { ..*self }.run(1, |_, at, _| next.replace(at).is_none());
+        next
+    }
+
+    fn misses_what_may_come(&self) -> bool {
+        self.fault.is_some() && self.fault != self.tried
     }
 
     /// Takes less: at most `most` bytes are left.
@@ -121,6 +143,10 @@ impl Target for UserBuffer<'_> {
     fn put(&mut self, bytes: &[u8]) -> usize {
         self.run(bytes.len(), |mm, at, range| mm.write(at, &bytes[range]).is_ok())
     }
+
+    fn may_come(&self) -> bool {
+        self.misses_what_may_come()
+    }
 }
 
 impl Source for UserBuffer<'_> {
@@ -135,6 +161,10 @@ impl Source for UserBuffer<'_> {
 
     fn take(&mut self, into: &mut [u8]) -> usize {
         self.run(into.len(), |mm, at, range| mm.read(at, &mut into[range]).is_ok())
+    }
+
+    fn may_come(&self) -> bool {
+        self.misses_what_may_come()
     }
 }
 

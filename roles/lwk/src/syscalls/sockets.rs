@@ -2,16 +2,17 @@
 
 use super::Caller;
 use super::forward::forward;
-use super::transfer::{broken_pipe, wait};
+use super::transfer::{Rest, Transfer, broken_pipe, wait};
 use crate::Errno;
 use crate::delegate::Handle;
 use crate::files::flags::{O_CLOEXEC, O_NONBLOCK, O_RDWR};
 use crate::files::unix::{Credentials, Outgoing, ReceiveFlags, Received, SocketKind, UnixSocket};
-use crate::files::{Description, FdFlags, HostFile, Iovec, UserBuffer};
+use crate::files::{Description, FdFlags, HostFile, Iovec};
 use crate::mm::Mm;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::Poll;
+use keelson_hal::user::Access;
 use keelson_lwk_wire::layout::{Cmsghdr, Msghdr, cmsg_align};
 
 const AF_UNIX: u32 = 1;
@@ -388,12 +389,17 @@ async fn send(
     }
     let mm = caller.mm();
     let to = to.filter(|_| socket.kind() == SocketKind::Datagram);
-    let mut buffer = UserBuffer::new(&mm, pieces);
-    let sent = wait(caller, status(description, flags), |cx, operation| {
-        socket.poll_send(cx, operation, &mut buffer, &mut extra, to.as_ref())
-    });
-    sent.await
-        .map(|sent| sent as u64)
+    let mut transfer = Transfer::new(&mm, pieces, Access::Read, Rest::Move);
+    let sent = loop {
+        let mut buffer = transfer.buffer();
+        let sent = wait(caller, status(description, flags), |cx, operation| {
+            socket.poll_send(cx, operation, &mut buffer, &mut extra, to.as_ref())
+        });
+        if let Some(sent) = transfer.finish(sent.await, &buffer).await {
+            break sent;
+        }
+    };
+    sent.map(|sent| sent as u64)
         .map_err(|error| if flags & msg::NOSIGNAL != 0 { error } else { broken_pipe(caller, error) })
 }
 
@@ -408,20 +414,26 @@ async fn receive(
         return Err(Errno::EOPNOTSUPP);
     }
     let (mm, mut received) = (caller.mm(), None);
-    let mut buffer = UserBuffer::new(&mm, pieces);
     let how = ReceiveFlags { peek: flags & msg::PEEK != 0, wait_all: flags & msg::WAITALL != 0 };
-    let waited = wait(caller, status(description, flags), |cx, operation| {
-        match socket.poll_receive(cx, operation, &mut buffer, how) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(result) => Poll::Ready(result.map(|found| {
-                let len = found.len;
-                received = Some(found);
-                len
-            })),
+    let rest = if how.wait_all && !how.peek { Rest::Move } else { Rest::Leave };
+    let mut transfer = Transfer::new(&mm, pieces, Access::Write, rest);
+    let len = loop {
+        let mut buffer = transfer.buffer();
+        let waited = wait(caller, status(description, flags), |cx, operation| {
+            match socket.poll_receive(cx, operation, &mut buffer, how) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(result) => Poll::Ready(result.map(|found| {
+                    let len = found.len;
+                    received = Some(found);
+                    len
+                })),
+            }
+        });
+        if let Some(len) = transfer.finish(waited.await, &buffer).await {
+            break len?;
         }
-    });
-    let len = waited.await?;
-    Ok(received.unwrap_or(Received { len, ..Received::default() }))
+    };
+    Ok(Received { len, ..received.unwrap_or_default() })
 }
 
 /// sendto(fd, buffer, length, flags, address, length).

@@ -63,11 +63,90 @@ pub fn may_grow(caller: &Caller<'_>, description: &Description, to: u64) -> Resu
     Ok(())
 }
 
-/// Brings in the page of a file that a buffer reaches into; false when there is none.
-async fn fetch(mm: &Mm, buffer: &UserBuffer<'_>, access: Access, tried: &mut Option<u64>) -> bool {
-    let Some(at) = buffer.fault.filter(|at| *tried != Some(*at)) else { return false };
-    *tried = Some(at);
-    mm.touch_wait(at, 1, access, 0).await.is_ok()
+/// Bytes that are brought in at once where a buffer is not there: as many as a pipe holds, or a message to the host.
+const AHEAD: u64 = 1 << 20;
+
+/// Whether a call that has moved something goes on when more of its buffer is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// It would wait for what comes next, or take it apart.
+    Leave,
+    /// As if all had been there.
+    Move,
+}
+
+/// A call whose buffer may reach into pages of files that must be fetched first: it is made again when they are there, with
+/// what is left. Buffers that are there cost nothing more.
+pub struct Transfer<'a> {
+    mm: &'a Mm,
+    pieces: &'a [Iovec],
+    /// What the program does with its buffer in place of the file.
+    access: Access,
+    rest: Rest,
+    done: usize,
+    tried: Option<u64>,
+}
+
+impl<'a> Transfer<'a> {
+    /// Nothing is moved yet.
+    pub fn new(mm: &'a Mm, pieces: &'a [Iovec], access: Access, rest: Rest) -> Transfer<'a> {
+        Transfer { mm, pieces, access, rest, done: 0, tried: None }
+    }
+
+    /// What is left of the buffer.
+    pub fn buffer(&self) -> UserBuffer<'a> {
+        UserBuffer::again(self.mm, self.pieces, self.done, self.tried)
+    }
+
+    /// Bytes that earlier tries have moved.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Takes over the result of a try; `None` when there is to be another one.
+    pub async fn finish(
+        &mut self,
+        result: Result<usize, Errno>,
+        buffer: &UserBuffer<'_>,
+    ) -> Option<Result<usize, Errno>> {
+        let goes_on = match result {
+            Ok(done) => {
+                self.done += done;
+                self.rest == Rest::Move
+            }
+            Err(error) => error == Errno::EFAULT,
+        };
+        let missing = buffer.fault.filter(|at| goes_on && self.tried != Some(*at));
+        if let Some(at) = missing {
+            self.tried = Some(at);
+            let first = self.mm.touch_wait(at, 1, self.access, 0).await;
+            if first.is_ok() {
+                self.look_ahead(at).await;
+                return None;
+            }
+            // What lies before the hole can still be moved.
+            if result.is_err() && self.buffer().next() != Some(at) {
+                return None;
+            }
+        }
+        Some(if self.done > 0 { Ok(self.done) } else { result })
+    }
+
+    /// Fetches what comes next in the buffer, so that it is moved in large parts. Only to be read: what is not written in the
+    /// end stays clean.
+    async fn look_ahead(&self, at: u64) {
+        let mut left = AHEAD;
+        let behind =
+            self.pieces.iter().skip_while(|piece| !(piece.base..piece.base + piece.len).contains(&at));
+        for (index, piece) in behind.enumerate() {
+            let start = if index == 0 { at } else { piece.base };
+            let len = (piece.base + piece.len - start).min(left);
+            if self.mm.touch_wait(start, len, Access::Read, 0).await.is_err() {
+                return;
+            }
+            left -= len;
+        }
+    }
 }
 
 /// The status flags under which a file is read or written with flags `how` of preadv2(2). What the host is asked for is its to
@@ -106,21 +185,24 @@ pub async fn read(
     how: u32,
 ) -> Result<u64, Errno> {
     let flags = flags_with(description, how)?;
-    let mut tried = None;
     if let Some(mapped) = Mapped::of(caller, description) {
         mapped.push().await?;
     }
+    let file = description.file();
+    // The host keeps what comes in parts until there is room for all that was asked for.
+    let rest = if file.positioned() || file.host().is_some() { Rest::Move } else { Rest::Leave };
+    let mut transfer = Transfer::new(mm, pieces, Access::Write, rest);
     loop {
-        let mut buffer = UserBuffer::new(mm, pieces);
-        let done = wait(caller, flags, |cx, operation| {
+        let at = at.map(|at| at.saturating_add(transfer.done() as u64));
+        let mut buffer = transfer.buffer();
+        let result = wait(caller, flags, |cx, operation| {
             operation.how = how;
             description.poll_read(cx, operation, at, &mut buffer)
         })
         .await;
-        if done == Err(Errno::EFAULT) && fetch(mm, &buffer, Access::Write, &mut tried).await {
-            continue;
+        if let Some(done) = transfer.finish(result, &buffer).await {
+            return done.map(|done| done as u64);
         }
-        return done.map(|done| done as u64);
     }
 }
 
@@ -134,28 +216,32 @@ pub async fn write(
     how: u32,
 ) -> Result<u64, Errno> {
     let flags = flags_with(description, how)?;
-    let mut tried = None;
     let mapped = Mapped::of(caller, description);
     if let Some(mapped) = &mapped {
         mapped.push().await?;
     }
-    loop {
-        let mut buffer = UserBuffer::new(mm, pieces);
-        let done = wait(caller, flags, |cx, operation| {
+    let mut transfer = Transfer::new(mm, pieces, Access::Read, Rest::Move);
+    let done = loop {
+        let at = at.map(|at| at.saturating_add(transfer.done() as u64));
+        let mut buffer = transfer.buffer();
+        let result = wait(caller, flags, |cx, operation| {
             operation.how = how;
             description.poll_write(cx, operation, at, &mut buffer)
         })
         .await;
-        if done == Err(Errno::EFAULT) && fetch(mm, &buffer, Access::Read, &mut tried).await {
-            continue;
+        if let Some(done) = transfer.finish(result, &buffer).await {
+            break done;
         }
-        if let (Some(mapped), Ok(count)) = (&mapped, done) {
-            // The bytes are in the file: nothing that fails now makes the call fail.
-            let shown = mapped.written(caller, description, flags, at, pieces, count as u64).await;
-            if let Err(error) = shown {
-                log::warn!("lwk: a mapping does not show what was written to its file: {error}");
-            }
+    };
+    if let (Some(mapped), Ok(count)) = (&mapped, done) {
+        // The bytes are in the file: nothing that fails now makes the call fail.
+        let shown = mapped.written(caller, description, flags, at, pieces, count as u64).await;
+        if let Err(error) = shown {
+            log::warn!("lwk: a mapping does not show what was written to its file: {error}");
         }
-        return done.map(|done| done as u64).map_err(|error| too_large(caller, broken_pipe(caller, error)));
     }
+    done.map(|done| done as u64).map_err(|error| too_large(caller, broken_pipe(caller, error)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,6 +144,11 @@ impl Inbox {
             let whole = message.bytes.len();
             let len = whole.min(into.left());
             let put = give(&message.bytes, len, into);
+            if put < len && first && into.may_come() {
+                // It stays as it was.
+                message.rights = received.rights;
+                return Err(Errno::EFAULT);
+            }
             received.len += put;
             received.whole += whole;
             received.truncated = !stream && len < whole;

@@ -397,11 +397,18 @@ impl UnixSocket {
         }
         let mut received = match received {
             Ok(received) => received,
+            // What MSG_WAITALL has moved is not lost.
+            Err(_) if operation.done > 0 => Received::default(),
             Err(error) => return Poll::Ready(Err(error)),
         };
         operation.done += received.len;
         received.len = operation.done;
-        let more = flags.wait_all && stream && !flags.peek && into.left() > 0 && received.rights.is_empty();
+        let more = flags.wait_all
+            && stream
+            && !flags.peek
+            && into.left() > 0
+            && !into.may_come()
+            && received.rights.is_empty();
         if more && !no_more { operation.wait_or(received) } else { Poll::Ready(Ok(received)) }
     }
 }
