@@ -56,6 +56,11 @@ fn threads_memory_and_signals() {
             node.same(&compiled(name, link), &[], b"");
         }
         node.same(&program(FOLDER, "openmp.c", link, &["-fopenmp"]), &[], b"");
+        // A heap that grows by more than was asked for is one for malloc(3) too.
+        let memory = compiled("memory.c", link);
+        let ended = output(node.mcexec(&["--extend-heap-by=2M"], &memory, &[]), b"");
+        let linux = node.reference(&memory, &[], b"");
+        assert_eq!((text(&ended), ended.status), (text(&linux), linux.status), "{ended:?}");
     }
 }
 
@@ -73,6 +78,7 @@ fn processes_pipes_and_shells() {
             "sigio.c",
             "locks.c",
             "exclusive.c",
+            "buffers.c",
         ] {
             node.same(&compiled(name, link), &[], b"");
         }

@@ -53,10 +53,10 @@ impl Mm {
         if wanted > brk.current && brk.current < brk.most {
             self.zero_again(brk.current..brk.most.min(wanted));
         }
-        let given = if self.grows_in_steps() && wanted > brk.end { state.brk.end } else { wanted };
-        state.brk.current = given;
-        state.brk.most = state.brk.most.max(given);
-        given
+        // Also where more was mapped: for malloc(3) the break is where it put it.
+        state.brk.current = wanted;
+        state.brk.most = state.brk.most.max(wanted);
+        wanted
     }
 
     fn grows_in_steps(&self) -> bool {

@@ -150,14 +150,20 @@ fn the_break_is_exactly_what_was_asked_for() {
 }
 
 #[test]
-fn the_break_grows_in_steps_when_told_to() {
+fn the_heap_grows_in_steps_when_told_to() {
     let (mm, _) = mm_with(|settings| settings.extend_heap_by = 8 * MIB);
     mm.set_brk(0x60_1234).unwrap();
     let start = mm.brk(0, 0);
     assert_eq!(start, 0x80_0000);
-    assert_eq!(mm.brk(start + 100, 0), start + 8 * MIB);
+    // The break is where the program wants it, whatever is there behind it.
+    assert_eq!(mm.brk(start + 100, 0), start + 100);
     assert_eq!(sizes(&mm, start), (0, 8 * MIB, 0));
     assert_eq!(mm.brk(start + 200, 0), start + 200);
+    assert_eq!(mm.brk(start + 8 * MIB, 0), start + 8 * MIB);
+    assert_eq!(sizes(&mm, start), (0, 8 * MIB, 0));
+    assert_eq!(mm.brk(start + 8 * MIB + 1, 0), start + 8 * MIB + 1);
+    assert_eq!(sizes(&mm, start), (0, 16 * MIB, 0));
+    assert_eq!((mm.brk(0, 0), mm.heap()), (start + 8 * MIB + 1, start..start + 8 * MIB + 1));
 }
 
 #[test]
