@@ -122,7 +122,8 @@ impl Programs for Service {
     }
 
     fn lost(&self, pid: u32) {
-        if let Some(process) = self.node.process(pid) {
+        // One that has ended has told its host so, and is still being buried.
+        if let Some(process) = self.node.process(pid).filter(|process| process.end().is_none()) {
             log::warn!(target: "lwk", "process {pid} is ended: its host is gone");
             let _ = process.signal(SigInfo::kernel(SIGKILL));
         }
