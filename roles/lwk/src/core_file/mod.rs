@@ -87,6 +87,11 @@ impl Process {
         }
         allowed
     }
+
+    /// Threads end for a core file that is still to be made.
+    pub(crate) fn is_dumping(&self) -> bool {
+        self.dump.lock().is_some()
+    }
 }
 
 /// Sends a core file of at most `limit` bytes.

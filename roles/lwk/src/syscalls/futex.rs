@@ -238,7 +238,9 @@ impl Task {
             let _ = release_robust(futexes, &self.mm, head, thread.tid);
         }
         let word = thread.clear_child_tid.swap(0, Ordering::Relaxed);
+        // A core file shows the threads as they were: debuggers know them by the number that lies there.
         if word != 0
+            && !thread.process.is_dumping()
             && self.mm.write_wait(word, &[0; 4]).await.is_ok()
             && let Ok(key) = self.mm.futex_key(word, false)
         {

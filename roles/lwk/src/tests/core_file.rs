@@ -51,6 +51,9 @@ fn memory(core: &[u8], at: u64) -> Option<u64> {
 fn a_crash_leaves_all_threads_and_the_memory() {
     let (world, core) = crash(|cpu| {
         cpu.spawn(56, &[THREAD, STACK + 0x8000, DATA, DATA + 8, 0], |cpu| {
+            // Its end clears this word, but it is not to end before the core file is made.
+            cpu.put(DATA + 0x200, &[77]);
+            cpu.call(218, &[DATA + 0x200]);
             cpu.registers.rbx = 0xbbbb;
             cpu.call(34, &[]);
         });
@@ -74,6 +77,7 @@ fn a_crash_leaves_all_threads_and_the_memory() {
     assert_eq!(word(&notes[2].1, 16), 0x123);
     assert_eq!(memory(&core, DATA + 0x100), Some(0x1122_3344_5566_7788));
     assert_eq!(memory(&core, 0x123), None);
+    assert_eq!(memory(&core, DATA + 0x200), Some(77));
     // What was never touched is not sent.
     let parts = world.host.core_parts.lock().unwrap();
     let sent: usize = parts.iter().map(|(_, len, _)| len).sum();
