@@ -2,6 +2,7 @@
 
 use keelson_tests::lwk::{Link, LwkNode, Shape, output, program};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -30,6 +31,12 @@ fn small_programs_of_every_kind() {
         assert_eq!(hello.status.code(), Some(42));
         node.same(&compiled("exceptions.cc", link), &[], b"");
     }
+    // A proxy that leaves when its program has ended is not missed.
+    for _ in 0..20 {
+        node.run(&compiled("hello.c", Link::Static), &[], b"");
+    }
+    let console = node.machine.console();
+    assert!(!console.contains("its host is gone"), "{}", console.transcript());
 }
 
 /// A node that no server of NTP tells the time has its host's: what a program writes there is not from the future.
@@ -96,6 +103,31 @@ fn processes_pipes_and_shells() {
         node.same(&busybox, &["sh", "-c", script], b"");
     }
     node.same(&busybox, &["sh"], b"echo from standard input; cat\nthis line\n");
+}
+
+/// A program finds the library beside itself, by whatever path it was started, and /proc shows where files are.
+#[test]
+fn programs_are_where_they_are() {
+    let node = node("lwk-places", Shape { line: "allow_oversubscribe=8", ..Shape::default() });
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("lwk/places.c");
+    let compile = |words: &[&str], libraries: &[&str]| {
+        let mut gcc = Command::new("gcc");
+        gcc.args(words).arg(&source).args(libraries).current_dir(node.dir());
+        let done = output(gcc, b"");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    for folder in ["places/bin", "places/lib"] {
+        fs::create_dir_all(node.dir().join(folder)).unwrap();
+    }
+    compile(&["-DLIBRARY", "-shared", "-fPIC", "-o", "places/lib/libbeside.so"], &[]);
+    let beside = ["-Lplaces/lib", "-lbeside", "-Wl,-rpath,$ORIGIN/../lib"];
+    compile(&["-o", "places/bin/places"], &beside);
+    symlink("places/bin/places", node.dir().join("link")).unwrap();
+    let words = ["places/bin", "./places", "..", "bin/places"];
+    for program in ["./link", "places/bin/places"] {
+        node.same(Path::new(program), &words, b"");
+    }
+    node.same(&node.dir().join("link"), &words, b"");
 }
 
 #[test]
@@ -210,7 +242,9 @@ fn a_crash_leaves_a_core_file_that_gdb_reads() {
             let said = String::from_utf8_lossy(&ended.stderr).into_owned();
             assert_eq!(said, format!("mcexec: core dumped, core.{pid}\n"));
             let ours = backtrace(&program, &node.dir().join(format!("core.{pid}")));
-            assert_eq!(ours, backtrace(&program, &host_core(&node, &program, who)));
+            let (own, linux) = (node.dir().join(format!("core.{pid}")), host_core(&node, &program, who));
+            assert_eq!(ours, backtrace(&program, &linux));
+            assert_eq!(threads(&program, &own), threads(&program, &linux), "{who}");
             assert_eq!(ours[..2], ["innermost", "deeper"]);
             assert!(ours.iter().any(|name| name == caller), "{ours:?}");
         }
@@ -264,6 +298,14 @@ fn backtrace(program: &Path, core: &Path) -> Vec<String> {
     let functions: Vec<String> = said[start..].lines().filter_map(frame).collect();
     assert!(functions.len() > 1, "{}: {said}\n{errors}", core.display());
     functions
+}
+
+/// The threads that gdb knows by their handles of pthread_create(3), by what glibc's library for that finds in the core file.
+fn threads(program: &Path, core: &Path) -> usize {
+    let ended = gdb(|gdb| gdb.args(["-batch", "-nx", "-ex", "info threads"]).arg(program).arg(core));
+    let said = text(&ended);
+    let listed = said.rfind("Target Id").unwrap_or_default();
+    said[listed..].lines().filter(|line| line.contains("Thread 0x")).count()
 }
 
 fn gdb(words: impl FnOnce(&mut Command) -> &mut Command) -> Output {

@@ -47,7 +47,7 @@ impl Task {
             MmSettings { policy: self.mm.policy(), limits: process.memory_limits(), ..process.memory };
         let mm = Mm::new(&process.system, settings)?;
         let mut loaded = process.loader.load(&mm, load).await?;
-        loaded.program.path = process.files().fs().absolute(&loaded.program.path);
+        loaded.program.place(process.files().fs());
         // Everything that can fail is behind us, but for a place and for another thread that was faster.
         let seat = self.seat_of_exec()?;
         self.end_others().await?;
@@ -116,10 +116,10 @@ impl Task {
         };
         let no_follow = flags & AT_SYMLINK_NOFOLLOW != 0;
         let own = path == b"/proc/self/exe";
-        let path = if own { process.program.lock().path.clone() } else { path };
+        let path = if own { process.program.lock().executable.clone() } else { path };
         Ok(Load {
             executable: Executable::Path { directory, path: path.clone(), no_follow },
-            program: Program { path, arguments, environment, auxiliary: Vec::new() },
+            program: Program { path, arguments, environment, ..Program::default() },
             ids: process.ids.lock().clone(),
             delegate: process.delegate.clone(),
         })

@@ -1,7 +1,7 @@
 //! Programs that lie on the host: opened there, read through the delegation, put into memory here.
 
 use crate::Errno;
-use crate::delegate::{Bytes, Call, Delegate, Handle};
+use crate::delegate::{Bytes, Call, Delegate, Handle, Pending, Reply};
 use crate::exec::{self, Arguments, ExecError, Facts, Vdso, shebang};
 use crate::load::{Executable, Load, Loaded, Loader, Loading};
 use crate::mm::{Fetch, FileId, FileMapping, FileVersion, Mm, PageSource, Written};
@@ -9,6 +9,7 @@ use crate::process::Program;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use keelson_lwk_wire::calls::{PATH_MAX, PATH_OF};
 use keelson_lwk_wire::layout::Stat;
 use keelson_lwk_wire::messages::PageIn;
 
@@ -35,6 +36,7 @@ pub struct HostSource {
     handle: Handle,
     id: FileId,
     version: FileVersion,
+    path: Option<Arc<[u8]>>,
     /// The handle belongs to this object.
     owned: bool,
 }
@@ -51,8 +53,11 @@ impl HostSource {
             handle,
             id: FileId { host: delegate.host(), device: 0, inode: 0 },
             version: FileVersion { size: 0, modified: 0 },
+            path: None,
             owned,
         };
+        // Asked in the same breath: /proc will show it, and a loader finds libraries by it.
+        let path = path_of(delegate, handle);
         let arguments = [handle.0, 0, 0, 0, 0, 0];
         let call =
             Call { number: number::FSTAT, arguments, output: alloc::vec![(1, STAT_LEN)], ..Call::default() };
@@ -66,13 +71,14 @@ impl HostSource {
         source.id = FileId { device: stat.dev, inode: stat.ino, ..source.id };
         let modified = i128::from(stat.mtime) * 1_000_000_000 + i128::from(stat.mtime_nsec);
         source.version = FileVersion { size: u64::try_from(stat.size).map_err(|_| Errno::EIO)?, modified };
+        source.path = path_in(&path.await);
         Ok(Arc::new(source))
     }
 
     /// The same file by the same handle at another proxy, which inherited it. The handle belongs to somebody else.
     pub fn at(&self, delegate: &Arc<dyn Delegate>) -> HostSource {
         let (handle, id, version) = (self.handle, self.id, self.version);
-        HostSource { delegate: delegate.clone(), handle, id, version, owned: false }
+        HostSource { delegate: delegate.clone(), handle, id, version, path: self.path.clone(), owned: false }
     }
 }
 
@@ -87,6 +93,10 @@ impl PageSource for HostSource {
 
     fn is_alive(&self) -> bool {
         self.delegate.is_alive()
+    }
+
+    fn path(&self) -> Option<&Arc<[u8]>> {
+        self.path.as_ref()
     }
 
     fn fetch(&self, offset: u64, len: u32) -> Fetch {
@@ -158,7 +168,10 @@ impl HostLoader {
             let file = mapping(source, &program.path);
             let start = exec::start_of(&file).await.map_err(ExecError::errno)?;
             match shebang(&start) {
-                None => return self.elf(mm, file, &start, program, &ids, &delegate).await,
+                None => {
+                    program.executable = file.path.as_deref().unwrap_or_default().to_vec();
+                    return self.elf(mm, file, &start, program, &ids, &delegate).await;
+                }
                 Some(script) => {
                     handle = open(&delegate, None, &script.interpreter, false).await?;
                     program = through(program, script);
@@ -221,8 +234,25 @@ impl Loader for HostLoader {
     }
 }
 
+/// A mapping of a file that was opened as `path`.
 fn mapping(source: Arc<HostSource>, path: &[u8]) -> FileMapping {
-    FileMapping { source, readable: true, writable: false, offset: 0, path: Some(path.into()) }
+    let path = Some(source.path.clone().unwrap_or_else(|| path.into()));
+    FileMapping { source, readable: true, writable: false, offset: 0, path }
+}
+
+/// Asks the host where an open file is.
+fn path_of(delegate: &Arc<dyn Delegate>, handle: Handle) -> Pending {
+    let arguments = [handle.0, 0, PATH_MAX as u64, 0, 0, 0];
+    let output = alloc::vec![(1, PATH_MAX as u32)];
+    delegate.call(Call { number: PATH_OF, arguments, output, ..Call::default() })
+}
+
+/// What the host said to that; nothing when it does not know.
+fn path_in(reply: &Reply) -> Option<Arc<[u8]>> {
+    let len = usize::try_from(reply.result).ok()?;
+    let (_, bytes) = reply.output.first()?;
+    let path = bytes.get(..len).filter(|path| path.starts_with(b"/") && !path.contains(&0))?;
+    Some(path.into())
 }
 
 /// The host opens a file, if it may be executed.

@@ -218,13 +218,13 @@ impl Node {
                 path: request.path,
                 arguments: request.arguments,
                 environment: request.environment,
-                auxiliary: Vec::new(),
+                ..Program::default()
             },
             ids: request.ids.clone(),
             delegate: request.delegate.clone(),
         };
         let mut loaded = self.load(seat.core(), &request.loader, &mm, load).await?;
-        loaded.program.path = request.files.fs().absolute(&loaded.program.path);
+        loaded.program.place(request.files.fs());
         let process = Process::of(Parts {
             pid: request.pid,
             node: self.clone(),

@@ -89,8 +89,10 @@ const ENDING: u64 = 1 << 32;
 /// The program a process runs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Program {
-    /// Its file, as `/proc/self/exe` has it.
+    /// Its path as it was executed, for AT_EXECFN.
     pub path: Vec<u8>,
+    /// Its file, as `/proc/self/exe` has it.
+    pub executable: Vec<u8>,
     /// Arguments.
     pub arguments: Vec<Vec<u8>>,
     /// Environment.
@@ -100,6 +102,13 @@ pub struct Program {
 }
 
 impl Program {
+    /// Makes up for a host that does not know where the file is.
+    pub(crate) fn place(&mut self, fs: &crate::files::FsContext) {
+        if self.executable.is_empty() {
+            self.executable = fs.absolute(&self.path);
+        }
+    }
+
     /// The last part of its path: `comm` after exec.
     pub fn name(&self) -> &[u8] {
         self.path.rsplit(|byte| *byte == b'/').next().unwrap_or(&self.path)

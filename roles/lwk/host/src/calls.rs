@@ -34,7 +34,7 @@ mod xattr;
 use std::sync::Arc;
 
 use keelson_lwk_wire::Errno;
-use keelson_lwk_wire::calls::Output;
+use keelson_lwk_wire::calls::{Output, PATH_OF};
 use keelson_lwk_wire::messages::Hint;
 
 use crate::fail::Fail;
@@ -105,6 +105,7 @@ pub fn perform(task: &Task<'_>) -> Result<Reply, Fail> {
         92 | 93 | 94 | 260 => attributes::chown(task),
         132 | 235 | 261 | 280 => attributes::set_times(task),
         89 | 267 => paths::read_link(task),
+        PATH_OF => paths::path_of(task),
         79..=81 => paths::directory(task),
         82 | 264 | 316 | 83 | 258 | 84 | 86 | 265 | 87 | 263 | 88 | 266 | 133 | 259 => paths::change(task),
         78 | 217 => directories::entries(task),

@@ -9,7 +9,14 @@ use spin::Mutex;
 /// The proxy has it too, and goes by it: here is what is needed to tell paths of the node from paths of the host.
 #[derive(Default)]
 pub struct FsContext {
-    cwd: Mutex<Cwd>,
+    place: Mutex<Place>,
+}
+
+#[derive(Clone, Default)]
+struct Place {
+    cwd: Cwd,
+    /// How often it was changed: what a proxy says of it may come late.
+    changes: u64,
 }
 
 /// A working directory.
@@ -27,12 +34,26 @@ pub enum Cwd {
 impl FsContext {
     /// The working directory.
     pub fn cwd(&self) -> Cwd {
-        self.cwd.lock().clone()
+        self.place.lock().cwd.clone()
     }
 
     /// Another working directory.
     pub fn set_cwd(&self, cwd: Cwd) {
-        *self.cwd.lock() = cwd;
+        let mut place = self.place.lock();
+        *place = Place { cwd, changes: place.changes + 1 };
+    }
+
+    /// How often it was changed, before the proxy is asked for it.
+    pub fn changes(&self) -> u64 {
+        self.place.lock().changes
+    }
+
+    /// The proxy says where it is. Believed unless it was changed meanwhile.
+    pub fn told_cwd(&self, cwd: &[u8], changes: u64) {
+        let mut place = self.place.lock();
+        if place.changes == changes && place.cwd == Cwd::Unknown {
+            place.cwd = Cwd::Host(cwd.to_vec());
+        }
     }
 
     /// The working directory that the launcher says (section 3.1).
@@ -52,7 +73,7 @@ impl FsContext {
 
     /// The same for a child.
     pub fn copy(&self) -> FsContext {
-        FsContext { cwd: Mutex::new(self.cwd()) }
+        FsContext { place: Mutex::new(self.place.lock().clone()) }
     }
 }
 
@@ -68,5 +89,16 @@ mod tests {
         assert_eq!(fs.absolute(b"./a"), b"/home/u/a");
         assert_eq!(fs.absolute(b"../b/c"), b"/home/b/c");
         assert_eq!(fs.absolute(b"/bin/sh"), b"/bin/sh");
+    }
+
+    #[test]
+    fn what_the_proxy_says_too_late() {
+        let fs = FsContext::default();
+        let before = fs.changes();
+        fs.set_cwd(Cwd::Unknown);
+        fs.told_cwd(b"/old", before);
+        assert_eq!(fs.cwd(), Cwd::Unknown);
+        fs.told_cwd(b"/new", fs.changes());
+        assert_eq!(fs.cwd(), Cwd::Host(b"/new".to_vec()));
     }
 }

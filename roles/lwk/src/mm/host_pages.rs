@@ -45,6 +45,10 @@ impl PageSource for HostPages {
         self.source.is_alive()
     }
 
+    fn path(&self) -> Option<&Arc<[u8]>> {
+        self.source.path()
+    }
+
     fn file(&self) -> Option<&Arc<dyn File>> {
         Some(&self.file)
     }
@@ -130,6 +134,6 @@ pub async fn mapping_of(
         return Err(Errno::ENODEV);
     };
     let (readable, writable) = (description.readable(), description.writable());
-    let path = description.path().map(Arc::from);
+    let path = source.path().cloned().or_else(|| description.path().map(Arc::from));
     Ok(FileMapping { source, readable, writable, offset, path })
 }

@@ -55,6 +55,11 @@ pub trait PageSource: Send + Sync {
         true
     }
 
+    /// Where it is, from the root and without links, if its host has said so.
+    fn path(&self) -> Option<&Arc<[u8]>> {
+        None
+    }
+
     /// The open file that it belongs to.
     fn file(&self) -> Option<&Arc<dyn File>> {
         None

@@ -36,8 +36,8 @@ mod number {
     pub const OPENAT: u32 = 257;
     /// read, pread64, readv, preadv, preadv2.
     pub const READS: [u32; 5] = [0, 17, 19, 295, 327];
-    /// lseek, getdents, getcwd, statfs, fstatfs, getdents64.
-    pub const LOOKS: [u32; 6] = [8, 78, 79, 137, 138, 217];
+    /// lseek, getdents, getcwd, statfs, fstatfs, getdents64, path_of.
+    pub const LOOKS: [u32; 7] = [8, 78, 79, 137, 138, 217, keelson_lwk_wire::calls::PATH_OF];
 }
 
 /// Counts what may have changed files, on the whole node.

@@ -6,8 +6,8 @@ use crate::Errno;
 use crate::files::flags::AT_FDCWD;
 use crate::files::paths::{self, Tree};
 use crate::files::{Cwd, FdTable, tmpfs};
+use crate::process::Process;
 use crate::pseudo::{self, Entry, Looker};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Links that are followed before a path counts as a circle (path_resolution(7)).
@@ -73,7 +73,7 @@ pub async fn resolve_with_magic(
                 cwd
             }
             Cwd::Host(cwd) => cwd,
-            Cwd::Unknown => ask_cwd(caller, &files).await?,
+            Cwd::Unknown => ask_cwd(caller, &caller.thread.process).await?,
         };
         paths::join(&cwd, path)
     } else {
@@ -93,25 +93,41 @@ pub async fn resolve_with_magic(
         }
     };
     let last = if path.ends_with(b"/") { Last::Follow } else { last };
-    if full.starts_with(b"/proc/")
-        && paths::parts(&full).any(|part| part == b"cwd")
-        && files.fs().cwd() == Cwd::Unknown
-    {
-        // /proc/self/cwd leads there.
-        ask_cwd(caller, &files).await?;
+    if full.starts_with(b"/proc/") && paths::parts(&full).any(|part| part == b"cwd") {
+        learn_cwd(caller, &full).await?;
     }
     walk(&files, looker(caller), &full, changed, last)
 }
 
-/// Asks the proxy for its working directory, once after each change.
-async fn ask_cwd(caller: &Caller<'_>, files: &Arc<FdTable>) -> Result<Vec<u8>, Errno> {
-    let delegate = &caller.thread.process.delegate;
+/// /proc/self/cwd leads to the working directory of the caller, and /proc/[pid]/cwd to another process's.
+async fn learn_cwd(caller: &Caller<'_>, full: &[u8]) -> Result<(), Errno> {
+    let own = &caller.thread.process;
+    if own.files().fs().cwd() == Cwd::Unknown {
+        ask_cwd(caller, own).await?;
+    }
+    let pid = paths::parts(full).nth(1).and_then(|part| core::str::from_utf8(part).ok()?.parse().ok());
+    if let Some(other) = pid.and_then(|pid| own.node.process(pid))
+        && other.files().fs().cwd() == Cwd::Unknown
+    {
+        // One whose host is gone is about to end.
+        let _ = ask_cwd(caller, &other).await;
+    }
+    Ok(())
+}
+
+/// Asks the proxy of a process for its working directory, once after each change.
+async fn ask_cwd(caller: &Caller<'_>, process: &Process) -> Result<Vec<u8>, Errno> {
+    let files = process.files();
+    let changes = files.fs().changes();
     let request = Request::new(caller, 79, [0, 4096, 0, 0, 0, 0]).output(0, 4096);
-    let reply = request.send_through(delegate).await?;
+    let reply = request.send_through(&process.delegate).await?;
     let text = super::request::output_of(&reply, 0);
     let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
     let cwd = text[..end].to_vec();
-    files.fs().set_cwd(Cwd::Host(cwd.clone()));
+    // A directory that was removed has no name.
+    if !cwd.is_empty() {
+        files.fs().told_cwd(&cwd, changes);
+    }
     Ok(cwd)
 }
 

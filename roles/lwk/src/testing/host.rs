@@ -37,6 +37,8 @@ struct State {
     lock_owner: i32,
     /// RLIMIT_FSIZE of the proxy.
     largest: Option<u64>,
+    /// Where files are that were opened through links.
+    real: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 struct Inode {
@@ -69,6 +71,11 @@ impl Host {
     /// A file with this content.
     pub fn file(&self, path: &str, content: &[u8]) {
         self.0.lock().unwrap().create(path.as_bytes(), REGULAR, content);
+    }
+
+    /// What is opened as `path` lies at `real`, for all who ask.
+    pub fn lies_at(&self, path: &str, real: &str) {
+        self.0.lock().unwrap().real.insert(path.into(), real.into());
     }
 
     /// The content of a file.
@@ -308,6 +315,12 @@ impl State {
             }
             81 => self.cwd = self.handles.get(&a).ok_or(Errno::EBADF)?.path.clone(),
             105 | 117 => {}
+            keelson_lwk_wire::calls::PATH_OF => {
+                let path = &self.handles.get(&a).ok_or(Errno::EBADF)?.path;
+                let path = self.real.get(path).unwrap_or(path).clone();
+                reply.result = path.len() as i64;
+                reply.output = vec![(1, path)];
+            }
             160 => self.largest = Some(call.arguments[1]),
             217 => {
                 let open = self.handles.get_mut(&a).ok_or(Errno::EBADF)?;

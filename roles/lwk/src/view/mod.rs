@@ -218,7 +218,7 @@ impl NodeView for View {
             arguments: strings(&program.arguments),
             environment: strings(&program.environment),
             auxiliary: auxiliary(&program),
-            executable: program.path.clone(),
+            executable: program.executable.clone(),
             cwd: match files.fs().cwd() {
                 Cwd::Host(path) | Cwd::Local(path) => path,
                 Cwd::Unknown => b"/".to_vec(),

@@ -25,6 +25,9 @@ pub const UIO_MAXIOV: u64 = 1024;
 pub const MAX_MMSG: u64 = 64;
 /// Stands for the working directory where a directory handle is expected: AT_FDCWD, sign-extended.
 pub const AT_FDCWD: u64 = -100i64 as u64;
+/// `path_of(handle, buffer, size)`: where an open file is, from the root and without links, as Linux shows it in /proc/self/fd. Its
+/// length, with no NUL; ERANGE when the buffer is too short, ENOENT when it is nowhere that the program could reach.
+pub const PATH_OF: u32 = 800;
 
 /// Who performs a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -179,14 +182,17 @@ impl Call {
     }
 }
 
-/// The call with this number. `None` is R:ENOSYS.
+/// The call with this number, or the node's question. `None` is R:ENOSYS.
 pub fn call(nr: u32) -> Option<&'static Call> {
     let by_number = |table: &'static [Call]| {
         table.binary_search_by_key(&nr, |call| call.nr).ok().and_then(|at| table.get(at))
     };
     // Those before the first gap are where their number says.
     let there = table::CALLS.get(nr as usize).filter(|call| call.nr == nr);
-    there.or_else(|| by_number(table::CALLS)).or_else(|| by_number(table::PRIVATE))
+    there
+        .or_else(|| by_number(table::CALLS))
+        .or_else(|| by_number(table::PRIVATE))
+        .or_else(|| by_number(table::QUESTIONS))
 }
 
 /// All of them, by number.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use keelson_lwk_wire::Errno;
 use keelson_lwk_wire::layout::new_decode_dev;
@@ -85,6 +85,22 @@ pub(super) fn read_link(task: &Task<'_>) -> Result<Reply, Fail> {
     let output = task.checked.output(at as u8 + 1, Part::Whole).ok_or(Fail(Errno::EFAULT))?;
     let len = target.len().min(output.len as usize);
     Ok(Reply::value(len as i64).with(Some(output), target))
+}
+
+/// path_of: what /proc shows of programs and mappings.
+pub(super) fn path_of(task: &Task<'_>) -> Result<Reply, Fail> {
+    let link = std::fs::read_link(crate::proxy::confine::own_link(&*task.handle(0)?))?;
+    let path = link.into_os_string().into_vec();
+    // Pipes and their like have a name, but no path.
+    if !path.starts_with(b"/") {
+        return Err(Fail(Errno::ENOENT));
+    }
+    let path = task.proxy.rules.seen(path)?;
+    let output = task.checked.output(1, Part::Whole).ok_or(Fail(Errno::EFAULT))?;
+    if path.len() > output.len as usize {
+        return Err(Fail(Errno::ERANGE));
+    }
+    Ok(Reply::value(path.len() as i64).with(Some(output), path))
 }
 
 /// getcwd, chdir, fchdir

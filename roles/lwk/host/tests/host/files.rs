@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
 use keelson_lwk_host::proxy::confine::{Root, Rules};
-use keelson_lwk_wire::calls::AT_FDCWD;
+use keelson_lwk_wire::calls::{AT_FDCWD, PATH_OF};
 use keelson_lwk_wire::frame::{FrameType, Header};
 use keelson_lwk_wire::layout::{Dirents, DirentsOld, Stat, Statfs, Statx};
 use keelson_lwk_wire::messages::{FdKind, Message, PageIn, PageInReply, PageOut, PageOutReply};
@@ -213,6 +213,25 @@ fn names() {
     assert_eq!(sim.call(79, &[Out(2), N(2)]).error(), "ERANGE");
 }
 
+/// Where an open file is, whatever it was opened as.
+#[test]
+fn paths_of_open_files() {
+    let (bench, scratch) = (bench(), Scratch::new("path-of"));
+    let (sim, p) = (&bench.sim, |name: &str| scratch.path(name));
+    fs::write(p("file"), b"a").unwrap();
+    std::os::unix::fs::symlink("file", p("link")).unwrap();
+    let real = fs::canonicalize(p("file")).unwrap().into_os_string().into_encoded_bytes();
+    let fd = sim.call(2, &[P(&p("link")), N(0), N(0)]).ok();
+    let told = sim.call(PATH_OF, &[N(fd), Out(4096), N(4096)]);
+    assert_eq!(&told.at(1)[..told.ok() as usize], real);
+    assert_eq!(sim.call(PATH_OF, &[N(fd), Out(3), N(3)]).error(), "ERANGE");
+    fs::remove_file(p("file")).unwrap();
+    let told = sim.call(PATH_OF, &[N(fd), Out(4096), N(4096)]);
+    assert_eq!(&told.at(1)[..told.ok() as usize], [&real[..], b" (deleted)"].concat());
+    let socket = sim.call(41, &[N(1), N(2), N(0)]).ok();
+    assert_eq!(sim.call(PATH_OF, &[N(socket), Out(4096), N(4096)]).error(), "ENOENT");
+}
+
 #[test]
 fn directories() {
     let (bench, scratch) = (bench(), Scratch::new("directories"));
@@ -404,6 +423,9 @@ fn confinement() {
     assert_eq!(read("/abs"), "inside");
     assert_eq!(read("/../../file"), "inside");
     assert_eq!(read("/away"), "ENOENT");
+    let inside = sim.call(2, &[P("/abs"), N(0), N(0)]).ok();
+    let told = sim.call(PATH_OF, &[N(inside), Out(4096), N(4096)]);
+    assert_eq!(&told.at(1)[..told.ok() as usize], b"/file");
     assert_eq!(read(&scratch.path("outside")), "ENOENT");
     assert_eq!(sim.call(4, &[P("/abs"), Out(144)]).ok(), 0);
     assert_eq!(sim.call(4, &[P("/away"), Out(144)]).error(), "ENOENT");

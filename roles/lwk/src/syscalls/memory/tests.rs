@@ -186,3 +186,21 @@ fn a_child_has_one_handle_for_a_file_that_is_open_and_mapped() {
     drop(table);
     assert_eq!(program.host.closed().len(), 1, "the child is gone");
 }
+
+#[test]
+fn mappings_have_the_names_of_files_rather_than_of_links() {
+    let program = Program::new();
+    let caller = program.caller();
+    program.host.file("/tmp/link.so", &[1; 100]);
+    program.host.lies_at("/tmp/link.so", "/usr/lib/file.so.1");
+    let path = program.text("/tmp/link.so");
+    let fd = now(sys_openat(&caller, [AT_FDCWD, path, 0, 0, 0, 0])).unwrap();
+    program.host.numbers();
+    for bits in [prot::READ, prot::READ | prot::EXEC] {
+        let at = now(sys_mmap(&caller, [0, 100, bits, map::PRIVATE, fd, 0])).unwrap();
+        let area = caller.mm().area(at).unwrap();
+        assert_eq!(area.path.as_deref(), Some(&b"/usr/lib/file.so.1"[..]));
+    }
+    // Once for all mappings of an open file, with what is asked then anyway.
+    assert_eq!(program.host.numbers(), [5, keelson_lwk_wire::calls::PATH_OF]);
+}

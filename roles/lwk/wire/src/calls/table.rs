@@ -407,3 +407,7 @@ pub(super) static PRIVATE: &[Call] = &[
     plain(731, "util_indicate_clone", Local),
     plain(732, "get_system", Local),
 ];
+
+/// What the node asks by itself: no number of a system call, so that no program can.
+pub(super) static QUESTIONS: &[Call] =
+    &[call(super::PATH_OF, "path_of", Delegated, &[Handle, Out(Len::Arg(2)), Scalar])];

@@ -114,6 +114,8 @@ fn classes() {
     for nr in [700, 731, 732] {
         assert_eq!(call(nr).unwrap().class, Class::Local);
     }
+    let question = call(PATH_OF).unwrap();
+    assert!(question.travels() && question.makes == Makes::Nothing && by_name(question.name).is_none());
 }
 
 #[test]
