@@ -5,14 +5,16 @@ use crate::Errno;
 use crate::mm::{Mm, NODES_MOST, Policy, mpol};
 use alloc::vec::Vec;
 
+/// Bytes of a set of nodes that a program may hand over or want: a page, as Linux has it.
+const SET_MOST: u64 = 4096;
+
 /// Reads a set of nodes of `maxnode` bits. Linux counts one bit less than it is told.
 fn read_nodes(mm: &Mm, at: u64, maxnode: u64) -> Result<u64, Errno> {
     let bits = maxnode.wrapping_sub(1);
     if at == 0 || maxnode == 0 || bits == 0 {
         return Ok(0);
     }
-    // A page of bits, as Linux has it.
-    if bits > 4096 * 8 {
+    if bits > SET_MOST * 8 {
         return Err(Errno::EINVAL);
     }
     let words = words(mm, at, bits.div_ceil(64))?;
@@ -62,10 +64,16 @@ pub fn sys_get_mempolicy(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
         mm.write_u32(mode, answer.mode)?;
     }
     if nodes != 0 {
-        let bytes = (maxnode.min(4096 * 8).div_ceil(64) * 8) as usize;
-        let mut set = alloc::vec![0; bytes.max(8)];
-        set[..8].copy_from_slice(&answer.nodes.to_le_bytes());
-        mm.write(nodes, &set[..bytes])?;
+        // One bit less than it says, as when Linux reads a set: nothing at all for 1.
+        let bytes = maxnode.saturating_sub(1).div_ceil(64) * 8;
+        if bytes > SET_MOST {
+            return Err(Errno::EINVAL);
+        }
+        let mut set = alloc::vec![0; bytes as usize];
+        if let Some(first) = set.first_chunk_mut() {
+            *first = answer.nodes.to_le_bytes();
+        }
+        mm.write(nodes, &set)?;
     }
     Ok(0)
 }
