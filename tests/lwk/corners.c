@@ -1,6 +1,6 @@
 /*
  * Corners of system calls: a table of files that a child shares and then does not, a memory file that is opened once more and
- * cut, what a timer's overruns are told of, and pipes that are asked for positions.
+ * cut, what a timer's overruns are told of, pipes that are asked for positions, sets of nodes, and what the dead are asked.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -129,8 +130,51 @@ static void positions_of_a_pipe(void)
     }
 }
 
+/* A set of nodes is as long as its caller says, and Linux counts one bit less than that. */
+static void set_of_nodes(void)
+{
+    static const unsigned long bits[] = { 0, 1, 2, 64, 65, 66, 129, 130, 1025, 1026, 32769, 32770 };
+    static unsigned char set[8192];
+    for (unsigned i = 0; i < sizeof bits / sizeof bits[0]; i++) {
+        int len = sizeof set;
+        memset(set, 0xee, sizeof set);
+        long done = syscall(SYS_get_mempolicy, NULL, set, bits[i], NULL, 0);
+        int error = done ? errno : 0;
+        while (len > 0 && set[len - 1] == 0xee)
+            len--;
+        printf("set of %ld nodes: %d, %d bytes\n", (long)bits[i], error, len);
+    }
+}
+
+/* What can be asked of a process that has ended and was not waited for. */
+static void ask_the_dead(void)
+{
+    cpu_set_t set;
+    struct sched_param param;
+    struct rlimit limit;
+    siginfo_t info;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    waitid(P_PID, child, &info, WEXITED | WNOWAIT);
+    for (int there = 1; there >= 0; there--) {
+        sched_getaffinity(0, sizeof set, &set);
+        printf("of the dead: affinity %d", sched_getaffinity(child, sizeof set, &set) ? errno : 0);
+        printf(" %d", sched_setaffinity(child, sizeof set, &set) ? errno : 0);
+        printf(", scheduler %d", sched_getscheduler(child) < 0 ? errno : 0);
+        printf(", parameters %d", sched_getparam(child, &param) ? errno : 0);
+        errno = 0;
+        int nice = getpriority(PRIO_PROCESS, child);
+        printf(", priority %d %d", nice, errno);
+        printf(", limit %d\n", prlimit(child, RLIMIT_CPU, NULL, &limit) ? errno : 0);
+        waitpid(child, NULL, 0);
+    }
+}
+
 int main(void)
 {
+    set_of_nodes();
+    ask_the_dead();
     positions_of_a_pipe();
     close_in_child(0);
     close_in_child(UNSHARE);

@@ -32,6 +32,9 @@ pub(crate) async fn end_thread(task: &mut Task, code: Option<u32>) {
     task.release_futexes().await;
     let now = process.system.clock.now().as_nanos();
     thread.times.enter(crate::account::Phase::Waiting, now);
+    if thread.tid == process.pid {
+        *process.first_left.lock() = Some(thread.scheduling());
+    }
     process.node.table.lock().remove_thread(thread.tid);
     thread.moved.notify();
     if thread.tid == process.pid
@@ -73,7 +76,9 @@ fn end_process(task: &mut Task) {
     let mut total = usage;
     total.add(&children);
     let (name, started) = (*thread.name.lock(), process.started);
-    node.bury(process, Ended { status, own: usage, total, name, started });
+    let scheduling = process.first_left.lock().unwrap_or_default();
+    let limits = *process.limits.lock();
+    node.bury(process, Ended { status, own: usage, total, name, started, scheduling, limits });
 }
 
 impl Node {

@@ -10,7 +10,7 @@ use crate::limits::{self, Limits};
 use crate::load::Loader;
 use crate::mm::{self, Mm, MmSettings};
 use crate::node::Node;
-use crate::sched::{CpuSet, HelperRules, Slice};
+use crate::sched::{CpuSet, HelperRules, Scheduling, Slice};
 use crate::signals::ProcessSignals;
 use crate::system::System;
 use crate::thread::{Attention, Thread};
@@ -76,6 +76,8 @@ pub struct Process {
     children: Mutex<Usage>,
     /// Wait status and [`ENDING`], once it ends.
     ending: AtomicU64,
+    /// The scheduling of the first thread once it has ended.
+    pub(crate) first_left: Mutex<Option<Scheduling>>,
     /// The signal that stopped it; 0 when it runs.
     stopped: AtomicU32,
     /// The code with which its first thread called exit(2).
@@ -280,6 +282,7 @@ impl Process {
             ended: Mutex::default(),
             children: Mutex::default(),
             ending: AtomicU64::new(0),
+            first_left: Mutex::new(None),
             stopped: AtomicU32::new(0),
             first_exit: AtomicU32::new(0),
             peak: AtomicU64::new(0),

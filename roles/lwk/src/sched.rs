@@ -3,6 +3,7 @@
 use crate::Errno;
 use crate::cores::{Core, CoreState};
 use crate::node::Node;
+use crate::table::{Ended, Member};
 use crate::thread::{Attention, Thread};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -208,6 +209,43 @@ impl Policy {
             true => Policy { nice: self.nice.max(0), ..Policy::default() },
             false => self,
         }
+    }
+}
+
+/// What can be asked of a thread's scheduling, also when it has ended and was not waited for yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Scheduling {
+    /// Policy, priority and nice value.
+    pub policy: Policy,
+    /// CPUs that it may run on.
+    pub cpus: CpuSet,
+}
+
+impl Thread {
+    /// As it is now.
+    pub fn scheduling(&self) -> Scheduling {
+        let cpus = self.placement.lock().affinity.and(self.process.slice.cpus);
+        Scheduling { policy: *self.policy.lock(), cpus }
+    }
+}
+
+impl Node {
+    /// That of a thread, or of the first thread of a process that has ended, itself or with its process.
+    pub fn scheduling(&self, tid: u32) -> Option<Scheduling> {
+        if let Some(thread) = self.thread(tid) {
+            return Some(thread.scheduling());
+        }
+        if let Some(process) = self.process(tid) {
+            return *process.first_left.lock();
+        }
+        self.zombie(tid, |_, ended| ended.scheduling)
+    }
+
+    /// What `tell` tells of a process that has ended and was not waited for.
+    pub fn zombie<T>(&self, pid: u32, tell: impl FnOnce(&Member, &Ended) -> T) -> Option<T> {
+        let table = self.table.lock();
+        let member = table.member(pid)?;
+        Some(tell(member, member.exit.as_ref()?))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The processes of the node, their relations, and what parents have to be told.
 
 use crate::account::Usage;
+use crate::limits::Limits;
 use crate::process::Process;
+use crate::sched::Scheduling;
 use crate::thread::Thread;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -59,6 +61,10 @@ pub struct Ended {
     pub name: [u8; 16],
     /// When it started, in nanoseconds since boot.
     pub started: u64,
+    /// Of its first thread.
+    pub scheduling: Scheduling,
+    /// Its limits.
+    pub limits: Limits,
 }
 
 /// A change of a process that lives.

@@ -32,7 +32,10 @@ pub async fn sys_prlimit64(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
     let me = &caller.thread.process;
     let target = match pid as u32 {
         0 => me.clone(),
-        pid => me.node.process(pid).ok_or(Errno::ESRCH)?,
+        pid => match me.node.process(pid) {
+            Some(process) => process,
+            None => return of_zombie(caller, args),
+        },
     };
     if target.pid != me.pid && !me.ids.lock().clone().may_signal(&target.ids.lock()) {
         return Err(Errno::EPERM);
@@ -48,20 +51,43 @@ pub async fn sys_prlimit64(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, E
     Ok(0)
 }
 
-fn read_limit(caller: &Caller<'_>, at: u64) -> Result<Limit, Errno> {
-    let mm = caller.mm();
-    Ok(Limit { soft: get_u64(&mm, at)?, hard: get_u64(&mm, at.wrapping_add(8))? })
+/// The same for a process that has ended: it has limits until it is waited for, and no use of others.
+fn of_zombie(caller: &Caller<'_>, [pid, resource, new, old, ..]: [u64; 6]) -> Result<u64, Errno> {
+    let me = &caller.thread.process;
+    let told = me.node.zombie(pid as u32, |member, ended| (member.uid, ended.limits));
+    let (uid, limits) = told.ok_or(Errno::ESRCH)?;
+    if !me.is_root() && me.ids.lock().user.real != uid {
+        return Err(Errno::EPERM);
+    }
+    let before = limits.get(resource as usize).ok_or(Errno::EINVAL)?;
+    if new != 0 {
+        permitted(me.is_root(), resource as usize, before, read_limit(caller, new)?)?;
+    }
+    if old != 0 {
+        put_words(&caller.mm(), old, &[before.soft, before.hard])?;
+    }
+    Ok(0)
 }
 
-async fn set(caller: &Caller<'_>, target: &Arc<Process>, resource: usize, new: Limit) -> Result<(), Errno> {
-    let root = caller.thread.process.is_root();
-    let before = target.limits.lock().get(resource).ok_or(Errno::EINVAL)?;
+/// Whether a limit may become another one.
+fn permitted(root: bool, resource: usize, before: Limit, new: Limit) -> Result<(), Errno> {
     if new.soft > new.hard {
         return Err(Errno::EINVAL);
     }
     if new.hard > before.hard && !root || resource == NOFILE && new.hard > NOFILE_MOST {
         return Err(Errno::EPERM);
     }
+    Ok(())
+}
+
+fn read_limit(caller: &Caller<'_>, at: u64) -> Result<Limit, Errno> {
+    let mm = caller.mm();
+    Ok(Limit { soft: get_u64(&mm, at)?, hard: get_u64(&mm, at.wrapping_add(8))? })
+}
+
+async fn set(caller: &Caller<'_>, target: &Arc<Process>, resource: usize, new: Limit) -> Result<(), Errno> {
+    let before = target.limits.lock().get(resource).ok_or(Errno::EINVAL)?;
+    permitted(caller.thread.process.is_root(), resource, before, new)?;
     if resource == FSIZE {
         // It is the proxy whose files grow, so the host keeps this one.
         let arguments = [resource as u64, new.soft, new.hard, 0, 0, 0];

@@ -12,11 +12,20 @@ use alloc::vec::Vec;
 /// The lowest and the highest nice value.
 pub const NICE: (i32, i32) = (-20, 19);
 
+/// Whose: PRIO_PROCESS, PRIO_PGRP, PRIO_USER.
+const PROCESS: u32 = 0;
+const GROUP: u32 = 1;
+const USER: u32 = 2;
+
 /// getpriority(which, who): 20 less the best nice value of those that are meant.
 pub fn sys_getpriority(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    let nice = |thread: &Arc<Thread>| i64::from(thread.policy.lock().nice);
-    let best = meant(caller, args[0] as u32, args[1])?.iter().map(nice).min().ok_or(Errno::ESRCH)?;
-    Ok((20 - best) as u64)
+    let nice = |thread: &Arc<Thread>| thread.policy.lock().nice;
+    let mut best = meant(caller, args[0] as u32, args[1])?.iter().map(nice).min();
+    if best.is_none() && args[0] as u32 == PROCESS {
+        // One that has ended has it until it is waited for.
+        best = caller.thread.process.node.scheduling(args[1] as u32).map(|left| left.policy.nice);
+    }
+    Ok((20 - i64::from(best.ok_or(Errno::ESRCH)?)) as u64)
 }
 
 /// setpriority(which, who, nice): of all that are meant, as far as it is allowed.
@@ -45,9 +54,6 @@ pub fn may_be_nice(caller: &Caller<'_>, thread: &Thread, nice: i8, now: i8) -> R
 
 /// The threads of a thread id, a process group or a user; `who` is 0 for the caller's.
 fn meant(caller: &Caller<'_>, which: u32, who: u64) -> Result<Vec<Arc<Thread>>, Errno> {
-    const PROCESS: u32 = 0;
-    const GROUP: u32 = 1;
-    const USER: u32 = 2;
     let process = &caller.thread.process;
     let group = |process: &Process| process.node.group_and_session(process.pid).map(|(group, _)| group);
     let user = |process: &Process| Some(process.ids.lock().user.real);

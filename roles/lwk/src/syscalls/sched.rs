@@ -5,7 +5,7 @@ use super::priority::{self, NICE};
 use crate::Errno;
 use crate::limits;
 use crate::mm::Mm;
-use crate::sched::{CpuSet, Policy};
+use crate::sched::{CpuSet, Policy, Scheduling};
 use crate::thread::{Attention, Thread};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -50,6 +50,15 @@ pub(super) fn target(caller: &Caller<'_>, tid: u64) -> Result<Arc<Thread>, Errno
         ..0 => Err(Errno::EINVAL),
         0 => Ok(caller.thread.clone()),
         tid => caller.thread.process.node.thread(tid as u32).ok_or(Errno::ESRCH),
+    }
+}
+
+/// What may be asked of the thread that a call names.
+fn seen(caller: &Caller<'_>, tid: u64) -> Result<Scheduling, Errno> {
+    match tid as i32 {
+        ..0 => Err(Errno::EINVAL),
+        0 => Ok(caller.thread.scheduling()),
+        tid => caller.thread.process.node.scheduling(tid as u32).ok_or(Errno::ESRCH),
     }
 }
 
@@ -107,7 +116,7 @@ fn get_param(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     if args[1] == 0 {
         return Err(Errno::EINVAL);
     }
-    let priority = target(caller, args[0])?.policy.lock().priority;
+    let priority = seen(caller, args[0])?.policy.priority;
     caller.mm().write(args[1], &priority.to_le_bytes())?;
     Ok(0)
 }
@@ -135,8 +144,7 @@ fn parameter(caller: &Caller<'_>, tid: u64, at: u64) -> Result<u32, Errno> {
 }
 
 fn get_scheduler(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    let thread = target(caller, args[0])?;
-    let policy = *thread.policy.lock();
+    let policy = seen(caller, args[0])?.policy;
     Ok(u64::from(policy.policy | if policy.reset_on_fork { RESET_ON_FORK } else { 0 }))
 }
 
@@ -151,7 +159,7 @@ fn priority_limit(number: u32, policy: u32) -> Result<u64, Errno> {
 
 /// sched_rr_get_interval: nothing ends a thread's turn.
 fn interval(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    target(caller, args[0])?;
+    seen(caller, args[0])?;
     super::put_words(&caller.mm(), args[1], &[0, 0])?;
     Ok(0)
 }
@@ -180,7 +188,10 @@ fn set_affinity(caller: &Caller<'_>, args: [u64; 6]) -> Result<Option<Arc<Thread
     let [tid, len, at, ..] = args;
     let mut bytes = alloc::vec![0; len.min(CpuSet::CAPACITY as u64 / 8) as usize];
     caller.mm().read(at, &mut bytes)?;
-    let thread = target(caller, tid)?;
+    let thread = match target(caller, tid) {
+        Err(Errno::ESRCH) => return affinity_of_zombie(caller, tid, &bytes).map(|()| None),
+        thread => thread?,
+    };
     permitted(caller, &thread)?;
     let allowed = CpuSet::from_bytes(&bytes).and(thread.process.slice.cpus);
     if allowed.is_empty() {
@@ -204,17 +215,26 @@ fn set_affinity(caller: &Caller<'_>, args: [u64; 6]) -> Result<Option<Arc<Thread
     Ok(Some(thread).filter(|thread| !sleeps && thread.tid != caller.thread.tid))
 }
 
+/// One that has ended may be told where to run, and will not.
+fn affinity_of_zombie(caller: &Caller<'_>, tid: u64, mask: &[u8]) -> Result<(), Errno> {
+    let me = &caller.thread.process;
+    let uid = me.node.zombie(tid as u32, |member, _| member.uid).ok_or(Errno::ESRCH)?;
+    if !me.is_root() && me.ids.lock().user.effective != uid {
+        return Err(Errno::EPERM);
+    }
+    if CpuSet::from_bytes(mask).and(me.slice.cpus).is_empty() { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
 fn get_affinity(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let [tid, len, at, ..] = args;
-    let thread = target(caller, tid)?;
-    let cpus = thread.process.node.settings.compute.len();
+    let seen = seen(caller, tid)?;
+    let cpus = caller.thread.process.node.settings.compute.len();
     let words = cpus.div_ceil(64);
     // Linux wants room for all CPUs, in whole words.
     if len < words as u64 * 8 || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    let set = thread.placement.lock().affinity.and(thread.process.slice.cpus);
-    let bytes = set.to_bytes();
+    let bytes = seen.cpus.to_bytes();
     let bytes = bytes.get(..words * 8).ok_or(Errno::EINVAL)?;
     caller.mm().write(at, bytes)?;
     Ok(bytes.len() as u64)
@@ -264,7 +284,7 @@ fn get_attr(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     if flags != 0 || at == 0 || !(ATTR_FIRST as u64..=4096).contains(&size) {
         return Err(Errno::EINVAL);
     }
-    let policy = *target(caller, tid)?.policy.lock();
+    let policy = seen(caller, tid)?.policy;
     let mut bytes = [0; ATTR_FIRST];
     let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
     put(0, ATTR_FIRST as u32);

@@ -48,6 +48,40 @@ fn fork_copies_and_wait_collects() {
     assert!(world.node.table.lock().members().next().is_none());
 }
 
+/// What Linux tells of a process that was not waited for yet.
+#[test]
+fn the_dead_keep_limits_and_scheduling_until_they_are_waited_for() {
+    let world = World::new(2);
+    let status = world.run_program(|cpu| {
+        let pid = fork(cpu, |cpu| {
+            cpu.put(DATA, &[1]);
+            assert_eq!(cpu.call(203, &[0, 8, DATA]), 0);
+            assert_eq!(cpu.call(141, &[0, 0, 5]), 0);
+            cpu.put(DATA, &[100, 200]);
+            assert_eq!(cpu.call(160, &[7, DATA]), 0);
+            cpu.exit_group(0);
+        }) as u64;
+        // Waits without taking it away.
+        assert_eq!(cpu.call(247, &[1, pid, DATA + 0x600, WEXITED | WNOWAIT, 0]), 0);
+        cpu.put(DATA, &[0; 4]);
+        assert_eq!((cpu.call(204, &[pid, 8, DATA]), cpu.word(DATA)), (8, 1));
+        assert_eq!((cpu.call(145, &[pid]), cpu.call(140, &[0, pid])), (0, 15));
+        cpu.put(DATA, &[u64::MAX]);
+        assert_eq!((cpu.call(143, &[pid, DATA]), cpu.half(DATA)), (0, 0));
+        assert_eq!(cpu.call(302, &[pid, 7, 0, DATA]), 0);
+        assert_eq!((cpu.word(DATA), cpu.word(DATA + 8)), (100, 200));
+        assert_eq!(cpu.call(302, &[pid, 99, 0, DATA]), -22);
+        cpu.put(DATA, &[2]);
+        assert_eq!(cpu.call(203, &[pid, 8, DATA]), 0);
+        assert_eq!(wait(cpu, -1, 0).0 as u64, pid);
+        for number in [143, 145, 204, 302] {
+            assert_eq!(cpu.call(number, &[pid, 8, DATA, DATA]), -3, "{number}");
+        }
+        assert_eq!(cpu.call(140, &[0, pid]), -3);
+    });
+    assert_eq!(status, 0);
+}
+
 #[test]
 fn a_failed_fork_leaves_nothing() {
     let world = World::new(2);
