@@ -153,9 +153,12 @@ static void ask_the_dead(void)
     struct sched_param param;
     struct rlimit limit;
     siginfo_t info;
+    int own = getpriority(PRIO_PROCESS, 0);
     pid_t child = fork();
-    if (child == 0)
+    if (child == 0) {
+        setpriority(PRIO_PROCESS, 0, own + 3);
         _exit(0);
+    }
     waitid(P_PID, child, &info, WEXITED | WNOWAIT);
     for (int there = 1; there >= 0; there--) {
         sched_getaffinity(0, sizeof set, &set);
@@ -165,7 +168,7 @@ static void ask_the_dead(void)
         printf(", parameters %d", sched_getparam(child, &param) ? errno : 0);
         errno = 0;
         int nice = getpriority(PRIO_PROCESS, child);
-        printf(", priority %d %d", nice, errno);
+        printf(", priority %d %d", errno ? nice : nice - own, errno);
         printf(", limit %d\n", prlimit(child, RLIMIT_CPU, NULL, &limit) ? errno : 0);
         waitpid(child, NULL, 0);
     }
