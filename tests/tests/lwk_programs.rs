@@ -86,6 +86,7 @@ fn processes_pipes_and_shells() {
             "locks.c",
             "exclusive.c",
             "buffers.c",
+            "proc.c",
         ] {
             node.same(&compiled(name, link), &[], b"");
         }

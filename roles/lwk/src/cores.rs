@@ -38,6 +38,7 @@ pub struct Core {
     pub number: usize,
     state: AtomicU32,
     entries: AtomicU64,
+    switches: AtomicU64,
     threads: AtomicUsize,
     times: Times,
 }
@@ -56,6 +57,7 @@ impl Core {
             number,
             state: AtomicU32::new(CoreState::Idle as u32),
             entries: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
             threads: AtomicUsize::new(0),
             times: Times::default(),
         }
@@ -86,6 +88,16 @@ impl Core {
     pub(crate) fn count(&self) {
         // One writer: the core itself.
         self.entries.store(self.entries.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// How often a thread left the core to others, or to nobody.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_switch(&self) {
+        // One writer here, too.
+        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// From `now` (nanoseconds) on the core does something else. Called by the core itself.

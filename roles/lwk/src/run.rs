@@ -102,11 +102,19 @@ async fn on_core<F: Future>(core: &Core, user: &dyn UserCore, thread: &Thread, f
         let now = clock.now().as_nanos();
         thread.times.enter(Phase::System, now);
         core.enter(Phase::System, now);
+        let kept = thread.times.involuntary.load(Ordering::Relaxed);
         let result = future.as_mut().poll(cx);
         let now = clock.now().as_nanos();
         thread.times.enter(Phase::Waiting, now);
         core.enter(Phase::Waiting, now);
         user.works_for(0, 0);
+        if result.is_pending() {
+            core.count_switch();
+            // What interrupted it has counted otherwise.
+            if thread.times.involuntary.load(Ordering::Relaxed) == kept {
+                thread.times.voluntary.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         core.set_state(match thread.waits_for() {
             _ if result.is_ready() => CoreState::Idle,
             Wait::Heavy => CoreState::Heavy,

@@ -24,6 +24,7 @@ pub struct Table {
     threads: BTreeMap<u32, Arc<Thread>>,
     next_tid: u32,
     most: usize,
+    begun: u64,
 }
 
 /// A process in the table.
@@ -78,7 +79,7 @@ pub enum Report {
 
 impl Default for Table {
     fn default() -> Table {
-        Table { members: BTreeMap::new(), threads: BTreeMap::new(), next_tid: FIRST_TID, most: 0 }
+        Table { members: BTreeMap::new(), threads: BTreeMap::new(), next_tid: FIRST_TID, most: 0, begun: 0 }
     }
 }
 
@@ -90,12 +91,18 @@ impl Table {
         }
         self.threads.insert(pid, thread);
         self.members.insert(pid, member);
+        self.begun += 1;
         self.most = self.most.max(self.threads.len());
     }
 
     /// Threads now, and at most so far.
     pub fn thread_counts(&self) -> (usize, usize) {
         (self.threads.len(), self.most)
+    }
+
+    /// Threads, first ones of processes too, that there ever were.
+    pub fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// A process.
@@ -127,6 +134,7 @@ impl Table {
         self.next_tid = next(tid);
         let thread = make(tid);
         self.threads.insert(tid, thread.clone());
+        self.begun += 1;
         self.most = self.most.max(self.threads.len());
         thread
     }

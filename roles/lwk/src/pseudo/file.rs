@@ -8,34 +8,51 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::task::{Context, Poll};
+use spin::Mutex;
 
 /// Most bytes that are written to a file of /proc at once.
 const MAX_WRITE: usize = 4096;
 
 /// An open file of /proc or /sys.
+///
+/// Its text is made when it is read from its beginning, and once more whenever that happens again (as Linux's seq_file does):
+/// whoever keeps it open sees what is new, and whoever goes on from the middle sees one text and not parts of two. What is open
+/// and was not read takes no memory for it.
 pub struct PseudoFile {
-    view: Option<Arc<dyn NodeView>>,
+    view: Arc<dyn NodeView>,
+    looker: Looker,
     content: Content,
-    bytes: Vec<u8>,
+    text: Mutex<Option<Arc<Vec<u8>>>>,
     stat: Stat,
     name: String,
 }
 
 impl PseudoFile {
-    /// Opens a file: its content is made now.
+    /// Opens a file.
     pub fn open(
         view: &Arc<dyn NodeView>,
         looker: Looker,
         content: Content,
         stat: Stat,
         name: &str,
-    ) -> Result<PseudoFile, Errno> {
-        let bytes = content.make(&**view, looker)?;
-        Ok(PseudoFile { view: Some(view.clone()), content, bytes, stat, name: String::from(name) })
+    ) -> PseudoFile {
+        let (view, name) = (view.clone(), String::from(name));
+        PseudoFile { view, looker, content, text: Mutex::new(None), stat, name }
+    }
+
+    /// The text for a read at `at`.
+    fn text(&self, at: u64) -> Result<Arc<Vec<u8>>, Errno> {
+        if let Some(text) = self.text.lock().as_ref().filter(|_| at > 0) {
+            return Ok(text.clone());
+        }
+        // Without the lock: making it looks at other processes, and takes its time.
+        let text = Arc::new(self.content.make(&*self.view, self.looker)?);
+        *self.text.lock() = Some(text.clone());
+        Ok(text)
     }
 
     fn memory(&self, pid: u32) -> Result<Arc<crate::mm::Mm>, Errno> {
-        self.view.as_ref().and_then(|view| view.mm(pid)).ok_or(Errno::ESRCH)
+        self.view.mm(pid).ok_or(Errno::ESRCH)
     }
 
     /// Copies memory of a process, page by page, as far as it can be read.
@@ -92,12 +109,12 @@ impl File for PseudoFile {
         Poll::Ready(match self.content {
             Content::Memory(pid) => self.read_memory(pid, at, into),
             Content::PageMap(pid) => self.read_pagemap(pid, at, into),
-            _ => {
-                let rest = self.bytes.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
+            _ => self.text(at).and_then(|text| {
+                let rest = text.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
                 let rest = &rest[..rest.len().min(into.left())];
                 let put = into.put(rest);
                 moved(put, rest.len())
-            }
+            }),
         })
     }
 
@@ -114,8 +131,7 @@ impl File for PseudoFile {
         if got < text.len() {
             return Poll::Ready(Err(Errno::EFAULT));
         }
-        let view = self.view.as_ref().ok_or(Errno::EACCES);
-        Poll::Ready(view.and_then(|view| view.write(pid, tid, &self.name, &text)).map(|()| got))
+        Poll::Ready(self.view.write(pid, tid, &self.name, &text).map(|()| got))
     }
 
     fn stat(&self) -> Stat {

@@ -1,7 +1,7 @@
 //! /proc and /sys as the node serves them (section 3.12).
 //!
 //! Formats: proc(5) and the kernel's documentation of sysfs (ABI/stable/sysfs-devices-system-cpu, -node). Content is made when a
-//! file is opened. What it tells comes from a [`NodeView`].
+//! file is read from its beginning. What it tells comes from a [`NodeView`].
 
 mod file;
 mod memory_maps;
@@ -19,7 +19,8 @@ pub use file::{DirectoryFile, PseudoFile};
 pub use status::list;
 pub use sys::SysTree;
 pub use view::{
-    AreaView, CacheView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView, ProcessView, ThreadView,
+    AreaView, CacheView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView,
+    ThreadView,
 };
 
 use crate::Errno;
@@ -56,6 +57,8 @@ pub enum Content {
     Node(fn(&dyn NodeView, Looker) -> Vec<u8>),
     /// Of a process and one of its threads.
     Process(fn(&dyn NodeView, &ProcessView, u32) -> Vec<u8>, u32, u32),
+    /// /proc/[pid]/fdinfo/[fd]: of a process and its descriptor.
+    Descriptor(u32, u32),
     /// meminfo of a NUMA node.
     Numa(usize),
     /// /proc/[pid]/mem.
@@ -65,13 +68,17 @@ pub enum Content {
 }
 
 impl Content {
-    /// Makes it. ENOENT when the process is gone.
+    /// Makes it. ESRCH when the process is gone.
     pub fn make(&self, view: &dyn NodeView, looker: Looker) -> Result<Vec<u8>, Errno> {
         match self {
             Content::Bytes(bytes) => Ok(bytes.clone()),
             Content::Node(make) => Ok(make(view, looker)),
             Content::Process(make, pid, tid) => {
                 Ok(make(view, &view.process(*pid).ok_or(Errno::ESRCH)?, *tid))
+            }
+            Content::Descriptor(pid, fd) => {
+                let process = view.process(*pid).ok_or(Errno::ESRCH)?;
+                process::descriptor(&process, *fd).ok_or(Errno::ENOENT)
             }
             Content::Numa(number) => Ok(sys::memory(view, *number)),
             Content::Memory(_) | Content::PageMap(_) => Ok(Vec::new()),

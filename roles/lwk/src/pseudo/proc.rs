@@ -26,6 +26,7 @@ const ROOT: &[(&str, Make)] = &[
         let facts = view.facts();
         line(format!("Linux version {} ({}) {}", facts.release, "keelson", facts.version))
     }),
+    ("vmstat", vmstat),
 ];
 
 /// Files of /proc/sys.
@@ -243,25 +244,54 @@ fn stat(view: &dyn NodeView, _: Looker) -> Vec<u8> {
         let _ = writeln!(out, "cpu{number} {user} 0 {system} {idle} 0 0 0 0 0 0");
     }
     let interrupts: u64 = view.interrupts().iter().map(|core| core.timer + core.device + core.doorbell).sum();
-    let processes = view.processes();
-    let running = running(view);
+    let counts = view.counts();
+    let (running, blocked) = (in_state(view, 'R'), in_state(view, 'D'));
     let _ = write!(
         out,
-        "intr {interrupts}\nctxt 0\nbtime {}\nprocesses {}\nprocs_running {running}\nprocs_blocked 0\n\
+        "intr {interrupts}\nctxt {}\nbtime {}\nprocesses {}\nprocs_running {running}\nprocs_blocked {blocked}\n\
          softirq 0 0 0 0 0 0 0 0 0 0 0\n",
+        counts.switches,
         view.facts().booted.as_secs(),
-        processes.len(),
+        counts.forks,
     );
     out.into_bytes()
 }
 
-fn running(view: &dyn NodeView) -> usize {
+/// What vmstat(8) and its relatives read. Nothing is ever paged: those counters stay at zero.
+fn vmstat(view: &dyn NodeView, _: Looker) -> Vec<u8> {
+    let memory = view.memory();
+    let pages = |of: fn(&super::NumaView) -> u64| memory.iter().map(of).sum::<u64>() / 4096;
+    let faults: u64 = view.interrupts().iter().map(|core| core.page_faults).sum();
+    let fields = [
+        ("nr_free_pages", pages(|node| node.free)),
+        ("nr_anon_pages", pages(|node| node.anonymous)),
+        ("nr_mapped", pages(|node| node.cached + node.shared)),
+        ("nr_file_pages", pages(|node| node.cached + node.shared)),
+        ("nr_dirty", 0),
+        ("nr_writeback", 0),
+        ("nr_shmem", pages(|node| node.shared)),
+        ("pgpgin", 0),
+        ("pgpgout", 0),
+        ("pswpin", 0),
+        ("pswpout", 0),
+        ("pgfault", faults),
+        ("pgmajfault", 0),
+    ];
+    let mut out = String::new();
+    for (name, value) in fields {
+        let _ = writeln!(out, "{name} {value}");
+    }
+    out.into_bytes()
+}
+
+/// Threads in a state.
+fn in_state(view: &dyn NodeView, state: char) -> usize {
     let threads = view.processes().into_iter().filter_map(|pid| view.process(pid));
     let states = threads.flat_map(|process| {
         let pid = process.pid;
         process.threads.into_iter().filter_map(move |tid| view.thread(pid, tid))
     });
-    states.filter(|thread| thread.state == 'R').count()
+    states.filter(|thread| thread.state == state).count()
 }
 
 fn uptime(view: &dyn NodeView, _: Looker) -> Vec<u8> {
@@ -272,7 +302,7 @@ fn uptime(view: &dyn NodeView, _: Looker) -> Vec<u8> {
 
 fn loadavg(view: &dyn NodeView, _: Looker) -> Vec<u8> {
     // A compute core runs its thread or rests: the load is what runs now.
-    let running = running(view);
+    let running = in_state(view, 'R');
     let processes = view.processes();
     let last = processes.last().copied().unwrap_or(0);
     line(format!("{running}.00 {running}.00 {running}.00 {running}/{} {last}", processes.len()))

@@ -122,19 +122,25 @@ fn descriptors(process: &ProcessView, which: &[u8], parts: &[&[u8]]) -> Option<E
         }
         [name] => {
             let fd = number(name)?;
-            let description = files.get(fd).ok()?;
+            files.get(fd).ok()?;
             if links {
                 return Some(Entry::Descriptor(process.pid, fd));
             }
-            let position = description.with_position(|position| *position);
-            let cloexec = if files.flags(fd).ok()?.close_on_exec { 0o2000000 } else { 0 };
-            let flags = description.flags() | cloexec;
-            let inode = description.file().stat().inode;
-            let text = format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t1\nino:\t{inode}\n");
-            Some(Entry::File(0o400, Content::Bytes(text.into_bytes())))
+            Some(Entry::File(0o400, Content::Descriptor(process.pid, fd)))
         }
         _ => None,
     }
+}
+
+/// fdinfo of a descriptor (proc(5)), `None` when it is closed.
+pub fn descriptor(process: &ProcessView, fd: u32) -> Option<Vec<u8>> {
+    let files = process.files.as_ref()?;
+    let description = files.get(fd).ok()?;
+    let position = description.with_position(|position| *position);
+    let cloexec = if files.flags(fd).ok()?.close_on_exec { 0o2000000 } else { 0 };
+    let flags = description.flags() | cloexec;
+    let inode = description.file().stat().inode;
+    Some(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t1\nino:\t{inode}\n").into_bytes())
 }
 
 fn thread(view: &dyn NodeView, process: &ProcessView, tid: u32) -> ThreadView {

@@ -35,6 +35,9 @@ fn files_of_the_node() {
     assert_eq!(proc_text("uptime"), "12.34 40.00\n");
     assert!(proc_text("meminfo").starts_with("MemTotal:        2097152 kB\nMemFree:         1048576 kB\n"));
     assert!(proc_text("stat").starts_with("cpu  800 0 400 2800 0 0 0 0 0 0\ncpu0 200 0 100 700 0"));
+    let told = ["ctxt 55\n", "btime 1700000000\n", "processes 7\n", "procs_running 2\n", "procs_blocked 0\n"];
+    told.iter().for_each(|line| assert!(proc_text("stat").contains(line), "{line}"));
+    assert!(proc_text("vmstat").starts_with("nr_free_pages 262144\nnr_anon_pages 0\n"));
     let cpuinfo = proc_text("cpuinfo");
     assert_eq!(cpuinfo.matches("processor\t: ").count(), 4);
     assert!(cpuinfo.contains("\nphysical id\t: 1\nsiblings\t: 2\ncore id\t\t: 0\ncpu cores\t: 2\n"));

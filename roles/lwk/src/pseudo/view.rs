@@ -27,6 +27,9 @@ pub trait NodeView: Send + Sync {
     /// Time since boot, and in which the logical CPUs together had nothing to do.
     fn uptime(&self) -> (Duration, Duration);
 
+    /// What happened since boot.
+    fn counts(&self) -> NodeCounts;
+
     /// Processes, in order.
     fn processes(&self) -> Vec<u32>;
 
@@ -77,6 +80,15 @@ pub struct NodeFacts {
     pub pid_max: u32,
     /// Most threads.
     pub threads_max: u32,
+}
+
+/// What happened since boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeCounts {
+    /// Threads left a core.
+    pub switches: u64,
+    /// Threads began, first ones of processes too.
+    pub forks: u64,
 }
 
 /// A logical CPU.

@@ -113,7 +113,7 @@ fn open_pseudo(caller: &Caller<'_>, tree: Tree, path: &[u8], flags: u32) -> Resu
         Entry::File(_, content) => {
             let view = files.vfs().view().ok_or(Errno::ENOENT)?;
             let name = String::from_utf8_lossy(crate::files::paths::split(path).1).into_owned();
-            Ok(describe(Arc::new(PseudoFile::open(view, looker(caller), content, stat?, &name)?)))
+            Ok(describe(Arc::new(PseudoFile::open(view, looker(caller), content, stat?, &name))))
         }
         Entry::Link(_) if flags & O_NOFOLLOW != 0 && flags & O_PATH == 0 => Err(Errno::ELOOP),
         Entry::Link(target) => {
@@ -121,7 +121,7 @@ fn open_pseudo(caller: &Caller<'_>, tree: Tree, path: &[u8], flags: u32) -> Resu
             let view = files.vfs().view().ok_or(Errno::ENOENT)?;
             let name = String::from_utf8_lossy(&target).into_owned();
             let content = crate::pseudo::Content::Bytes(Vec::new());
-            let file = PseudoFile::open(view, looker(caller), content, stat?, &name)?;
+            let file = PseudoFile::open(view, looker(caller), content, stat?, &name);
             Ok(describe(Arc::new(file)))
         }
         Entry::Descriptor(pid, fd) => reopen(caller, pid, fd, flags),

@@ -4,7 +4,8 @@ use crate::Errno;
 use crate::files::FdTable;
 use crate::mm::Mm;
 use crate::pseudo::{
-    AreaView, CacheView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView, ProcessView, ThreadView,
+    AreaView, CacheView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView,
+    ThreadView,
 };
 use keelson_hal::user::CoreEntries;
 use std::sync::{Arc, Mutex};
@@ -75,6 +76,10 @@ impl NodeView for View {
 
     fn uptime(&self) -> (Duration, Duration) {
         (Duration::from_millis(12_345), Duration::from_secs(40))
+    }
+
+    fn counts(&self) -> NodeCounts {
+        NodeCounts { switches: 55, forks: 7 }
     }
 
     fn processes(&self) -> Vec<u32> {

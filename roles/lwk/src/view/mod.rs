@@ -10,7 +10,7 @@ use crate::mm::{Mm, NODES_MOST, PAGE, nodes_with_memory};
 use crate::node::Node;
 use crate::process::{Process, Program};
 use crate::pseudo::{
-    self, AreaView, CpuView, MemoryUse, NodeFacts, NodeView, NumaView, ProcessView, ThreadView,
+    self, AreaView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView, ThreadView,
 };
 use crate::signals::{SIG_DFL, SIG_IGN};
 use crate::syscalls::misc::{RELEASE, VERSION};
@@ -192,6 +192,13 @@ impl NodeView for View {
                 up.saturating_sub(used.user + used.system)
             });
         (up, idle.sum())
+    }
+
+    fn counts(&self) -> NodeCounts {
+        NodeCounts {
+            switches: self.node.cores().map(|core| core.switches()).sum(),
+            forks: self.node.table.lock().begun(),
+        }
     }
 
     fn processes(&self) -> Vec<u32> {

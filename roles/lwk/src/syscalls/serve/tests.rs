@@ -118,6 +118,17 @@ fn files_of_processes() {
     assert_eq!(read(&program, host, 4), b"\x7fELF");
     let comm = open(&program, "/proc/thread-self/comm", O_RDONLY).unwrap();
     assert_eq!(read(&program, comm, 100), b"a (b) c\n");
+    // What is new is read from the beginning; who goes on from the middle finishes what it began.
+    let place = open(&program, &format!("/proc/self/fdinfo/{comm}"), O_RDONLY).unwrap();
+    assert_eq!(read(&program, place, 4), b"pos:");
+    assert_eq!(call(&program, 8, [comm, 0, 0]), Ok(0));
+    assert_eq!(read(&program, place, 2), b"\t8");
+    let text = program.room(64);
+    assert_eq!(call(&program, 17, [place, text, 6, 0]), Ok(6));
+    assert_eq!(program.bytes(text, 6), b"pos:\t0");
+    assert_eq!(call(&program, 17, [place, text, 2, 4]), Ok(2));
+    assert_eq!(program.bytes(text, 2), b"\t0");
+    assert_eq!(call(&program, 17, [place, text, 2, 1 << 40]), Ok(0));
     let buffer = program.room(64);
     let link = |path: &str| {
         let len = call(&program, 89, [program.text(path), buffer, 64])?;
