@@ -113,6 +113,10 @@ pub struct LaunchRequest {
     pub slices: usize,
     /// Which of them this program gets; `None`: the one with the fewest threads.
     pub slice: Option<usize>,
+    /// `-c`: the logical CPU of the first thread.
+    pub cpu: Option<usize>,
+    /// `PR_SET_THP_DISABLE`, inherited from the launcher.
+    pub small_pages: bool,
     /// Helper threads.
     pub helpers: HelperRules,
     /// Memory options.
@@ -196,7 +200,7 @@ impl Node {
     }
 
     /// Loads a program and starts its first thread. EAGAIN when the process id is taken, EINVAL when the slice does not exist or
-    /// has no free core, ESHUTDOWN when the node is going down, or what kept the program from being loaded.
+    /// has no free core, ENXIO when the CPU that was asked for is in another one, EBUSY when others have it, ESHUTDOWN when the node is going down, or what kept the program from being loaded.
     pub async fn launch(self: &Arc<Node>, request: LaunchRequest) -> Result<Launched, Errno> {
         if self.is_closed() {
             return Err(Errno::ESHUTDOWN);
@@ -204,14 +208,23 @@ impl Node {
         if request.pid <= INIT || self.table.lock().has(request.pid) {
             return Err(Errno::EAGAIN);
         }
-        let index = request.slice.unwrap_or_else(|| self.idlest_slice(request.slices));
+        let index = request.slice.unwrap_or_else(|| match request.cpu {
+            Some(cpu) => self.slice_of_cpu(request.slices, cpu),
+            None => self.idlest_slice(request.slices),
+        });
         let slice = self.slice(request.slices, index)?;
-        let seat = self.seat(&slice, slice.cpus)?;
+        let seat = match request.cpu {
+            Some(cpu) => self.seat_on(&slice, cpu)?,
+            None => self.seat(&slice, slice.cpus)?,
+        };
         let settings = MmSettings {
             limits: memory_limits(&request.limits, request.ids.user.effective == 0),
             ..request.memory
         };
         let mm = Mm::new(&self.system, settings)?;
+        if request.small_pages {
+            mm.set_small_pages(true);
+        }
         let load = Load {
             executable: Executable::Handle(request.executable),
             program: Program {
@@ -242,6 +255,7 @@ impl Node {
             helper_rules: request.helpers,
             loader: request.loader,
         });
+        process.facts.small_pages.store(request.small_pages, Ordering::Relaxed);
         let process = Arc::new(process);
         let thread = Arc::new(Thread::new(request.pid, process.clone(), seat.core().number));
         thread.set_mask(request.blocked);

@@ -322,6 +322,11 @@ impl Node {
         Ok(Arc::new(Slice::new(cpus, each * self.capacity())))
     }
 
+    /// The one of `parts` equal slices that has a logical CPU; one that does not exist for a CPU in none.
+    pub(crate) fn slice_of_cpu(&self, parts: usize, cpu: usize) -> usize {
+        cpu / (self.settings.compute.len() / parts.max(1)).max(1)
+    }
+
     /// The one of `parts` equal slices whose cores have the fewest threads; the first of several.
     pub(crate) fn idlest_slice(&self, parts: usize) -> usize {
         let each = self.settings.compute.len() / parts.max(1);
@@ -351,6 +356,20 @@ impl Node {
                 Err(Errno::EINVAL)
             }
         }
+    }
+
+    /// A counted place on a logical CPU, for the first thread of a program whose launcher named it. ENXIO when the slice does not
+    /// have it, EINVAL when the slice is full, EBUSY when others have the core.
+    pub(crate) fn seat_on(&self, slice: &Arc<Slice>, cpu: usize) -> Result<Seat, Errno> {
+        let core = self.core_of_cpu(cpu).filter(|_| slice.cpus.has(cpu)).ok_or(Errno::ENXIO)?;
+        if !slice.admit() {
+            return Err(Errno::EINVAL);
+        }
+        if !core.seat_below(self.capacity()) {
+            slice.threads.fetch_sub(1, Ordering::AcqRel);
+            return Err(Errno::EBUSY);
+        }
+        Ok(Seat { core: core.clone(), slice: Some(slice.clone()), helpers: None })
     }
 
     /// A place of the same kind on another core, for a thread that may not stay where it is.

@@ -16,9 +16,8 @@ use crate::signals::{SIGKILL, SigInfo, SigSet};
 use crate::view::View;
 use crate::wall::HostTime;
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use keelson_hal::WallClock;
 use keelson_hal::user::PageSize;
@@ -26,6 +25,8 @@ use keelson_lwk_wire::layout;
 use keelson_lwk_wire::messages::{
     Ctrl, ExportedFd, FdKind, Launch, LaunchAck, LaunchFlags, LaunchOptions, Rank,
 };
+
+pub(crate) mod refusals;
 
 /// File types (`S_IFMT`).
 mod mode {
@@ -83,11 +84,16 @@ impl Programs for Service {
         let node = self.node.clone();
         let path = String::from_utf8_lossy(&launch.path).into_owned();
         self.time.told(launch.wall, !self.node.processes().is_empty());
+        let impossible = refusals::impossible(&self.settings, &launch);
+        let cpu = launch.options.core;
         let request = self.request(launch, &host);
         Box::pin(async move {
+            if let Some(refused) = impossible {
+                return refused;
+            }
             let request = match request {
                 Ok(request) => request,
-                Err(error) => return refused(&node, &path, error),
+                Err(error) => return refusals::refused(&node, &path, cpu, error),
             };
             let pid = request.pid;
             match node.launch(request).await {
@@ -106,7 +112,7 @@ impl Programs for Service {
                         memory,
                     }
                 }
-                Err(error) => refused(&node, &path, error),
+                Err(error) => refusals::refused(&node, &path, cpu, error),
             }
         })
     }
@@ -134,25 +140,6 @@ impl Programs for Service {
     }
 }
 
-/// Why a program was not started, for a person.
-fn refused(node: &Node, path: &str, error: Errno) -> LaunchAck {
-    let text = match error {
-        Errno::EAGAIN => "its process id is in use on the node".to_string(),
-        Errno::EINVAL => {
-            let cores = node.settings.compute.len();
-            format!(
-                "no free processor: the node has {cores} for programs, and none is left; wait, or allow_oversubscribe"
-            )
-        }
-        Errno::ENODEV => "-m: the node has no such NUMA node, or no memory there".to_string(),
-        Errno::ENOEXEC => format!("{path}: not an x86-64 program"),
-        Errno::ENOMEM => "not enough memory on the node".to_string(),
-        Errno::ESHUTDOWN => "the node is going down".to_string(),
-        error => format!("{path}: {error}"),
-    };
-    LaunchAck::Refused { error, text }
-}
-
 fn request(
     launch: Launch,
     host: &Host,
@@ -162,7 +149,11 @@ fn request(
     vfs: Arc<Vfs>,
 ) -> Result<LaunchRequest, Errno> {
     let delegate: Arc<dyn Delegate> = Arc::new(host.clone());
-    let limits = Limits(launch.rlimits.map(|(soft, hard)| Limit { soft, hard }));
+    let mut limits = Limits(launch.rlimits.map(|(soft, hard)| Limit { soft, hard }));
+    if let (Some(most), Some(stack)) = (launch.options.stack.most, limits.0.get_mut(limits::STACK)) {
+        // What is above the hard limit has been refused to others than root.
+        *stack = Limit { soft: most, hard: stack.hard.max(most) };
+    }
     let files = FdTable::of(vfs, u32::try_from(limits.soft(limits::NOFILE)).unwrap_or(u32::MAX));
     files.fs().launched_in(&launch.cwd);
     for fd in &launch.fds {
@@ -185,6 +176,8 @@ fn request(
         ignored: SigSet(launch.ignored),
         slices: launch.rank.processes as usize,
         slice: Some(launch.rank.index as usize).filter(|_| launch.rank.index != Rank::UNKNOWN),
+        cpu: launch.options.core.map(|core| core as usize),
+        small_pages: launch.options.flags.contains(LaunchFlags::NO_THP),
         helpers,
         memory,
         files: Arc::new(files),
@@ -226,6 +219,7 @@ fn memory(settings: &Settings, options: &LaunchOptions) -> MmSettings {
         policy_not_heap: has(LaunchFlags::MPOL_NO_HEAP),
         policy_not_stack: has(LaunchFlags::MPOL_NO_STACK),
         policy_not_bss: has(LaunchFlags::MPOL_NO_BSS),
+        vdso: !has(LaunchFlags::NO_VDSO),
         ..MmSettings::default()
     }
 }

@@ -97,8 +97,8 @@ pub async fn load(
         None => (entry, 0),
     };
     let vdso = match arguments.vdso {
-        Some(vdso) => vdso.map(mm, node).map_err(memory)?,
-        None => 0,
+        Some(vdso) if mm.settings().vdso => vdso.map(mm, node).map_err(memory)?,
+        _ => 0,
     };
     let headers = program.layout.address_of(program.header.headers);
     let addresses = Addresses {

@@ -66,6 +66,8 @@ pub struct Flags {
     pub wipe_on_fork: bool,
     /// Not in core dumps.
     pub dont_dump: bool,
+    /// Too small for the launcher's memory policy (`-M`).
+    pub below_threshold: bool,
 }
 
 /// A range of addresses of which the same holds.

@@ -144,6 +144,7 @@ impl Mm {
         area.flags.no_reserve = has(map::NORESERVE);
         area.flags.locked = has(map::LOCKED);
         area.flags.grows_down = has(map::GROWSDOWN);
+        area.flags.below_threshold = area.len() < self.settings.policy_threshold;
         match &request.file {
             Some(file) => self.back_with_file(&mut area, file)?,
             None if shared => {

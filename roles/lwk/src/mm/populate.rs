@@ -58,7 +58,8 @@ impl Mm {
         let excepted = match area.role {
             Role::Heap => self.settings.policy_not_heap,
             Role::Stack => self.settings.policy_not_stack,
-            _ => false,
+            // What the program itself says afterwards is of memory of every size.
+            _ => area.flags.below_threshold && state.policy == self.settings.policy,
         };
         area.policy.unwrap_or(if excepted { Policy::default() } else { state.policy })
     }

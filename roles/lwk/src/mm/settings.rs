@@ -67,7 +67,8 @@ pub struct MmSettings {
     pub limits: Limits,
     /// Memory policy of the process.
     pub policy: Policy,
-    /// Larger mappings are filled by those who touch them when there are several NUMA nodes (`-M`).
+    /// Smaller mappings do not follow `policy`, and larger ones are filled by those who touch them when there are several NUMA
+    /// nodes (`-M`).
     pub policy_threshold: u64,
     /// The policy does not concern the heap.
     pub policy_not_heap: bool,
@@ -75,6 +76,8 @@ pub struct MmSettings {
     pub policy_not_stack: bool,
     /// The policy does not concern the bss.
     pub policy_not_bss: bool,
+    /// Programs get a vDSO (not with `--disable-vdso`).
+    pub vdso: bool,
 }
 
 impl Default for MmSettings {
@@ -94,6 +97,7 @@ impl Default for MmSettings {
             policy_not_heap: false,
             policy_not_stack: false,
             policy_not_bss: false,
+            vdso: true,
         }
     }
 }

@@ -196,6 +196,37 @@ fn slices_are_equal_and_apart() {
     assert_eq!(world.node.cores().map(|core| core.threads()).sum::<usize>(), 0);
 }
 
+/// `mcexec -c`: the first thread runs where it was told to, or not at all.
+#[test]
+fn a_launcher_names_the_processor() {
+    let world = World::new(4);
+    world.program("/bin/test", |cpu| {
+        assert_eq!(cpu.call(309, &[DATA, 0, 0]), 0);
+        let at = cpu.word(DATA) as u32;
+        // Its next thread has another one.
+        assert!(idle_thread(cpu, 0) > 0);
+        cpu.exit_group(at.into());
+    });
+    let request = |pid, cpu, slices| LaunchRequest {
+        cpu: Some(cpu),
+        slices,
+        slice: (slices == 0).then_some(0),
+        ..world.request(pid, "/bin/test")
+    };
+    world.launch(request(1000, 2, 0)).unwrap();
+    assert_eq!(world.launch(request(1001, 2, 0)).err(), Some(Errno::EBUSY));
+    world.launch(request(1002, 1, 0)).unwrap();
+    world.run();
+    assert_eq!((world.status(1000), world.status(1002)), (2 << 8, 1 << 8));
+    // Without a number for the rank it is the slice that has the processor; with one it has to be in it.
+    world.launch(request(1003, 3, 2)).unwrap();
+    let elsewhere = LaunchRequest { slice: Some(0), ..request(1004, 3, 2) };
+    assert_eq!(world.launch(elsewhere).err(), Some(Errno::ENXIO));
+    world.run();
+    assert_eq!(world.status(1003), 3 << 8);
+    assert_eq!(world.node.cores().map(|core| core.threads()).sum::<usize>(), 0);
+}
+
 #[test]
 fn affinity_moves_a_thread_with_its_registers() {
     let world = World::new(3);

@@ -232,6 +232,8 @@ impl World {
             ignored: SigSet::EMPTY,
             slices: 0,
             slice: Some(0),
+            cpu: None,
+            small_pages: false,
             helpers: HelperRules::default(),
             memory: MmSettings::default(),
             files: Arc::default(),

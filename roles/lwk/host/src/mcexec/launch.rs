@@ -4,10 +4,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use keelson_hal::Entropy;
-use keelson_lwk_wire::messages::{ExportedFd, Launch, limits};
+use keelson_lwk_wire::messages::{ExportedFd, Launch, LaunchFlags, limits};
 use nix::unistd::{getgroups, getresgid, getresuid};
 use rustix::fs::Mode;
 use rustix::process::{Resource, getpgrp, getppid, getrlimit, getsid, umask};
+use rustix::thread::transparent_huge_pages_are_disabled;
 
 use super::options::Options;
 use super::rank;
@@ -88,6 +89,9 @@ pub fn build(
         // Deprecated, and without effect when it is wrong, as it was there.
         let _ = launch.stack(&text);
     }
+    // As programs inherit it. A kernel that cannot tell has none to inherit.
+    let no_thp = transparent_huge_pages_are_disabled().unwrap_or(false);
+    launch.launch.flags.set(LaunchFlags::NO_THP, no_thp);
     launch.launch.alt_root = std::env::var("MCEXEC_ALT_ROOT").unwrap_or_default();
     let uids =
         getresuid().map_or([u32::MAX; 3], |ids| [ids.real, ids.effective, ids.saved].map(|id| id.as_raw()));

@@ -16,7 +16,7 @@ pub const HELP: &str = "usage: mcexec [options] [<node-index>] <program> [argume
   -n <processes>                 processes that share the node
   -t <threads>                   workers at the start
   -M, --mpol-threshold=<bytes>   smallest allocation that follows the memory policy
-  -m <nodes>                     preferred NUMA nodes: 0,2-3 | all | !1
+  -m <nodes>                     preferred NUMA nodes: 0,2-3 | all | !1 | +0,1
   -h, --extend-heap-by=<bytes>   growth of the heap
   -s, --stack-premap=[<premap>][,<max>]
   --mpol-no-heap --mpol-no-stack --mpol-no-bss --mpol-shm-premap
@@ -358,11 +358,12 @@ fn is_index(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `0,2-3`, `all`, `!n`: what they mean depends on the node, that they are lists does not.
+/// `0,2-3`, `all`, `!n`, `+n`: what they mean depends on the node, that they are lists does not.
 fn numa(text: &str) -> Option<String> {
     let list = text.strip_prefix('!').unwrap_or(text);
+    let list = list.strip_prefix('+').unwrap_or(list);
     let number = |text: &str| is_index(text);
-    let valid = text == "all"
+    let valid = list == "all"
         || list
             .split(',')
             .all(|part| part.split_once('-').map_or(number(part), |(from, to)| number(from) && number(to)));
@@ -407,6 +408,7 @@ mod tests {
                 .contains(LaunchFlags::OVERSUBSCRIBE | LaunchFlags::NO_CORE | LaunchFlags::READ_ONLY)
         );
         assert_eq!(options.core_pattern(), None);
+        assert_eq!(parse("-m !+0,1 p").unwrap().launch.numa, "!+0,1");
         assert_eq!(parse("-s ,8m p").unwrap().launch.stack.most, Some(8 << 20));
         assert_eq!(parse("p").unwrap().core_pattern().as_deref(), Some("core.%p"));
     }
@@ -422,6 +424,7 @@ mod tests {
             "--what p",
             "-m x p",
             "-m 1- p",
+            "-m +!1 p",
             "-s x p",
             "-e =x p",
             "--net=both p",

@@ -30,6 +30,18 @@ fn a_page_lies_where_it_is_touched_first() {
     assert_eq!(mm.area_usage(&mm.area(at).unwrap()).nodes, [2 * MIB, 2 * MIB]);
 }
 
+/// `mcexec -m 1 -M 1m`: what is smaller lies where it is touched, until the program itself says something.
+#[test]
+fn small_mappings_do_not_follow_the_launcher() {
+    let preferred = Policy::new(1, 0b10, 0b11).unwrap();
+    let (mm, _) = mm_with(|settings| (settings.policy_threshold, settings.policy) = (MIB, preferred));
+    let (small, large) = (mapped(&mm, MIB / 2), mapped(&mm, 2 * MIB));
+    assert_eq!((touch(&mm, small, 0), touch(&mm, large, 0)), (Ok(0), Ok(1)));
+    mm.set_policy(Policy::new(2, 0b10, 0b11).unwrap());
+    let small = mapped(&mm, MIB / 2);
+    assert_eq!(touch(&mm, small, 0), Ok(1));
+}
+
 #[test]
 fn what_is_bound_to_a_node_never_comes_from_another() {
     let (mm, machine) = first_touch();

@@ -166,6 +166,8 @@ bitflags! {
         const NO_CORE = 1 << 15;
         /// `--ro`: the host refuses writes
         const READ_ONLY = 1 << 16;
+        /// mcexec itself was started with `PR_SET_THP_DISABLE`, which programs inherit. An older node does not know it.
+        const NO_THP = 1 << 17;
     }
 }
 
@@ -178,7 +180,7 @@ pub struct LaunchOptions {
     pub core: Option<u32>,
     /// `-M`: smallest allocation that follows the memory policy, bytes. 0 = all.
     pub mpol_threshold: u64,
-    /// `-m`: NUMA nodes as a list (`0,2-3`, `all`, `!1`); empty when absent.
+    /// `-m`: NUMA nodes as a list (`0,2-3`, `all`, `!1`, `+0,1`); empty when absent.
     pub numa: String,
     /// `-h`: bytes by which the heap grows.
     pub heap_step: u64,
