@@ -54,9 +54,6 @@ impl Mm {
         if flags & !(mpol::MF_STRICT | mpol::MF_MOVE | mpol::MF_MOVE_ALL) != 0 {
             return Err(Errno::EINVAL);
         }
-        if flags & mpol::MF_MOVE_ALL != 0 {
-            return Err(Errno::EPERM);
-        }
         if range.is_empty() {
             return Ok(());
         }

@@ -37,9 +37,18 @@ fn policy(mm: &Mm, mode: u64, nodes: u64, maxnode: u64) -> Result<Policy, Errno>
     Policy::new(u64::from(mode as u32), nodes, mm.nodes())
 }
 
+/// EPERM for `MPOL_MF_MOVE_ALL`, which concerns the memory of others too, by anybody but root: that stands for CAP_SYS_NICE.
+fn may_move_all(caller: &Caller<'_>, flags: u64) -> Result<(), Errno> {
+    let root = || caller.thread.process.ids.lock().user.effective == 0;
+    if flags & mpol::MF_MOVE_ALL == 0 || root() { Ok(()) } else { Err(Errno::EPERM) }
+}
+
 /// mbind(at, len, mode, nodes, maxnode, flags).
 pub fn sys_mbind(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let [at, len, mode, nodes, maxnode, flags] = args;
+    if flags as u32 & !(mpol::MF_STRICT | mpol::MF_MOVE | mpol::MF_MOVE_ALL) as u32 == 0 {
+        may_move_all(caller, flags)?;
+    }
     let mm = mm(caller);
     let policy = policy(&mm, mode, nodes, maxnode)?;
     nothing(mm.mbind(at, len, policy, u64::from(flags as u32)))
@@ -98,9 +107,7 @@ pub fn sys_move_pages(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
     if flags & !(mpol::MF_MOVE | mpol::MF_MOVE_ALL) != 0 {
         return Err(Errno::EINVAL);
     }
-    if flags & mpol::MF_MOVE_ALL != 0 {
-        return Err(Errno::EPERM);
-    }
+    may_move_all(caller, flags)?;
     if pid as u32 != 0 && pid as u32 != caller.thread.process.pid {
         return Err(Errno::ESRCH);
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::files::flags::{O_CREAT, O_RDWR};
-use crate::mm::MmSettings;
+use crate::mm::{MmSettings, mpol};
 use crate::syscalls::files::sys_close;
 use crate::syscalls::paths::sys_openat;
 use crate::testing::programs::{MEMORY, Program, fails, now};
@@ -30,6 +30,22 @@ fn anonymous_memory_comes_and_goes() {
     assert_eq!(now(sys_munmap(&caller, [at, 4096, 0, 0, 0, 0])), Ok(0));
     assert_eq!(now(sys_madvise(&caller, [MEMORY, 4096, madv::POPULATE_WRITE, 0, 0, 0])), Ok(0));
     assert_eq!(fails(sys_pkey_alloc(&caller, [0; 6])), Errno::ENOSPC);
+}
+
+/// MPOL_MF_MOVE_ALL is for root, who stands for CAP_SYS_NICE.
+#[test]
+fn root_moves_all() {
+    let program = Program::new();
+    let (caller, bind) = (program.caller(), 2);
+    let nodes = program.put(&1u64.to_le_bytes());
+    for (user, allowed) in [(1000, Err(Errno::EPERM)), (0, Ok(0))] {
+        program.thread.process.ids.lock().user.effective = user;
+        let mbind = [MEMORY, 4096, bind, nodes, 65, mpol::MF_MOVE_ALL];
+        assert_eq!(sys_mbind(&caller, mbind), allowed);
+        let (pages, status) = (program.put(&MEMORY.to_le_bytes()), program.room(4));
+        assert_eq!(sys_move_pages(&caller, [0, 1, pages, 0, status, mpol::MF_MOVE_ALL]), allowed);
+    }
+    assert_eq!(fails(sys_mbind(&caller, [MEMORY, 4096, bind, nodes, 65, 8])), Errno::EINVAL);
 }
 
 #[test]
