@@ -13,7 +13,7 @@ FUZZ_PACKAGES := g++
 # What `make iso` makes the CD with, and firmware and loaders that the images are booted by.
 ISO_PACKAGES := grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools
 BOOT_PACKAGES := ovmf ipxe-qemu pxelinux syslinux-common systemd-boot-efi $(ISO_PACKAGES)
-TEST_PACKAGES := libnfs-utils openssh-client iproute2 tshark busybox-static python3 sqlite3 gzip gdb mpich libmpich-dev \
+TEST_PACKAGES := libnfs-utils openssh-client iproute2 procps tshark busybox-static python3 sqlite3 gzip gdb mpich libmpich-dev \
     openmpi-bin libopenmpi-dev $(FUZZ_PACKAGES) $(BOOT_PACKAGES)
 
 # The menu of the CD.

@@ -87,6 +87,7 @@ fn processes_pipes_and_shells() {
             "exclusive.c",
             "buffers.c",
             "proc.c",
+            "segments.c",
         ] {
             node.same(&compiled(name, link), &[], b"");
         }
@@ -129,6 +130,67 @@ fn programs_are_where_they_are() {
         node.same(Path::new(program), &words, b"");
     }
     node.same(&node.dir().join("link"), &words, b"");
+}
+
+/// What a program leaves behind does not keep others from running, and an operator finds and removes it.
+#[test]
+fn segments_that_are_left_behind() {
+    let (segments, busybox) = (compiled("segments.c", Link::Static), installed("busybox", "busybox-static"));
+    let (ipcs, ipcrm) = (installed("ipcs", "util-linux"), installed("ipcrm", "util-linux"));
+    let shape = Shape { memory: 512, ..Shape::default() };
+    let errors = |ended: &Output| String::from_utf8_lossy(&ended.stderr).into_owned();
+    {
+        let node = node("lwk-segments", shape);
+        let left = text(&node.run(&segments, &["leave", "16"], b""));
+        assert!(left.ends_with(" segments: No space left on device\n"), "{left}");
+        assert_eq!(node.run(&busybox, &["true"], b"").status.code(), Some(0));
+        let rows =
+            || text(&node.run(&ipcs, &["-m"], b"")).lines().filter(|line| line.contains("16777216")).count();
+        assert!(rows() > 10 && left.starts_with(&rows().to_string()), "{left}");
+        let removed = node.run(&ipcrm, &["--all=shm"], b"");
+        assert!(removed.status.success(), "{}", errors(&removed));
+        assert_eq!(rows(), 0);
+    }
+    {
+        let node = node("lwk-segments-forced", Shape { line: "shm_rmid_forced=1 shmall=2M", ..shape });
+        // Each goes when nobody has it attached any more: there is always room for the next one.
+        assert_eq!(text(&node.run(&segments, &["leave", "1"], b"")), "100 segments\n");
+    }
+    // Who lets them have everything is told why nothing runs any more.
+    let node = node("lwk-segments-all", Shape { line: "shmall=16G", ..shape });
+    for (program, words) in [(&segments, &["leave", "16"][..]), (&busybox, &["true"][..])] {
+        let ended = node.run(program, words, b"");
+        assert!(!ended.status.success());
+        let why =
+            " MiB are in System V segments that nobody has attached; see ipcs -m, remove them with ipcrm";
+        assert!(errors(&ended).contains(why), "{ended:?}");
+    }
+}
+
+/// What mcexec is asked for is done, or refused in words.
+#[test]
+fn options_are_kept() {
+    let node = node("lwk-options", Shape::default());
+    let busybox = installed("busybox", "busybox-static");
+    let run = |options: &[&str], words: &[&str]| output(node.mcexec(options, &busybox, words), b"");
+    for cpu in ["0", "1", "2"] {
+        // The 39th word of stat is the processor (proc(5)); nothing in front of it has a blank here.
+        let ended = run(&["-c", cpu], &["awk", "{ print $39 }", "/proc/self/stat"]);
+        assert_eq!(text(&ended), format!("{cpu}\n"), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
+    let limit = run(&["-s", ",4m"], &["sh", "-c", "ulimit -s"]);
+    assert_eq!(text(&limit), "4096\n");
+    let vdso = |options: &[&str]| text(&run(options, &["grep", "-c", "vdso", "/proc/self/maps"]));
+    assert_eq!((vdso(&[]), vdso(&["--disable-vdso"])), ("1\n".into(), "0\n".into()));
+    let ended = run(&["-m", "+0"], &["true"]);
+    assert!(ended.status.success(), "{ended:?}");
+    for (option, value) in [("-c", Some("3")), ("-O", None), ("--trace", None), ("--profile", None)] {
+        let ended = run(&std::iter::once(option).chain(value).collect::<Vec<_>>(), &["true"]);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.code() == Some(122) && said.contains(&format!(" {option}")), "{said}");
+    }
+    let listed = text(&output(node.mcexec(&[], &installed("vmstat", "procps"), &["1", "2"]), b""));
+    assert_eq!(listed.lines().count(), 4, "{listed}");
 }
 
 #[test]

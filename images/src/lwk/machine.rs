@@ -8,7 +8,7 @@ use keelson_kernel::drbg::Drbg;
 use keelson_kernel::sync::SpinLock;
 use keelson_kernel::time::KernelClock;
 use keelson_kernel::user::UserMode;
-use keelson_lwk::mm::NodeMemory;
+use keelson_lwk::mm::{NodeMemory, ShmSettings};
 use keelson_lwk::system::System;
 use keelson_lwk::timers::Timers;
 
@@ -22,14 +22,14 @@ impl Entropy for SharedEntropy {
 }
 
 /// What every part of the node needs.
-pub fn system(machine: UserMode, entropy: &Rc<Drbg>) -> Arc<System> {
+pub fn system(machine: UserMode, entropy: &Rc<Drbg>, shm: ShmSettings) -> Arc<System> {
     let clock: Arc<dyn Clock + Send + Sync> = Arc::new(KernelClock);
     Arc::new(System {
         machine: Arc::new(machine),
         timers: Timers::new(clock.clone()),
         clock,
         entropy: Arc::new(SharedEntropy(SpinLock::new(entropy.fork()))),
-        memory: Arc::new(NodeMemory::default()),
+        memory: Arc::new(NodeMemory::with_shm(shm)),
         run_on: cores::run_on,
     })
 }

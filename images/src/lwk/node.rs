@@ -147,7 +147,7 @@ impl Lwk {
         keys: Option<Keys>,
     ) -> Result<Lwk, String> {
         postmortem::set_kargs(&node.config.public_line());
-        let system = machine::system(machine, &node.machine.entropy);
+        let system = machine::system(machine, &node.machine.entropy, settings.shm);
         cores::serve_first(&node.handle);
         for core in settings.compute.iter().chain(&settings.service).copied().filter(|core| *core != 0) {
             if !cores::start(core, settings.idle) {

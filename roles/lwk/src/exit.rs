@@ -6,11 +6,12 @@ use crate::process::Process;
 use crate::run::Task;
 use crate::signals::*;
 use crate::table::{Ended, INIT, Report};
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 /// The end of a process, as its host is told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Exit {
     /// The process.
     pub pid: u32,
@@ -20,6 +21,8 @@ pub struct Exit {
     pub usage: Usage,
     /// What children used that it waited for.
     pub children: Usage,
+    /// Why the node ended it, for its user; empty when the node did not.
+    pub reason: String,
 }
 
 /// Ends a thread: what it promised others, and the process with the last one. `code` is that of exit(2).
@@ -67,10 +70,12 @@ fn end_process(task: &mut Task) {
     task.mm = process.mm();
     let node = process.node.clone();
     node.sysv.process_ended(process.pid);
+    process.system.memory.shm_creator_ended(process.pid);
     let mut usage = process.usage();
     usage.peak = process.peak.load(Ordering::Relaxed);
     let children = process.children_usage();
-    process.delegate.exited(&Exit { pid: process.pid, status, usage, children });
+    let reason = core::mem::take(&mut *process.reason.lock());
+    process.delegate.exited(&Exit { pid: process.pid, status, usage, children, reason });
     // Not before: the proxy's end closes them for all to see, and whoever watches them would find its parent not dead yet.
     process.release_files();
     let mut total = usage;

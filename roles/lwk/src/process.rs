@@ -14,6 +14,7 @@ use crate::sched::{CpuSet, HelperRules, Scheduling, Slice};
 use crate::signals::ProcessSignals;
 use crate::system::System;
 use crate::thread::{Attention, Thread};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -84,6 +85,8 @@ pub struct Process {
     pub(crate) first_exit: AtomicU32,
     /// Most memory that was resident, in bytes, when last looked at.
     pub(crate) peak: AtomicU64,
+    /// Why the node ends it, for its user.
+    pub(crate) reason: Mutex<String>,
 }
 
 const ENDING: u64 = 1 << 32;
@@ -286,6 +289,7 @@ impl Process {
             stopped: AtomicU32::new(0),
             first_exit: AtomicU32::new(0),
             peak: AtomicU64::new(0),
+            reason: Mutex::default(),
         }
     }
 

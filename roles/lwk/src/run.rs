@@ -18,6 +18,7 @@ use crate::signals::{Action, Claimed, SA_RESTART, SigInfo};
 use crate::syscalls::{self, Caller};
 use crate::thread::{Attention, Thread, Wait};
 use crate::{Errno, signals};
+use alloc::format;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use core::future::{Future, poll_fn};
@@ -281,7 +282,9 @@ impl Task {
             Some(info) => self.thread.force(info),
             None => {
                 let process = &self.thread.process;
-                log::error!("lwk: no memory for process {}: killed", process.pid);
+                let why = process.system.no_memory();
+                log::error!("lwk: process {} is killed: {why}", process.pid);
+                *process.reason.lock() = format!("killed: {why}");
                 process.begin_end(signals::SIGKILL);
             }
         }

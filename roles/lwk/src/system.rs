@@ -3,7 +3,9 @@
 use crate::mm::NodeMemory;
 use crate::timers::Timers;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::rc::Rc;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use keelson_exec::Handle;
 use keelson_hal::user::{UserCore, UserMachine};
@@ -37,4 +39,22 @@ pub struct System {
     pub memory: Arc<NodeMemory>,
     /// Puts work on the executor of a core; false when there is no such core.
     pub run_on: fn(core: usize, work: CoreWork) -> bool,
+}
+
+/// Bytes of segments that are worth a word when there is no memory.
+const WORTH_A_WORD: u64 = 1 << 20;
+
+impl System {
+    /// Says that there is no memory, and what could be done about it.
+    pub fn no_memory(&self) -> String {
+        let unattached = self.memory.shm_unattached();
+        match unattached {
+            0..WORTH_A_WORD => "not enough memory on the node".to_string(),
+            _ => format!(
+                "no memory on the node: {} MiB are in System V segments that nobody has attached; see ipcs -m, remove them with \
+                 ipcrm, or boot the node with shm_rmid_forced=1",
+                unattached >> 20
+            ),
+        }
+    }
 }

@@ -180,11 +180,11 @@ fn run_first(options: Options, masks: (u64, u64), fds: Vec<i32>) -> Result<i32, 
     };
     let (proxy, events) = start(connected, handles, rules, family)?;
     proxy.send(&Header { pid: launch.pid, ..Header::new(FrameType::Launch) }.id(1), &launch);
-    await_launch(&events, &options, &node)?;
+    let end = await_launch(&events, &options, &node)?;
     for number in fds {
         inherit::release(number).map_err(|fail| Stop::here(fail.0))?;
     }
-    finish(&proxy, &events, &node.name, relay, options.noise_audit)
+    finish(&proxy, &events, end, &node.name, relay, options.noise_audit)
 }
 
 /// A proxy for a forked child.
@@ -198,7 +198,7 @@ fn run_further(number: &str) -> Result<i32, Stop> {
     let connected = Lane::connect(&family.address, family.key.as_ref(), Purpose::Fork(ticket));
     let connected = connected.map_err(|error| Stop::link(&node, &error))?;
     let (proxy, events) = start(connected, handles, rules, family)?;
-    finish(&proxy, &events, &node, relay, false)
+    finish(&proxy, &events, None, &node, relay, false)
 }
 
 /// Starts the engine.
@@ -243,21 +243,26 @@ fn say(proxy: &Proxy, stop: Stop) -> Stop {
     stop
 }
 
-fn await_launch(events: &Events, options: &Options, node: &Node) -> Result<(), Stop> {
+/// Waits for LAUNCH_ACK; the end of the program when that is here too.
+fn await_launch(events: &Events, options: &Options, node: &Node) -> Result<Option<Outcome>, Stop> {
     let deadline = Instant::now() + Duration::from_secs(options.timeout);
-    let frame = loop {
+    let (frame, end) = loop {
         if let Ok(frame) = events.launch_acks.recv_timeout(Duration::from_millis(20)) {
-            break frame;
+            break (frame, None);
         }
         if let Ok(outcome) = events.outcomes.try_recv() {
-            return Err(lost(&node.name, outcome));
+            // A short program may be over by now: what was said before its end is here then.
+            match events.launch_acks.try_recv() {
+                Ok(frame) => break (frame, Some(outcome)),
+                Err(_) => return Err(lost(&node.name, outcome)),
+            }
         }
         if Instant::now() >= deadline {
             return Err(Stop::new(code::TIMEOUT, format!("node {}: no answer to LAUNCH", node.name)));
         }
     };
     match LaunchAck::decode(&frame.payload) {
-        Ok(LaunchAck::Started { .. }) => Ok(()),
+        Ok(LaunchAck::Started { .. }) => Ok(end),
         Ok(LaunchAck::Refused { error: Errno::EAGAIN, .. }) => Err(again()),
         Ok(LaunchAck::Refused { error, text }) => {
             let code = match error {
@@ -302,19 +307,26 @@ fn lost(node: &str, outcome: Outcome) -> Stop {
     }
 }
 
-/// Serves until the program is over.
-fn finish(proxy: &Arc<Proxy>, events: &Events, node: &str, relay: Relay, audit: bool) -> Result<i32, Stop> {
+/// Serves until the program is over, if that is not known yet.
+fn finish(
+    proxy: &Arc<Proxy>,
+    events: &Events,
+    end: Option<Outcome>,
+    node: &str,
+    relay: Relay,
+    audit: bool,
+) -> Result<i32, Stop> {
     relay.start(proxy.clone()).map_err(|fail| Stop::here(fail.0))?;
     if audit {
         proxy.handles.keep_complaints();
     }
-    match events.outcomes.recv() {
+    match end.map_or_else(|| events.outcomes.recv(), Ok) {
         Ok(Outcome::Exited(exit)) => {
             if audit {
                 print_audit(proxy, &exit);
             }
-            if !exit.profile.is_empty() {
-                proxy.handles.complain(String::from_utf8_lossy(&exit.profile).trim_end());
+            for line in String::from_utf8_lossy(&exit.said).lines() {
+                proxy.handles.complain(&format!("mcexec: node {node}: {line}"));
             }
             if let Some(path) = proxy.core_file() {
                 proxy.handles.complain(&format!("mcexec: core dumped, {}", path.display()));

@@ -31,6 +31,7 @@ mod remap;
 mod report;
 mod settings;
 mod shm;
+mod shm_limits;
 mod source;
 mod write_back;
 
@@ -51,7 +52,8 @@ pub use placement::{PolicyAnswer, mpol};
 pub use policy::{Choice, Mode, NODES_MOST, Policy, RELATIVE_NODES, STATIC_NODES, nodes_with_memory};
 pub use report::{AreaUsage, BySize, Usage};
 pub use settings::{Duplicate, Limits, MmSettings, Prefault};
-pub use shm::{Attachment, SEGMENT_MOST, SEGMENTS_MOST, ShmInfo, ShmStat};
+pub use shm::{Attachment, SEGMENT_MOST, SEGMENTS_MOST, SegmentView, ShmInfo, ShmStat};
+pub use shm_limits::ShmSettings;
 pub use source::{Bytes, Fetch, FileId, FileMapping, FileVersion, PageSource, Written};
 
 use crate::Errno;

@@ -3,6 +3,7 @@
 use super::cache::Cache;
 use super::object::Object;
 use super::shm::Segment;
+use super::shm_limits::{Promised, ShmSettings};
 use super::source::PageSource;
 use crate::sysv::Table;
 use alloc::collections::BTreeMap;
@@ -16,6 +17,8 @@ use spin::Mutex;
 pub struct NodeMemory {
     pub(super) cache: Mutex<Cache>,
     pub(super) segments: Table<Segment>,
+    pub(super) shm: ShmSettings,
+    pub(super) promised: Promised,
     /// Files that are, or were, mapped for shared writing, by number.
     pub(super) written: Mutex<BTreeMap<u64, Arc<Object>>>,
     shortages: AtomicU64,
@@ -25,6 +28,16 @@ impl NodeMemory {
     /// With room for `cap` bytes of pages of files that nobody maps (`pgcache=`).
     pub fn new(cap: u64) -> NodeMemory {
         NodeMemory { cache: Mutex::new(Cache::new(cap)), ..NodeMemory::default() }
+    }
+
+    /// With limits of System V shared memory.
+    pub fn with_shm(shm: ShmSettings) -> NodeMemory {
+        NodeMemory { shm, ..NodeMemory::default() }
+    }
+
+    /// The limits of System V shared memory.
+    pub fn shm_settings(&self) -> ShmSettings {
+        self.shm
     }
 
     /// The object of a file that is going to be mapped.

@@ -105,7 +105,10 @@ impl Mm {
         state.areas.has_room()?;
         let area = state.areas.find(at).cloned().filter(|area| area.shared && area.end >= end);
         let mut area = area.ok_or(Errno::EINVAL)?;
+        let again = area.attachment.take().map(|attachment| attachment.again());
         self.unmap_range(&mut state, &(at..end), Flush::Now)?;
+        // A segment that was removed may have gone with this attach, the last one: there is nothing to be shown any more.
+        area.attachment = again.map(|again| again.attach()).transpose()?;
         area.offset = offset;
         self.place(&mut state, area, at..end, node, false)
     }

@@ -4,10 +4,11 @@ use super::area::{Area, Backing, Pages};
 use super::map::fixed_range;
 use super::node::NodeMemory;
 use super::object::Object;
+use super::shm_limits::Promise;
 use super::{Mm, PAGE, whole_pages};
 use crate::Errno;
 use crate::sysv::{Member, Permission, Table, User, ipc};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use keelson_hal::user::{Flush, PageSize, Protection, UserMachine};
 use spin::Mutex;
@@ -54,8 +55,23 @@ pub(super) struct Segment {
     permission: Mutex<Permission>,
     stat: Mutex<ShmStat>,
     /// Gone once it was removed and nobody has it attached.
-    object: Mutex<Option<Arc<Object>>>,
+    object: Mutex<Option<(Arc<Object>, Promise)>>,
     pages: Pages,
+    /// It is removed when nobody has it attached, without being asked for that (`shm_rmid_forced=`).
+    forced: bool,
+}
+
+/// A segment as /proc/sysvipc/shm and ipcs(1) show it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SegmentView {
+    /// Its identifier.
+    pub id: u32,
+    /// Its permissions.
+    pub permission: Permission,
+    /// What `IPC_STAT` tells.
+    pub stat: ShmStat,
+    /// Bytes of it in memory.
+    pub resident: u64,
 }
 
 /// One attach: all areas that are left of it refer to it, and its end is the detach.
@@ -72,9 +88,37 @@ impl Attachment {
         Arc::new(Attachment { segment, at, user })
     }
 
+    /// What attaches the same once more when this attach has gone.
+    pub(super) fn again(self: Arc<Self>) -> Again {
+        let (segment, at, user) = (self.segment.clone(), self.at, self.user);
+        Again { old: Arc::downgrade(&self), segment, at, user }
+    }
+
     /// The key of the segment.
     pub fn key(&self) -> u32 {
         self.segment.permission.lock().key
+    }
+}
+
+/// An attach that may come back.
+pub(super) struct Again {
+    old: Weak<Attachment>,
+    segment: Arc<Segment>,
+    at: u64,
+    user: User,
+}
+
+impl Again {
+    /// The attach, of which another area may be left, or a new one, unless the segment went with the last: EINVAL.
+    pub fn attach(self) -> Result<Arc<Attachment>, Errno> {
+        if let Some(old) = self.old.upgrade() {
+            return Ok(old);
+        }
+        let attachment = Attachment::new(self.segment, self.at, self.user);
+        match attachment.segment.is_gone() {
+            true => Err(Errno::EINVAL),
+            false => Ok(attachment),
+        }
     }
 }
 
@@ -86,7 +130,7 @@ impl Drop for Attachment {
             stat.last = self.user.pid;
             stat.attached == 0
         };
-        if last && self.segment.permission.lock().mode & ipc::DEST != 0 {
+        if last && (self.segment.forced || self.segment.permission.lock().mode & ipc::DEST != 0) {
             self.segment.object.lock().take();
         }
     }
@@ -112,6 +156,11 @@ impl Inherited {
 impl Segment {
     fn told(&self) -> (Permission, ShmStat) {
         (*self.permission.lock(), *self.stat.lock())
+    }
+
+    /// Bytes in memory.
+    fn resident(&self) -> u64 {
+        self.object.lock().as_ref().map_or(0, |(object, _)| object.resident())
     }
 
     fn is_gone(&self) -> bool {
@@ -148,13 +197,16 @@ impl NodeMemory {
             };
             let unit = if let Pages::Only(size) = pages { size.bytes() } else { PAGE };
             let whole = size.checked_next_multiple_of(unit).filter(|whole| *whole > 0 && *whole < 1 << 47);
-            let object = Object::memory(machine.clone(), whole.ok_or(Errno::EINVAL)?, PageSize::Huge);
+            let whole = whole.ok_or(Errno::EINVAL)?;
+            let promise = self.promised.promise(whole, self.shm.pages(&**machine))?;
+            let object = Object::memory(machine.clone(), whole, PageSize::Huge);
             let stat = ShmStat { size, changed_at: user.now, creator: user.pid, ..ShmStat::default() };
             Ok(Segment {
                 permission: Mutex::new(permission),
                 stat: Mutex::new(stat),
-                object: Mutex::new(Some(object)),
+                object: Mutex::new(Some((object, promise))),
                 pages,
+                forced: self.shm.forced,
             })
         };
         self.segments().get_or_make(key, flags, user, SEGMENTS_MOST, fits, make)
@@ -222,9 +274,39 @@ impl NodeMemory {
             ShmInfo { segments: all.len(), highest: segments.highest() as usize, ..ShmInfo::default() };
         for segment in all {
             info.pages += whole_pages(segment.stat.lock().size).unwrap_or(0) / PAGE;
-            info.resident += segment.object.lock().as_ref().map_or(0, |object| object.resident()) / PAGE;
+            info.resident += segment.resident() / PAGE;
         }
         info
+    }
+
+    /// All segments, whoever asks.
+    pub fn shm_all(&self) -> Vec<SegmentView> {
+        let all = self.segments().all_with_ids();
+        let view = |(id, segment): (u32, Arc<Segment>)| {
+            let (permission, stat) = segment.told();
+            SegmentView { id, permission, stat, resident: segment.resident() }
+        };
+        all.into_iter().map(view).collect()
+    }
+
+    /// Bytes in segments that nobody has attached.
+    pub fn shm_unattached(&self) -> u64 {
+        let all = self.segments().all();
+        let unattached = all.iter().filter(|segment| segment.stat.lock().attached == 0);
+        unattached.map(|segment| segment.resident()).sum()
+    }
+
+    /// A process is gone: with `shm_rmid_forced=` so are the segments that it created, as far as nobody has them attached.
+    pub fn shm_creator_ended(&self, pid: u32) {
+        if !self.shm.forced {
+            return;
+        }
+        for segment in self.segments().all() {
+            let stat = segment.stat.lock();
+            if stat.creator == pid && stat.attached == 0 {
+                segment.object.lock().take();
+            }
+        }
     }
 
     /// A shared segment for shmat(2), counted as attached at `at` once it is known.
@@ -242,7 +324,7 @@ impl Mm {
         let write = !has(ipc::RDONLY);
         let access = 4 | if write { 2 } else { 0 } | if has(ipc::EXEC) { 1 } else { 0 };
         let segment = self.system.memory.segment(id, user, access)?;
-        let object = segment.object.lock().clone().ok_or(Errno::EIDRM)?;
+        let object = segment.object.lock().as_ref().map(|(object, _)| object.clone()).ok_or(Errno::EIDRM)?;
         let unit = if let Pages::Only(size) = segment.pages { size.bytes() } else { PAGE };
         let wish = if at != 0 && !at.is_multiple_of(unit) {
             if has(ipc::RND) { at - at % unit } else { return Err(Errno::EINVAL) }

@@ -11,7 +11,7 @@ pub use keys::Keys;
 pub use table::{OPTIONS, key};
 
 use crate::control::Checks;
-use crate::mm::Prefault;
+use crate::mm::{Prefault, ShmSettings};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub prefault: Prefault,
     /// Whether fork copies a page when it is written, instead of at once.
     pub fork_cow: bool,
+    /// Limits of System V shared memory.
+    pub shm: ShmSettings,
     /// What the node looks for by itself.
     pub checks: Checks,
     /// What a dump holds when nobody says.
@@ -137,6 +139,7 @@ impl Settings {
                 _ => Prefault::Anon,
             },
             fork_cow: config.choice("fork") == Some("cow"),
+            shm: ShmSettings { most: config.size("shmall"), forced: config.flag("shm_rmid_forced") },
             checks: Checks {
                 hangs: seconds(config, "mon_interval"),
                 stalls: seconds(config, "stall_timeout"),
@@ -306,6 +309,13 @@ mod tests {
             (Level::Kernel, Level::All)
         );
         assert_eq!(settings("allow_oversubscribe=16", 2).unwrap().oversubscribe, 16);
+    }
+
+    #[test]
+    fn segments_are_limited_and_may_go_by_themselves() {
+        assert_eq!(settings("", 2).unwrap().shm, ShmSettings::default());
+        let shm = settings("shmall=256M shm_rmid_forced=1", 2).unwrap().shm;
+        assert_eq!(shm, ShmSettings { most: Some(256 << 20), forced: true });
     }
 
     #[test]

@@ -143,6 +143,23 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "shmall",
+        Kind::Size { min: 1 << 20, max: 1 << 46 },
+        "Most memory of all System V segments together (shmget(2)): beyond it there are no new ones (ENOSPC). Without it 7/8 of the \
+         memory for programs, less where that leaves no 64M to others. Linux counts pages and has no limit by itself.",
+    )
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
+        "shm_rmid_forced",
+        Kind::Flag,
+        "Whether a System V segment goes with its last attach, and at the end of its creator when nobody has it attached, as with \
+         Linux's kernel.shm_rmid_forced: programs that fail leave none behind. Off, ipcrm removes them.",
+    )
+    .default("off")
+    .owner("lwk")
+    .essential(),
+    OptionSpec::new(
         "turbo",
         Kind::Flag,
         "Whether processors may run faster than their nominal frequency while they are cool enough: programs then take now this \

@@ -9,6 +9,7 @@ mod proc;
 mod process;
 mod status;
 mod sys;
+mod sysvipc;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -20,7 +21,7 @@ pub use status::list;
 pub use sys::SysTree;
 pub use view::{
     AreaView, CacheView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView,
-    ThreadView,
+    QueueView, SetView, ThreadView,
 };
 
 use crate::Errno;

@@ -1,8 +1,7 @@
 //! /proc: files of the node. Those of processes are in [`process`].
 
-use super::process;
 use super::status::{kilobytes, ticks};
-use super::{Content, Entry, Looker, NodeView};
+use super::{Content, Entry, Looker, NodeView, process, sysvipc};
 use crate::files::FileType;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -55,9 +54,10 @@ const SYSCTL: &[(&str, Make)] = &[
     ("kernel/random/uuid", |view, _| line(uuid(view.random()))),
     ("kernel/randomize_va_space", |_, _| line("0")),
     ("kernel/sem", |_, _| line("32000\t1024000000\t500\t32000")),
-    ("kernel/shmall", |_, _| line("18446744073692774399")),
-    ("kernel/shmmax", |_, _| line("18446744073692774399")),
-    ("kernel/shmmni", |_, _| line("4096")),
+    ("kernel/shm_rmid_forced", |view, _| line(u8::from(view.facts().shm_rmid_forced))),
+    ("kernel/shmall", |view, _| line(view.facts().shm_pages)),
+    ("kernel/shmmax", |_, _| line(crate::mm::SEGMENT_MOST)),
+    ("kernel/shmmni", |_, _| line(crate::mm::SEGMENTS_MOST)),
     ("kernel/tainted", |_, _| line("0")),
     ("kernel/threads-max", |view, _| line(view.facts().threads_max)),
     ("kernel/version", |view, _| line(view.facts().version)),
@@ -68,6 +68,13 @@ const SYSCTL: &[(&str, Make)] = &[
     ("vm/overcommit_memory", |_, _| line("1")),
 ];
 
+/// Files of /proc/sysvipc.
+const SYSVIPC: [(&str, Make); 3] = [
+    ("msg", |view, _| sysvipc::queues(view)),
+    ("sem", |view, _| sysvipc::semaphores(view)),
+    ("shm", |view, _| sysvipc::segments(view)),
+];
+
 /// What lies at a path.
 pub fn find(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Option<Entry> {
     match parts {
@@ -75,6 +82,13 @@ pub fn find(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Option<Entr
         [b"self"] => Some(Entry::Link(looker.pid.to_string().into_bytes())),
         [b"thread-self"] => Some(Entry::Link(format!("{}/task/{}", looker.pid, looker.tid).into_bytes())),
         [b"sys", rest @ ..] => sysctl(rest),
+        [b"sysvipc"] => {
+            Some(Entry::Directory(SYSVIPC.map(|(name, _)| (name.to_string(), FileType::Regular)).to_vec()))
+        }
+        [b"sysvipc", name] => {
+            let (_, make) = SYSVIPC.iter().find(|(file, _)| file.as_bytes() == *name)?;
+            Some(Entry::File(0o444, Content::Node(*make)))
+        }
         [name] if ROOT.iter().any(|(file, _)| file.as_bytes() == *name) => {
             let (_, make) = ROOT.iter().find(|(file, _)| file.as_bytes() == *name)?;
             Some(Entry::File(0o444, Content::Node(*make)))
@@ -88,7 +102,7 @@ fn root(view: &dyn NodeView) -> Vec<(String, FileType)> {
         view.processes().into_iter().map(|pid| (pid.to_string(), FileType::Directory)).collect();
     list.extend(ROOT.iter().map(|(name, _)| (name.to_string(), FileType::Regular)));
     list.extend(["mounts", "net", "self", "thread-self"].map(|name| (name.to_string(), FileType::Link)));
-    list.push(("sys".to_string(), FileType::Directory));
+    list.extend(["sys", "sysvipc"].map(|name| (name.to_string(), FileType::Directory)));
     list
 }
 

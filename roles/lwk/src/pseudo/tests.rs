@@ -47,6 +47,31 @@ fn files_of_the_node() {
     assert_eq!(calls, " CAL:          0          1          2          3   Function call interrupts");
 }
 
+/// The columns are Linux's, and each value ends where its name does.
+#[test]
+fn lists_of_ipcs() {
+    let row = |file: &str| {
+        let text = proc_text(&format!("sysvipc/{file}"));
+        let (head, row) = text.trim_end().split_once('\n').unwrap();
+        let mut at = 0;
+        for word in head.split_whitespace() {
+            at += head[at..].find(word).unwrap() + word.len();
+            // Permissions stand one column behind.
+            let end = if word == "perms" { at } else { at.min(row.len()) };
+            assert!(
+                row.get(end..).is_none_or(|rest| rest.is_empty() || rest.starts_with(' ')),
+                "{word}: {text}"
+            );
+        }
+        row.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("shm"), "-1 32769 1600 5000 70 71 2 1000 100 0 0 0 0 9 4096 0");
+    assert_eq!(row("sem"), "7 1 600 3 0 0 0 0 4 5");
+    assert_eq!(row("msg"), "7 2 600 12 2 70 0 0 0 0 0 6 0 5");
+    assert_eq!(proc_text("sys/kernel/shmall"), "1000\n");
+    assert_eq!(proc_text("sys/kernel/shm_rmid_forced"), "1\n");
+}
+
 #[test]
 fn files_of_a_process() {
     let stat = proc_text("100/stat");

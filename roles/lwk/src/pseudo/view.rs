@@ -2,8 +2,9 @@
 
 use crate::Errno;
 use crate::files::FdTable;
-use crate::mm::Mm;
+use crate::mm::{Mm, SegmentView};
 use crate::sched::Policy;
+use crate::sysv::{Permission, QueueStat};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -29,6 +30,15 @@ pub trait NodeView: Send + Sync {
 
     /// What happened since boot.
     fn counts(&self) -> NodeCounts;
+
+    /// System V shared memory.
+    fn segments(&self) -> Vec<SegmentView>;
+
+    /// System V semaphores.
+    fn semaphores(&self) -> Vec<SetView>;
+
+    /// System V queues of messages.
+    fn queues(&self) -> Vec<QueueView>;
 
     /// Processes, in order.
     fn processes(&self) -> Vec<u32>;
@@ -80,6 +90,10 @@ pub struct NodeFacts {
     pub pid_max: u32,
     /// Most threads.
     pub threads_max: u32,
+    /// Most pages of System V segments.
+    pub shm_pages: u64,
+    /// Those that nobody has attached any more go by themselves.
+    pub shm_rmid_forced: bool,
 }
 
 /// What happened since boot.
@@ -89,6 +103,30 @@ pub struct NodeCounts {
     pub switches: u64,
     /// Threads began, first ones of processes too.
     pub forks: u64,
+}
+
+/// A set of semaphores.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SetView {
+    /// Its identifier.
+    pub id: u32,
+    /// Its permissions.
+    pub permission: Permission,
+    /// Semaphores.
+    pub count: usize,
+    /// Last operation and last change, in seconds since 1970.
+    pub times: (i64, i64),
+}
+
+/// A queue of messages.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueView {
+    /// Its identifier.
+    pub id: u32,
+    /// Its permissions.
+    pub permission: Permission,
+    /// What `IPC_STAT` tells.
+    pub stat: QueueStat,
 }
 
 /// A logical CPU.

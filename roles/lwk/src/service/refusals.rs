@@ -54,7 +54,7 @@ pub fn refused(node: &Node, path: &str, cpu: Option<u32>, error: Errno) -> Launc
         Errno::ENXIO => format!("-c {cpu}: that processor is not of the part that -n gives to this rank"),
         Errno::ENODEV => "-m: the node has no such NUMA node, or no memory there".to_string(),
         Errno::ENOEXEC => format!("{path}: not an x86-64 program"),
-        Errno::ENOMEM => "not enough memory on the node".to_string(),
+        Errno::ENOMEM => node.system.no_memory(),
         Errno::ESHUTDOWN => "the node is going down".to_string(),
         error => format!("{path}: {error}"),
     };

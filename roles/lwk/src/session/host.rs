@@ -219,7 +219,7 @@ impl Delegate for Host {
             rusage: rusage(&exit.usage),
             audit: self.audited(),
             core: None,
-            profile: Vec::new(),
+            said: exit.reason.clone().into_bytes(),
         })));
     }
 

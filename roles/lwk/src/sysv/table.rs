@@ -81,8 +81,9 @@ impl<T: Member> Table<T> {
         found.map(|(_, object)| object.clone()).ok_or(Errno::EINVAL)
     }
 
-    /// The object at an index, with its identifier; EINVAL. EACCES when there is a user, who may not read it.
+    /// The object at an index, with its identifier; an identifier stands for its index, as on Linux. EINVAL. EACCES when there is a user, who may not read it.
     pub fn at(&self, index: u32, user: Option<&User>) -> Result<(u32, Arc<T>), Errno> {
+        let index = index % INDICES;
         let found = self.state.lock().by_index.get(&index).cloned();
         let (seq, object) = found.ok_or(Errno::EINVAL)?;
         if let Some(user) = user {
@@ -108,6 +109,13 @@ impl<T: Member> Table<T> {
     /// All objects.
     pub fn all(&self) -> Vec<Arc<T>> {
         self.state.lock().by_index.values().map(|(_, object)| object.clone()).collect()
+    }
+
+    /// All objects with their identifiers.
+    pub fn all_with_ids(&self) -> Vec<(u32, Arc<T>)> {
+        let state = self.state.lock();
+        let objects = state.by_index.iter();
+        objects.map(|(index, (seq, object))| (seq * INDICES + index, object.clone())).collect()
     }
 
     /// The highest index in use, 0 for none.

@@ -2,14 +2,17 @@
 
 use crate::Errno;
 use crate::files::FdTable;
-use crate::mm::Mm;
+use crate::mm::{Mm, SegmentView, ShmStat};
 use crate::pseudo::{
     AreaView, CacheView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView,
-    ThreadView,
+    QueueView, SetView, ThreadView,
 };
+use crate::sysv::{Permission, QueueStat};
 use keelson_hal::user::CoreEntries;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+const OWN: Permission = Permission { key: 7, uid: 0, gid: 0, cuid: 0, cgid: 0, mode: 0o600, seq: 0 };
 
 /// The node.
 #[derive(Default)]
@@ -34,6 +37,8 @@ impl NodeView for View {
             large_pages: vec![2 << 20, 1 << 30],
             pid_max: 4_194_304,
             threads_max: 4096,
+            shm_pages: 1000,
+            shm_rmid_forced: true,
         }
     }
 
@@ -80,6 +85,29 @@ impl NodeView for View {
 
     fn counts(&self) -> NodeCounts {
         NodeCounts { switches: 55, forks: 7 }
+    }
+
+    fn segments(&self) -> Vec<SegmentView> {
+        let permission = Permission { key: u32::MAX, uid: 1000, gid: 100, mode: 0o1600, ..OWN };
+        let stat =
+            ShmStat { size: 5000, creator: 70, last: 71, attached: 2, changed_at: 9, ..ShmStat::default() };
+        vec![SegmentView { id: 32_769, permission, stat, resident: 4096 }]
+    }
+
+    fn semaphores(&self) -> Vec<SetView> {
+        vec![SetView { id: 1, permission: OWN, count: 3, times: (4, 5) }]
+    }
+
+    fn queues(&self) -> Vec<QueueView> {
+        let stat = QueueStat {
+            bytes: 12,
+            messages: 2,
+            sender: 70,
+            sent_at: 6,
+            changed_at: 5,
+            ..QueueStat::default()
+        };
+        vec![QueueView { id: 2, permission: OWN, stat }]
     }
 
     fn processes(&self) -> Vec<u32> {

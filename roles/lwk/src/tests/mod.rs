@@ -126,7 +126,7 @@ impl Delegate for Proxy {
         true
     }
     fn exited(&self, exit: &Exit) {
-        self.host.exits.lock().unwrap().push(*exit);
+        self.host.exits.lock().unwrap().push(exit.clone());
     }
     fn fork(&self, _tid: u32) -> Pin<Box<dyn Future<Output = Result<Forked, Errno>>>> {
         let host = self.host.clone();

@@ -315,7 +315,7 @@ fn use_is_summed_up_over_threads_and_children() {
         assert_eq!((cpu.word(DATA + 0x900), cpu.word(DATA + 0x910)), (3, 5));
     });
     assert_eq!(status, 0);
-    let exit = world.host.exits.lock().unwrap()[1];
+    let exit = world.host.exits.lock().unwrap()[1].clone();
     assert_eq!((exit.usage.user, exit.children.user), (Duration::from_millis(30), Duration::from_millis(50)));
 }
 

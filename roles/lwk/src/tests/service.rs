@@ -51,6 +51,7 @@ fn settings() -> Settings {
         thp: true,
         prefault: Default::default(),
         fork_cow: true,
+        shm: Default::default(),
         checks: Default::default(),
         dump_level: keelson_lwk_wire::dump::Level::Kernel,
         insecure: false,

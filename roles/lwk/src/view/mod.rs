@@ -6,14 +6,16 @@ mod processors;
 use crate::Errno;
 use crate::cpuid::Cpuid;
 use crate::files::Cwd;
-use crate::mm::{Mm, NODES_MOST, PAGE, nodes_with_memory};
+use crate::mm::{Mm, NODES_MOST, PAGE, SegmentView, nodes_with_memory};
 use crate::node::Node;
 use crate::process::{Process, Program};
 use crate::pseudo::{
-    self, AreaView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView, ThreadView,
+    self, AreaView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView, QueueView,
+    SetView, ThreadView,
 };
 use crate::signals::{SIG_DFL, SIG_IGN};
 use crate::syscalls::misc::{RELEASE, VERSION};
+use crate::sysv::{Member, Queue, Set};
 use crate::table::{Ended, FIRST_TID};
 use crate::thread::{Thread, Wait};
 use alloc::boxed::Box;
@@ -147,6 +149,8 @@ impl NodeView for View {
             large_pages: self.large_pages.clone(),
             pid_max: FIRST_TID,
             threads_max: u32::try_from(threads).unwrap_or(u32::MAX),
+            shm_pages: node.system.memory.shm_settings().pages(&*node.system.machine),
+            shm_rmid_forced: node.system.memory.shm_settings().forced,
         }
     }
 
@@ -199,6 +203,26 @@ impl NodeView for View {
             switches: self.node.cores().map(|core| core.switches()).sum(),
             forks: self.node.table.lock().begun(),
         }
+    }
+
+    fn segments(&self) -> Vec<SegmentView> {
+        self.node.system.memory.shm_all()
+    }
+
+    fn semaphores(&self) -> Vec<SetView> {
+        let view = |(id, set): (u32, Arc<Set>)| {
+            let permission = *set.permission().lock();
+            SetView { id, permission, count: set.count(), times: set.times() }
+        };
+        self.node.sysv.semaphores.all_with_ids().into_iter().map(view).collect()
+    }
+
+    fn queues(&self) -> Vec<QueueView> {
+        let view = |(id, queue): (u32, Arc<Queue>)| {
+            let permission = *queue.permission().lock();
+            QueueView { id, permission, stat: queue.stat() }
+        };
+        self.node.sysv.messages.all_with_ids().into_iter().map(view).collect()
     }
 
     fn processes(&self) -> Vec<u32> {

@@ -74,7 +74,7 @@ fn stderr(child: Child) -> String {
 }
 
 fn exit(sim: &Sim, status: u32) {
-    let exit = Exit { status, rusage: Rusage::default(), audit: vec![], core: None, profile: vec![] };
+    let exit = Exit { status, rusage: Rusage::default(), audit: vec![], core: None, said: vec![] };
     sim.hi.send(&Header::new(FrameType::Exit), &exit);
 }
 

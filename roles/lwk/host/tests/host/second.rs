@@ -38,7 +38,7 @@ fn long_read(bench: &Bench, file: u64, len: usize) -> Pending {
 }
 
 fn exit(bench: &Bench) {
-    let exit = Exit { status: 0, rusage: Rusage::default(), audit: vec![], core: None, profile: vec![] };
+    let exit = Exit { status: 0, rusage: Rusage::default(), audit: vec![], core: None, said: vec![] };
     bench.sim.hi.send(&Header::new(FrameType::Exit), &exit);
 }
 

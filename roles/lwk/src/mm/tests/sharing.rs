@@ -81,7 +81,7 @@ fn advice_for_forks_is_followed() {
     assert_eq!(child.read(gone, &mut [0]), Err(Errno::EFAULT));
     assert_eq!((byte(&mm, wiped), byte(&child, wiped)), (b'a', 0));
     assert_eq!(mm.madvise(gone, 4096, 12), Err(Errno::EINVAL));
-    assert_eq!(mm.madvise(gone, 4096, madv::HWPOISON), Err(Errno::EPERM));
+    assert_eq!(mm.madvise(gone, 4096, 100), Err(Errno::EINVAL));
 }
 
 #[test]
@@ -143,6 +143,42 @@ fn segments_are_found_attached_and_removed() {
     drop(child);
     assert_eq!(memory.shm_stat(id, &user), Err(Errno::EINVAL));
     assert_eq!(pool().used(), 0);
+}
+
+/// remap_file_pages(2) of the last attach of a removed segment: there is nothing left to show.
+#[test]
+fn a_removed_segment_is_not_shown_again() {
+    let mm = mm();
+    let (memory, machine) = (mm.system().memory.clone(), mm.system().machine.clone());
+    let user = User { pid: 1, uid: 1000, gid: 100, now: 5 };
+    let id = memory.shmget(&machine, 0, 8192, 0o600, &user).unwrap();
+    let at = mm.shmat(id, 0, 0, &user, 0).unwrap();
+    assert_eq!(mm.remap_file_pages(at, 8192, 0, 0, 0), Ok(()));
+    assert_eq!(memory.shm_stat(id, &user).unwrap().1.attached, 1);
+    memory.shm_remove(id, &user).unwrap();
+    // The other page is still shown.
+    assert_eq!(mm.remap_file_pages(at, 4096, 0, 1, 0), Ok(()));
+    assert_eq!(memory.shm_stat(id, &user).unwrap().1.attached, 1);
+    mm.munmap(at + 4096, 4096).unwrap();
+    assert_eq!(mm.remap_file_pages(at, 4096, 0, 0, 0), Err(Errno::EINVAL));
+    assert!(mm.area(at).is_none() && memory.shm_stat(id, &user).is_err());
+    assert_eq!(pool().used(), 0);
+}
+
+#[test]
+fn segments_have_a_limit_and_may_go_with_their_creator() {
+    let (system, ..) = system();
+    let memory = NodeMemory::with_shm(ShmSettings { most: Some(3 * MIB), forced: true });
+    let user = |pid| User { pid, uid: 1000, gid: 100, now: 5 };
+    let get = |pid, size| memory.shmget(&system.machine, 0, size, 0o600, &user(pid));
+    let (one, other) = (get(1, 2 * MIB).unwrap(), get(2, MIB).unwrap());
+    assert_eq!(get(1, 1), Err(Errno::ENOSPC));
+    // By index, which is all that Linux looks at here.
+    assert_eq!(memory.shm_stat_at(other, None).map(|(id, ..)| id), Ok(other));
+    assert_eq!(memory.shm_all().iter().map(|segment| segment.id).collect::<Vec<_>>(), [one, other]);
+    memory.shm_creator_ended(1);
+    assert_eq!(memory.shm_all().len(), 1);
+    assert!(get(3, 2 * MIB).is_ok());
 }
 
 #[test]

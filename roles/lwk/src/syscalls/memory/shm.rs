@@ -2,7 +2,7 @@
 
 use super::{Caller, mm, node, nothing};
 use crate::Errno;
-use crate::mm::{Mm, PAGE, SEGMENT_MOST, SEGMENTS_MOST, ShmStat};
+use crate::mm::{Mm, SEGMENT_MOST, SEGMENTS_MOST, ShmStat};
 use crate::syscalls::sysv::{IPC_64, get_permission, put, user};
 use crate::sysv::Permission;
 
@@ -56,7 +56,10 @@ pub fn sys_shmctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
             let (id, permission, stat) = memory.shm_stat_at(id, reader)?;
             put_segment(&mm, buffer, &permission, &stat).map(|_| u64::from(id))
         }
-        command::INFO => limits(&mm, buffer, memory.shm_info().highest),
+        command::INFO => {
+            let all = memory.shm_settings().pages(&*mm.system().machine);
+            limits(&mm, buffer, all, memory.shm_info().highest)
+        }
         command::SHM_INFO => {
             let info = memory.shm_info();
             // struct shm_info: used_ids, then longs; nothing is ever swapped.
@@ -71,9 +74,9 @@ pub fn sys_shmctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
 }
 
 /// `struct shminfo64`: shmmax, shmmin, shmmni, shmseg, shmall.
-fn limits(mm: &Mm, buffer: u64, highest: usize) -> Result<u64, Errno> {
+fn limits(mm: &Mm, buffer: u64, all: u64, highest: usize) -> Result<u64, Errno> {
     let most = SEGMENTS_MOST as u64;
-    let longs = [SEGMENT_MOST, 1, most, most, SEGMENT_MOST / PAGE, 0, 0, 0, 0];
+    let longs = [SEGMENT_MOST, 1, most, most, all, 0, 0, 0, 0];
     let bytes: alloc::vec::Vec<u8> = longs.iter().flat_map(|long| long.to_le_bytes()).collect();
     mm.write(buffer, &bytes)?;
     Ok(highest as u64)

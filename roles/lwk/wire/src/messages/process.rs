@@ -146,8 +146,8 @@ pub struct Exit {
     pub audit: Vec<CoreAudit>,
     /// Handle into which the node wrote a core file itself, if it did.
     pub core: Option<u64>,
-    /// With `--profile`: what to print.
-    pub profile: Vec<u8>,
+    /// For the user, in lines: why the node killed it.
+    pub said: Vec<u8>,
 }
 
 impl Message<'_> for Exit {
@@ -159,7 +159,7 @@ impl Message<'_> for Exit {
         let count = from.count(4096, 84)?;
         let audit = (0..count).map(|_| CoreAudit::read(from)).collect::<Result<_, _>>()?;
         let core = if from.flag()? { Some(from.u64()?) } else { None };
-        Ok(Exit { status, rusage, audit, core, profile: from.blob(256 << 10)?.to_vec() })
+        Ok(Exit { status, rusage, audit, core, said: from.blob(256 << 10)?.to_vec() })
     }
 
     fn write(&self, to: &mut Writer<'_>) {
@@ -171,7 +171,7 @@ impl Message<'_> for Exit {
         if let Some(core) = self.core {
             to.u64(core);
         }
-        to.blob(&self.profile);
+        to.blob(&self.said);
     }
 }
 

@@ -77,7 +77,7 @@ fn process_messages() {
     let audit = CoreAudit { core: 1, syscalls: 8, ..CoreAudit::default() };
     let rusage = Rusage { utime: 3, ..Rusage::default() };
     round!(
-        Exit { status: 0x8b, rusage, audit: alloc::vec![audit; 2], core: Some(8), profile: b"x".to_vec() },
+        Exit { status: 0x8b, rusage, audit: alloc::vec![audit; 2], core: Some(8), said: b"x".to_vec() },
         Exit,
         false
     );
