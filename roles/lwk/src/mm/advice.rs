@@ -29,8 +29,6 @@ pub mod madv {
     pub const PAGEOUT: u64 = 21;
     pub const POPULATE_READ: u64 = 22;
     pub const POPULATE_WRITE: u64 = 23;
-    pub const HWPOISON: u64 = 100;
-    pub const SOFT_OFFLINE: u64 = 101;
 }
 
 /// `MCL_*` of mlockall(2).
@@ -44,10 +42,9 @@ impl Mm {
     /// madvise(2), but for `MADV_POPULATE_*`, which [`Mm::populate_wait`] does.
     pub fn madvise(&self, at: u64, len: u64, advice: u64) -> Result<(), Errno> {
         let known = (0..=4).chain(8..=11).chain(14..=21).any(|known| known == advice);
-        match advice {
-            madv::HWPOISON | madv::SOFT_OFFLINE => return Err(Errno::EPERM),
-            _ if !known || !at.is_multiple_of(PAGE) => return Err(Errno::EINVAL),
-            _ => {}
+        // MADV_HWPOISON and MADV_SOFT_OFFLINE are unknown, as with Linux without CONFIG_MEMORY_FAILURE.
+        if !known || !at.is_multiple_of(PAGE) {
+            return Err(Errno::EINVAL);
         }
         let len = whole_pages(len).ok_or(Errno::EINVAL)?;
         let end = at.checked_add(len).ok_or(Errno::EINVAL)?;

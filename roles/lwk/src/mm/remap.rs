@@ -38,15 +38,21 @@ impl Mm {
         let mut state = self.lock();
         state.areas.has_room()?;
         let area = state.areas.find(old).cloned().ok_or(Errno::EFAULT)?;
+        let (old_len, new_len) = match area.pages {
+            // Lengths are rounded up to whole pages of the kind, as on Linux since 5.16; places have to be multiples.
+            Pages::Only(size)
+                if (old | if has(remap::FIXED) { to } else { 0 }).is_multiple_of(size.bytes()) =>
+            {
+                let whole = |len: u64| len.checked_next_multiple_of(size.bytes()).ok_or(Errno::EINVAL);
+                (whole(old_len)?, whole(new_len)?)
+            }
+            Pages::Only(_) => return Err(Errno::EINVAL),
+            _ => (old_len, new_len),
+        };
         // What is cut off may be of other areas.
         let end = old.checked_add(old_len).filter(|end| *end <= layout::TOP).ok_or(Errno::EFAULT)?;
         if area.end < old + old_len.min(new_len) {
             return Err(Errno::EFAULT);
-        }
-        if let Pages::Only(size) = area.pages
-            && !(old | old_len | new_len).is_multiple_of(size.bytes())
-        {
-            return Err(Errno::EINVAL);
         }
         if has(remap::DONTUNMAP) && !area.is_private_anonymous() {
             return Err(Errno::EINVAL);

@@ -24,6 +24,20 @@ fn mmap_refuses_what_linux_refuses() {
     assert_eq!(mm.mprotect(at, 8192, RW, false), Err(Errno::ENOMEM));
 }
 
+/// mremap(2) of MAP_HUGETLB takes any length, and addresses of whole pages only.
+#[test]
+fn lengths_of_large_mappings_are_rounded_up() {
+    let mm = mm();
+    let at = mm.mmap(&anonymous(0, 8 * MIB, RW, ANON | map::HUGETLB)).unwrap();
+    assert_eq!(mm.mremap(at + 4096, MIB, MIB, 0, 0, 0), Err(Errno::EINVAL));
+    assert_eq!(mm.mremap(at, 8 * MIB - 4096, 5 * MIB, 0, 0, 0), Ok(at));
+    assert_eq!(mm.area(at).unwrap().len(), 6 * MIB);
+    let to = at + 64 * MIB;
+    assert_eq!(mm.mremap(at, MIB, MIB, 3, to + 4096, 0), Err(Errno::EINVAL));
+    assert_eq!(mm.mremap(at, MIB, MIB, 3, to, 0), Ok(to));
+    assert_eq!((mm.area(at).is_none(), mm.area(to).unwrap().len()), (true, 2 * MIB));
+}
+
 #[test]
 fn limits_hold() {
     let mm = mm();
