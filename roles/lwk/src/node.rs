@@ -117,6 +117,8 @@ pub struct LaunchRequest {
     pub cpu: Option<usize>,
     /// `PR_SET_THP_DISABLE`, inherited from the launcher.
     pub small_pages: bool,
+    /// sched_yield(2) does nothing: `--disable-sched-yield`.
+    pub keeps: bool,
     /// Helper threads.
     pub helpers: HelperRules,
     /// Memory options.
@@ -213,6 +215,9 @@ impl Node {
             None => self.idlest_slice(request.slices),
         });
         let slice = self.slice(request.slices, index)?;
+        if request.keeps {
+            slice.keep();
+        }
         let seat = match request.cpu {
             Some(cpu) => self.seat_on(&slice, cpu)?,
             None => self.seat(&slice, slice.cpus)?,

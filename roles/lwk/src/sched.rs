@@ -82,12 +82,30 @@ pub struct Slice {
     limit: usize,
     threads: AtomicUsize,
     refused: AtomicBool,
+    /// sched_yield(2) does nothing (`--disable-sched-yield`).
+    keeps: AtomicBool,
 }
 
 impl Slice {
     /// The CPUs `cpus` with room for `limit` threads.
     pub fn new(cpus: CpuSet, limit: usize) -> Slice {
-        Slice { cpus, limit, threads: AtomicUsize::new(0), refused: AtomicBool::new(false) }
+        Slice {
+            cpus,
+            limit,
+            threads: AtomicUsize::new(0),
+            refused: AtomicBool::new(false),
+            keeps: AtomicBool::new(false),
+        }
+    }
+
+    /// sched_yield(2) does nothing from now on.
+    pub(crate) fn keep(&self) {
+        self.keeps.store(true, Ordering::Relaxed);
+    }
+
+    /// True when sched_yield(2) does nothing.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps.load(Ordering::Relaxed)
     }
 
     /// Compute threads that it has.

@@ -177,6 +177,7 @@ fn request(
         slices: launch.rank.processes as usize,
         slice: Some(launch.rank.index as usize).filter(|_| launch.rank.index != Rank::UNKNOWN),
         cpu: launch.options.core.map(|core| core as usize),
+        keeps: launch.options.flags.contains(LaunchFlags::NO_SCHED_YIELD),
         small_pages: launch.options.flags.contains(LaunchFlags::NO_THP),
         helpers,
         memory,

@@ -22,7 +22,7 @@ const ATTR_FIRST: usize = 48;
 
 /// sched_yield(), when others want the core.
 pub async fn sys_sched_yield(caller: &Caller<'_>) -> Result<u64, Errno> {
-    if !caller.thread.is_alone() {
+    if !caller.thread.is_alone() && !caller.thread.process.slice.keeps() {
         keelson_exec::yield_now().await;
     }
     Ok(0)

@@ -227,6 +227,49 @@ fn a_launcher_names_the_processor() {
     assert_eq!(world.node.cores().map(|core| core.threads()).sum::<usize>(), 0);
 }
 
+/// `mcexec --disable-sched-yield`: who says that others may go first goes on all the same.
+#[test]
+fn yielding_is_left_out_on_demand() {
+    for (keeps, order) in [(false, [0, 1, 0, 1]), (true, [0, 0, 1, 1])] {
+        let settings = NodeSettings { compute: vec![1], oversubscribe: 3, ..NodeSettings::default() };
+        let world = World::with(settings);
+        let (seen, note) = notes();
+        world.program("/bin/test", move |cpu| {
+            for index in 0..2u64 {
+                let note = note.clone();
+                cpu.spawn(56, &[THREAD, STACK + 0x8000 + index * 0x1000, DATA, DATA + 8, 0], move |cpu| {
+                    note(index);
+                    assert_eq!(cpu.call(24, &[]), 0);
+                    note(index);
+                    cpu.call(34, &[]);
+                });
+            }
+            cpu.put(DATA + 64, &[0, 1_000_000]);
+            cpu.call(35, &[DATA + 64, 0]);
+            cpu.exit_group(0);
+        });
+        world.launch(LaunchRequest { keeps, ..world.request(1000, "/bin/test") }).expect("launched");
+        world.run();
+        assert_eq!((world.status(1000), &seen.lock().unwrap()[..]), (0, &order[..]));
+    }
+}
+
+/// A launcher with PR_SET_THP_DISABLE passes it on, and the program to its children.
+#[test]
+fn small_pages_are_inherited_from_the_launcher() {
+    let world = World::new(2);
+    world.program("/bin/test", |cpu| {
+        let disabled = cpu.call(157, &[42, 0, 0, 0, 0]);
+        cpu.exit_group(disabled as u64);
+    });
+    for (pid, small_pages) in [(1000, true), (1001, false)] {
+        let request = LaunchRequest { small_pages, ..world.request(pid, "/bin/test") };
+        assert_eq!(world.launch(request).unwrap().mm().small_pages(), small_pages);
+    }
+    world.run();
+    assert_eq!((world.status(1000), world.status(1001)), (1 << 8, 0));
+}
+
 #[test]
 fn affinity_moves_a_thread_with_its_registers() {
     let world = World::new(3);

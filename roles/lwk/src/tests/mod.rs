@@ -234,6 +234,7 @@ impl World {
             slice: Some(0),
             cpu: None,
             small_pages: false,
+            keeps: false,
             helpers: HelperRules::default(),
             memory: MmSettings::default(),
             files: Arc::default(),
