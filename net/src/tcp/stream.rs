@@ -9,6 +9,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
 use embedded_io_async::{ErrorType, Read, Write};
+use keelson_hal::Instant;
 
 /// The connection is broken: the peer reset it, it timed out, or it was aborted here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -226,6 +227,12 @@ impl TcpStream {
     /// Our end.
     pub fn local(&self) -> SocketAddr {
         self.owner.flow.local
+    }
+
+    /// When its first packet came or went: before there was a stream. `None` when it is over.
+    pub fn begun(&self) -> Option<Instant> {
+        let mut state = self.owner.shared.state.borrow_mut();
+        state.tcp.get(self.owner.id).map(|connection| connection.born)
     }
 
     /// Two halves for two tasks.

@@ -209,7 +209,7 @@ impl<U: LndUpper> Socklnd<U> {
         }
         let known = self.peers.borrow().get(&key).cloned();
         let kind = hello.ctype.inverse();
-        let standing = self.standing(known.as_deref(), kind, stream.local(), stream.peer());
+        let standing = self.standing(known.as_deref(), kind, &stream);
         let limit = self.config.max_per_type.max(usize::from(ni.conns_per_peer));
         match judge(ni.nid, &Hello { src_nid: key.nid, ..hello }, &standing, limit) {
             Verdict::Accept => {}
@@ -247,17 +247,15 @@ impl<U: LndUpper> Socklnd<U> {
         }
     }
 
-    fn standing(
-        &self,
-        peer: Option<&Peer<U>>,
-        kind: ConnType,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Standing {
+    fn standing(&self, peer: Option<&Peer<U>>, kind: ConnType, stream: &TcpStream) -> Standing {
         let Some(peer) = peer else { return Standing { connecting: false, life: None, same: 0 } };
+        let (local, remote, begun) = (stream.local(), stream.peer(), stream.begun());
         let connections = peer.connections.borrow();
-        let same = connections.iter().filter(|conn| conn.kind == kind && conn.joins(local, remote)).count();
-        Standing { connecting: peer.connecting.get(), life: peer.life.get(), same }
+        let same = || connections.iter().filter(|conn| conn.kind == kind && conn.joins(local, remote));
+        let opened_since =
+            same().any(|conn| conn.opened.zip(begun).is_some_and(|(ours, theirs)| ours >= theirs));
+        let connecting = peer.connecting.get() || opened_since;
+        Standing { connecting, life: peer.life.get(), same: same().count() }
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Connection<U: LndUpper> {
     local: SocketAddr,
     remote: SocketAddr,
     rings: (usize, usize),
+    /// When it was there, if we opened it.
+    pub opened: Option<Instant>,
     pub read: ReadHalf,
     pub write: WriteHalf,
     pub tx: RefCell<Outgoing>,
@@ -144,6 +146,7 @@ impl<U: LndUpper> Socklnd<U> {
             local,
             remote,
             rings: terms.rings,
+            opened: terms.greeting.is_none().then_some(now),
             read,
             write,
             tx: RefCell::new(Outgoing::new(terms.greeting.as_ref())),

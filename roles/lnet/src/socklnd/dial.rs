@@ -39,6 +39,8 @@ enum Outcome {
     Refused,
     /// The same again, at once.
     Repeat,
+    /// The peer's came meanwhile.
+    Unneeded,
 }
 
 /// Why a sequence of attempts was given up.
@@ -119,6 +121,7 @@ impl<U: LndUpper> Socklnd<U> {
                     }
                     self.handle.sleep(self.config.min_reconnect).await;
                 }
+                Outcome::Unneeded => {}
                 Outcome::Repeat => {
                     repeats += 1;
                     if repeats > REPEATS {
@@ -140,6 +143,9 @@ impl<U: LndUpper> Socklnd<U> {
         let _attempt = Attempt::begin(&peer.connecting);
         count(&self.counters.dials);
         let (stream, rings) = self.connect(peer, kind, deadline).await?;
+        if peer.wanted() != Some(kind) {
+            return Ok(Outcome::Unneeded);
+        }
         let offer = peer.offer.get();
         let (mut request, mut hello) = ([0; Request::MAX_LEN], [0; Hello::MAX_LEN]);
         let request = Request { nid: peer.key.nid }.encode(&mut request);

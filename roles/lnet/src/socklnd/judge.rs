@@ -6,7 +6,8 @@ use keelson_lnet_wire::nid::Nid;
 /// How things stand with the peer when its HELLO arrives.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    /// We are opening a connection to it at this moment.
+    /// We are opening a connection to it at this moment, or have opened one of the wanted type since it began this one: its HELLO
+    /// may come late.
     pub connecting: bool,
     /// Version and incarnation of the connections that there are.
     pub life: Option<(Version, u64)>,
