@@ -62,6 +62,7 @@ static HEAP: TalcLock<spin::Mutex<()>, Frames> = TalcLock::new(Frames);
 static DEPOTS: Depots = Depots::new();
 
 /// What a core keeps of small blocks: nothing before [`init_this_core`].
+#[derive(Default)]
 pub struct Magazines(Once<Box<Own>>);
 
 impl Magazines {

@@ -20,7 +20,7 @@ use crate::lnd::{LndNi, LndUpper};
 use alloc::rc::Rc;
 use core::cell::Cell;
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use keelson_exec::TaskHandle;
 use keelson_lnet_wire::LUSTRE_PID;
 use keelson_lnet_wire::acceptor::{LAST_RESERVED_PORT, Refused, RequestDecoder};

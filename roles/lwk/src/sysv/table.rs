@@ -81,7 +81,8 @@ impl<T: Member> Table<T> {
         found.map(|(_, object)| object.clone()).ok_or(Errno::EINVAL)
     }
 
-    /// The object at an index, with its identifier; an identifier stands for its index, as on Linux. EINVAL. EACCES when there is a user, who may not read it.
+    /// The object at an index, with its identifier; an identifier stands for its index, as on Linux. EINVAL. EACCES when there is a
+    /// user, who may not read it.
     pub fn at(&self, index: u32, user: Option<&User>) -> Result<(u32, Arc<T>), Errno> {
         let index = index % INDICES;
         let found = self.state.lock().by_index.get(&index).cloned();
