@@ -89,6 +89,7 @@ fn end_process(task: &mut Task) {
 impl Node {
     /// Makes a zombie of a process, or nothing when nobody waits; tells its parent and its children.
     fn bury(&self, process: &Arc<Process>, ended: Ended) {
+        let burial = self.burial.lock();
         let mut table = self.table.lock();
         let orphans = table.orphan(process.pid);
         let Some(member) = table.member_mut(process.pid) else { return };
@@ -105,6 +106,12 @@ impl Node {
             table.remove(process.pid);
         }
         drop(table);
+        if let Some(parent) = &parent
+            && exit_signal != 0
+        {
+            let _ = parent.signal(child_info(exit_signal, process.pid, uid, ended.status, &ended.own));
+        }
+        drop(burial);
         for orphan in orphans {
             let heir = self.table.lock().member(orphan.pid).map_or(INIT, |member| member.parent);
             orphan.parent.store(heir, Ordering::Relaxed);
@@ -113,9 +120,6 @@ impl Node {
             let _ = orphan.signal(SigInfo::sent(signal, SI_USER, process.pid, uid));
         }
         if let Some(parent) = parent {
-            if exit_signal != 0 {
-                let _ = parent.signal(child_info(exit_signal, process.pid, uid, ended.status, &ended.own));
-            }
             parent.changed.notify();
         }
     }

@@ -72,6 +72,9 @@ pub struct Node {
     pub(crate) futexes: Futexes,
     pub(crate) sysv: crate::sysv::Sysv,
     pub(crate) table: Mutex<Table>,
+    /// Held while a process becomes a zombie and its parent is told: whoever waits finds neither without the other. Before `table`,
+    /// which signals may need.
+    pub(crate) burial: Mutex<()>,
     pub(crate) freezer: Freezer,
     pub(crate) lock_waits: crate::locks::LockWaits,
     /// Files whose readers wait for signals, of whatever process.
@@ -150,6 +153,7 @@ impl Node {
             futexes: Futexes::default(),
             sysv: crate::sysv::Sysv::default(),
             table: Mutex::default(),
+            burial: Mutex::default(),
             freezer: Freezer::default(),
             lock_waits: crate::locks::LockWaits::default(),
             signalled: Arc::default(),

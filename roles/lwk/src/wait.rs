@@ -81,6 +81,7 @@ impl Thread {
 
 impl Process {
     fn look_for_child(&self, whom: Whom, options: u32) -> Result<Option<Waited>, Errno> {
+        let _burial = self.node.burial.lock();
         let mut table = self.node.table.lock();
         let children = table.member(self.pid).map(|member| member.children.clone()).unwrap_or_default();
         let mut any = false;
