@@ -206,7 +206,8 @@ impl Node {
     }
 
     /// Loads a program and starts its first thread. EAGAIN when the process id is taken, EINVAL when the slice does not exist or
-    /// has no free core, ENXIO when the CPU that was asked for is in another one, EBUSY when others have it, ESHUTDOWN when the node is going down, or what kept the program from being loaded.
+    /// has no free core, ENXIO when the CPU that was asked for is in another one, EBUSY when others have it, ESHUTDOWN when the node
+    /// is going down, or what kept the program from being loaded.
     pub async fn launch(self: &Arc<Node>, request: LaunchRequest) -> Result<Launched, Errno> {
         if self.is_closed() {
             return Err(Errno::ESHUTDOWN);
