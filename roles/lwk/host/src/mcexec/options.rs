@@ -24,7 +24,8 @@ pub const HELP: &str = "usage: mcexec [options] [<node-index>] <program> [argume
   --enable-uti -u, --uti-thread-rank=<n> --uti-use-last-cpu --helper-first=<n> --helper-auto
   -O                             more threads than cores
   -e NAME=value                  variable for the program
-  --noise-audit --profile[=json] --trace
+  --noise-audit                  what interrupted the program's cores, at its end
+  --profile[=json] --trace       kept for scripts that have them; nodes count and log no calls, and refuse
   --net=local|delegate --write-behind=<bytes> --ioctl=flat
   --root=<dir> --ro --deny=net --allow-root
   --core=<pattern>|off           core files; %p is the process id
