@@ -18,7 +18,7 @@ use crate::bytes::{Malformed, Writer};
 use crate::frame::{Decoder, Frame, FrameError, FrameType, Header, MAX_FRAME, Sums, TooLarge, begin, finish};
 use crate::handshake::{Features, Grant, Hello, KEY_LEN, Modes, NotProven, Proof, Purpose, Roles, VERSION};
 use crate::messages::{Bye, ByeReason, Message};
-use seal::{MAX_RECORD, Seal, TAG};
+use seal::{LENGTH, MOST, Seal};
 
 pub use seal::Ahead;
 pub(crate) use seal::{Protection, Seals};
@@ -165,13 +165,13 @@ impl From<NotProven> for ChannelError {
 pub struct Sender {
     seal: Option<Seal>,
     sums: Sums,
-    /// A frame before it is sealed.
-    scratch: Vec<u8>,
+    /// What of a frame is beyond its first record, before it is sealed.
+    beyond: Vec<u8>,
 }
 
 impl Sender {
     const fn plain() -> Sender {
-        Sender { seal: None, sums: Sums::Off, scratch: Vec::new() }
+        Sender { seal: None, sums: Sums::Off, beyond: Vec::new() }
     }
 
     /// What others can do ahead of the next frame, where frames are protected.
@@ -200,13 +200,26 @@ impl Sender {
         fill: impl FnOnce(&mut Writer<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(seal) = &mut self.seal else { return frame(header, self.sums, out, fill) };
-        self.scratch.clear();
-        frame(header, self.sums, &mut self.scratch, fill)?;
-        for piece in self.scratch.chunks(MAX_RECORD - TAG) {
-            seal.append(piece, out);
+        let at = out.len();
+        out.extend_from_slice(&[0; LENGTH]);
+        if let Err(error) = frame(header, self.sums, out, fill) {
+            out.truncate(at);
+            return Err(error);
         }
-        if self.scratch.capacity() > 2 * MAX_RECORD {
-            self.scratch = Vec::new();
+        // Sealed where it is; only what does not fit into its first record moves.
+        let first = at + LENGTH + MOST;
+        self.beyond.clear();
+        self.beyond.extend_from_slice(out.get(first..).unwrap_or_default());
+        out.truncate(first);
+        seal.seal(out, at);
+        for piece in self.beyond.chunks(MOST) {
+            let at = out.len();
+            out.extend_from_slice(&[0; LENGTH]);
+            out.extend_from_slice(piece);
+            seal.seal(out, at);
+        }
+        if self.beyond.capacity() > 2 * MOST {
+            self.beyond = Vec::new();
         }
         Ok(())
     }

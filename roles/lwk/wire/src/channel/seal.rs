@@ -21,9 +21,13 @@ use super::ChannelError;
 use crate::handshake::KEY_LEN;
 
 /// Largest record on the wire, without its length (Noise).
-pub(super) const MAX_RECORD: usize = 65_535;
+const MAX_RECORD: usize = 65_535;
 /// Bytes that sealing adds.
-pub(super) const TAG: usize = 16;
+const TAG: usize = 16;
+/// Bytes of the length before a record.
+pub(super) const LENGTH: usize = 2;
+/// Most bytes that a record holds.
+pub(super) const MOST: usize = MAX_RECORD - TAG;
 
 /// What is done to a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,16 +56,15 @@ impl Seal {
         &self.ahead
     }
 
-    /// Appends the record of `piece`, at most [`MAX_RECORD`] less [`TAG`] bytes, behind its length.
-    pub(super) fn append(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        debug_assert!(piece.len() <= MAX_RECORD - TAG);
-        out.extend_from_slice(&((piece.len() + TAG) as u16).to_le_bytes());
-        let at = out.len();
-        out.extend_from_slice(piece);
-        let bytes = out.get_mut(at..).unwrap_or_default();
+    /// Makes the record of what is in `out` behind `at`: [`LENGTH`] bytes for its length, then at most [`MOST`] of text.
+    pub(super) fn seal(&mut self, out: &mut Vec<u8>, at: usize) {
+        let record = out.get_mut(at..).unwrap_or_default();
+        let Some((length, text)) = record.split_first_chunk_mut::<LENGTH>() else { return };
+        debug_assert!(text.len() <= MOST);
+        *length = ((text.len() + TAG) as u16).to_le_bytes();
         let key = self.ahead.begin(&mut self.pad);
-        self.combine(bytes);
-        let tag = authenticate(&key, self.protection, bytes);
+        self.combine(text);
+        let tag = authenticate(&key, self.protection, text);
         out.extend_from_slice(tag.as_ref());
     }
 

@@ -7,8 +7,8 @@ use core::task::Waker;
 use spin::Mutex;
 use zeroize::Zeroizing;
 
+use super::MOST;
 use super::pad::Pad;
-use super::{MAX_RECORD, TAG};
 use crate::handshake::KEY_LEN;
 
 /// Bytes of a text that does not come alone.
@@ -64,7 +64,7 @@ impl Ahead {
         if slot.number > number {
             return false;
         }
-        let expected = self.expected().max(bytes.min(MAX_RECORD - TAG));
+        let expected = self.expected().max(bytes.min(MOST));
         if slot.number < number {
             slot.pad.end(expected);
             slot.number = number;

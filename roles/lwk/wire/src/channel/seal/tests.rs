@@ -23,8 +23,16 @@ fn expected(key: &[u8; 32], number: u64, protection: Protection, text: &[u8]) ->
     [&len.to_le_bytes()[..], &record, &tag.unwrap()].concat()
 }
 
+/// Appends the record of `text`.
+fn append(seal: &mut Seal, text: &[u8], out: &mut Vec<u8>) {
+    let at = out.len();
+    out.extend_from_slice(&[0; LENGTH]);
+    out.extend_from_slice(text);
+    seal.seal(out, at);
+}
+
 fn lengths() -> impl Strategy<Value = usize> {
-    prop_oneof![0usize..300, 0usize..9000, Just(MAX_RECORD - TAG)]
+    prop_oneof![0usize..300, 0usize..9000, Just(MOST)]
 }
 
 proptest! {
@@ -43,7 +51,7 @@ proptest! {
             (0..behind).for_each(|_| _ = into.ahead().prepare(0, 0, Waker::noop()));
             let text: Vec<u8> = (0..len).map(|at| (at * 31 + number) as u8).collect();
             let mut record = Vec::new();
-            out.append(&text, &mut record);
+            append(&mut out, &text, &mut record);
             prop_assert_eq!(&record, &expected(&key, number as u64, protection, &text));
             into.open(&record[2..], &mut plain).unwrap();
             prop_assert_eq!(&plain, &text);
@@ -55,7 +63,7 @@ proptest! {
 fn what_was_changed_is_refused() {
     for protection in [Protection::Aead, Protection::Mac] {
         let mut record = Vec::new();
-        Seal::new(&[7; 32], protection).append(&[9; 100], &mut record);
+        append(&mut Seal::new(&[7; 32], protection), &[9; 100], &mut record);
         for at in 2..record.len() {
             let mut changed = record[2..].to_vec();
             changed[at - 2] ^= 1;
@@ -65,7 +73,7 @@ fn what_was_changed_is_refused() {
         }
         assert!(Seal::new(&[7; 32], protection).open(&record[2..17], &mut Vec::new()).is_err(), "too short");
         let mut second = Seal::new(&[7; 32], protection);
-        second.append(&[], &mut Vec::new());
+        append(&mut second, &[], &mut Vec::new());
         assert!(second.open(&record[2..], &mut Vec::new()).is_err(), "another number");
     }
 }
@@ -80,14 +88,14 @@ fn as_much_is_prepared_as_the_last_records_had() {
     // A long text is made in larger parts, and one short record behind it does not count for more than half.
     for (len, expected) in [(100, 1), (4096, 9), (60_000, 17), (10, 17), (10, 17), (10, 16), (10, 8), (10, 5)]
     {
-        seal.append(&vec![0; len], &mut Vec::new());
+        append(&mut seal, &vec![0; len], &mut Vec::new());
         assert_eq!(parts(&mut seal), expected, "behind {len} bytes");
         assert!(!seal.ahead().prepare(0, 0, Waker::noop()), "nothing is left to make");
     }
-    (0..10).for_each(|_| seal.append(&[0; 10], &mut Vec::new()));
+    (0..10).for_each(|_| append(&mut seal, &[0; 10], &mut Vec::new()));
     assert_eq!(parts(&mut seal), 1);
     let mut mac = Seal::new(&[1; 32], Protection::Mac);
-    mac.append(&[0; 4096], &mut Vec::new());
+    append(&mut mac, &[0; 4096], &mut Vec::new());
     assert_eq!(parts(&mut mac), 1, "only the key of the tag");
 }
 
@@ -107,11 +115,11 @@ fn a_row_of_long_records_goes_on_being_prepared() {
     for (len, woken) in [(4096, 0), (60_000, 0), (60_000, 1), (4096, 2)] {
         while seal.ahead().prepare(0, 0, &waker) {}
         last.clear();
-        seal.append(&vec![0; len], &mut last);
+        append(&mut seal, &vec![0; len], &mut last);
         assert_eq!(count.0.load(Ordering::Relaxed), woken, "at {len} bytes");
     }
     assert_eq!(last, expected(&[1; 32], 3, Protection::Aead, &[0; 4096]));
-    seal.append(&[], &mut last);
+    append(&mut seal, &[], &mut last);
     assert_eq!(count.0.load(Ordering::Relaxed), 2, "nobody prepared");
 }
 
@@ -132,7 +140,7 @@ fn others_prepare_on_other_processors() {
         let wrong = (0..3000u64).find(|number| {
             record.clear();
             let text = vec![*number as u8; (number * 37 % 5000) as usize];
-            seal.append(&text, &mut record);
+            append(&mut seal, &text, &mut record);
             record != expected(&key, *number, Protection::Aead, &text)
         });
         over.store(true, Ordering::Relaxed);
