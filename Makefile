@@ -24,8 +24,9 @@ SECONDS_EACH ?= 60
 
 # The images are the only thing built freestanding; see ARCHITECTURE.md, "Building without an OS".
 # The kernel uses no AVX: those registers hold what user programs left there. Cryptography that would look for it at run time
-# gets its portable (or SSE2) implementation instead.
-NO_AVX      := --cfg chacha20_force_sse2 --cfg chacha20_backend=\"sse2\" --cfg poly1305_force_soft --cfg poly1305_backend=\"soft\" \
+# gets its portable implementation instead. Of ChaCha20 there would be one for SSE2: a third less time on a processor (0.7 ns for
+# 1.0 a byte), but twice as much under emulation (9.3 for 4.7), where vectors are functions.
+NO_AVX      := --cfg chacha20_force_soft --cfg chacha20_backend=\"soft\" --cfg poly1305_force_soft --cfg poly1305_backend=\"soft\" \
     --cfg sha2_backend=\"soft\" --cfg curve25519_dalek_backend=\"serial\"
 IMAGE_FLAGS := -Cno-redzone=yes -Cforce-frame-pointers=yes --cfg keelson_image -Dwarnings $(NO_AVX)
 # A release names neither the machine nor the folders that it was built in: the same commit and compiler give the same bytes.
