@@ -20,8 +20,11 @@ pub const LOOK_FOR_ANSWER: Duration = Duration::from_micros(40);
 
 /// Short rests before it looks.
 const ENOUGH: u8 = 2;
-/// Time between two looks of a loop that goes round in a fraction of a microsecond, from which on the processor did something else.
+/// Time between two readings of the clock, a few microseconds as a rule, from which on the processor did something else.
 const TAKEN: Duration = Duration::from_millis(1);
+/// Looks between two readings of the clock: all that look read it under one lock where it is emulated, and a look itself takes some
+/// tens of cycles.
+const AT_ONCE: u32 = 16;
 /// How long it does not look then.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -136,13 +139,18 @@ fn look(cpu: &PerCpu, patience: &Patience) {
     // PAUSE leaves the processor to its other thread. QEMU's emulation leaves its main loop's lock to others for it and wants it
     // back, for which it waits longer than for what we wait for.
     let pauses = !emulator::is_emulated();
-    while !cpu.doorbell.has_rung() && last < end {
-        if pauses {
-            core::hint::spin_loop();
-        }
-        open_window();
-        if cpu.any_pending() {
-            return;
+    while last < end {
+        for _ in 0..AT_ONCE {
+            if cpu.doorbell.has_rung() {
+                return;
+            }
+            if pauses {
+                core::hint::spin_loop();
+            }
+            open_window();
+            if cpu.any_pending() {
+                return;
+            }
         }
         let now = cpu::rdtsc();
         if now.saturating_sub(last) > taken {

@@ -41,6 +41,8 @@ pub struct PerCpu {
     pub refreshed: AtomicU64,
     /// What interrupted the core so far.
     pub entries: Counters,
+    /// What its timer is set to.
+    pub(crate) timer: time::Timer,
     /// The core's program in ring 3.
     pub user: UserCpu,
     /// What the core shall do next, for cores but the first.
@@ -73,6 +75,7 @@ impl PerCpu {
             apic_id: AtomicU32::new(0),
             refreshed: AtomicU64::new(0),
             entries: Counters::new(),
+            timer: time::Timer::new(),
             user: UserCpu::new(),
             work: SpinLock::new(None),
             is_given_away: AtomicBool::new(false),

@@ -3,17 +3,19 @@
 mod calibrate;
 mod counter;
 mod source;
+mod timer;
 mod wall;
 mod watch;
 
 pub(crate) use calibrate::{Measurement, PmTimer};
 pub use source::{ClockSource, choose, look, source};
 pub(crate) use source::{NAMES, find};
+pub(crate) use timer::Timer;
+pub use timer::arm_timer;
 pub use watch::Watch;
 pub(crate) use watch::{compare_as_new, compare_with};
 
 use crate::arch::cpu;
-use crate::irq::apic;
 use crate::postmortem;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
@@ -97,19 +99,6 @@ pub fn spin(span: Duration) {
     let calibrated = tsc_hz() != 0;
     while if calibrated { now() < end } else { cpu::rdtsc().wrapping_sub(started) < give_up } {
         cpu::pause();
-    }
-}
-
-/// Makes this core's timer interrupt at `deadline`, which is after `now`.
-pub fn arm_timer(deadline: Instant, now: Instant) {
-    let span = (deadline - now).as_nanos();
-    if apic::tsc_deadline() && source() == ClockSource::Tsc {
-        let ticks = span * u128::from(tsc_hz()) / 1_000_000_000;
-        apic::start_deadline(cpu::rdtsc() + ticks as u64);
-    } else {
-        apic::leave_deadlines();
-        let ticks = span * u128::from(APIC_HZ.load(Ordering::Relaxed)) / 1_000_000_000;
-        apic::start_countdown(u32::try_from(ticks).unwrap_or(u32::MAX));
     }
 }
 

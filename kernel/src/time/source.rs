@@ -6,6 +6,7 @@ use super::{APIC_HZ, PmTimer, nanos_of};
 use crate::acpi::Hpet;
 use crate::arch::cpu;
 use crate::irq::apic;
+use crate::smp;
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 use keelson_config::Config;
@@ -103,6 +104,7 @@ fn fallback() -> Option<ClockSource> {
 
 /// Rate of this core's timer, counting down.
 fn measure_apic(counter: &Counter) -> u64 {
+    smp::this_cpu().timer.forget();
     apic::leave_deadlines();
     apic::start_countdown(u32::MAX);
     let (start, count) = (counter.read(), apic::countdown());
