@@ -1,12 +1,13 @@
 //! What work costs, in counts that do not depend on how busy the host is. `make bench` gives the times.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use keelson_oncrpc::Encoder;
 use keelson_qemu::{Bench, Drive, Endpoint, Ext4Image, Ext4Spec, Machine};
 use keelson_tests::Appliance;
 use keelson_tests::nfs3::{Handle, Nfs, Procedure, Transport};
+use keelson_tests::scrape::{Http, Scrape};
 
 const SOON: Duration = Duration::from_secs(60);
 const SERVER: &str = "10.0.0.1";
@@ -19,7 +20,7 @@ struct World {
     root: Handle,
     file: Handle,
     // In this order: what is listed first is dropped first.
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
     _disk: Ext4Image,
     _bench: Bench,
 }
@@ -33,7 +34,7 @@ impl World {
         std::fs::create_dir(&tree).unwrap();
         std::fs::write(tree.join("file"), vec![7; FILE]).unwrap();
         let disk = bench.ext4("data", &Ext4Spec::new(64 << 20).populated_from(&tree)).unwrap();
-        let line = format!("ip={SERVER}/24:eth0 nfs.exports=\"/ *(rw,sync,no_root_squash)\"");
+        let line = format!("ip={SERVER}/24:eth0 metrics=:9100 nfs.exports=\"/ *(rw,sync,no_root_squash)\"");
         let machine = Appliance::nfs(&bench, "nfs", &line)
             .virtio_nic(&lan)
             .drive(Drive::file(disk.path()))
@@ -43,7 +44,7 @@ impl World {
         let server: IpAddr = SERVER.parse().unwrap();
         let (mut nfs, root) = Transport::Tcp.mount(&endpoint, server, "/");
         let file = nfs.lookup(&root, b"file").unwrap().ok().handle;
-        World { nfs, machine, root, file, _endpoint: endpoint, _disk: disk, _bench: bench }
+        World { nfs, machine, root, file, endpoint, _disk: disk, _bench: bench }
     }
 
     /// A number in the next line of the console that contains `pattern`.
@@ -62,6 +63,13 @@ impl World {
         self.machine.console().send_line("ip").unwrap();
         let packets = self.number("TX * packets", |line| line.split_whitespace().nth(1));
         (packets, self.number("doorbells", |line| line.split_whitespace().next()))
+    }
+
+    /// How often the processor's timer was set.
+    fn timer_sets(&self) -> u64 {
+        let to = SocketAddr::new(SERVER.parse().unwrap(), 9100);
+        let answer = Http::connect(&self.endpoint, to, SOON).send("GET /metrics").unwrap();
+        Scrape::parse(&answer.body).unwrap().value("keelson_timer_sets_total{cpu=\"0\"}") as u64
     }
 
     fn flushes(&self) -> u64 {
@@ -118,6 +126,18 @@ fn bulk_reads_ring_for_many_packets_at_once() {
     eprintln!("{packets} packets, {doorbells} doorbells");
     assert!(packets as usize > FILE / 1460);
     assert!(doorbells * 8 < packets, "{doorbells} doorbells for {packets} packets");
+}
+
+/// Each call is a rest at least, mostly with something due later than what the timer is set to.
+#[test]
+fn calls_leave_the_timer_alone() {
+    const CALLS: usize = 2000;
+    let mut world = World::new("timer");
+    let before = world.timer_sets();
+    world.nfs.load(Procedure::Null, CALLS, 1, |_, _| ()).unwrap();
+    let sets = (world.timer_sets() - before) as f64 / CALLS as f64;
+    eprintln!("{sets} times set for a call");
+    assert!(sets < 0.2, "{sets} times set for a call");
 }
 
 #[test]

@@ -83,6 +83,11 @@ fn cores(to: &mut Exposition) {
             family.sample(&[("cpu", &cpu), ("source", source)], count(&entries));
         }
     }
+    let help = "How often a processor's timer was set, which a virtual machine traps.";
+    let mut family = to.family("keelson_timer_sets_total", Kind::Counter, help);
+    for core in 0..online {
+        family.sample(&[("cpu", &core.to_string())], smp::cpu(core).timer.sets());
+    }
 }
 
 fn memory(to: &mut Exposition, ram: u64) {

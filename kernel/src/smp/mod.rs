@@ -42,7 +42,7 @@ pub struct PerCpu {
     /// What interrupted the core so far.
     pub entries: Counters,
     /// What its timer is set to.
-    pub(crate) timer: time::Timer,
+    pub timer: time::Timer,
     /// The core's program in ring 3.
     pub user: UserCpu,
     /// What the core shall do next, for cores but the first.

@@ -4,6 +4,7 @@ use super::{APIC_HZ, ClockSource, source, tsc_hz};
 use crate::arch::cpu;
 use crate::irq::apic;
 use crate::smp;
+use crate::user::entries::count;
 use core::sync::atomic::{AtomicU64, Ordering};
 use keelson_hal::Instant;
 
@@ -17,11 +18,13 @@ pub struct Timer {
     at: AtomicU64,
     /// Timer interrupts of the core when it was set: one more, and it has come.
     come: AtomicU64,
+    /// How often it was set.
+    sets: AtomicU64,
 }
 
 impl Timer {
     pub(crate) const fn new() -> Timer {
-        Timer { at: AtomicU64::new(0), come: AtomicU64::new(0) }
+        Timer { at: AtomicU64::new(0), come: AtomicU64::new(0), sets: AtomicU64::new(0) }
     }
 
     /// Whether it will come by `deadline` without anything being done, on a core that had so many timer interrupts.
@@ -30,9 +33,16 @@ impl Timer {
         at > now.as_nanos() && at <= deadline.as_nanos() && self.come.load(Ordering::Relaxed) == come
     }
 
+    /// Notes that it is set; only its own core does.
     fn set(&self, at: Instant, come: u64) {
+        count(&self.sets);
         self.at.store(at.as_nanos(), Ordering::Relaxed);
         self.come.store(come, Ordering::Relaxed);
+    }
+
+    /// How often it was set since the core was started.
+    pub fn sets(&self) -> u64 {
+        self.sets.load(Ordering::Relaxed)
     }
 
     /// Somebody used it for something else.
@@ -79,5 +89,6 @@ mod tests {
         assert!(!timer.is_set(at(100), at(50), 3), "it is over, and nobody saw it");
         timer.forget();
         assert!(!timer.is_set(at(100), at(10), 3));
+        assert_eq!(timer.sets(), 1);
     }
 }
