@@ -7,11 +7,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Duration;
 
 use keelson_hal::Entropy;
 use keelson_lwk_wire::bytes::Writer;
-use keelson_lwk_wire::channel::{Channel, ChannelError, Identity, Key, Received, Receiver, Sender};
+use keelson_lwk_wire::channel::{Ahead, Channel, ChannelError, Identity, Key, Received, Receiver, Sender};
 use keelson_lwk_wire::frame::{Frame, Header, TooLarge};
 use keelson_lwk_wire::handshake::{Features, Grant, Hello, Modes, Purpose};
 use keelson_lwk_wire::messages::{ByeReason, Message};
@@ -149,6 +150,8 @@ pub struct Lane {
     stream: Arc<Stream>,
     sending: Mutex<(Sender, Vec<u8>)>,
     receiving: Mutex<Receiving>,
+    /// What can be done for the next records of both directions, where they are protected.
+    ahead: [Option<Arc<Ahead>>; 2],
 }
 
 /// Bytes that have arrived and not been looked at: `buffer[start..end]`.
@@ -230,6 +233,7 @@ impl Lane {
                 stream.limit_reads(None)?;
                 let lane = Lane {
                     stream,
+                    ahead: [receiver.ahead(), sender.ahead()],
                     sending: Mutex::new((sender, Vec::new())),
                     receiving: Mutex::new(Receiving { receiver, buffer, start, end }),
                 };
@@ -276,6 +280,7 @@ impl Lane {
             if let Some(frame) = frame {
                 return Ok(frame);
             }
+            self.prepare();
             let got = loop {
                 match self.stream.read(buffer) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -286,6 +291,13 @@ impl Lane {
             if got == 0 {
                 return Err(LinkError::Lost(io::ErrorKind::UnexpectedEof.into()));
             }
+        }
+    }
+
+    /// Whoever is about to wait for the node makes what the next records are combined with: nobody waits for it then.
+    fn prepare(&self) {
+        for ahead in self.ahead.iter().flatten() {
+            while ahead.prepare(0, 0, Waker::noop()) {}
         }
     }
 

@@ -63,8 +63,11 @@ impl Seal {
         debug_assert!(text.len() <= MOST);
         *length = ((text.len() + TAG) as u16).to_le_bytes();
         let key = self.ahead.begin(&mut self.pad);
-        self.combine(text);
-        let tag = authenticate(&key, self.protection, text);
+        if self.protection == Protection::Aead {
+            self.pad.combine(text);
+        }
+        let (tag, len) = (authenticate(&key, self.protection, text), text.len());
+        self.end(len);
         out.extend_from_slice(tag.as_ref());
     }
 
@@ -77,20 +80,21 @@ impl Seal {
             return Err(ChannelError::Broken);
         }
         plain.clear();
-        plain.extend_from_slice(bytes);
-        self.combine(plain);
+        match self.protection {
+            Protection::Aead => self.pad.combine_into(bytes, plain),
+            Protection::Mac => plain.extend_from_slice(bytes),
+        }
+        self.end(bytes.len());
         Ok(())
     }
 
-    /// Encrypts or decrypts the text of the record, if it is to be, and ends it.
-    fn combine(&mut self, text: &mut [u8]) {
-        match self.protection {
-            Protection::Aead => {
-                self.pad.combine(text);
-                self.ahead.end(&mut self.pad, text.len());
-            }
-            Protection::Mac => self.ahead.end(&mut self.pad, 0),
-        }
+    /// Ends the record with a text of so many bytes.
+    fn end(&mut self, text: usize) {
+        let encrypted = match self.protection {
+            Protection::Aead => text,
+            Protection::Mac => 0,
+        };
+        self.ahead.end(&mut self.pad, encrypted);
     }
 }
 

@@ -49,13 +49,25 @@ impl Pad {
         self.made.first_chunk().copied().unwrap_or_default()
     }
 
-    /// Encrypts the text of the record, or decrypts it. Once for each record, behind [`Pad::authenticator`].
+    /// Encrypts the text of the record where it is. Once for each record, behind [`Pad::authenticator`].
     pub(super) fn combine(&mut self, text: &mut [u8]) {
         let made = self.made.get(FIRST..).unwrap_or_default();
         let (ready, rest) = text.split_at_mut(made.len().min(text.len()));
         ready.iter_mut().zip(made).for_each(|(byte, pad)| *byte ^= pad);
         if let Some(cipher) = &mut self.cipher {
             cipher.apply_keystream(rest);
+        }
+    }
+
+    /// Appends the text of the record to `plain`, decrypted. As [`Pad::combine`].
+    pub(super) fn combine_into(&mut self, text: &[u8], plain: &mut Vec<u8>) {
+        let made = self.made.get(FIRST..).unwrap_or_default();
+        let (ready, rest) = text.split_at(made.len().min(text.len()));
+        plain.extend(ready.iter().zip(made).map(|(byte, pad)| byte ^ pad));
+        let at = plain.len();
+        plain.extend_from_slice(rest);
+        if let Some(cipher) = &mut self.cipher {
+            cipher.apply_keystream(plain.get_mut(at..).unwrap_or_default());
         }
     }
 
