@@ -339,7 +339,7 @@ fn check(flags: u64) -> Result<(), Errno> {
 impl Process {
     /// A place among the helpers, while the allowance lasts.
     pub(crate) fn helper_seat(&self) -> Option<Seat> {
-        self.node.helper_seat(&self.helpers, self.helper_rules.allowance)
+        self.node.helper_seat(&self.helpers, &self.helper_rules)
     }
 
     /// A table of open files that nobody shares: before exec closes some.

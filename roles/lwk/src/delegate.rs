@@ -2,12 +2,15 @@
 
 use crate::Errno;
 use crate::exit::Exit;
+use crate::watched::Watch;
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use keelson_lwk_wire::layout::Stat;
+use keelson_lwk_wire::messages::Shown;
 
 /// An open file of the host, as its proxy names it (section 5.9).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -39,6 +42,8 @@ pub struct Reply {
     pub events: u32,
     /// After open: what was opened.
     pub opened: Option<Opened>,
+    /// The host was not asked: it had said so shortly before, or could not be asked that.
+    pub unasked: bool,
 }
 
 /// The events of a handle are known from [`Readiness`] alone: those in a reply may be older when its thread comes to read it.
@@ -119,6 +124,16 @@ pub trait Delegate: Send + Sync {
     /// host cannot fork.
     fn fork(&self, _tid: u32) -> Pin<Box<dyn Future<Output = Result<Forked, Errno>>>> {
         Box::pin(async { Err(Errno::ENOSYS) })
+    }
+
+    /// Who looks at the calls of the process, if anybody does.
+    fn watch(&self) -> Option<&Watch> {
+        None
+    }
+
+    /// Shows whole lines to who started the program, and waits until the host has them.
+    fn show(&self, _kind: Shown, _lines: String) -> Done {
+        Box::pin(async { Ok(()) })
     }
 
     /// The next part of the core file of a process that crashed; false when the host takes no more.

@@ -6,9 +6,11 @@ use crate::process::Process;
 use crate::run::Task;
 use crate::signals::*;
 use crate::table::{Ended, INIT, Report};
+use crate::thread::Thread;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
+use keelson_lwk_wire::messages::Shown;
 
 /// The end of a process, as its host is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,10 +53,23 @@ pub(crate) async fn end_thread(task: &mut Task, code: Option<u32>) {
             task.mm.close().await;
         }
         process.peak.store(process.peak_memory(), Ordering::Relaxed);
+        show_profile(&thread).await;
         end_process(task);
     } else {
         process.offer_again(&thread);
         process.changed.notify();
+    }
+}
+
+/// The process is over: what its calls took is shown to who wants it.
+async fn show_profile(thread: &Thread) {
+    let process = &thread.process;
+    let name = *thread.name.lock();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = String::from_utf8_lossy(name);
+    if let Some(text) = process.delegate.watch().and_then(|watch| watch.profile(process.pid, &name)) {
+        // Without a host nobody reads.
+        let _ = process.delegate.show(Shown::Profile, text).await;
     }
 }
 

@@ -59,6 +59,7 @@ pub mod timers;
 pub mod view;
 pub mod wait;
 mod wall;
+pub mod watched;
 
 #[cfg(test)]
 mod testing;

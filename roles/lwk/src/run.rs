@@ -17,7 +17,9 @@ use crate::restart;
 use crate::signals::{Action, Claimed, SA_RESTART, SigInfo};
 use crate::syscalls::{self, Caller};
 use crate::thread::{Attention, Thread, Wait};
+use crate::watched::{Begun, End};
 use crate::{Errno, signals};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
@@ -27,6 +29,7 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use keelson_hal::Instant;
 use keelson_hal::user::{Access, Registers, Trap, UserContext, UserCore};
+use keelson_lwk_wire::messages::Shown;
 
 /// Bytes of the `syscall` instruction.
 const SYSCALL_LENGTH: u64 = 2;
@@ -58,6 +61,8 @@ pub(crate) struct Task {
     turn_ends: Option<Instant>,
     /// The call that was interrupted, and how it is made again.
     interrupted: Option<(u64, Errno)>,
+    /// Somebody looks at the calls of the process.
+    watched: bool,
 }
 
 /// Runs a thread on `core` until it ends or leaves.
@@ -66,6 +71,7 @@ pub(crate) async fn thread(start: Start, core: Arc<Core>, user: Rc<dyn UserCore>
     let Start { thread, context } = start;
     thread.was_kept();
     let serves = thread.process.node.settings.service.contains(&core.number);
+    let watched = thread.process.delegate.watch().is_some();
     let mut task = Task {
         thread,
         context,
@@ -75,6 +81,7 @@ pub(crate) async fn thread(start: Start, core: Arc<Core>, user: Rc<dyn UserCore>
         serves,
         turn_ends: None,
         interrupted: None,
+        watched,
     };
     loop {
         let outcome = on_core(&core, &*user, &task.thread.clone(), task.run()).await;
@@ -195,7 +202,7 @@ impl Task {
         }
         let trap = loop {
             let trap = self.user.run(&mut self.context, &**self.mm.space());
-            if trap != Trap::Syscall || self.thread.wanted() {
+            if trap != Trap::Syscall || self.watched || self.thread.wanted() {
                 break trap;
             }
             let registers = &mut self.context.registers;
@@ -217,9 +224,37 @@ impl Task {
         let number = registers.rax;
         let args = arguments(registers);
         self.thread.call.store((number as u32).wrapping_add(1), Ordering::Relaxed);
+        // Apart from the call: only one program in a thousand pays for it.
+        let begun = match self.watched {
+            true => Box::pin(self.begin_watched(number, args)).await,
+            false => None,
+        };
         let outcome = self.serve_call(number, args).await;
+        if let Some(begun) = begun {
+            Box::pin(self.end_watched(begun, &outcome)).await;
+        }
         self.thread.call.store(0, Ordering::Relaxed);
         outcome
+    }
+
+    async fn begin_watched(&self, number: u64, args: [u64; 6]) -> Option<Begun> {
+        let process = &self.thread.process;
+        Some(process.delegate.watch()?.begin(number, &args, &self.mm, &*process.system.clock).await)
+    }
+
+    /// Tells who looks at the calls of the process that one is over.
+    async fn end_watched(&self, begun: Begun, outcome: &Option<Outcome>) {
+        let process = &self.thread.process;
+        let end = match (outcome, self.interrupted) {
+            (Some(_), _) => End::Never,
+            (None, Some(_)) => End::Interrupted,
+            (None, None) => End::Returned(self.context.registers.rax),
+        };
+        let Some(watch) = process.delegate.watch() else { return };
+        if let Some(line) = watch.end(begun, &self.thread, &self.mm, end, process.system.clock.now()) {
+            // Without a host the program ends soon, and nobody reads.
+            let _ = process.delegate.show(Shown::Call, line).await;
+        }
     }
 
     async fn serve_call(&mut self, number: u64, args: [u64; 6]) -> Option<Outcome> {

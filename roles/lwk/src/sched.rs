@@ -189,6 +189,8 @@ pub struct HelperRules {
     pub name: Option<Vec<u8>>,
     /// Threads for which there is no core become helpers: `--helper-auto`.
     pub overflow: bool,
+    /// They run on the last service core, not on the one that has fewest threads: `--uti-use-last-cpu`.
+    pub last: bool,
 }
 
 impl HelperRules {
@@ -409,10 +411,14 @@ impl Node {
     }
 
     /// A place on a service core, when fewer than `most` of those counted by `helpers` have one.
-    pub fn helper_seat(&self, helpers: &Arc<AtomicUsize>, most: usize) -> Option<Seat> {
-        let one_more = |count| (count < most).then_some(count + 1);
-        let numbers = self.settings.service.iter();
-        let core = numbers.filter_map(|n| self.core(*n)).min_by_key(|core| core.threads())?.clone();
+    pub fn helper_seat(&self, helpers: &Arc<AtomicUsize>, rules: &HelperRules) -> Option<Seat> {
+        let one_more = |count| (count < rules.allowance).then_some(count + 1);
+        let mut cores = self.settings.service.iter().filter_map(|number| self.core(*number));
+        let core = match rules.last {
+            true => cores.next_back(),
+            false => cores.min_by_key(|core| core.threads()),
+        };
+        let core = core?.clone();
         helpers.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
         core.seat();
         Some(Seat { core, slice: None, helpers: Some(helpers.clone()) })

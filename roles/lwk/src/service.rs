@@ -15,6 +15,7 @@ use crate::session::{Answer, Host, Hub, Programs, Session, Tool};
 use crate::signals::{SIGKILL, SigInfo, SigSet};
 use crate::view::View;
 use crate::wall::HostTime;
+use crate::watched::{Wanted, Watched};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -74,7 +75,22 @@ impl Service {
             ..memory(&self.settings, &launch.options)
         };
         let helpers = helpers(&self.settings, &launch);
-        request(launch, host, memory, helpers, self.loader.clone(), self.vfs.clone())
+        let delegate = self.delegate(launch.options.flags, host);
+        request(launch, delegate, memory, helpers, self.loader.clone(), self.vfs.clone())
+    }
+
+    /// The host as the program has it: with somebody who looks on where that is wanted.
+    fn delegate(&self, flags: LaunchFlags, host: &Host) -> Arc<dyn Delegate> {
+        let host = Arc::new(host.clone());
+        let wanted = Wanted {
+            profile: flags.contains(LaunchFlags::PROFILE),
+            json: flags.contains(LaunchFlags::PROFILE_JSON),
+            trace: flags.contains(LaunchFlags::TRACE),
+        };
+        match wanted.profile || wanted.trace {
+            true => Arc::new(Watched::new(host, self.node.system.clock.clone(), wanted)),
+            false => host,
+        }
     }
 }
 
@@ -142,13 +158,12 @@ impl Programs for Service {
 
 fn request(
     launch: Launch,
-    host: &Host,
+    delegate: Arc<dyn Delegate>,
     memory: MmSettings,
     helpers: HelperRules,
     loader: Arc<HostLoader>,
     vfs: Arc<Vfs>,
 ) -> Result<LaunchRequest, Errno> {
-    let delegate: Arc<dyn Delegate> = Arc::new(host.clone());
     let mut limits = Limits(launch.rlimits.map(|(soft, hard)| Limit { soft, hard }));
     if let (Some(most), Some(stack)) = (launch.options.stack.most, limits.0.get_mut(limits::STACK)) {
         // What is above the hard limit has been refused to others than root.
@@ -234,5 +249,6 @@ fn helpers(settings: &Settings, launch: &Launch) -> HelperRules {
         name: None,
         // With ranks of an MPI job, threads beyond the slice are its library's.
         overflow: options.flags.contains(LaunchFlags::HELPER_AUTO) || launch.rank.processes > 0,
+        last: options.flags.contains(LaunchFlags::UTI_LAST_CPU),
     }
 }

@@ -7,6 +7,7 @@ pub mod rank;
 pub mod search;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use keelson_lwk_wire::Errno;
 use keelson_lwk_wire::frame::{FrameType, Header};
 use keelson_lwk_wire::handshake::Purpose;
-use keelson_lwk_wire::messages::{Exit, LaunchAck, Message};
+use keelson_lwk_wire::messages::{Exit, LaunchAck, LaunchFlags, Message};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -154,6 +155,12 @@ fn run_first(options: Options, masks: (u64, u64), fds: Vec<i32>) -> Result<i32, 
         flat_ioctl: options.flat_ioctl(),
     };
     let program = search::find(&rules, &options.program, &options.args)?;
+    let trace = options.trace.as_deref().map(|path| {
+        let file =
+            File::create(path).map_err(|error| Stop::here(format!("--trace: {}: {error}", path.display())));
+        file.map(Arc::new)
+    });
+    let trace = trace.transpose()?;
 
     let connected = match Lane::connect(&node.address, key.as_ref(), Purpose::Launch) {
         Err(LinkError::Lost(_)) if options.linux_fallback => {
@@ -177,6 +184,8 @@ fn run_first(options: Options, masks: (u64, u64), fds: Vec<i32>) -> Result<i32, 
         key,
         workers: options.workers(),
         core_pattern: options.core_pattern(),
+        shows: options.launch.flags.intersects(LaunchFlags::PROFILE | LaunchFlags::TRACE),
+        trace,
     };
     let (proxy, events) = start(connected, handles, rules, family)?;
     proxy.send(&Header { pid: launch.pid, ..Header::new(FrameType::Launch) }.id(1), &launch);
@@ -209,6 +218,9 @@ fn start(
     family: Family,
 ) -> Result<(Arc<Proxy>, Events), Stop> {
     let Connected { lane, grant, .. } = connected;
+    if family.shows {
+        handles.keep_complaints();
+    }
     // Who answered the first time: by then a name may be another's, and finding that out takes time.
     let address = lane.peer().map_or_else(|| family.address.clone(), |peer| Address::Tcp(peer.to_string()));
     let dial = Dial { address, key: family.key.clone(), ticket: grant.bulk };

@@ -22,6 +22,7 @@ pub(crate) mod streams;
 mod workers;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -33,8 +34,8 @@ use keelson_lwk_wire::calls::{Checked, check};
 use keelson_lwk_wire::frame::{Flags, Frame, FrameType, Header, MAX_IN_FLIGHT};
 use keelson_lwk_wire::messages::{
     Bye, ByeReason, Cancel, CloseBatch, Credit, Data, Event, EventKind, Exit, Fork, Message, OutPart, PageIn,
-    PageInReply, PageOut, PageOutReply, Ping, Pong, QueueDepths, SideReply, Subscribe, Syscall, Sysret,
-    Unsubscribe,
+    PageInReply, PageOut, PageOutReply, Ping, Pong, QueueDepths, Show, Shown, SideReply, Subscribe, Syscall,
+    Sysret, Unsubscribe,
 };
 
 use crate::calls::{self, Reply, Task};
@@ -289,6 +290,12 @@ impl Proxy {
                 Ok(())
             }
             FrameType::DumpHeader | FrameType::DumpData => self.dump(&frame),
+            FrameType::Show => {
+                let show = Show::decode(payload).map_err(malformed)?;
+                self.show(&show);
+                self.send(&header.reply(FrameType::SideReply), &SideReply { result: 0 });
+                Ok(())
+            }
             FrameType::Ping => {
                 let ping = Ping::decode(payload).map_err(malformed)?;
                 self.send(&header.reply(FrameType::Pong), &Pong { echo: ping.monotonic, own: self.state() });
@@ -448,6 +455,18 @@ impl Proxy {
         let result = result.map_or_else(|fail| fail.0.as_result(), |()| 0);
         self.send(&frame.header.reply(FrameType::SideReply), &SideReply { result });
         Ok(())
+    }
+
+    /// Shows lines about the calls of the program: on its standard error, as long as it has it, or where `--trace=` says.
+    fn show(&self, show: &Show<'_>) {
+        let file = self.family.as_ref().and_then(|family| family.trace.as_ref());
+        match (show.kind, file) {
+            // A full disk is no reason to end the program.
+            (Shown::Call, Some(file)) => {
+                let _ = (&**file).write_all(show.text.as_bytes());
+            }
+            _ => show.text.lines().for_each(|line| self.handles.complain(line)),
+        }
     }
 
     /// Where the core file is that was received.

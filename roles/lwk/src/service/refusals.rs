@@ -18,11 +18,6 @@ pub fn impossible(settings: &Settings, launch: &Launch) -> Option<LaunchAck> {
             "-O: every thread has a processor of its own here; boot the node with allow_oversubscribe".into(),
         );
     }
-    for (flag, option) in [(LaunchFlags::PROFILE, "--profile"), (LaunchFlags::TRACE, "--trace")] {
-        if has(flag) {
-            return refused(format!("{option}: the node does not do that; leave it out"));
-        }
-    }
     if let Some(core) = options.core.filter(|core| *core as usize >= settings.compute.len()) {
         let last = settings.compute.len().saturating_sub(1);
         return refused(format!("-c {core}: processors for programs are 0 to {last} here"));

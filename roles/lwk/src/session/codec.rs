@@ -11,7 +11,7 @@ use keelson_lwk_wire::channel::Sender;
 use keelson_lwk_wire::frame::{DATA_PIECE, Flags, FrameType, Header, MAX_INLINE, TooLarge};
 use keelson_lwk_wire::messages::{
     Cancel, CloseBatch, Data, Desc, Direction, DumpData, Message as Payload, PageIn, PageOut, Part, Rlimit,
-    SetIds, SetPgid, SetSid, Subscribe, Syscall, Sysret, Umask, Unsubscribe,
+    SetIds, SetPgid, SetSid, Show, Subscribe, Syscall, Sysret, Umask, Unsubscribe,
 };
 
 /// The argument that an entry of [`Call::input`] or [`Call::output`] is about: the low bits, as on the wire.
@@ -211,6 +211,9 @@ fn send_message(sender: &mut Sender, pid: u32, message: &Message, out: &mut Vec<
             let data = DumpData { offset: part.offset, bytes: &part.bytes };
             sender.send(&header(FrameType::DumpData).id(*id).with(flags), &data, out)
         }
+        Message::Show(id, kind, text) => {
+            sender.send(&header(FrameType::Show).id(*id), &Show { kind: *kind, text }, out)
+        }
         Message::Control(id, reply) => {
             sender.send(&header(FrameType::CtrlReply).id(*id).with(Flags::REPLY), reply, out)
         }
@@ -250,7 +253,7 @@ pub fn reply(flags: Flags, payload: &[u8], slot: &Slot) -> Result<Reply, Malform
     }
     let opened =
         sysret.hint.map(|hint| Opened { stat: hint.stat, seekable: hint.seekable, terminal: hint.tty });
-    Ok(Reply { result: sysret.result, output, events: sysret.revents, opened })
+    Ok(Reply { result: sysret.result, output, events: sysret.revents, opened, unasked: false })
 }
 
 /// As whoever made the call named it.

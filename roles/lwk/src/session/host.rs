@@ -11,6 +11,7 @@ use crate::delegate::{
 use crate::exit::Exit;
 use crate::system::System;
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
@@ -125,14 +126,15 @@ impl Delegate for Host {
         if !codec::travels(&call) {
             // The host would end the session over it.
             log::warn!(target: "lwk", "system call {} cannot be done by a host", call.number);
-            return Box::pin(async { Reply { result: Errno::ENOSYS.as_result(), ..Reply::default() } });
+            let result = Errno::ENOSYS.as_result();
+            return Box::pin(async move { Reply { result, unasked: true, ..Reply::default() } });
         }
         let effect = self.attributes.effect(&call);
         if effect == Effect::Asks
             && let Some(reply) = self.attributes.known(&call, &self.hub.changes, self.now())
         {
             self.hub.calls.remembered.fetch_add(1, Ordering::Relaxed);
-            return Box::pin(async { reply });
+            return Box::pin(async move { Reply { unasked: true, ..reply } });
         }
         self.hub.calls.sent.fetch_add(1, Ordering::Relaxed);
         if effect == Effect::Changes {
@@ -226,6 +228,11 @@ impl Delegate for Host {
     fn core_file(&self, part: CorePart) -> Pin<Box<dyn Future<Output = bool>>> {
         let session = self.session.clone();
         Box::pin(async move { session.core_part(part).await.is_ok() })
+    }
+
+    fn show(&self, kind: messages::Shown, lines: String) -> Done {
+        let session = self.session.clone();
+        Box::pin(async move { session.show(kind, lines).await })
     }
 
     fn fork(&self, tid: u32) -> Pin<Box<dyn Future<Output = Result<Forked, Errno>>>> {

@@ -107,6 +107,8 @@ pub enum Message {
     CoreHeader(u64, messages::DumpHeader),
     /// A part of it.
     CoreData(u64, CorePart),
+    /// Lines for who looks at the program's calls.
+    Show(u64, messages::Shown, String),
     /// The answer to a tool, or the last part of it.
     Control(u64, messages::CtrlReply),
     /// A part of the answer to a tool.
@@ -251,6 +253,12 @@ impl Session {
         self.request(0, None, Vec::new(), 0, |id, _| Outgoing::Message(Message::CoreData(id, part)))?
             .await
             .failure()
+    }
+
+    /// Shows lines, and waits until the host has them.
+    async fn show(self: &Arc<Self>, kind: messages::Shown, lines: String) -> Result<(), Errno> {
+        let show = |id, _: &_| Outgoing::Message(Message::Show(id, kind, lines));
+        self.request(0, None, Vec::new(), 0, show)?.await.failure()
     }
 
     /// Sends a message that has no answer.

@@ -104,6 +104,18 @@ fn a_pinned_thread_makes_others_on_its_core() {
 }
 
 #[test]
+fn helpers_take_the_emptiest_service_core_or_the_last() {
+    for (last, expected) in [(false, [0, 1, 0]), (true, [1, 1, 1])] {
+        let settings = NodeSettings { compute: vec![2], service: vec![0, 1], ..NodeSettings::default() };
+        let world = World::with(settings);
+        let rules = HelperRules { allowance: 3, last, ..HelperRules::default() };
+        let helpers = Arc::default();
+        let seats: Vec<_> = std::iter::from_fn(|| world.node.helper_seat(&helpers, &rules)).collect();
+        assert_eq!(seats.iter().map(|seat| seat.core().number).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn helpers_run_on_service_cores_within_their_allowance() {
     let world = World::new(1);
     world.program("/bin/test", |cpu| {

@@ -113,8 +113,6 @@ fn no_option_is_left_out_in_silence() {
     let says = |text: Option<String>, start: &str| text.is_some_and(|text| text.starts_with(start));
     assert!(says(why(1, &flag(LaunchFlags::OVERSUBSCRIBE)), "-O: "));
     assert_eq!(why(2, &flag(LaunchFlags::OVERSUBSCRIBE)), None);
-    assert!(says(why(1, &flag(LaunchFlags::TRACE)), "--trace: "));
-    assert!(says(why(1, &flag(LaunchFlags::PROFILE)), "--profile: "));
     assert_eq!(why(1, &|launch| launch.options.core = Some(1)), None);
     let there_is_none = why(1, &|launch| launch.options.core = Some(2));
     assert_eq!(there_is_none.as_deref(), Some("-c 2: processors for programs are 0 to 1 here"));

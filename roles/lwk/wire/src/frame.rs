@@ -133,8 +133,10 @@ frame_types! {
     Chdir = 84,
     /// Node to host: take this resource limit.
     Rlimit = 85,
-    /// Host to node: how one of the six went.
+    /// Host to node: how one of the six went, or that a part of a core file or a text is there.
     SideReply = 86,
+    /// Node to host: a text for who asked to see the program's calls.
+    Show = 87,
     /// Tool to node: a verb.
     Ctrl = 96,
     /// Node to tool: its answer.

@@ -20,8 +20,8 @@ pub use launch::{
 };
 pub use pages::{PageIn, PageInReply, PageOut, PageOutReply};
 pub use process::{
-    Chdir, CoreAudit, Exit, Fork, ForkErr, ForkOk, Rlimit, SetIds, SetPgid, SetSid, SideReply, Signal,
-    Ticket, Umask,
+    Chdir, CoreAudit, Exit, Fork, ForkErr, ForkOk, Rlimit, SetIds, SetPgid, SetSid, Show, Shown, SideReply,
+    Signal, Ticket, Umask,
 };
 pub use ready::{CloseBatch, Ready, Subscribe, Unsubscribe};
 pub use session::{Bye, ByeReason, Ping, Pong, QueueDepths};

@@ -21,11 +21,15 @@ pub const HELP: &str = "usage: mcexec [options] [<node-index>] <program> [argume
   -s, --stack-premap=[<premap>][,<max>]
   --mpol-no-heap --mpol-no-stack --mpol-no-bss --mpol-shm-premap
   --disable-sched-yield --enable-vdso --disable-vdso --no-bind-ikc-map --proxy-cpu=<cpu>
-  --enable-uti -u, --uti-thread-rank=<n> --uti-use-last-cpu --helper-first=<n> --helper-auto
+  -u, --uti-thread-rank=<n>      the n-th thread is a helper, on a service core; --helper-first=<n>: the first n are
+  --helper-auto                  threads for which there is no core are
+  --uti-use-last-cpu             helpers run on the last service core
+  --enable-uti                   accepted: helpers need not be enabled
   -O                             more threads than cores
   -e NAME=value                  variable for the program
   --noise-audit                  what interrupted the program's cores, at its end
-  --profile[=json] --trace       kept for scripts that have them; nodes count and log no calls, and refuse
+  --profile[=json]               what each system call took, when a process ends
+  --trace[=<file>]               a line for each system call that is over: L, or D and the time of the host
   --net=local|delegate --write-behind=<bytes> --ioctl=flat
   --root=<dir> --ro --deny=net --allow-root
   --core=<pattern>|off           core files; %p is the process id
@@ -78,6 +82,8 @@ pub struct Options {
     pub allow_root: bool,
     /// `--noise-audit`
     pub noise_audit: bool,
+    /// `--trace=`: where its lines go. `None` = standard error.
+    pub trace: Option<PathBuf>,
     /// `--linux-fallback`
     pub linux_fallback: bool,
     /// `--core`
@@ -106,6 +112,7 @@ impl Default for Options {
             proxy_cpu: None,
             allow_root: false,
             noise_audit: false,
+            trace: None,
             linux_fallback: false,
             core: None,
             program: OsString::new(),
@@ -130,6 +137,9 @@ const FLAGS: &[(&str, LaunchFlags)] = &[
     ("--helper-auto", LaunchFlags::HELPER_AUTO),
     ("--noise-audit", LaunchFlags::NOISE_AUDIT),
 ];
+
+/// As `--trace`, with a file.
+const TRACE_TO: &str = "--trace=";
 
 /// Options that take a value: the next word, or what follows `=` (long) or the letter (short).
 const VALUES: &[&str] = &[
@@ -218,6 +228,10 @@ impl Options {
             return Ok(());
         }
         match name {
+            name if name.len() > TRACE_TO.len() && name.starts_with(TRACE_TO) => {
+                self.launch.flags |= LaunchFlags::TRACE;
+                self.trace = name.strip_prefix(TRACE_TO).map(PathBuf::from);
+            }
             "--profile=json" => self.launch.flags |= LaunchFlags::PROFILE | LaunchFlags::PROFILE_JSON,
             "--enable-vdso" => self.launch.flags.remove(LaunchFlags::NO_VDSO),
             "--ro" => {

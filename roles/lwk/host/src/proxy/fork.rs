@@ -46,6 +46,10 @@ pub struct Family {
     pub workers: u32,
     /// Where core files go.
     pub core_pattern: Option<String>,
+    /// The node has something to say about every process, also when that has closed its standard error: `--profile`, `--trace`.
+    pub shows: bool,
+    /// Where the lines of `--trace=` go.
+    pub trace: Option<Arc<File>>,
 }
 
 /// What a further proxy starts from.
@@ -102,7 +106,8 @@ impl Proxy {
         command.arg("mcexec").env(STATE, reader.as_raw_fd().to_string());
         // One child at a time, so that each inherits what is meant for it.
         let mut children = lock(&self.children.table);
-        let inherited = || handles.iter().map(|(_, handle)| handle.as_fd()).chain([reader.as_fd()]);
+        let own = || family.trace.iter().map(|file| file.as_fd()).chain([reader.as_fd()]);
+        let inherited = || handles.iter().map(|(_, handle)| handle.as_fd()).chain(own());
         let marked = inherited().try_for_each(|fd| keep(fd, true));
         let spawned = marked.and_then(|()| Ok(command.spawn()?));
         for fd in inherited() {
@@ -144,6 +149,7 @@ fn encode(
     to.u32(family.workers)
         .flag(family.core_pattern.is_some())
         .text(family.core_pattern.as_deref().unwrap_or_default());
+    to.flag(family.shows).i32(family.trace.as_ref().map_or(-1, |file| file.as_raw_fd()));
     to.bytes(&ticket)
         .flag(rules.read_only)
         .flag(rules.deny_net)
@@ -183,6 +189,11 @@ impl ForkState {
         };
         let workers = from.u32()?;
         let (has_core, core) = (from.flag()?, from.string(limits::PATH)?);
+        let shows = from.flag()?;
+        let trace = match from.i32()? {
+            -1 => None,
+            number => Some(Arc::new(File::from(inherit::take(number).map_err(|_| Malformed::Value)?))),
+        };
         let ticket = from.array()?;
         let mut rules =
             Rules { root: None, read_only: from.flag()?, deny_net: from.flag()?, flat_ioctl: from.flag()? };
@@ -199,7 +210,8 @@ impl ForkState {
         let next = from.u64()?;
         let (has_complaints, complaints) = (from.flag()?, from.u64()?);
         from.end()?;
-        let family = Family { address, node, key, workers, core_pattern: has_core.then_some(core) };
+        let family =
+            Family { address, node, key, workers, core_pattern: has_core.then_some(core), shows, trace };
         Ok(ForkState {
             family,
             ticket,

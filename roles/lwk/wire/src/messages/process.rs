@@ -175,6 +175,43 @@ impl Message<'_> for Exit {
     }
 }
 
+/// What a [`Show`] is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Shown {
+    /// A system call that is over: `--trace`.
+    Call = 1,
+    /// All of a process, which ends: `--profile`.
+    Profile = 2,
+}
+
+/// A text for who asked to see the program's calls. SIDE_REPLY says that it is there: the program goes on then, so that no
+/// more than one text of a thread is ever under way, and nothing is lost with a node that dies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Show<'a> {
+    /// What it is about.
+    pub kind: Shown,
+    /// Whole lines.
+    pub text: &'a str,
+}
+
+impl<'a> Message<'a> for Show<'a> {
+    const KIND: FrameType = FrameType::Show;
+
+    fn read(from: &mut Reader<'a>) -> Result<Show<'a>, Malformed> {
+        let kind = match from.u8()? {
+            1 => Shown::Call,
+            2 => Shown::Profile,
+            _ => return Err(Malformed::Value),
+        };
+        Ok(Show { kind, text: from.text(256 << 10)? })
+    }
+
+    fn write(&self, to: &mut Writer<'_>) {
+        to.u8(self.kind as u8).text(self.text);
+    }
+}
+
 /// One of setuid(2) and its family.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SetIds {
