@@ -69,7 +69,8 @@ fn calls_of_a_program_are_counted_and_shown() {
     assert!(written < read && read < refused && refused < local && local < ended, "{text}");
     assert_eq!(text.lines().filter(|line| line.contains("] getpid() = ")).count(), 100, "{text}");
     assert_eq!(text.lines().filter(|line| line.contains("] getppid() = ")).count(), 5);
-    assert!(text.ends_with("] exit_group(0) = ? <0.000000> L\n") || text.trim_end().ends_with("L"), "{text}");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.contains("] exit_group(0) = ? <") && last.ends_with("> L"), "{text}");
 
     // Without a file they are where the program's errors are, and both can be had.
     let said = watched(&node, &["--trace", "--profile"], &program);

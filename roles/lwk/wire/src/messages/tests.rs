@@ -88,6 +88,7 @@ fn process_messages() {
     round!(Chdir { path: b"/usr" }, Chdir, false);
     round!(Rlimit { resource: 7, soft: 10, hard: 20 }, Rlimit, false);
     round!(SideReply { result: -1 }, SideReply, false);
+    round!(Show { kind: Shown::Profile, text: "line\n" }, Show, false);
 }
 
 #[test]
@@ -217,6 +218,7 @@ fn decode_as_everything(payload: &[u8]) {
         Chdir,
         Rlimit,
         SideReply,
+        Show,
         Ctrl,
         CtrlReply,
         Event,
