@@ -29,6 +29,8 @@ use keelson_kernel::mm::KernelDma;
 
 /// How often a device without any interrupt is looked at.
 const POLL_PERIOD: Duration = Duration::from_micros(100);
+/// How often a disk is looked at: the most that a lost kick costs, as with network devices.
+const DISK_LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// Bytes taken from a hardware random number generator as a seed.
 const SEED: usize = 64;
 
@@ -96,7 +98,8 @@ impl Devices {
         self.nics.push(Nic { device: Box::new(device), interrupt, place, again });
     }
 
-    /// Starts a disk's task.
+    /// Starts a disk's tasks. The second looks whether a request waits in vain: where an emulator leaves out fences (see
+    /// `Virtqueue::nudge`) a kick or an interrupt can be lost, and who waits for the disk is woken by nothing else.
     fn add_disk<E: Engine + 'static>(
         &mut self,
         node: &Node,
@@ -106,6 +109,13 @@ impl Devices {
     ) {
         let disk = Rc::new(disk);
         node.handle.spawn(task, disk.clone().service(interrupt));
+        let (handle, looked_at) = (node.handle.clone(), disk.clone());
+        node.handle.spawn("disk-look", async move {
+            loop {
+                handle.sleep(DISK_LOOK_PERIOD).await;
+                looked_at.look();
+            }
+        });
         self.disks.push(disk);
     }
 
