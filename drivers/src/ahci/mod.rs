@@ -53,8 +53,6 @@ const MAX_TRANSFER: usize = 512 << 10;
 const _: () = assert!(MAX_TRANSFER <= command::ENTRY_MAX);
 /// Time for IDENTIFY.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often [`Ahci::look`] wants to be called: deadlines are kept this exactly.
-pub const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// A SATA disk.
 pub type Ahci = Disk<AhciEngine>;

@@ -20,6 +20,7 @@ use core::fmt;
 use core::future::poll_fn;
 use core::mem;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use keelson_hal::{
     BlockCompletion, BlockCounters, BlockDevice, BlockError, BlockGeometry, BlockOp, BlockRequest, Interrupt,
     SECTOR_SIZE, Ticket,
@@ -27,6 +28,9 @@ use keelson_hal::{
 
 /// Most requests in flight: what a ticket has room for.
 pub(crate) const MAX_SLOTS: u16 = 64;
+
+/// How often [`Disk::look`] wants to be called: deadlines are kept this exactly, and a lost kick costs no more.
+pub const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// A slot that the device gives back, and how its request ended.
 pub type Finished = (u16, Result<(), BlockError>);
@@ -124,7 +128,9 @@ impl<E: Engine> Disk<E> {
         look(&self.inner.borrow().engine)
     }
 
-    /// Looks for requests that take too long, and collects. For devices with deadlines; nothing else may ever wake who waits.
+    /// Looks for requests that take too long or wait in vain, and collects. Every [`LOOK_PERIOD`]: nothing else may ever wake who
+    /// waits, where the device keeps silent or an emulator leaves out fences (see `Virtqueue::nudge`) and a kick or an interrupt
+    /// is lost.
     pub fn look(&self) {
         if !self.inner.borrow().gone {
             self.inner.borrow_mut().engine.nudge();

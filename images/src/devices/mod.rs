@@ -16,7 +16,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_drivers::ahci::{self, Ahci};
-use keelson_drivers::disk::{Disk, Engine};
+use keelson_drivers::disk::{Disk, Engine, LOOK_PERIOD};
 use keelson_drivers::virtio::Transport;
 use keelson_drivers::virtio::blk::VirtioBlk;
 use keelson_drivers::virtio::console::VirtioConsole;
@@ -29,8 +29,6 @@ use keelson_kernel::mm::KernelDma;
 
 /// How often a device without any interrupt is looked at.
 const POLL_PERIOD: Duration = Duration::from_micros(100);
-/// How often a disk is looked at: the most that a lost kick costs, as with network devices.
-const DISK_LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// Bytes taken from a hardware random number generator as a seed.
 const SEED: usize = 64;
 
@@ -98,8 +96,7 @@ impl Devices {
         self.nics.push(Nic { device: Box::new(device), interrupt, place, again });
     }
 
-    /// Starts a disk's tasks. The second looks whether a request waits in vain: where an emulator leaves out fences (see
-    /// `Virtqueue::nudge`) a kick or an interrupt can be lost, and who waits for the disk is woken by nothing else.
+    /// Starts a disk's tasks.
     fn add_disk<E: Engine + 'static>(
         &mut self,
         node: &Node,
@@ -109,13 +106,7 @@ impl Devices {
     ) {
         let disk = Rc::new(disk);
         node.handle.spawn(task, disk.clone().service(interrupt));
-        let (handle, looked_at) = (node.handle.clone(), disk.clone());
-        node.handle.spawn("disk-look", async move {
-            loop {
-                handle.sleep(DISK_LOOK_PERIOD).await;
-                looked_at.look();
-            }
-        });
+        keep_looking(node, "disk-look", alloc::vec![disk.clone()]);
         self.disks.push(disk);
     }
 
@@ -125,13 +116,7 @@ impl Devices {
         self.sata_disks += disks.len();
         self.disks.extend(disks.iter().map(|disk| disk.clone() as Rc<dyn BlockDevice>));
         node.handle.spawn("ahci", ahci::service(disks.clone(), interrupt));
-        let handle = node.handle.clone();
-        node.handle.spawn("ahci-deadlines", async move {
-            loop {
-                handle.sleep(ahci::LOOK_PERIOD).await;
-                disks.iter().for_each(|disk| disk.look());
-            }
-        });
+        keep_looking(node, "ahci-deadlines", disks);
     }
 
     /// Gives a virtio device its driver. `again` finds the way to it once more, without an interrupt.
@@ -187,6 +172,17 @@ impl Devices {
         }
         Ok(())
     }
+}
+
+/// Looks at disks now and then, whatever their interrupts say.
+fn keep_looking<E: Engine + 'static>(node: &Node, task: &'static str, disks: Vec<Rc<Disk<E>>>) {
+    let handle = node.handle.clone();
+    node.handle.spawn(task, async move {
+        loop {
+            handle.sleep(LOOK_PERIOD).await;
+            disks.iter().for_each(|disk| disk.look());
+        }
+    });
 }
 
 /// `vda`, `vdb`, ... `vdz`, `vdaa`, as Linux counts; `sda` for another kind.

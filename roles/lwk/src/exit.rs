@@ -64,9 +64,8 @@ pub(crate) async fn end_thread(task: &mut Task, code: Option<u32>) {
 /// The process is over: what its calls took is shown to who wants it.
 async fn show_profile(thread: &Thread) {
     let process = &thread.process;
-    let name = *thread.name.lock();
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    let name = String::from_utf8_lossy(name);
+    let name = thread.comm();
+    let name = String::from_utf8_lossy(&name);
     if let Some(text) = process.delegate.watch().and_then(|watch| watch.profile(process.pid, &name)) {
         // Without a host nobody reads.
         let _ = process.delegate.show(Shown::Profile, text).await;

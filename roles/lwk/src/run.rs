@@ -224,7 +224,7 @@ impl Task {
         let number = registers.rax;
         let args = arguments(registers);
         self.thread.call.store((number as u32).wrapping_add(1), Ordering::Relaxed);
-        // Apart from the call: only one program in a thousand pays for it.
+        // Apart from the call, and boxed: programs that nobody watches do not pay for it.
         let begun = match self.watched {
             true => Box::pin(self.begin_watched(number, args)).await,
             false => None,

@@ -155,12 +155,10 @@ fn run_first(options: Options, masks: (u64, u64), fds: Vec<i32>) -> Result<i32, 
         flat_ioctl: options.flat_ioctl(),
     };
     let program = search::find(&rules, &options.program, &options.args)?;
-    let trace = options.trace.as_deref().map(|path| {
-        let file =
-            File::create(path).map_err(|error| Stop::here(format!("--trace: {}: {error}", path.display())));
-        file.map(Arc::new)
-    });
-    let trace = trace.transpose()?;
+    let create = |path: &PathBuf| {
+        File::create(path).map_err(|error| Stop::here(format!("--trace: {}: {error}", path.display())))
+    };
+    let trace = options.trace.as_ref().map(create).transpose()?.map(Arc::new);
 
     let connected = match Lane::connect(&node.address, key.as_ref(), Purpose::Launch) {
         Err(LinkError::Lost(_)) if options.linux_fallback => {

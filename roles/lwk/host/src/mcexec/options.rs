@@ -138,9 +138,6 @@ const FLAGS: &[(&str, LaunchFlags)] = &[
     ("--noise-audit", LaunchFlags::NOISE_AUDIT),
 ];
 
-/// As `--trace`, with a file.
-const TRACE_TO: &str = "--trace=";
-
 /// Options that take a value: the next word, or what follows `=` (long) or the letter (short).
 const VALUES: &[&str] = &[
     "-c",
@@ -227,11 +224,12 @@ impl Options {
             self.noise_audit |= *flag == LaunchFlags::NOISE_AUDIT;
             return Ok(());
         }
+        if let Some(path) = name.strip_prefix("--trace=").filter(|path| !path.is_empty()) {
+            self.launch.flags |= LaunchFlags::TRACE;
+            self.trace = Some(path.into());
+            return Ok(());
+        }
         match name {
-            name if name.len() > TRACE_TO.len() && name.starts_with(TRACE_TO) => {
-                self.launch.flags |= LaunchFlags::TRACE;
-                self.trace = name.strip_prefix(TRACE_TO).map(PathBuf::from);
-            }
             "--profile=json" => self.launch.flags |= LaunchFlags::PROFILE | LaunchFlags::PROFILE_JSON,
             "--enable-vdso" => self.launch.flags.remove(LaunchFlags::NO_VDSO),
             "--ro" => {
@@ -423,6 +421,9 @@ mod tests {
                 .contains(LaunchFlags::OVERSUBSCRIBE | LaunchFlags::NO_CORE | LaunchFlags::READ_ONLY)
         );
         assert_eq!(options.core_pattern(), None);
+        assert_eq!(parse("--trace=/x p").unwrap().trace, Some("/x".into()));
+        let both = ["--trace p", "--trace=/x p"].map(|line| parse(line).unwrap().launch.flags);
+        assert_eq!(both, [LaunchFlags::TRACE; 2]);
         assert_eq!(parse("-m !+0,1 p").unwrap().launch.numa, "!+0,1");
         assert_eq!(parse("-s ,8m p").unwrap().launch.stack.most, Some(8 << 20));
         assert_eq!(parse("p").unwrap().core_pattern().as_deref(), Some("core.%p"));
@@ -446,6 +447,7 @@ mod tests {
             "-M",
             "-z p",
             "--deny=all p",
+            "--trace= p",
         ] {
             assert!(matches!(parse(line), Err(Usage::Wrong(_))), "{line}");
         }
