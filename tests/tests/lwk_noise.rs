@@ -96,14 +96,14 @@ fn a_program_that_computes_is_not_interrupted() {
 /// of its host.
 #[test]
 fn a_core_is_rung_as_it_rests() {
-    /// Calls of `bench.c` that the host answers, in a round.
+    /// Calls of `bench.c` that the host answers, in four rounds.
     const CALLS: u64 = 200;
     let bench = program(FOLDER, "bench.c", Link::Static, &["-fopenmp"]);
     let (never, always) = (0..CALLS / 10, CALLS * 9 / 10..CALLS * 2);
     for (idle, expected) in [("idle=poll", never.clone()), ("idle=mwait", never), ("idle=halt", always)] {
         let shape = Shape { cpus: 2, line: idle, ..Shape::default() };
         let node = LwkNode::start("lwk-idle", LWKCTL, shape);
-        let ended = node.mcexec(&["--noise-audit"], &bench, &["write4K", "1"]).output().unwrap();
+        let ended = node.mcexec(&["--noise-audit"], &bench, &["write4K", "4"]).output().unwrap();
         let errors = String::from_utf8_lossy(&ended.stderr);
         assert!(ended.status.success(), "{errors}");
         let words = errors.lines().find(|line| line.starts_with("core 0:")).unwrap_or_default();

@@ -181,14 +181,14 @@ impl LwkNode {
         output(command, input)
     }
 
-    /// Seconds that so many bytes take over TCP, half of them to the node and half back: the mean of many exchanges, and of some
-    /// such measurements the least. The node must have been started with `lwk.echo`.
+    /// Seconds that so many bytes take over TCP, half of them to the node and half back: so many means of as many exchanges each.
+    /// The node must have been started with `lwk.echo`.
     ///
     /// # Errors
     ///
     /// When there is no such service.
-    pub fn round_trip(&self, bytes: usize) -> Result<f64> {
-        let timed = self.namespace.run(|| round_trip(bytes / 2))?;
+    pub fn round_trip(&self, bytes: usize, exchanges: u32, means: u32) -> Result<Vec<f64>> {
+        let timed = self.namespace.run(|| round_trip(bytes / 2, exchanges, means))?;
         timed.map_err(|source| Error::Io { doing: "exchange bytes with the node's port 7".into(), source })
     }
 
@@ -214,18 +214,14 @@ pub(super) fn restrict(file: &Path) {
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn round_trip(half: usize) -> io::Result<f64> {
-    // As `bench.c` measures what stands beside it, as often: a host's processors have good moments and bad ones, and the shorter a
-    // measurement, the better the best of two.
-    const MEASUREMENTS: usize = 2;
+fn round_trip(half: usize, exchanges: u32, means: u32) -> io::Result<Vec<f64>> {
     /// So much fits into the buffers on the way: no thread is needed, whose start would count.
     const AT_ONCE: usize = 16 << 10;
     let stream = TcpStream::connect(("10.0.0.1", 7))?;
     stream.set_nodelay(true)?;
     let (sent, mut received) = (vec![1; half], vec![0; half]);
-    let exchanges = if half <= AT_ONCE { 200 } else { 10 };
-    let mut least = f64::INFINITY;
-    for _ in 0..MEASUREMENTS {
+    let mut each = Vec::new();
+    for _ in 0..means {
         let start = Instant::now();
         for _ in 0..exchanges {
             if half <= AT_ONCE {
@@ -240,7 +236,7 @@ fn round_trip(half: usize) -> io::Result<f64> {
                 sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })?;
         }
-        least = least.min(start.elapsed().as_secs_f64() / f64::from(exchanges));
+        each.push(start.elapsed().as_secs_f64() / f64::from(exchanges));
     }
-    Ok(least)
+    Ok(each)
 }
