@@ -208,6 +208,7 @@ impl Lwk {
             calls: Delegated::default(),
         });
         let port = settings.port;
+        let unsummed = if settings.crc { Features::empty() } else { Features::NOCRC };
         let below = Rc::new(Below { shutdown: node.shutdown.clone() });
         let control = Control::new(programs.clone(), below, env!("KEELSON_BUILT").to_string());
         node.handle.spawn("lwk-watch", control.clone().watch(settings.checks));
@@ -218,7 +219,7 @@ impl Lwk {
         let identity = Identity {
             name,
             build: env!("KEELSON_BUILT").to_string(),
-            features: Features::AEAD,
+            features: Features::AEAD | unsummed,
             modes: keys.as_ref().map_or(Modes::NONE, Keys::all_modes),
             boot_id,
         };

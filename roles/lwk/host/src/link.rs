@@ -60,6 +60,14 @@ impl Stream {
         }
     }
 
+    /// What this end can do on it: a serial port checks nothing itself.
+    fn features(&self) -> Features {
+        match self {
+            Stream::Tcp(_) => Features::AEAD | Features::NOCRC,
+            Stream::Unix(_) => Features::AEAD,
+        }
+    }
+
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => (&*stream).read(into),
@@ -205,7 +213,7 @@ impl Lane {
         let identity = Identity {
             name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             build: format!("keelson {}", env!("CARGO_PKG_VERSION")),
-            features: Features::AEAD,
+            features: stream.features(),
             modes: key.map_or(Modes::NONE, |key| key.modes),
             boot_id: [0; 16],
         };

@@ -68,6 +68,8 @@ pub struct Settings {
     pub attribute_cache: bool,
     /// Whether a host need not prove that it knows the key.
     pub insecure: bool,
+    /// Whether frames without a key carry a checksum beside TCP's.
+    pub crc: bool,
 }
 
 /// What a processor does while it has nothing to do.
@@ -153,6 +155,7 @@ impl Settings {
             turbo: config.flag("turbo"),
             attribute_cache: config.flag("attrcache"),
             insecure: config.flag("insecure"),
+            crc: config.flag("crc"),
         })
     }
 }
@@ -288,7 +291,7 @@ mod tests {
         assert_eq!((plain.oversubscribe, plain.helpers, plain.port), (1, 4, 8810));
         assert_eq!(plain.memory, None);
         assert_eq!(plain.page_sizes, [PageSize::Huge, PageSize::Large, PageSize::Small]);
-        assert!(plain.delegation && plain.thp && !plain.fork_cow && !plain.insecure);
+        assert!(plain.delegation && plain.thp && !plain.fork_cow && !plain.insecure && !plain.crc);
         assert_eq!((plain.call_vector, plain.log_size), (None, (4 << 20) - 4096));
     }
 

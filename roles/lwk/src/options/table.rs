@@ -62,6 +62,13 @@ pub const OPTIONS: &[OptionSpec] = &[
     .owner("lwk")
     .essential(),
     OptionSpec::new(
+        "crc",
+        Kind::Flag,
+        "Whether frames that no key protects carry a CRC-32C beside the checksum of TCP. On a serial port they always do.",
+    )
+    .default("off")
+    .owner("lwk"),
+    OptionSpec::new(
         "attrcache",
         Kind::Flag,
         "Whether what a host says about its files (stat, access, readlink) is believed for a second, until a program of the node \

@@ -104,12 +104,38 @@ fn send_side(sender: &mut Sender, header: Header, side: &Side, out: &mut Vec<u8>
     }
 }
 
-/// Appends the frames of a message to `out`.
-pub fn send(sender: &mut Sender, pid: u32, message: &Outgoing, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+/// The bytes of a call that do not fit into its frame, and have frames of their own behind it.
+pub struct Pieces<'a> {
+    header: Header,
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl Pieces<'_> {
+    /// Appends the next frame to `out`; false when there was none left.
+    pub fn send(&mut self, sender: &mut Sender, out: &mut Vec<u8>) -> bool {
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        let Some(piece) = rest.chunks(DATA_PIECE).next() else { return false };
+        let flags = if piece.len() == rest.len() { Flags::LAST } else { Flags::MORE };
+        let header = Header { kind: FrameType::Data, flags, ..self.header };
+        let sent = sender.send(&header, &Data { offset: self.offset as u64, bytes: piece }, out);
+        debug_assert!(sent.is_ok(), "a piece fits into a frame");
+        self.offset += piece.len();
+        true
+    }
+}
+
+/// Appends the frame of a message to `out`. What has to follow it, before anything else, is returned.
+pub fn send<'a>(
+    sender: &mut Sender,
+    pid: u32,
+    message: &'a Outgoing,
+    out: &mut Vec<u8>,
+) -> Result<Option<Pieces<'a>>, TooLarge> {
     let header = |kind, id| Header { pid, ..Header::new(kind).id(id) };
-    match message {
+    let sent = match message {
         Outgoing::Call(id, call, slot) => {
-            send_call(sender, header(FrameType::Syscall, *id), call, slot.descs(), out)
+            return send_call(sender, header(FrameType::Syscall, *id), call, slot.descs(), out);
         }
         Outgoing::Cancel(id) => sender.send(&header(FrameType::Cancel, *id), &Cancel, out),
         Outgoing::Close(handles) => {
@@ -132,19 +158,20 @@ pub fn send(sender: &mut Sender, pid: u32, message: &Outgoing, out: &mut Vec<u8>
             sender.send(&header(FrameType::PageOut, *id), &page, out)
         }
         Outgoing::Message(message) => send_message(sender, pid, message, out),
-    }
+    };
+    sent.map(|()| None)
 }
 
-fn send_call(
+fn send_call<'a>(
     sender: &mut Sender,
     mut header: Header,
-    call: &Call,
+    call: &'a Call,
     descs: &[Desc],
     out: &mut Vec<u8>,
-) -> Result<(), TooLarge> {
+) -> Result<Option<Pieces<'a>>, TooLarge> {
     header.tid = call.tid;
     if let Some(side) = side(call) {
-        return send_side(sender, header, &side, out);
+        return send_side(sender, header, &side, out).map(|()| None);
     }
     header.code = call.number;
     let mut args = call.arguments;
@@ -172,26 +199,9 @@ fn send_call(
         }
     }
     let request = Syscall { args, descs: descs.into(), inline: &inline };
-    match streamed {
-        None => sender.send(&header, &request, out),
-        Some(bytes) => {
-            sender.send(&header.with(Flags::MORE), &request, out)?;
-            stream(sender, &header, bytes, out)
-        }
-    }
-}
-
-/// The bytes of a call that do not fit into its frame.
-fn stream(sender: &mut Sender, header: &Header, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), TooLarge> {
-    let mut offset = 0;
-    for piece in bytes.chunks(DATA_PIECE) {
-        let end = offset + piece.len();
-        let flags = if end == bytes.len() { Flags::LAST } else { Flags::MORE };
-        let header = Header { kind: FrameType::Data, flags, ..*header };
-        sender.send(&header, &Data { offset: offset as u64, bytes: piece }, out)?;
-        offset = end;
-    }
-    Ok(())
+    let Some(bytes) = streamed else { return sender.send(&header, &request, out).map(|()| None) };
+    sender.send(&header.with(Flags::MORE), &request, out)?;
+    Ok(Some(Pieces { header, bytes, offset: 0 }))
 }
 
 fn send_message(sender: &mut Sender, pid: u32, message: &Message, out: &mut Vec<u8>) -> Result<(), TooLarge> {

@@ -11,9 +11,10 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use embedded_io_async::{Read, Write};
+use keelson_exec::yield_now;
 use keelson_lwk_wire::bytes::Malformed;
 use keelson_lwk_wire::channel::{Channel, ChannelError, Received, Receiver, Sender};
-use keelson_lwk_wire::frame::{Frame, FrameType, MAX_SESSIONS};
+use keelson_lwk_wire::frame::{Frame, FrameType, MAX_SESSIONS, TooLarge};
 use keelson_lwk_wire::handshake::{Grant, Purpose, Roles};
 use keelson_lwk_wire::messages::{
     ByeReason, Credit, Ctrl, Data, ForkErr, ForkOk, Launch, LaunchAck, Message as Payload, PageInReply,
@@ -186,26 +187,58 @@ async fn refuse<W: Write>(
 }
 
 /// Sends what threads have for the host, until the session has ended.
-async fn send<W: Write>(session: Arc<Session>, mut sender: Sender, mut writer: W) {
-    let mut out = Vec::new();
+async fn send<W: Write>(session: Arc<Session>, sender: Sender, writer: W) {
+    let mut outgoing = Sending { sender, writer, out: Vec::new() };
     while let Some(first) = session.outgoing().await {
         let mut next = Some(first);
         let mut last = false;
         while let Some(message) = next {
             last |= matches!(message, Outgoing::Message(Message::Bye(_)));
-            if codec::send(&mut sender, session.pid().unwrap_or(0), &message, &mut out).is_err() {
-                // Larger than a frame can be: only a list of handles could, and it is cut where it is made.
-                log::error!(target: "lwk", "a message to the host is too large: {} bytes waiting", out.len());
+            if outgoing.message(session.pid().unwrap_or(0), &message).await.is_err() {
+                session.lost();
+                return;
             }
-            next = if out.len() < SEND && !last { session.try_outgoing() } else { None };
+            next = if outgoing.out.len() < SEND && !last { session.try_outgoing() } else { None };
         }
-        // No flush: it waits for an acknowledgement, which hosts put off for 40 ms when they have nothing to say.
-        if writer.write_all(&out).await.is_err() || last {
+        if outgoing.flush().await.is_err() || last {
             session.lost();
             return;
         }
-        out.clear();
-        out.shrink_to(2 * SEND);
+        outgoing.out.shrink_to(2 * SEND);
+    }
+}
+
+/// The way out of the sending task.
+struct Sending<W> {
+    sender: Sender,
+    writer: W,
+    /// Frames that the stream does not have yet.
+    out: Vec<u8>,
+}
+
+impl<W: Write> Sending<W> {
+    /// A message, as frames. Of a long one each piece leaves when it is one: the host works on it while the next is made.
+    async fn message(&mut self, pid: u32, message: &Outgoing) -> Result<(), W::Error> {
+        let mut pieces = codec::send(&mut self.sender, pid, message, &mut self.out).unwrap_or_else(|TooLarge| {
+            // Only a list of handles could be, and it is cut where it is made.
+            log::error!(target: "lwk", "a message to the host is too large: {} bytes waiting", self.out.len());
+            None
+        });
+        while let Some(rest) = &mut pieces
+            && rest.send(&mut self.sender, &mut self.out)
+        {
+            self.flush().await?;
+            // The network's turn.
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// No flush of the stream: that waits for an acknowledgement, which hosts put off for 40 ms when they have nothing to say.
+    async fn flush(&mut self) -> Result<(), W::Error> {
+        self.writer.write_all(&self.out).await?;
+        self.out.clear();
+        Ok(())
     }
 }
 

@@ -55,6 +55,7 @@ fn settings() -> Settings {
         checks: Default::default(),
         dump_level: keelson_lwk_wire::dump::Level::Kernel,
         insecure: false,
+        crc: false,
         call_vector: None,
         log_size: 0,
         turbo: false,

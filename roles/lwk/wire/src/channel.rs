@@ -425,6 +425,11 @@ impl Channel {
         }
     }
 
+    /// What both sides can do.
+    fn common(&self) -> Features {
+        self.peer.as_ref().map_or(Features::empty(), |peer| peer.features & self.hello.features)
+    }
+
     /// Frames may be sent.
     pub fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready)
@@ -550,7 +555,8 @@ impl Channel {
     fn ready(&mut self, proof: Proof) -> Result<(), ChannelError> {
         let protection = if self.mode == Modes::MAC { Protection::Mac } else { Protection::Aead };
         let (out, into) = proof.finish(protection)?.map(|seals| (seals.out, seals.into)).unzip();
-        let sums = if out.is_some() { Sums::Off } else { Sums::On };
+        let summed = out.is_none() && !self.common().contains(Features::NOCRC);
+        let sums = if summed { Sums::On } else { Sums::Off };
         self.sender.seal = out;
         self.sender.sums = sums;
         self.receiver.open = into.map(|seal| Opener { seal, record: Vec::new(), plain: Vec::new(), used: 0 });

@@ -8,7 +8,7 @@
 //!  16  u32 pid    process on the node
 //!  20  u32 tid    thread, 0 = none
 //!  24  u32 code   number of the system call, signal, opcode
-//!  28  u32 sum    CRC-32C of header (with zeros here) and payload, or 0 where the channel protects itself
+//!  28  u32 sum    CRC-32C of header (with zeros here) and payload, or 0 where the channel or its link protects itself
 //! ```
 
 use alloc::vec::Vec;

@@ -55,6 +55,8 @@ bitflags! {
         const DUMP = 16;
         /// Debugger.
         const GDB = 32;
+        /// Frames that nothing else protects need no checksum: the link has one of its own, as TCP has.
+        const NOCRC = 64;
     }
 
     /// Protections a side accepts.
@@ -64,7 +66,7 @@ bitflags! {
         const AEAD = 1;
         /// Authenticated.
         const MAC = 2;
-        /// As it is; frames carry a checksum.
+        /// As it is; frames carry a checksum unless both sides do without ([`Features::NOCRC`]).
         const NONE = 4;
     }
 

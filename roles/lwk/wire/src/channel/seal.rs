@@ -48,7 +48,7 @@ pub(super) struct Seal {
 
 impl Seal {
     pub(super) fn new(key: &[u8; KEY_LEN], protection: Protection) -> Seal {
-        Seal { protection, ahead: Arc::new(Ahead::new(key)), pad: Pad::default() }
+        Seal { protection, ahead: Arc::new(Ahead::new(key, protection)), pad: Pad::default() }
     }
 
     /// What others can do ahead.
@@ -67,7 +67,7 @@ impl Seal {
             self.pad.combine(text);
         }
         let (tag, len) = (authenticate(&key, self.protection, text), text.len());
-        self.end(len);
+        self.ahead.end(&mut self.pad, len);
         out.extend_from_slice(tag.as_ref());
     }
 
@@ -84,17 +84,8 @@ impl Seal {
             Protection::Aead => self.pad.combine_into(bytes, plain),
             Protection::Mac => plain.extend_from_slice(bytes),
         }
-        self.end(bytes.len());
+        self.ahead.end(&mut self.pad, bytes.len());
         Ok(())
-    }
-
-    /// Ends the record with a text of so many bytes.
-    fn end(&mut self, text: usize) {
-        let encrypted = match self.protection {
-            Protection::Aead => text,
-            Protection::Mac => 0,
-        };
-        self.ahead.end(&mut self.pad, encrypted);
     }
 }
 

@@ -36,13 +36,19 @@ fn identity(name: &str, modes: Modes) -> Identity {
     Identity { name: name.into(), build: "test".into(), features: Features::AEAD, modes, boot_id: [0; 16] }
 }
 
-fn pair(host_modes: Modes, node_modes: Modes, id: &str, secret: u8) -> (Channel, Channel, Vec<u8>, Vec<u8>) {
+/// Both ends, and what each has said.
+type Pair = (Channel, Channel, Vec<u8>, Vec<u8>);
+
+fn pair(host_modes: Modes, node_modes: Modes, id: &str, secret: u8) -> Pair {
+    pair_of(identity("host", host_modes), identity("node", node_modes), id, secret)
+}
+
+fn pair_of(host: Identity, node: Identity, id: &str, secret: u8) -> Pair {
     let entropy = Sequence(Cell::new(0x1234_5678_9abc_def1));
     let (mut to_node, mut to_host) = (Vec::new(), Vec::new());
-    let key = Key { id: id.into(), secret: [secret; 32], modes: host_modes };
-    let host =
-        Channel::host(identity("host", host_modes), Some(key), Purpose::Launch, &entropy, &mut to_node);
-    let node = Channel::node(identity("node", node_modes), Arc::new(OneKey([7; 32])), &entropy, &mut to_host);
+    let key = Key { id: id.into(), secret: [secret; 32], modes: host.modes };
+    let host = Channel::host(host, Some(key), Purpose::Launch, &entropy, &mut to_node);
+    let node = Channel::node(node, Arc::new(OneKey([7; 32])), &entropy, &mut to_host);
     (host, node, to_node, to_host)
 }
 
@@ -54,7 +60,11 @@ fn open(
     id: &str,
     secret: u8,
 ) -> Result<(Channel, Channel), ChannelError> {
-    let (mut host, mut node, mut to_node, mut to_host) = pair(host_modes, node_modes, id, secret);
+    join(pair(host_modes, node_modes, id, secret))
+}
+
+/// Lets them speak until both are ready.
+fn join((mut host, mut node, mut to_node, mut to_host): Pair) -> Result<(Channel, Channel), ChannelError> {
     for _ in 0..4 {
         let (input, mut out) = (core::mem::take(&mut to_host), Vec::new());
         let mut input = &input[..];
@@ -146,6 +156,28 @@ fn open_link() {
     assert_eq!(node.mode(), Modes::NONE);
     talk(&mut host, &mut node);
     talk(&mut node, &mut host);
+}
+
+#[test]
+fn checksums_unless_both_do_without() {
+    for (host_without, node_without) in [(false, false), (true, false), (false, true), (true, true)] {
+        let side = |name, without| {
+            let features = if without { Features::AEAD | Features::NOCRC } else { Features::AEAD };
+            Identity { features, ..identity(name, Modes::NONE) }
+        };
+        let pair = pair_of(side("host", host_without), side("node", node_without), "default", 7);
+        let (mut host, mut node) = join(pair).unwrap();
+        talk(&mut host, &mut node);
+        talk(&mut node, &mut host);
+        let mut wire = Vec::new();
+        let data = Data { offset: 0, bytes: b"some bytes" };
+        host.send(&Header::new(FrameType::Data), &data, &mut wire).unwrap();
+        // The layout of a header has it at 28.
+        assert_eq!(wire[28..32] == [0; 4], host_without && node_without);
+        *wire.last_mut().unwrap() ^= 1;
+        let received = node.receive(&mut &wire[..], &mut Vec::new());
+        assert_eq!(received.is_ok(), host_without && node_without);
+    }
 }
 
 #[test]

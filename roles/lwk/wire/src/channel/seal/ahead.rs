@@ -7,8 +7,8 @@ use core::task::Waker;
 use spin::Mutex;
 use zeroize::Zeroizing;
 
-use super::MOST;
 use super::pad::Pad;
+use super::{MOST, Protection};
 use crate::handshake::KEY_LEN;
 
 /// Bytes of a text that does not come alone.
@@ -19,6 +19,8 @@ const LONG: usize = 8 << 10;
 pub struct Ahead {
     /// Nothing of it stays in memory behind the connection.
     key: Zeroizing<[u8; KEY_LEN]>,
+    /// What texts are combined with: where they are not, a pad is over with the key of its tag.
+    protection: Protection,
     /// Records that were begun: the number of the next one.
     count: AtomicU64,
     /// Bytes that the text of the next one may have: as many as the last one's. Half of what was thought then, if that had fewer, as
@@ -39,9 +41,10 @@ struct Slot {
 }
 
 impl Ahead {
-    pub(super) fn new(key: &[u8; KEY_LEN]) -> Ahead {
+    pub(super) fn new(key: &[u8; KEY_LEN], protection: Protection) -> Ahead {
         Ahead {
             key: Zeroizing::new(*key),
+            protection,
             count: AtomicU64::new(0),
             expected: AtomicUsize::new(0),
             slots: Default::default(),
@@ -64,7 +67,7 @@ impl Ahead {
         if slot.number > number {
             return false;
         }
-        let expected = self.expected().max(bytes.min(MOST));
+        let expected = self.expected().max(self.encrypted(bytes.min(MOST)));
         if slot.number < number {
             slot.pad.end(expected);
             slot.number = number;
@@ -94,10 +97,18 @@ impl Ahead {
         pad.authenticator(&self.key, number)
     }
 
-    /// Ends the record, of whose text so many bytes were encrypted.
+    /// Ends the record with a text of so many bytes.
     pub(super) fn end(&self, pad: &mut Pad, bytes: usize) {
-        self.expected.store(bytes.max(self.expected() / 2), Ordering::Relaxed);
+        self.expected.store(self.encrypted(bytes).max(self.expected() / 2), Ordering::Relaxed);
         pad.end(self.expected());
+    }
+
+    /// So many bytes of a text, if they are encrypted.
+    fn encrypted(&self, bytes: usize) -> usize {
+        match self.protection {
+            Protection::Aead => bytes,
+            Protection::Mac => 0,
+        }
     }
 
     fn expected(&self) -> usize {

@@ -147,3 +147,13 @@ fn others_prepare_on_other_processors() {
         assert_eq!(wrong, None);
     });
 }
+
+#[test]
+fn nothing_is_made_for_texts_that_stay_as_they_are() {
+    let rounds = |protection| {
+        let seal = Seal::new(&[7; 32], protection);
+        (1..).find(|_| !seal.ahead().prepare(0, MOST, Waker::noop())).unwrap()
+    };
+    assert_eq!(rounds(Protection::Mac), 1, "the key of its tag is all that such a record needs");
+    assert!(rounds(Protection::Aead) > 10);
+}
