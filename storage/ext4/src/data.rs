@@ -11,7 +11,9 @@
 //!    what was there before, and no commit waits for other people's data.
 //! 3. **Nothing is cut under a write that is on its way** ([`Data::quiet`]), and nothing that was read before a cut
 //!    comes into the cache after it: a read under way that it concerns is spoiled, and done again.
-//! 4. **A failed write costs its file**: what did not arrive is dropped, the next commit of the file says so, and the
+//! 4. **A file grows over zeros**: what the disk has behind its end, since a power cut came between a write and its
+//!    commit or since the file was cut, is overwritten before the new size can be committed ([`Data::needed`]).
+//! 5. **A failed write costs its file**: what did not arrive is dropped, the next commit of the file says so, and the
 //!    write verifier changes, which makes NFS clients send again what they did not see committed.
 
 mod chunk;

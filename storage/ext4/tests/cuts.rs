@@ -217,3 +217,73 @@ fn large_files_are_freed_in_steps() {
         outcome.unwrap_or_else(|said| panic!("cut before event {cut_at}: {said}"));
     }
 }
+
+/// Reads a whole file.
+fn content(volume: &Mounted, id: FileId) -> Vec<u8> {
+    let size = run(volume.attributes(id)).expect("attributes").size as usize;
+    let mut content = vec![0; size];
+    let mut at = 0;
+    while at < size {
+        at += run(volume.read(id, at as u64, &mut content[at..])).expect("read");
+    }
+    content
+}
+
+/// What a write left behind the end of a file whose size was not committed any more, or what was cut off, is not in the
+/// file that grows over it: its new size may be committed long before its data.
+#[test]
+fn a_file_that_grows_shows_nothing_that_was_behind_its_end() {
+    const OLD: u8 = 7;
+    const BEHIND: u8 = 0x55;
+    const NEW: u8 = 9;
+    /// What is done: the size to cut it to before, if any, and what is written where.
+    const CHANGES: [(Option<u64>, usize, usize); 5] =
+        [(None, 5000, 10), (None, 1000, 3000), (None, 0, 3000), (None, 500, 2000), (Some(300), 5000, 10)];
+    for (arguments, (size, offset, length)) in
+        [&["-b", "1024"][..], &["-b", "4096"]].iter().flat_map(|args| CHANGES.map(|change| (args, change)))
+    {
+        let disk = SimDisk::new(image(16, arguments), false);
+        let volume = mount(disk.clone(), 1, Options::default()).expect("mount");
+        let made = run(volume.create(volume.root(), b"file", new(ObjectKind::Regular))).expect("create");
+        let id = made.object.id;
+        run(volume.write(id, 0, &[OLD; 1000], ClearSetid::No)).expect("write");
+        run(volume.commit(id)).expect("commit");
+        run(volume.unmount()).expect("unmount");
+        // As it is when the power was cut between a write and its commit.
+        let mut image = disk.image();
+        let at = image.windows(1000).position(|part| part == [OLD; 1000]).expect("the file on the disk");
+        if size.is_none() {
+            image[at + 1000..at + 1024].fill(BEHIND);
+        }
+        let disk = SimDisk::new(image, true);
+        let volume = mount(disk.clone(), 2, Options::default()).expect("mount again");
+        let start = disk.events();
+        if size.is_some() {
+            let changes = SetAttributes { size, ..SetAttributes::default() };
+            run(volume.set_attributes(id, changes, None)).expect("cut");
+        }
+        run(volume.write(id, offset as u64, &vec![NEW; length], ClearSetid::No)).expect("write");
+        // The size is committed, and with it what others committed: no data has to be.
+        run(volume.commit(volume.root())).expect("commit the directory");
+        let grown = (offset + length).max(1000);
+        let mut seen = 0;
+        for cut in start..=disk.events() {
+            let (image, _) = disk.after_cut(cut, || Kept::Nothing);
+            let outcome = recover(image, |volume| {
+                let found = content(volume, id);
+                seen += usize::from(found.len() == grown);
+                let kept = if found.len() == 1000 { 1000 } else { size.unwrap_or(1000) as usize };
+                let wrong = found
+                    .iter()
+                    .enumerate()
+                    .find(|&(at, &byte)| byte != NEW && byte != 0 && !(byte == OLD && at < kept));
+                assert_eq!(
+                    wrong, None,
+                    "{arguments:?}, cut to {size:?}, {length} bytes at {offset}, event {cut}"
+                );
+            });
+            outcome.unwrap_or_else(|error| panic!("event {cut}: {error}"));
+        }
+        assert!(seen > 0, "no cut came between size and data");
+    }
+}

@@ -45,6 +45,8 @@ pub struct File {
     pub is_lost: bool,
     /// Data is in the device that no flush made safe.
     pub needs_flush: bool,
+    /// The block with the file's end, if the disk has something else than zeros behind that.
+    pub soiled: Option<u32>,
     /// Where a sequential reader goes on.
     pub next_read: u64,
     /// How far to read ahead of it, 0 for other readers.

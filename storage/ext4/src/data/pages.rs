@@ -211,6 +211,13 @@ impl Pages {
         }
     }
 
+    /// A block in memory is to be written again, as it is. It has space.
+    pub fn touch(&mut self, ino: Ino, block: u32, now: Instant) {
+        if self.is_valid(ino, block) {
+            self.settle(ino, block / self.per_chunk, 1 << (block % self.per_chunk), &[], now);
+        }
+    }
+
     /// Blocks of a chunk got new content.
     fn settle(&mut self, ino: Ino, index: u32, blocks: u64, homeless: &[Range<u32>], now: Instant) {
         let first = index * self.per_chunk;
@@ -244,6 +251,8 @@ impl Pages {
         let (first, within) = (keep / self.per_chunk, (keep % self.per_chunk) as usize);
         let Some(file) = self.files.get_mut(&ino) else { return 0 };
         file.loads.iter_mut().for_each(|load| load.spoiled = true);
+        // The rest of the last block is still on the disk.
+        file.soiled = (!size.is_multiple_of(self.block_size as u64)).then(|| keep - 1);
         let behind = file.chunks.split_off(&first);
         let mut freed = 0;
         for (index, mut chunk) in behind {

@@ -175,12 +175,20 @@ impl Data {
         let reads = pieces.iter().zip(&loading.tickets).map(|(piece, &ticket)| async move {
             let mut content = self.shared.io.read(piece.block, piece.count as usize).await?;
             // What lies behind the end in the last block is nobody's business.
-            let block_size = (content.len() / piece.count as usize) as u64;
-            let inside = inode.size.saturating_sub(u64::from(piece.logical) * block_size);
-            if let Some(behind) = content.get_mut(usize::try_from(inside).unwrap_or(usize::MAX)..) {
+            let inside = inode.size.saturating_sub(u64::from(piece.logical) * block_size as u64);
+            let inside = usize::try_from(inside).unwrap_or(usize::MAX);
+            let mut soiled = None;
+            if let Some(behind) = content.get_mut(inside..) {
+                let rest = inside.next_multiple_of(block_size) - inside;
+                let is_soiled = behind.iter().take(rest).any(|&byte| byte != 0);
+                soiled = is_soiled.then_some(piece.logical + (inside / block_size) as u32);
                 behind.fill(0);
             }
-            self.pages.borrow_mut().fill(ino, ticket, piece.logical, &content);
+            let mut pages = self.pages.borrow_mut();
+            pages.fill(ino, ticket, piece.logical, &content);
+            if let Some(file) = pages.existing(ino) {
+                file.soiled = soiled.or(file.soiled);
+            }
             Ok(())
         });
         let result = all(reads).await;

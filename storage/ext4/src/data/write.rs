@@ -5,13 +5,15 @@ use crate::engine::{Engine, Ino};
 use crate::extents::Mapping;
 use crate::halt::Halt;
 use crate::layout::inode::Inode;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::ops::Range;
 use keelson_volume::VolumeError;
 
 impl Data {
     /// A block that must be in memory before bytes are written: one that is written in part and has other content, or
-    /// the last one of a file that will go on behind it, whose rest may not be zero on the disk.
+    /// the last one of a file, whose rest may not be zero on the disk. For a file that grows it must be zero there, too:
+    /// its new size may be committed, and the power cut, before the block is written.
     pub fn needed(
         &self,
         engine: &mut Engine,
@@ -19,17 +21,22 @@ impl Data {
         bytes: Range<u64>,
     ) -> Result<Option<Piece>, Halt> {
         let size = engine.geometry.block_size as u64;
-        let tail = (bytes.start > inode.size && !inode.size.is_multiple_of(size)).then(|| inode.size / size);
+        let last = (!inode.size.is_multiple_of(size)).then_some(inode.size / size);
+        let growing = last.filter(|_| bytes.end > inode.size);
         let is_partial = |block: &u64| {
             let content = block * size..inode.size.min((block + 1) * size);
-            content.start < content.end && (content.start < bytes.start || bytes.end < content.end)
+            let is_whole = bytes.start <= content.start && content.end <= bytes.end;
+            content.start < content.end && (!is_whole || Some(*block) == last)
         };
         let edges = [bytes.start / size, bytes.end.saturating_sub(1) / size];
-        for block in edges.into_iter().filter(is_partial).chain(tail) {
+        for block in edges.into_iter().filter(is_partial).chain(growing) {
             let logical = block as u32;
-            if !self.pages.borrow().is_valid(inode.ino, logical)
-                && let Mapping::Written { block, .. } = engine.map(inode, logical)?
-            {
+            let is_ready = {
+                let pages = self.pages.borrow();
+                let is_soiled = pages.file(inode.ino).is_some_and(|file| file.soiled == Some(logical));
+                pages.is_valid(inode.ino, logical) && !(is_soiled && Some(block) == growing)
+            };
+            if !is_ready && let Mapping::Written { block, .. } = engine.map(inode, logical)? {
                 return Ok(Some(Piece { logical, count: 1, block, unwritten: false }));
             }
         }
@@ -61,9 +68,18 @@ impl Data {
         pages.reserved_from(ino, from)
     }
 
-    /// Brings a block into memory for an operation that needs it.
-    pub async fn load(&self, inode: &Inode, piece: Piece) -> Result<(), VolumeError> {
-        self.fetch(inode, [piece].into()).await
+    /// Brings a block into memory for an operation that needs it. One that is there is [`needed`](Data::needed) on the
+    /// disk, with zeros behind the end of the file.
+    pub async fn load(self: &Rc<Data>, inode: &Inode, piece: Piece) -> Result<(), VolumeError> {
+        if !self.pages.borrow().is_valid(inode.ino, piece.logical) {
+            return self.fetch(inode, [piece].into()).await;
+        }
+        self.pages.borrow_mut().touch(inode.ino, piece.logical, self.now());
+        self.write_back(inode.ino).await;
+        let pages = self.pages.borrow();
+        let is_soiled = pages.file(inode.ino).is_some_and(|file| file.soiled == Some(piece.logical));
+        // What could not be written is not in memory any more.
+        if is_soiled && !pages.is_valid(inode.ino, piece.logical) { Err(VolumeError::Io) } else { Ok(()) }
     }
 
     /// Blocks in a range that have neither space nor a reservation, and how many they are.

@@ -75,6 +75,8 @@ impl Pages {
         let per_chunk = self.per_chunk;
         let Some(file) = self.files.get_mut(&ino) else { return };
         let (mut at, end) = (piece.logical, piece.logical + piece.count);
+        // In memory there are zeros behind the end, and so there are on the disk now.
+        file.soiled = file.soiled.filter(|block| !(arrived && (at..end).contains(block)));
         while at < end {
             let within = (at % per_chunk) as usize;
             let count = (per_chunk as usize - within).min((end - at) as usize);
