@@ -60,7 +60,7 @@ impl Stream {
         }
     }
 
-    /// What this end can do on it: a serial port checks nothing itself.
+    /// What this end can do on it. Who forwards what comes from a Unix socket may check nothing.
     fn features(&self) -> Features {
         match self {
             Stream::Tcp(_) => Features::AEAD | Features::NOCRC,

@@ -29,7 +29,7 @@ pub const DEFAULT_CONF: &str = "/etc/lwk/nodes.conf";
 pub enum Address {
     /// `host:port`
     Tcp(String),
-    /// Path of a Unix socket: a virtio-serial port, or a forwarder.
+    /// Path of a Unix socket, whose owner forwards to the node: that has no serial port for hosts.
     Unix(PathBuf),
 }
 

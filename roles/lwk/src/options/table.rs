@@ -64,7 +64,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "crc",
         Kind::Flag,
-        "Whether frames that no key protects carry a CRC-32C beside the checksum of TCP. On a serial port they always do.",
+        "Whether frames that no key protects carry a CRC-32C beside the checksum of TCP.",
     )
     .default("off")
     .owner("lwk"),

@@ -138,6 +138,11 @@ impl Pages {
         self.next_missing(ino, block..block + 1).is_none()
     }
 
+    /// True when a file ends in this block and the disk has something else than zeros behind that.
+    pub fn is_soiled(&self, ino: Ino, block: u32) -> bool {
+        self.files.get(&ino).is_some_and(|file| file.soiled == Some(block))
+    }
+
     /// Copies content from byte `offset` on; what is not in memory is zero.
     pub fn copy(&mut self, ino: Ino, offset: u64, buffer: &mut [u8]) {
         let Some(file) = self.files.get_mut(&ino) else { return buffer.fill(0) };

@@ -33,8 +33,8 @@ impl Data {
             let logical = block as u32;
             let is_ready = {
                 let pages = self.pages.borrow();
-                let is_soiled = pages.file(inode.ino).is_some_and(|file| file.soiled == Some(logical));
-                pages.is_valid(inode.ino, logical) && !(is_soiled && Some(block) == growing)
+                let must_be_clean = Some(block) == growing;
+                pages.is_valid(inode.ino, logical) && !(must_be_clean && pages.is_soiled(inode.ino, logical))
             };
             if !is_ready && let Mapping::Written { block, .. } = engine.map(inode, logical)? {
                 return Ok(Some(Piece { logical, count: 1, block, unwritten: false }));
@@ -68,18 +68,22 @@ impl Data {
         pages.reserved_from(ino, from)
     }
 
-    /// Brings a block into memory for an operation that needs it. One that is there is [`needed`](Data::needed) on the
-    /// disk, with zeros behind the end of the file.
+    /// Brings a block into memory for an operation that [needed](Data::needed) it there. If it is there and the disk has
+    /// something else than zeros behind the file's end, it is written.
     pub async fn load(self: &Rc<Data>, inode: &Inode, piece: Piece) -> Result<(), VolumeError> {
-        if !self.pages.borrow().is_valid(inode.ino, piece.logical) {
+        let (ino, block) = (inode.ino, piece.logical);
+        if !self.pages.borrow().is_valid(ino, block) {
             return self.fetch(inode, [piece].into()).await;
         }
-        self.pages.borrow_mut().touch(inode.ino, piece.logical, self.now());
-        self.write_back(inode.ino).await;
+        if !self.pages.borrow().is_soiled(ino, block) {
+            // Somebody else has brought it meanwhile, or written it.
+            return Ok(());
+        }
+        self.pages.borrow_mut().touch(ino, block, self.now());
+        self.write_back(ino).await;
         let pages = self.pages.borrow();
-        let is_soiled = pages.file(inode.ino).is_some_and(|file| file.soiled == Some(piece.logical));
         // What could not be written is not in memory any more.
-        if is_soiled && !pages.is_valid(inode.ino, piece.logical) { Err(VolumeError::Io) } else { Ok(()) }
+        if pages.is_soiled(ino, block) && !pages.is_valid(ino, block) { Err(VolumeError::Io) } else { Ok(()) }
     }
 
     /// Blocks in a range that have neither space nor a reservation, and how many they are.

@@ -40,7 +40,6 @@ pub(crate) enum Protection {
 
 /// One direction of a connection.
 pub(super) struct Seal {
-    protection: Protection,
     ahead: Arc<Ahead>,
     /// Of the record that is at work.
     pad: Pad,
@@ -48,7 +47,7 @@ pub(super) struct Seal {
 
 impl Seal {
     pub(super) fn new(key: &[u8; KEY_LEN], protection: Protection) -> Seal {
-        Seal { protection, ahead: Arc::new(Ahead::new(key, protection)), pad: Pad::default() }
+        Seal { ahead: Arc::new(Ahead::new(key, protection)), pad: Pad::default() }
     }
 
     /// What others can do ahead.
@@ -63,10 +62,10 @@ impl Seal {
         debug_assert!(text.len() <= MOST);
         *length = ((text.len() + TAG) as u16).to_le_bytes();
         let key = self.ahead.begin(&mut self.pad);
-        if self.protection == Protection::Aead {
+        if self.ahead.protection == Protection::Aead {
             self.pad.combine(text);
         }
-        let (tag, len) = (authenticate(&key, self.protection, text), text.len());
+        let (tag, len) = (authenticate(&key, self.ahead.protection, text), text.len());
         self.ahead.end(&mut self.pad, len);
         out.extend_from_slice(tag.as_ref());
     }
@@ -76,11 +75,11 @@ impl Seal {
         let (bytes, tag) = sealed.split_last_chunk::<TAG>().ok_or(ChannelError::Broken)?;
         let key = self.ahead.begin(&mut self.pad);
         // Tags are compared in constant time.
-        if authenticate(&key, self.protection, bytes) != Tag(*tag) {
+        if authenticate(&key, self.ahead.protection, bytes) != Tag(*tag) {
             return Err(ChannelError::Broken);
         }
         plain.clear();
-        match self.protection {
+        match self.ahead.protection {
             Protection::Aead => self.pad.combine_into(bytes, plain),
             Protection::Mac => plain.extend_from_slice(bytes),
         }

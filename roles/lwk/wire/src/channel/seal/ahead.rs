@@ -19,8 +19,8 @@ const LONG: usize = 8 << 10;
 pub struct Ahead {
     /// Nothing of it stays in memory behind the connection.
     key: Zeroizing<[u8; KEY_LEN]>,
-    /// What texts are combined with: where they are not, a pad is over with the key of its tag.
-    protection: Protection,
+    /// What is done to records. Where texts stay as they are, a pad is over with the key of its tag.
+    pub(super) protection: Protection,
     /// Records that were begun: the number of the next one.
     count: AtomicU64,
     /// Bytes that the text of the next one may have: as many as the last one's. Half of what was thought then, if that had fewer, as
