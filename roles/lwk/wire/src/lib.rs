@@ -12,6 +12,7 @@
 //!   handshake   HELLO, choice of version, AUTH: Noise NNpsk0 with ChaCha20-Poly1305
 //!   dump        dumps of the kernel: the block in its image, the records of a stream
 //!   channel     bytes in, frames out, and back, whatever the protection
+//!   serial      where a connection begins on a port that has had others
 //!   selftest    a connection of a processor with itself, whose outcome is known
 //! ```
 //!
@@ -38,5 +39,6 @@ pub mod handshake;
 pub mod layout;
 pub mod messages;
 pub mod selftest;
+pub mod serial;
 
 pub use errno::Errno;
