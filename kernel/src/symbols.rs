@@ -1,8 +1,9 @@
 //! Names for addresses in a backtrace: a compact, sorted symbol table that travels with the image.
 //!
 //! The image builder writes it ([`encode`]), the panic path reads it ([`SymbolTable::lookup`]) without
-//! allocating. Names are stored mangled, each as the difference to the one before it, in blocks of 16
-//! symbols; a lookup is a binary search for the block and a walk through it. All numbers little-endian:
+//! allocating. Names are stored mangled, without the hash that tells a reader nothing, each as the difference to
+//! the one before it, in blocks of 16 symbols; a lookup is a binary search for the block and a walk through it.
+//! All numbers little-endian:
 //!
 //! ```text
 //! 0   "KSY1"            u32 number of blocks    u64 base address
@@ -56,10 +57,11 @@ pub fn encode(symbols: &[SymbolEntry<'_>]) -> Vec<u8> {
     for block in symbols.chunks(BLOCK) {
         table.extend(((block[0].address - base) as u32).to_le_bytes());
         table.extend(((HEADER + 8 * blocks + entries.len()) as u32).to_le_bytes());
-        let (mut address, mut previous): (u64, &[u8]) = (block[0].address, &[]);
+        let (mut address, mut previous) = (block[0].address, Vec::new());
         for symbol in block {
-            let name = &symbol.name.as_bytes()[..symbol.name.len().min(MAX_NAME)];
-            let common = previous.iter().zip(name).take(255).take_while(|(a, b)| a == b).count();
+            let mut name = without_hash(symbol.name);
+            name.truncate(MAX_NAME);
+            let common = previous.iter().zip(&name).take(255).take_while(|(a, b)| a == b).count();
             push_varint(&mut entries, symbol.address - address);
             push_varint(&mut entries, symbol.size);
             entries.push(common as u8);
@@ -70,6 +72,17 @@ pub fn encode(symbols: &[SymbolEntry<'_>]) -> Vec<u8> {
     }
     table.extend(entries);
     table
+}
+
+/// A name of Rust's older mangling ends with a hash (`17h`, 16 digits, `E`), which is a fifth of all names together and is
+/// never shown.
+fn without_hash(name: &str) -> Vec<u8> {
+    let path = name.strip_suffix('E').and_then(|rest| rest.rsplit_once("17h"));
+    let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match path {
+        Some((path, hash)) if name.starts_with("_ZN") && is_hash(hash) => [path.as_bytes(), b"E"].concat(),
+        _ => name.as_bytes().to_vec(),
+    }
 }
 
 fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
@@ -170,7 +183,6 @@ impl Symbol {
 
 impl fmt::Display for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the hash at the end, which tells a reader nothing.
         write!(f, "{:#}+{:#x}", rustc_demangle::demangle(self.mangled()), self.offset)
     }
 }
@@ -217,6 +229,7 @@ mod tests {
             entry(BASE + 0x200, 0, "_RNvCs1234_7mycrate3foo"),
         ]);
         let table = SymbolTable::new(&blob).unwrap();
+        assert_eq!(table.lookup(BASE + 0x100).unwrap().mangled(), "_ZN4core3fmt5writeE");
         assert_eq!(table.lookup(BASE + 0x11c).unwrap().to_string(), "core::fmt::write+0x1c");
         assert_eq!(table.lookup(BASE + 0x300).unwrap().to_string(), "mycrate::foo+0x100");
         assert!(table.lookup(BASE + 0x140).is_none());
