@@ -202,6 +202,11 @@ impl Virtqueue {
         self.chains_in_flight
     }
 
+    /// Whether the device is done with a chain that was not popped.
+    pub fn has_used(&self) -> bool {
+        self.memory.load_acquire(Layout::of(self.size).used + 2) != self.last_used
+    }
+
     /// Times the doorbell was rung.
     pub fn doorbells(&self) -> u64 {
         self.doorbells

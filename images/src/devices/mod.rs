@@ -19,7 +19,7 @@ use keelson_drivers::ahci::{self, Ahci};
 use keelson_drivers::disk::{Disk, Engine, LOOK_PERIOD};
 use keelson_drivers::virtio::Transport;
 use keelson_drivers::virtio::blk::VirtioBlk;
-use keelson_drivers::virtio::console::VirtioConsole;
+use keelson_drivers::virtio::console::{Port, VirtioConsole};
 use keelson_drivers::virtio::net::VirtioNet;
 use keelson_drivers::virtio::rng::VirtioRng;
 use keelson_drivers::{DriverKind, InitError, probe_virtio};
@@ -61,7 +61,9 @@ pub struct Devices {
     /// The role has a use for disks.
     wants_disks: bool,
     /// virtio consoles, each with its task running.
-    pub consoles: Vec<Rc<VirtioConsole<KernelDma>>>,
+    pub consoles: Vec<Rc<Port>>,
+    /// Other ports of virtio consoles, which have names.
+    pub ports: Vec<Rc<Port>>,
 }
 
 impl Devices {
@@ -151,9 +153,10 @@ impl Devices {
                 self.add_disk(node, "virtio-blk", disk, interrupt);
             }
             DriverKind::VirtioConsole => {
-                let console = Rc::new(VirtioConsole::<KernelDma>::new(transport, clock)?);
-                node.handle.spawn("virtio-console", console.clone().service(interrupt));
-                self.consoles.push(console);
+                let console = VirtioConsole::new(transport, dma, clock)?;
+                self.consoles.extend(console.consoles());
+                self.ports.extend(console.ports());
+                node.handle.spawn("virtio-console", console.service(interrupt));
             }
             DriverKind::VirtioRng => {
                 let mut seed = [0; SEED];

@@ -6,20 +6,17 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use keelson_drivers::virtio::console::VirtioConsole;
+use keelson_drivers::virtio::console::Port;
 use keelson_exec::Handle;
 use keelson_hal::user::CoreEntries;
 use keelson_hal::{Clock, Console, Instant};
-use keelson_kernel::mm::{KernelDma, PAGE_SIZE, frames, heap};
+use keelson_kernel::mm::{PAGE_SIZE, frames, heap};
 use keelson_kernel::{console, smp};
 use keelson_ops::metrics::{Exposition, Kind};
 use log::Level;
 
 /// The source of what the kernel counts.
-pub(super) fn source(
-    node: &Node,
-    consoles: &[Rc<VirtioConsole<KernelDma>>],
-) -> impl Fn(&mut Exposition) + 'static {
+pub(super) fn source(node: &Node, consoles: &[Rc<Port>]) -> impl Fn(&mut Exposition) + 'static {
     let (role, ram) = (node.role.name, node.machine.boot.ram());
     let (handle, clock) = (node.handle.clone(), node.machine.clock.clone());
     let (consoles, dog) = (named(node, consoles), node.watchdog.clone());
@@ -37,7 +34,7 @@ pub(super) fn source(
 }
 
 /// All consoles, under the names that metrics have for them.
-fn named(node: &Node, consoles: &[Rc<VirtioConsole<KernelDma>>]) -> Vec<(String, Rc<dyn Console>)> {
+fn named(node: &Node, consoles: &[Rc<Port>]) -> Vec<(String, Rc<dyn Console>)> {
     let serial = node.console.clone().map(|console| (String::from("serial"), console as Rc<dyn Console>));
     let virtio = consoles.iter().enumerate();
     let virtio =

@@ -6,8 +6,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use core::cell::RefCell;
-use keelson_drivers::virtio::console::VirtioConsole;
-use keelson_kernel::mm::KernelDma;
+use keelson_drivers::virtio::console::Port;
 use keelson_net::Stack;
 use keelson_ops::health::Health;
 use keelson_ops::http::{Counters, Endpoint, Limits, Server};
@@ -63,12 +62,7 @@ impl Standing {
 }
 
 /// Opens the node's pages if the command line asks for it; what the role shows of itself comes from `add`.
-pub fn watch(
-    node: &Node,
-    stack: &Stack,
-    consoles: &[Rc<VirtioConsole<KernelDma>>],
-    add: impl FnOnce(&Watch),
-) {
+pub fn watch(node: &Node, stack: &Stack, consoles: &[Rc<Port>], add: impl FnOnce(&Watch)) {
     // Every value was checked when the line was read.
     let Some(endpoint) = node.config.text("metrics").and_then(|text| Endpoint::parse(text).ok()) else {
         return;
