@@ -9,6 +9,7 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
+use keelson_drivers::virtio::console::Port;
 use keelson_images::devices::Devices;
 use keelson_images::lwk::node::Lwk;
 use keelson_images::lwk::{key, selftest};
@@ -33,7 +34,7 @@ fn image(machine: Machine) -> ! {
     }
     let mut devices = Devices::find(&node);
     let stack = network::start(&node, core::mem::take(&mut devices.nics));
-    let lwk = serve(&node, &stack);
+    let lwk = serve(&node, &stack, &devices.ports);
     operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, lwk.clone()));
     if node.config.flag("lwk.echo") {
         echo::start(&node.handle, &stack);
@@ -68,7 +69,7 @@ fn show(watch: &Watch, lwk: Option<Rc<Lwk>>) {
 }
 
 /// Starts the role, unless the command line or the machine forbids it.
-fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
+fn serve(node: &Node, stack: &Stack, ports: &[Rc<Port>]) -> Option<Rc<Lwk>> {
     if node.config.must_refuse() {
         log::error!(target: "lwk", "no programs because of the command line; correct it and boot again");
         return None;
@@ -77,7 +78,7 @@ fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
     let started = Settings::from_options(&node.config, smp::online(), Some(&present[..numa::nodes()]))
         .map_err(|error| error.to_string());
     let started = started.and_then(|settings| {
-        let key = key::find(node).map_err(|error| error.to_string())?;
+        let key = key::find(node, settings.port.is_some()).map_err(|error| error.to_string())?;
         // Before the other processors have work for ever.
         match turbo::set(settings.turbo).map_err(|error| error.to_string())? {
             Turbo::Host | Turbo::Absent if settings.turbo => {
@@ -101,7 +102,7 @@ fn serve(node: &Node, stack: &Stack) -> Option<Rc<Lwk>> {
         if let Some(memory) = &settings.memory {
             machine.limit_memory(memory);
         }
-        Lwk::start(node, stack, machine, settings, key)
+        Lwk::start(node, stack, ports, machine, settings, key)
     });
     started.map(Rc::new).inspect_err(|error| log::error!(target: "lwk", "no programs: {error}")).ok()
 }

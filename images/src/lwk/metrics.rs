@@ -67,6 +67,8 @@ pub(super) fn hosts(to: &mut Exposition, server: ServerCounters, calls: &Delegat
         .sample(&[("reason", "protocol")], server.violations)
         .sample(&[("reason", "busy")], server.busy)
         .sample(&[("reason", "late")], server.late);
+    let help = "Bytes on serial ports that belonged to no connection: what others had left there.";
+    to.counter("keelson_lwk_serial_skipped_bytes_total", help, server.skipped);
     let help = "System calls that programs left to a host: sent to it, or answered with what it had said shortly before.";
     to.family("keelson_lwk_delegated_calls_total", Kind::Counter, help)
         .sample(&[("answer", "host")], calls.sent.load(Ordering::Relaxed))

@@ -2,6 +2,7 @@
 
 pub mod cores;
 pub mod cryptography;
+mod hosts;
 pub mod key;
 pub mod machine;
 mod metrics;

@@ -1,7 +1,8 @@
 //! The node itself: cores, sessions of hosts, programs.
 
 use super::cryptography::Test;
-use super::{cores, machine, metrics};
+use super::hosts::Doors;
+use super::{cores, hosts, machine, metrics};
 use crate::Node;
 use crate::shutdown::{Shutdown, Then};
 use alloc::format;
@@ -12,6 +13,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::ops::Range;
 use core::time::Duration;
+use keelson_drivers::virtio::console::Port;
 use keelson_exec::Handle;
 use keelson_hal::log::KernelLog;
 use keelson_hal::user::UserMachine;
@@ -31,20 +33,8 @@ use keelson_lwk::signals::{SIGKILL, SIGTERM, SigInfo};
 use keelson_lwk_wire::channel::Identity;
 use keelson_lwk_wire::dump::Level;
 use keelson_lwk_wire::handshake::{Features, Modes};
-use keelson_net::{Stack, TcpListener, TcpOptions};
+use keelson_net::Stack;
 use keelson_ops::metrics::Exposition;
-
-/// Connections of hosts: a silent one is noticed within seconds, so that its programs do not hold processors.
-const CONNECTION: TcpOptions = TcpOptions {
-    receive_buffer: 512 << 10,
-    send_buffer: 512 << 10,
-    backlog: 128,
-    keep_alive: Some(Duration::from_secs(2)),
-    timeout: Some(Duration::from_secs(6)),
-    ack_delay: Some(Duration::from_millis(10)),
-    nagle: false,
-    linger: Duration::from_secs(5),
-};
 
 /// How long programs have between the request to end and the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -135,6 +125,8 @@ struct Hosts {
     server: Rc<Server>,
     hub: Arc<Hub>,
     control: Rc<Control>,
+    /// The serial ports that they may come by.
+    ports: Vec<Rc<Port>>,
 }
 
 impl Lwk {
@@ -142,6 +134,7 @@ impl Lwk {
     pub fn start(
         node: &Node,
         stack: &Stack,
+        ports: &[Rc<Port>],
         machine: UserMode,
         settings: Settings,
         keys: Option<Keys>,
@@ -207,7 +200,7 @@ impl Lwk {
             changes: Changes::new(settings.attribute_cache),
             calls: Delegated::default(),
         });
-        let port = settings.port;
+        let doors = Doors::open(stack, ports, settings.port, settings.serial.as_deref())?;
         let unsummed = if settings.crc { Features::empty() } else { Features::NOCRC };
         let below = Rc::new(Below { shutdown: node.shutdown.clone() });
         let control = Control::new(programs.clone(), below, env!("KEELSON_BUILT").to_string());
@@ -232,15 +225,8 @@ impl Lwk {
             Rc::new(service),
             hub.tickets.clone(),
         );
-        let listener = stack.listen(port, CONNECTION).map_err(|error| format!("listen={port}: {error}"))?;
-        node.handle.spawn("lwk-accept", accept(node.handle.clone(), listener, server.clone(), tested));
-        lwk.hosts = Some(Hosts { server, hub, control });
-        match secured {
-            true => log::info!(target: "lwk", "hosts may connect to TCP port {port} with the key"),
-            false => {
-                log::warn!(target: "lwk", "hosts may connect to TCP port {port}, all of them (insecure=1)")
-            }
-        }
+        let ports = doors.serve(&node.handle, server.clone(), tested, secured);
+        lwk.hosts = Some(Hosts { server, hub, control, ports });
         Ok(lwk)
     }
 
@@ -277,8 +263,9 @@ impl Lwk {
     /// Writes what the node does as metrics.
     pub fn collect(&self, to: &mut Exposition) {
         metrics::programs(to, &self.programs);
-        if let Some(Hosts { server, hub, .. }) = &self.hosts {
+        if let Some(Hosts { server, hub, ports, .. }) = &self.hosts {
             metrics::hosts(to, server.counters(), &hub.calls);
+            hosts::collect(to, ports);
         }
     }
 
@@ -359,20 +346,4 @@ fn shares(machine: &dyn UserMachine) -> String {
         format!("{amount} of node {node} (processors {cores})")
     };
     (0..nodes).map(of_node).collect::<Vec<_>>().join(", ")
-}
-
-async fn accept(handle: Handle, listener: TcpListener, server: Rc<Server>, tested: Arc<Test>) {
-    if let Err(wrong) = tested.outcome().await {
-        log::error!(
-            target: "lwk",
-            "no host may connect: the self-test of the cryptography failed: {wrong}; this processor or its memory is defective"
-        );
-        return;
-    }
-    loop {
-        let stream = listener.accept().await;
-        let peer = stream.peer().to_string();
-        let (reader, writer) = stream.into_split();
-        handle.spawn("lwk-host", server.clone().serve(reader, writer, peer));
-    }
 }

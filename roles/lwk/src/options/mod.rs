@@ -3,11 +3,13 @@
 
 pub mod cpulist;
 mod keys;
+pub mod listen;
 pub mod memory;
 pub mod nodes;
 mod table;
 
 pub use keys::Keys;
+pub use listen::Listen;
 pub use table::{OPTIONS, key};
 
 use crate::control::Checks;
@@ -34,8 +36,10 @@ pub struct Settings {
     pub memory: Option<Vec<u64>>,
     /// Whether programs may have the host do something.
     pub delegation: bool,
-    /// Where hosts connect.
-    pub port: u16,
+    /// TCP port where hosts connect.
+    pub port: Option<u16>,
+    /// Serial ports where they do, by the beginning of their names ([`listen::is_among`]).
+    pub serial: Option<String>,
     /// Threads that may run on one compute core.
     pub oversubscribe: usize,
     /// Whether those take turns.
@@ -111,13 +115,16 @@ impl Settings {
         memory: Option<&[u64]>,
     ) -> Result<Settings, SettingsError> {
         let (service, compute) = partition(config, cores)?;
+        let listen = Listen::parse(config.text("listen").unwrap_or_default());
+        let listen = listen.map_err(|reason| error("listen", reason))?;
         let integer = |name| config.integer(name).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
         Ok(Settings {
             service,
             compute,
             memory: shares(config, memory).map_err(|reason| error("mem", reason))?,
             delegation: config.flag("hidos"),
-            port: config.integer("listen").and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT),
+            port: listen.port,
+            serial: listen.serial,
             oversubscribe: match config.text("allow_oversubscribe") {
                 Some(text) => oversubscribe(text).map_err(|reason| error("allow_oversubscribe", reason))?,
                 None => 1,
@@ -288,7 +295,7 @@ mod tests {
     fn everything_but_the_first_processor_computes() {
         let plain = settings("", 5).unwrap();
         assert_eq!((plain.service, plain.compute), (vec![0], vec![1, 2, 3, 4]));
-        assert_eq!((plain.oversubscribe, plain.helpers, plain.port), (1, 4, 8810));
+        assert_eq!((plain.oversubscribe, plain.helpers, plain.port), (1, 4, Some(PORT)));
         assert_eq!(plain.memory, None);
         assert_eq!(plain.page_sizes, [PageSize::Huge, PageSize::Large, PageSize::Small]);
         assert!(plain.delegation && plain.thp && !plain.fork_cow && !plain.insecure && !plain.crc);

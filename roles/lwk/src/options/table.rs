@@ -1,6 +1,6 @@
 //! The table of the role's options.
 
-use super::{cpulist, memory, oversubscribe, page_sizes};
+use super::{Listen, cpulist, memory, oversubscribe, page_sizes};
 use alloc::string::{String, ToString};
 use keelson_config::{Kind, OptionSpec};
 
@@ -40,10 +40,16 @@ pub const OPTIONS: &[OptionSpec] = &[
     .default("on")
     .owner("lwk")
     .essential(),
-    OptionSpec::new("listen", Kind::Integer { min: 1, max: 65_535 }, "TCP port where mcexec and the other tools connect.")
-        .default("8810")
-        .owner("lwk")
-        .essential(),
+    OptionSpec::new(
+        "listen",
+        Kind::Custom { form: "PORT, serial:NAME or both", check: |text| Listen::parse(text).map(drop) },
+        "Where mcexec and the other tools connect: a TCP port; ports of virtio consoles that are called NAME, or NAME and more \
+         behind a dot, one connection on each; or both, as in 8810,serial:lwk. Whoever has the other end of a serial port needs no \
+         key.",
+    )
+    .default("8810")
+    .owner("lwk")
+    .essential(),
     OptionSpec::new(
         "psk",
         Kind::Custom { form: "64 HEX DIGITS", check: |text| key(text).map(drop) },
@@ -56,7 +62,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "insecure",
         Kind::Flag,
-        "Whether the key may stand on the command line, and whether a node without any key lets every host in.",
+        "Whether the key may stand on the command line, and whether a node without any key lets every host of the network in.",
     )
     .default("off")
     .owner("lwk")
@@ -64,7 +70,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "crc",
         Kind::Flag,
-        "Whether frames that no key protects carry a CRC-32C beside the checksum of TCP.",
+        "Whether frames that no key protects carry a CRC-32C beside the checksum of TCP. On a serial port they always do.",
     )
     .default("off")
     .owner("lwk"),

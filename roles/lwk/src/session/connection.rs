@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use embedded_io_async::{Read, Write};
 use keelson_exec::yield_now;
 use keelson_lwk_wire::bytes::Malformed;
-use keelson_lwk_wire::channel::{Channel, ChannelError, Received, Receiver, Sender};
+use keelson_lwk_wire::channel::{Channel, ChannelError, Identity, Received, Receiver, Sender};
 use keelson_lwk_wire::frame::{Frame, FrameType, MAX_SESSIONS, TooLarge};
 use keelson_lwk_wire::handshake::{Grant, Purpose, Roles};
 use keelson_lwk_wire::messages::{
@@ -60,13 +60,17 @@ impl From<Malformed> for Ended {
 }
 
 /// Runs a connection to its end.
-pub async fn run<R, W>(server: &Rc<Server>, mut reader: R, mut writer: W) -> Result<(), Ended>
+pub async fn run<R, W>(
+    server: &Rc<Server>,
+    mut reader: R,
+    mut writer: W,
+    identity: Identity,
+) -> Result<(), Ended>
 where
     R: Read + 'static,
     W: Write + 'static,
 {
     let mut out = Vec::new();
-    let identity = server.identity.clone();
     let mut channel = Channel::node(identity, server.keys.clone(), &*server.entropy, &mut out);
     let greeting = greet(&mut channel, &mut reader, &mut writer, &mut out);
     let (purpose, rest) = match server.handle.timeout(PATIENCE, greeting).await {

@@ -13,13 +13,14 @@ mod codec;
 mod connection;
 mod host;
 mod records;
+mod serial;
 mod server;
 mod slot;
 mod tool;
 
 pub use attributes::Changes;
 pub use host::{Delegated, Host, Hub};
-pub use server::{Answer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
+pub use server::{Answer, Peer, Programs, Server, ServerCounters, TICKET_LIFE, Tickets, fork};
 pub use tool::Tool;
 
 use crate::Errno;

@@ -1,7 +1,7 @@
 //! The node's side of connections: who may come in, for what, and which task serves them (section 5.3).
 
-use super::connection;
 use super::{Message, Session, Tool};
+use super::{connection, serial};
 use crate::Errno;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -9,6 +9,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::time::Duration;
@@ -17,6 +18,7 @@ use keelson_exec::Handle;
 use keelson_hal::Entropy;
 use keelson_lwk_wire::channel::{Identity, KeyRing};
 use keelson_lwk_wire::frame::MAX_SESSIONS;
+use keelson_lwk_wire::handshake::{Features, Modes};
 use keelson_lwk_wire::layout::SigInfo;
 use keelson_lwk_wire::messages::{ByeReason, Ctrl, Launch, LaunchAck, Ticket};
 use spin::Mutex;
@@ -76,13 +78,33 @@ pub struct ServerCounters {
     pub busy: u64,
     /// Those that came for a fork that was given up, or as the second of a session that had ended.
     pub late: u64,
+    /// Bytes on serial ports that belonged to no connection.
+    pub skipped: u64,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// A host of the network, by its address and port.
+    Tcp(String),
+    /// Whoever has the other end of a serial port of this name: somebody of the machine that this one runs on.
+    Serial(String),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => f.write_str(address),
+            Peer::Serial(port) => write!(f, "serial port {port}"),
+        }
+    }
 }
 
 /// The node's end of all connections.
 pub struct Server {
     pub(super) handle: Handle,
     pub(super) entropy: Arc<dyn Entropy + Send + Sync>,
-    pub(super) identity: Identity,
+    identity: Identity,
     pub(super) keys: Arc<dyn KeyRing>,
     pub(super) programs: Rc<dyn Programs>,
     pub(super) tickets: Arc<Tickets>,
@@ -127,12 +149,18 @@ impl Server {
         self.counters.get()
     }
 
-    /// Serves a connection to its end. `peer` is for messages.
-    pub async fn serve<R, W>(self: Rc<Self>, reader: R, writer: W, peer: String)
+    /// Serves a connection to its end; on a serial port from where it begins.
+    pub async fn serve<R, W>(self: Rc<Self>, mut reader: R, mut writer: W, peer: Peer)
     where
         R: Read + 'static,
         W: Write + 'static,
     {
+        if matches!(peer, Peer::Serial(_)) {
+            let skipped = |bytes| self.count(|counters| counters.skipped += bytes);
+            if !serial::meet(&mut reader, &mut writer, skipped).await {
+                return;
+            }
+        }
         self.count(|counters| counters.connections += 1);
         // A session has up to two streams; which of them this is it says later.
         if self.open.get() >= 2 * MAX_SESSIONS + TOOLS {
@@ -141,7 +169,7 @@ impl Server {
             return;
         }
         self.open.set(self.open.get() + 1);
-        let ended = connection::run(&self, reader, writer).await;
+        let ended = connection::run(&self, reader, writer, self.identity(&peer)).await;
         self.open.set(self.open.get() - 1);
         match ended {
             Ok(()) => {}
@@ -167,6 +195,17 @@ impl Server {
             }
             Err(connection::Ended::Gone) => log::debug!(target: "lwk", "{peer} is gone"),
         }
+    }
+
+    /// What is said to a peer. A serial port has no checksum of its own; and who holds its other end runs this machine, and may do
+    /// without a key.
+    fn identity(&self, peer: &Peer) -> Identity {
+        let mut identity = self.identity.clone();
+        if matches!(peer, Peer::Serial(_)) {
+            identity.features -= Features::NOCRC;
+            identity.modes |= Modes::NONE;
+        }
+        identity
     }
 
     /// Room for one more session, as long as it is kept.

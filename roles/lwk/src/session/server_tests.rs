@@ -18,6 +18,7 @@ use keelson_lwk_wire::messages::{
     Ctrl, CtrlAnswer, CtrlReply, Data, Fork, ForkOk, LaunchAck, Message as Payload, SideReply, Syscall,
     Sysret, Ticket,
 };
+use keelson_lwk_wire::serial::{Mark, Search, TOKEN};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -133,12 +134,22 @@ impl Peer {
     }
 
     async fn connect_as(world: &World, id: &str, secret: u8, purpose: Purpose) -> Result<Peer, String> {
-        let (mut reader, mut writer) = (Pipe::default(), Pipe::default());
-        let served = world.server.clone().serve(writer.clone(), reader.clone(), "host".into());
-        world.handle.spawn("served", served);
+        let (reader, writer) = world.connection(server::Peer::Tcp("host".into()));
         let key = Key { id: id.into(), secret: [secret; 32], modes: Modes::AEAD };
+        Peer::over(world, reader, writer, Some(key), purpose).await
+    }
+
+    /// A connection without a key if there is none.
+    async fn over(
+        world: &World,
+        mut reader: Pipe,
+        mut writer: Pipe,
+        key: Option<Key>,
+        purpose: Purpose,
+    ) -> Result<Peer, String> {
         let mut out = Vec::new();
-        let mut channel = Channel::host(identity(Modes::AEAD), Some(key), purpose, &*world.entropy, &mut out);
+        let own = identity(if key.is_some() { Modes::AEAD } else { Modes::NONE });
+        let mut channel = Channel::host(own, key, purpose, &*world.entropy, &mut out);
         let mut buffer = [0; 512];
         loop {
             writer.write_all(&out).await.unwrap();
@@ -187,6 +198,15 @@ struct World {
     tickets: Arc<Tickets>,
     asked: Rc<RefCell<Vec<String>>>,
     session: Rc<RefCell<Option<Arc<Session>>>>,
+}
+
+impl World {
+    /// Both directions of a connection that the node serves.
+    fn connection(&self, peer: server::Peer) -> (Pipe, Pipe) {
+        let (reader, writer) = (Pipe::default(), Pipe::default());
+        self.handle.spawn("served", self.server.clone().serve(writer.clone(), reader.clone(), peer));
+        (reader, writer)
+    }
 }
 
 fn run<T: 'static, F: Future<Output = T> + 'static>(test: impl FnOnce(World) -> F) -> T {
@@ -521,5 +541,64 @@ fn a_long_answer_comes_in_parts() {
             }
         }
         assert_eq!(text, "é".repeat(200_000));
+    });
+}
+
+/// Reads until the node says this, and nothing behind it.
+async fn search(reader: &mut Pipe, wanted: Mark) {
+    let mut search = Search::default();
+    loop {
+        let len = reader.read(search.space()).await.unwrap();
+        if search.filled(len) == Some(wanted) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_serial_port_is_searched_for_the_beginning_of_a_connection() {
+    run(|world| async move {
+        let (mut reader, mut writer) = world.connection(server::Peer::Serial("lwk.hi.0".into()));
+        // What others left: of a frame, of a call that was given up, of a host that the node took for gone.
+        let old = Mark::Call([1; TOKEN]);
+        let own = Mark::Call([2; TOKEN]);
+        for bytes in [&b"LWKD and so on"[..], &old.bytes(), &Mark::Go([9; TOKEN]).bytes(), &own.bytes()] {
+            writer.write_all(bytes).await.unwrap();
+        }
+        search(&mut reader, own).await;
+        // Nobody answered in time.
+        writer.write_all(&own.bytes()).await.unwrap();
+        writer.write_all(&Mark::Go([2; TOKEN]).bytes()).await.unwrap();
+        search(&mut reader, Mark::Go([2; TOKEN])).await;
+        // Then all is as over TCP. Whoever has the other end of the port needs no key.
+        let mut peer = Peer::over(&world, reader, writer, None, Purpose::Launch).await.unwrap();
+        peer.send(Header::new(FrameType::Launch), &launch()).await;
+        assert_eq!(peer.frame().await.header.kind, FrameType::LaunchAck);
+        assert_eq!(*world.asked.borrow(), ["launch 42"]);
+        assert_eq!(
+            world.server.counters(),
+            ServerCounters { connections: 1, skipped: 14, ..Default::default() }
+        );
+    });
+}
+
+#[test]
+fn over_the_network_nobody_goes_without_a_key() {
+    run(|world| async move {
+        let (reader, writer) = world.connection(server::Peer::Tcp("host".into()));
+        assert!(Peer::over(&world, reader, writer, None, Purpose::Launch).await.is_err());
+        assert_eq!(world.server.counters().auth_refused, 1);
+    });
+}
+
+#[test]
+fn a_port_without_a_host_serves_nobody() {
+    run(|world| async move {
+        let (mut reader, mut writer) = world.connection(server::Peer::Serial("lwk".into()));
+        writer.write_all(&Mark::Call([3; TOKEN]).bytes()).await.unwrap();
+        search(&mut reader, Mark::Call([3; TOKEN])).await;
+        writer.close();
+        keelson_exec::yield_now().await;
+        assert_eq!(world.server.counters(), ServerCounters::default());
     });
 }

@@ -124,7 +124,7 @@ pub fn line(record: &Record, node: &Node, boot: &Boot) -> Result<Line, Problem> 
         of_machine.map(|memory| memory.0.values().map(|bytes| bytes.saturating_sub(FIRMWARE)).collect());
     let settings = Settings::from_options(&config, processors, present.as_deref())
         .map_err(|error| Problem::usage(format!("kargs: {}", error.option), error.reason))?;
-    Ok(Line { text, processors, port: settings.port })
+    Ok(Line { text, processors, port: settings.port.unwrap_or(PORT) })
 }
 
 /// Memory of a virtual machine; of others it is seen when they run.
