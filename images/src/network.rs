@@ -23,8 +23,8 @@ const TCP_SHARE: u64 = 4;
 const SMALL_TCP_SHARE: u64 = 8;
 const SMALL: u64 = 64 << 20;
 
-/// Brings up a stack on all NICs as `eth0, eth1, ...`.
-pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
+/// Brings up a stack on all NICs as `eth0, eth1, ...`. That there is none is an error where one is `needed`.
+pub fn start(node: &Node, nics: Vec<Nic>, needed: bool) -> Stack {
     let stack = Stack::new(node.handle.clone(), node.machine.entropy.clone());
     let ram = node.machine.boot.ram();
     let limit = ram / if ram < SMALL { SMALL_TCP_SHARE } else { TCP_SHARE };
@@ -34,7 +34,7 @@ pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
         log::error!(target: "net", "{error}");
         NetworkConfig::default()
     });
-    if nics.is_empty() {
+    if nics.is_empty() && needed {
         log::error!(target: "net", "no network device that a driver here knows: attach virtio-net, e1000, e1000e or igb");
     }
     let names: Vec<_> = (0..nics.len()).map(|index| format!("eth{index}")).collect();

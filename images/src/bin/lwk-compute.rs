@@ -19,7 +19,7 @@ use keelson_images::{Node, echo, network, roles};
 use keelson_kernel::power_button::PowerButton;
 use keelson_kernel::turbo::{self, Turbo};
 use keelson_kernel::{Machine, console, irq, numa, smp, user};
-use keelson_lwk::options::Settings;
+use keelson_lwk::options::{Listen, Settings};
 use keelson_net::Stack;
 
 keelson_kernel::entry!(image);
@@ -33,7 +33,9 @@ fn image(machine: Machine) -> ! {
         selftest::run(node);
     }
     let mut devices = Devices::find(&node);
-    let stack = network::start(&node, core::mem::take(&mut devices.nics));
+    let listens = Listen::parse(node.config.text("listen").unwrap_or_default());
+    let needed = listens.is_ok_and(|listen| listen.port.is_some());
+    let stack = network::start(&node, core::mem::take(&mut devices.nics), needed);
     let lwk = serve(&node, &stack, &devices.ports);
     operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, lwk.clone()));
     if node.config.flag("lwk.echo") {
@@ -78,7 +80,7 @@ fn serve(node: &Node, stack: &Stack, ports: &[Rc<Port>]) -> Option<Rc<Lwk>> {
     let started = Settings::from_options(&node.config, smp::online(), Some(&present[..numa::nodes()]))
         .map_err(|error| error.to_string());
     let started = started.and_then(|settings| {
-        let key = key::find(node, settings.port.is_some()).map_err(|error| error.to_string())?;
+        let key = key::find(node, settings.listen.port.is_some()).map_err(|error| error.to_string())?;
         // Before the other processors have work for ever.
         match turbo::set(settings.turbo).map_err(|error| error.to_string())? {
             Turbo::Host | Turbo::Absent if settings.turbo => {

@@ -11,7 +11,7 @@ use core::time::Duration;
 use embedded_io_async::{ErrorType, Read, Write};
 use keelson_drivers::virtio::console::{self, Port};
 use keelson_exec::Handle;
-use keelson_lwk::options::listen;
+use keelson_lwk::options::Listen;
 use keelson_lwk::session::{Peer, Server};
 use keelson_net::{ReadHalf, Stack, TcpError, TcpListener, TcpOptions, WriteHalf};
 use keelson_ops::metrics::{Exposition, Kind};
@@ -35,18 +35,16 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Those that the command line asks for: `port`, and the ports among `there` that are called `serial`. Fails in words.
-    pub fn open(
-        stack: &Stack,
-        there: &[Rc<Port>],
-        port: Option<u16>,
-        serial: Option<&str>,
-    ) -> Result<Doors, String> {
+    /// Those that the command line asks for, of the serial ports that are there. Fails in words.
+    pub fn open(stack: &Stack, there: &[Rc<Port>], listen: &Listen) -> Result<Doors, String> {
         let listener =
             |port| stack.listen(port, CONNECTION).map_err(|error| format!("listen={port}: {error}"));
-        let tcp = port.map(|port| Ok::<_, String>((port, listener(port)?))).transpose()?;
-        let ports = serial.map(|name| called(name, there)).transpose()?.unwrap_or_default();
-        Ok(Doors { tcp, ports })
+        let tcp = listen.port.map(|port| Ok::<_, String>((port, listener(port)?))).transpose()?;
+        let ports: Vec<_> = there.iter().filter(|port| listen.names(port.name())).cloned().collect();
+        match &listen.serial {
+            Some(name) if ports.is_empty() => Err(no_ports(name, there)),
+            _ => Ok(Doors { tcp, ports }),
+        }
     }
 
     /// Lets hosts in, once the cryptography is `tested`; returns the serial ports.
@@ -105,17 +103,12 @@ async fn accept_serial(port: Rc<Port>, server: Rc<Server>) {
     }
 }
 
-/// The ports that are called `name`, or `name` and more behind a dot.
-fn called(name: &str, there: &[Rc<Port>]) -> Result<Vec<Rc<Port>>, String> {
-    let ports: Vec<_> = there.iter().filter(|port| listen::is_among(name, port.name())).cloned().collect();
-    if !ports.is_empty() {
-        return Ok(ports);
-    }
+fn no_ports(name: &str, there: &[Rc<Port>]) -> String {
     let names: Vec<&str> = there.iter().map(|port| port.name()).collect();
     let there = if names.is_empty() { String::from("none") } else { names.join(", ") };
-    Err(format!(
+    format!(
         "listen=serial:{name}: no serial port has that name; there are: {there} (QEMU: -device virtserialport,name={name})"
-    ))
+    )
 }
 
 /// What went through the ports.

@@ -200,7 +200,7 @@ impl Lwk {
             changes: Changes::new(settings.attribute_cache),
             calls: Delegated::default(),
         });
-        let doors = Doors::open(stack, ports, settings.port, settings.serial.as_deref())?;
+        let doors = Doors::open(stack, ports, &settings.listen)?;
         let unsummed = if settings.crc { Features::empty() } else { Features::NOCRC };
         let below = Rc::new(Below { shutdown: node.shutdown.clone() });
         let control = Control::new(programs.clone(), below, env!("KEELSON_BUILT").to_string());

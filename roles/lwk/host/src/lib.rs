@@ -9,6 +9,7 @@
 //!   mcexec      options, finding and opening the program, LAUNCH, exit status
 //!   nodes       node table and key files
 //!   link        connections to the node: `hi` and `bulk`
+//!   serial      those over serial ports of a virtual machine
 //!   proxy       the engine: requests, workers, cancellation, streams, readiness, signals, fork, exit
 //!   calls       system calls, performed for the program
 //!   boot        what boots and stops nodes: ihkconfig, mcreboot, mcstop+release
@@ -39,4 +40,5 @@ pub mod problem;
 pub mod program;
 pub mod proxy;
 pub mod rsh;
+pub mod serial;
 pub mod tools;

@@ -18,6 +18,7 @@ use keelson_lwk_wire::handshake::{Features, Grant, Hello, Modes, Purpose};
 use keelson_lwk_wire::messages::{ByeReason, Message};
 
 use crate::nodes::Address;
+use crate::serial::{self, Claim, Traffic};
 
 /// Time for a connection and its handshake.
 pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -32,10 +33,10 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects within `time`.
-    pub(crate) fn connect(address: &Address, time: Duration) -> io::Result<Stream> {
+    /// Connects within `time`. On a serial port the node has been met then.
+    pub(crate) fn connect(address: &Address, traffic: Traffic, time: Duration) -> io::Result<Stream> {
         match address {
-            Address::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+            Address::Unix(path) => serial::connect(path, traffic, time).map(Stream::Unix),
             Address::Tcp(address) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
                 for address in address.to_socket_addrs()? {
@@ -60,7 +61,7 @@ impl Stream {
         }
     }
 
-    /// What this end can do on it. Who forwards what comes from a Unix socket may check nothing.
+    /// What this end can do on it. Below a serial port nothing checks what comes: frames keep their CRC-32C (section 5.2).
     fn features(&self) -> Features {
         match self {
             Stream::Tcp(_) => Features::AEAD | Features::NOCRC,
@@ -193,9 +194,24 @@ impl Lane {
         purpose: Purpose,
         time: Duration,
     ) -> Result<Connected, LinkError> {
-        let stream = Stream::connect(address, time)?;
+        let stream = Stream::connect(address, Traffic::of(&purpose), time)?;
         stream.limit_reads(Some(time))?;
         Lane::open(stream, key, purpose)
+    }
+
+    /// The same by a port that was claimed for it, where there are ports.
+    pub fn connect_claimed(
+        claim: Option<Claim>,
+        address: &Address,
+        key: Option<&Key>,
+        purpose: Purpose,
+    ) -> Result<Connected, LinkError> {
+        let (Some(claim), Address::Unix(path)) = (claim, address) else {
+            return Lane::connect(address, key, purpose);
+        };
+        let stream = serial::connect_claimed(claim, path, Traffic::Hi, HANDSHAKE_TIME)?;
+        stream.set_read_timeout(Some(HANDSHAKE_TIME))?;
+        Lane::open(Stream::Unix(stream), key, purpose)
     }
 
     /// From now on [`Lane::receive`] fails with [`io::ErrorKind::WouldBlock`] when nothing comes for so long; it can be called again.

@@ -54,6 +54,8 @@ pub mod code {
 
 /// Attempts when the process id is taken on the node (section 5.10).
 const PID_ATTEMPTS: u32 = 16;
+/// Longer than the threads of a session need to end.
+const ENDING: Duration = Duration::from_secs(3);
 /// In the environment of such an attempt: how many there were.
 const ATTEMPT: &str = "LWK_MCEXEC_ATTEMPT";
 
@@ -187,7 +189,13 @@ fn run_first(options: Options, masks: (u64, u64), fds: Vec<i32>) -> Result<i32, 
     };
     let (proxy, events) = start(connected, handles, rules, family)?;
     proxy.send(&Header { pid: launch.pid, ..Header::new(FrameType::Launch) }.id(1), &launch);
-    let end = await_launch(&events, &options, &node)?;
+    let end = match await_launch(&events, &options, &node)? {
+        Launched::Started(end) => end.map(|end| *end),
+        Launched::PidTaken => {
+            give_up(proxy, &node.address);
+            return Err(again());
+        }
+    };
     for number in fds {
         inherit::release(number).map_err(|fail| Stop::here(fail.0))?;
     }
@@ -200,9 +208,10 @@ fn run_further(number: &str) -> Result<i32, Stop> {
     let handles = state.handles().map_err(|fail| Stop::here(fail.0))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stop::here)?;
     let relay = Relay::block().map_err(|fail| Stop::here(fail.0))?;
-    let ForkState { family, ticket, rules, .. } = state;
+    let ForkState { family, ticket, port, rules, .. } = state;
     let node = family.node.clone();
-    let connected = Lane::connect(&family.address, family.key.as_ref(), Purpose::Fork(ticket));
+    let purpose = Purpose::Fork(ticket);
+    let connected = Lane::connect_claimed(port, &family.address, family.key.as_ref(), purpose);
     let connected = connected.map_err(|error| Stop::link(&node, &error))?;
     let (proxy, events) = start(connected, handles, rules, family)?;
     finish(&proxy, &events, None, &node, relay, false)
@@ -253,8 +262,16 @@ fn say(proxy: &Proxy, stop: Stop) -> Stop {
     stop
 }
 
-/// Waits for LAUNCH_ACK; the end of the program when that is here too.
-fn await_launch(events: &Events, options: &Options, node: &Node) -> Result<Option<Outcome>, Stop> {
+/// What the node made of LAUNCH.
+enum Launched {
+    /// A program, and its end when that is here too.
+    Started(Option<Box<Outcome>>),
+    /// Nothing: another process has this process id on the node.
+    PidTaken,
+}
+
+/// Waits for LAUNCH_ACK.
+fn await_launch(events: &Events, options: &Options, node: &Node) -> Result<Launched, Stop> {
     let deadline = Instant::now() + Duration::from_secs(options.timeout);
     let (frame, end) = loop {
         if let Ok(frame) = events.launch_acks.recv_timeout(Duration::from_millis(20)) {
@@ -272,8 +289,8 @@ fn await_launch(events: &Events, options: &Options, node: &Node) -> Result<Optio
         }
     };
     match LaunchAck::decode(&frame.payload) {
-        Ok(LaunchAck::Started { .. }) => Ok(end),
-        Ok(LaunchAck::Refused { error: Errno::EAGAIN, .. }) => Err(again()),
+        Ok(LaunchAck::Started { .. }) => Ok(Launched::Started(end.map(Box::new))),
+        Ok(LaunchAck::Refused { error: Errno::EAGAIN, .. }) => Ok(Launched::PidTaken),
         Ok(LaunchAck::Refused { error, text }) => {
             let code = match error {
                 Errno::ENOEXEC => code::NOT_EXECUTABLE,
@@ -285,6 +302,17 @@ fn await_launch(events: &Events, options: &Options, node: &Node) -> Result<Optio
             Err(Stop::new(code, format!("node {}: {text} ({error})", node.name)))
         }
         Err(error) => Err(Stop::new(code::PROTOCOL, format!("LAUNCH_ACK: {error}"))),
+    }
+}
+
+/// Ends a session that nothing was launched in. A serial port is free then for the next attempt, as soon as no thread has it.
+fn give_up(proxy: Arc<Proxy>, address: &Address) {
+    proxy.end(Outcome::Lost("its process id is taken on the node".into()));
+    let gone = Arc::downgrade(&proxy);
+    drop(proxy);
+    let deadline = Instant::now() + ENDING;
+    while matches!(address, Address::Unix(_)) && gone.strong_count() > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -8,8 +8,10 @@
 //! 1        node1   unix:/run/lwk/1    none
 //! ```
 //!
-//! An address is `host:port` or `unix:path`. `none` in place of a key file means that the link is trusted: nothing is encrypted
-//! then. Further words (`name=value`) are for the tools that boot a node, and not looked at here.
+//! An address is `host:port`, or `unix:path` for the serial ports of a virtual machine: a directory with one socket for each, or a
+//! single socket. Sockets with a part `bulk` in their names (`lwk.bulk.3`) are for the second connections of sessions, those with a
+//! part `ctl` for tools, others for everything but bulk. `none` in place of a key file means that the link is trusted: nothing is
+//! encrypted then. Further words (`name=value`) are for the tools that boot a node, and not looked at here.
 //!
 //! A key file holds one line as a node has it, too: the key's name, 64 hexadecimal digits, and perhaps what it is for. Of that
 //! `mac` matters here: then nothing is encrypted, and everything still proven.
@@ -29,7 +31,7 @@ pub const DEFAULT_CONF: &str = "/etc/lwk/nodes.conf";
 pub enum Address {
     /// `host:port`
     Tcp(String),
-    /// Path of a Unix socket, whose owner forwards to the node: that has no serial port for hosts.
+    /// Where the serial ports of the node are: a directory of Unix sockets, or one. See [`crate::serial`].
     Unix(PathBuf),
 }
 

@@ -3,8 +3,8 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
-/// Longest name of a port: what QEMU and the driver have room for.
-const LONGEST: usize = 200;
+/// Longest name of a port, which is a part of a socket's path on the host.
+const LONGEST: usize = 32;
 
 /// The places where a node listens; at least one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,11 +47,12 @@ impl Listen {
         }
         Ok(listen)
     }
-}
 
-/// Whether a serial port of this name is among those called `listened`.
-pub fn is_among(listened: &str, port: &str) -> bool {
-    port.strip_prefix(listened).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    /// Whether it names this serial port.
+    pub fn names(&self, port: &str) -> bool {
+        let rest = self.serial.as_ref().and_then(|name| port.strip_prefix(name.as_str()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
 }
 
 fn is_name(text: &str) -> bool {
@@ -79,9 +80,10 @@ mod tests {
 
     #[test]
     fn ports_are_told_by_the_beginning_of_their_names() {
+        let listen = Listen::parse("serial:lwk").unwrap();
         let among: Vec<&str> = ["lwk", "lwk.hi.0", "lwk.bulk.7", "lwkx", "lw", "other.lwk"]
             .into_iter()
-            .filter(|port| is_among("lwk", port))
+            .filter(|port| listen.names(port))
             .collect();
         assert_eq!(among, ["lwk", "lwk.hi.0", "lwk.bulk.7"]);
     }

@@ -3,7 +3,7 @@
 
 pub mod cpulist;
 mod keys;
-pub mod listen;
+mod listen;
 pub mod memory;
 pub mod nodes;
 mod table;
@@ -36,10 +36,8 @@ pub struct Settings {
     pub memory: Option<Vec<u64>>,
     /// Whether programs may have the host do something.
     pub delegation: bool,
-    /// TCP port where hosts connect.
-    pub port: Option<u16>,
-    /// Serial ports where they do, by the beginning of their names ([`listen::is_among`]).
-    pub serial: Option<String>,
+    /// Where hosts connect.
+    pub listen: Listen,
     /// Threads that may run on one compute core.
     pub oversubscribe: usize,
     /// Whether those take turns.
@@ -123,8 +121,7 @@ impl Settings {
             compute,
             memory: shares(config, memory).map_err(|reason| error("mem", reason))?,
             delegation: config.flag("hidos"),
-            port: listen.port,
-            serial: listen.serial,
+            listen,
             oversubscribe: match config.text("allow_oversubscribe") {
                 Some(text) => oversubscribe(text).map_err(|reason| error("allow_oversubscribe", reason))?,
                 None => 1,
@@ -295,7 +292,8 @@ mod tests {
     fn everything_but_the_first_processor_computes() {
         let plain = settings("", 5).unwrap();
         assert_eq!((plain.service, plain.compute), (vec![0], vec![1, 2, 3, 4]));
-        assert_eq!((plain.oversubscribe, plain.helpers, plain.port), (1, 4, Some(PORT)));
+        assert_eq!((plain.oversubscribe, plain.helpers), (1, 4));
+        assert_eq!(plain.listen, Listen { port: Some(PORT), serial: None });
         assert_eq!(plain.memory, None);
         assert_eq!(plain.page_sizes, [PageSize::Huge, PageSize::Large, PageSize::Small]);
         assert!(plain.delegation && plain.thp && !plain.fork_cow && !plain.insecure && !plain.crc);

@@ -25,7 +25,7 @@ use crate::link::HostEntropy;
 use crate::nodes::{self, Address, Node};
 
 const HELP: &str = "usage: ihkconfig [--conf=<file>] [--node=<name|index>] 0 <verb>
-  create [name] [address=<host:port>] [key=<file>|none] [boot=qemu|ipmi|manual] [name=value ...]
+  create [name] [address=<host:port>|unix:<path>] [key=<file>|none] [boot=qemu|ipmi|manual] [name=value ...]
                                         a node of the table; prints its index. Without key= one is made
   destroy <index>                       ends it, removes it
   reserve cpu <list> | mem <size@numa>  cores of this host that it runs on, memory it may have
@@ -89,7 +89,7 @@ pub fn plan(place: &Place, index: u32, words: &[&str]) -> Result<Node, Problem> 
             None if name.is_none() => name = Some((*word).to_owned()),
             None => return Err(Problem::usage(word, "a second name; expected: name=value")),
             Some(("address", value)) => {
-                let parsed = Address::parse(value);
+                let parsed = Address::parse(value).map(Address::anchored);
                 address =
                     Some(parsed.ok_or_else(|| Problem::usage(word, "accepted is host:port or unix:path"))?);
             }

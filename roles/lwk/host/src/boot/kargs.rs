@@ -1,7 +1,7 @@
 //! The kernel's command line: checked with the kernel's own parser and the image's own tables before anything starts.
 
 use keelson_config::{Config, Kind, OptionSpec, same_key, words};
-use keelson_lwk::options::{PORT, Settings, cpulist};
+use keelson_lwk::options::{Listen, PORT, Settings, cpulist};
 
 use super::memory::Memory;
 use super::parameters::{Boot, Qemu};
@@ -14,6 +14,9 @@ use crate::nodes::{Address, Node};
 pub const ROLE: &str = "lwk-compute";
 const DEFAULT_LINE: &str = "ip=dhcp";
 const PREFIXES: &[&str] = &["lwk"];
+
+/// What a virtual machine listens on whose address is one of serial ports.
+const SERIAL: &str = "serial:lwk";
 
 /// Tables of everything in the image. Those of dumps, of the remote console and of SSH are the image's own: their values are
 /// checked at boot.
@@ -51,7 +54,7 @@ pub struct Line {
     /// Processors that the machine needs.
     pub processors: usize,
     /// Where the node listens.
-    pub port: u16,
+    pub listen: Listen,
 }
 
 /// Whether an image has this option at all.
@@ -96,11 +99,15 @@ pub fn line(record: &Record, node: &Node, boot: &Boot) -> Result<Line, Problem> 
         }
     };
     add("hostname", &node.name);
-    if let (Address::Tcp(address), false) = (&node.address, forwarded(boot)) {
-        let port = address.rsplit_once(':').map_or("", |(_, port)| port);
-        if port != PORT.to_string() {
-            add("listen", port);
+    match (&node.address, boot) {
+        (Address::Unix(_), Boot::Qemu(_)) => add("listen", SERIAL),
+        (Address::Tcp(address), _) if !forwarded(boot) => {
+            let port = address.rsplit_once(':').map_or("", |(_, port)| port);
+            if port != PORT.to_string() {
+                add("listen", port);
+            }
         }
+        _ => {}
     }
     if !record.cpus.is_empty() {
         // The last one counts.
@@ -114,7 +121,12 @@ pub fn line(record: &Record, node: &Node, boot: &Boot) -> Result<Line, Problem> 
         text += &format!(" ikc_map={}", record.ikc_map);
     }
     let config = parse(&text)?;
-    if node.key_file.is_none() && !config.flag("insecure") {
+    let listen = Listen::parse(config.text("listen").unwrap_or_default());
+    let listen = listen.map_err(|reason| Problem::usage("kargs: listen", reason))?;
+    reaches(node, boot, &listen)?;
+    // To a socket of this host nobody comes whom its directory does not let.
+    let is_open = listen.port.is_some();
+    if node.key_file.is_none() && is_open && !config.flag("insecure") {
         let reason =
             "the table names no key file for it; name one, or add insecure=1 to the kernel arguments";
         return Err(Problem::usage(format!("node {}", node.name), reason));
@@ -122,9 +134,30 @@ pub fn line(record: &Record, node: &Node, boot: &Boot) -> Result<Line, Problem> 
     let processors = processors(&config, record, boot)?;
     let present: Option<Vec<u64>> =
         of_machine.map(|memory| memory.0.values().map(|bytes| bytes.saturating_sub(FIRMWARE)).collect());
-    let settings = Settings::from_options(&config, processors, present.as_deref())
+    Settings::from_options(&config, processors, present.as_deref())
         .map_err(|error| Problem::usage(format!("kargs: {}", error.option), error.reason))?;
-    Ok(Line { text, processors, port: settings.port.unwrap_or(PORT) })
+    Ok(Line { text, processors, listen })
+}
+
+/// Whether a virtual machine listens where its address is.
+fn reaches(node: &Node, boot: &Boot, listen: &Listen) -> Result<(), Problem> {
+    let Boot::Qemu(qemu) = boot else { return Ok(()) };
+    let wrong = |reason: &str| Err(Problem::usage(format!("node {}", node.name), reason));
+    match &node.address {
+        Address::Unix(_) if listen.serial.is_none() => wrong(
+            "its address is one of serial ports, but listen= names none; add serial:lwk to it, or leave it out",
+        ),
+        Address::Tcp(_) if listen.port.is_none() => {
+            wrong("its address is one of TCP, but listen= has no port; add one to it, or leave it out")
+        }
+        Address::Tcp(_) if listen.serial.is_some() => {
+            wrong("listen=serial: needs an address unix:DIR, where its ports will be")
+        }
+        Address::Tcp(_) if qemu.ports.is_some() => {
+            wrong("ports= needs an address unix:DIR, where they will be")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Memory of a virtual machine; of others it is seen when they run.
@@ -286,14 +319,19 @@ mod tests {
     fn a_line_follows_from_the_record() {
         let record = Record { cpus: vec![1, 2], ..Record::default() };
         let made = line(&record, &node("127.0.0.1:18824", true), &qemu()).unwrap();
-        assert_eq!(made, Line { text: "hidos hostname=n0 cpus=1-2".into(), processors: 3, port: 8810 });
+        let text = "hidos hostname=n0 cpus=1-2".into();
+        assert_eq!(made, Line { text, processors: 3, listen: Listen { port: Some(PORT), serial: None } });
 
         let boot = Boot::Qemu(Qemu { tap: Some("tap0".into()), processors: Some(4), ..Qemu::default() });
         let record = Record { kargs: Some("hidos hostname=x".into()), ..record };
         let made = line(&record, &node("10.0.0.1:99", true), &boot).unwrap();
         assert_eq!(
             made,
-            Line { text: "hidos hostname=x listen=99 cpus=1-2".into(), processors: 4, port: 99 }
+            Line {
+                text: "hidos hostname=x listen=99 cpus=1-2".into(),
+                processors: 4,
+                listen: Listen { port: Some(99), serial: None }
+            }
         );
 
         let record =
@@ -301,6 +339,35 @@ mod tests {
         assert_eq!(line(&record, &node("a:1", true), &qemu()).unwrap().processors, 7);
         let record = Record { host_cpus: vec![4, 5, 6, 7], ..Record::default() };
         assert_eq!(line(&record, &node("a:1", true), &qemu()).unwrap().processors, 4);
+    }
+
+    #[test]
+    fn a_machine_listens_where_its_address_is() {
+        let made = |address: &str, key: bool, kargs: &str, boot: &Boot| {
+            let record = Record { kargs: (!kargs.is_empty()).then(|| kargs.to_owned()), ..Record::default() };
+            let made = line(&record, &node(address, key), boot).map_err(|problem| problem.to_string())?;
+            Ok::<_, String>((made.text, made.listen.port, made.listen.serial.unwrap_or_default()))
+        };
+        let serial = |address: &str, key: bool, kargs: &str| made(address, key, kargs, &qemu());
+        // Nobody needs a key who may open the sockets.
+        for key in [true, false] {
+            let expected = ("hidos hostname=n0 listen=serial:lwk".to_owned(), None, "lwk".to_owned());
+            assert_eq!(serial("unix:/run/x", key, ""), Ok(expected));
+        }
+        let both = serial("unix:/run/x", true, "hidos listen=99,serial:x").unwrap();
+        assert_eq!(both, ("hidos listen=99,serial:x hostname=n0".to_owned(), Some(99), "x".to_owned()));
+        let ports = Boot::Qemu(Qemu { ports: Some(2), ..Qemu::default() });
+        for (result, message) in [
+            (serial("unix:/run/x", false, "hidos listen=99,serial:x"), "names no key file"),
+            (serial("unix:/run/x", true, "hidos listen=99"), "listen= names none; add serial:lwk to it"),
+            (serial("a:1", true, "hidos listen=serial:x"), "listen= has no port; add one to it"),
+            (serial("a:1", true, "hidos listen=8810,serial:x"), "needs an address unix:DIR"),
+            (made("a:1", true, "", &ports), "ports= needs an address unix:DIR"),
+            (serial("unix:/run/x", true, "hidos listen=serial:"), "bad value listen=serial:"),
+        ] {
+            let text = result.unwrap_err();
+            assert!(text.contains(message), "{text}");
+        }
     }
 
     #[test]

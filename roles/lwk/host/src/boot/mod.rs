@@ -7,6 +7,7 @@
 //!   memory       lists such as 512M@0                    image       boot files
 //!   parameters   further words of the table's line       kargs       the kernel's command line
 //!   qemu, qmp    a virtual machine                       process     the process it runs in
+//!   ports        its serial ports
 //!   ipmi, pxe    a machine with a BMC                    link        the node, asked whether it runs
 //!   start, stop  a node's beginning and end              monitor     its ihkmond
 //!   crash        a machine whose node does not answer
@@ -33,6 +34,7 @@ pub mod memory;
 mod monitor;
 pub mod parameters;
 pub mod place;
+pub mod ports;
 pub mod problem;
 mod process;
 mod pxe;

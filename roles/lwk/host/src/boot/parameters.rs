@@ -3,9 +3,11 @@
 //! ```text
 //! boot=qemu|ipmi|manual         qemu
 //! accel=tcg|kvm                 tcg                  QEMU: emulated, or on the host's processor
-//! net=user|tap:IFNAME           user                 QEMU: forwarded from the node's address, or a tap that is there
+//! net=user|tap:IFNAME           user                 QEMU: forwarded from the node's address, or a tap that is there; a node at
+//!                                                    serial ports has no network but a tap
 //! mac=XX:XX:XX:XX:XX:XX         from the index       QEMU with a tap
 //! smp=N                         what cpus= needs     QEMU: processors of the machine
+//! ports=N                       20                   QEMU, address unix:DIR: sessions at a time
 //! bmc=HOST  bmc_user=NAME  bmc_password=FILE         IPMI: lanplus, and the file that ipmitool -f reads
 //! pxe=FILE  pxe_image=PATH  pxe_key=PATH             IPMI: PXELINUX's file of this node, written at boot; image and key as its
 //!                                                    TFTP server names them
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 
 use crate::nodes::Node;
 
+use super::ports;
 use super::problem::Problem;
 
 /// How a node is booted.
@@ -39,6 +42,8 @@ pub struct Qemu {
     pub mac: Option<String>,
     /// Processors, when more than needed.
     pub processors: Option<usize>,
+    /// Serial ports for sessions.
+    pub ports: Option<u16>,
 }
 
 /// A machine with a BMC.
@@ -58,7 +63,7 @@ pub struct Ipmi {
     pub key: Option<String>,
 }
 
-const KNOWN: &str = "boot accel net mac smp bmc bmc_user bmc_password pxe pxe_image pxe_key";
+const KNOWN: &str = "boot accel net mac smp ports bmc bmc_user bmc_password pxe pxe_image pxe_key";
 
 /// Reads the words of a node.
 pub fn read(node: &Node) -> Result<Boot, Problem> {
@@ -92,6 +97,10 @@ pub fn parse(words: &[&str]) -> Result<Boot, String> {
             ("smp", _) => match value.parse() {
                 Ok(count @ 2..=64) => qemu.processors = Some(count),
                 _ => return wrong("a number of processors from 2 to 64"),
+            },
+            ("ports", _) => match value.parse() {
+                Ok(count @ 1..=ports::MOST) => qemu.ports = Some(count),
+                _ => return wrong("a number of ports from 1 to 240"),
             },
             ("bmc", _) => ipmi.bmc = value.to_owned(),
             ("bmc_user", _) => ipmi.user = Some(value.to_owned()),
@@ -130,12 +139,13 @@ mod tests {
     #[test]
     fn words_are_read() {
         assert_eq!(parse(&[]), Ok(Boot::Qemu(Qemu::default())));
-        let Ok(Boot::Qemu(qemu)) = parse(&["accel=kvm", "net=tap:tap0", "mac=52:54:00:00:00:0f", "smp=8"])
+        let Ok(Boot::Qemu(qemu)) =
+            parse(&["accel=kvm", "net=tap:tap0", "mac=52:54:00:00:00:0f", "smp=8", "ports=240"])
         else {
             panic!("not QEMU")
         };
         assert!(qemu.kvm);
-        assert_eq!((qemu.tap.as_deref(), qemu.processors), (Some("tap0"), Some(8)));
+        assert_eq!((qemu.tap.as_deref(), qemu.processors, qemu.ports), (Some("tap0"), Some(8), Some(240)));
         let ipmi = parse(&["boot=ipmi", "bmc=bmc1", "bmc_user=admin", "bmc_password=/etc/lwk/bmc"]);
         assert!(matches!(ipmi, Ok(Boot::Ipmi(Ipmi { user: Some(_), pxe: None, .. }))));
         assert_eq!(parse(&["boot=manual"]), Ok(Boot::Manual));
@@ -148,6 +158,8 @@ mod tests {
             ("accel=", "accel=: no value"),
             ("net=tap:a,b", "net=tap:a,b: accepted is user, or tap: and the name of an interface"),
             ("smp=1", "smp=1: accepted is a number of processors from 2 to 64"),
+            ("ports=0", "ports=0: accepted is a number of ports from 1 to 240"),
+            ("ports=241", "ports=241: accepted is a number of ports from 1 to 240"),
             ("mac=1:2:3:4:5:6", "mac=1:2:3:4:5:6: accepted is six bytes such as 52:54:00:00:00:01"),
             ("boot=ipmi", "boot=ipmi needs bmc=HOST"),
             ("fast", "fast: expected: name=value"),

@@ -7,13 +7,14 @@ use super::host_nodes::HostNodes;
 use super::kargs::Line;
 use super::memory::{Memory, size};
 use super::parameters::Qemu;
+use super::ports::Ports;
 use super::problem::Problem;
 use crate::nodes::{Address, Node};
 
 /// The program.
 const PROGRAM: &str = "qemu-system-x86_64";
 /// Longest path of a Unix socket (unix(7)).
-const SOCKET_PATH: usize = 107;
+pub const SOCKET_PATH: usize = 107;
 /// Memory that a node has when nobody says how much (McKernel's `512M@0`).
 pub const DEFAULT_MEMORY: u64 = 512 << 20;
 /// Less than this the kernel cannot start with.
@@ -72,6 +73,8 @@ pub struct Machine<'a> {
     pub host_nodes: &'a HostNodes,
     /// The processors of this host that its own run on; empty for any.
     pub host_cpus: &'a [usize],
+    /// Its serial ports, when that is where it listens.
+    pub ports: Option<&'a Ports>,
 }
 
 impl Machine<'_> {
@@ -93,9 +96,13 @@ impl Machine<'_> {
         if self.node.key_file.is_some() {
             add("-fw_cfg", format!("name=opt/lwk/psk,file={}", path(&self.files.key)));
         }
-        let (netdev, device) = self.network()?;
-        add("-netdev", netdev);
-        add("-device", device);
+        if let Some((netdev, device)) = self.network()? {
+            add("-netdev", netdev);
+            add("-device", device);
+        }
+        for (option, value) in self.ports.map(Ports::options).unwrap_or_default() {
+            add(option, value);
+        }
         add("-chardev", format!("file,id=console,path={}", path(&self.files.console)));
         add("-serial", "chardev:console".into());
         if self.files.qmp.as_os_str().len() > SOCKET_PATH {
@@ -160,27 +167,28 @@ impl Machine<'_> {
         self.host_cpus.iter().take(self.line.processors).map(node).collect()
     }
 
-    fn network(&self) -> Result<(String, String), Problem> {
+    /// A network, and the device for it. Without a tap it is there for the node's TCP port alone.
+    fn network(&self) -> Result<Option<(String, String)>, Problem> {
         let device = "virtio-net-pci,netdev=net0";
         let problem = |reason: String| Problem::usage(format!("node {}", self.node.name), reason);
-        let Address::Tcp(address) = &self.node.address else {
-            return Err(problem(format!("{}: QEMU forwards TCP only; give host:port", self.node.address)));
-        };
         if let Some(tap) = &self.qemu.tap {
             let [.., high, low] = self.node.index.to_be_bytes();
             let mac = self.qemu.mac.clone().unwrap_or_else(|| format!("52:54:00:4c:{high:02x}:{low:02x}"));
             let netdev = format!("tap,id=net0,ifname={tap},script=no,downscript=no");
-            return Ok((netdev, format!("{device},mac={mac}")));
+            return Ok(Some((netdev, format!("{device},mac={mac}"))));
         }
+        let (Address::Tcp(address), Some(port)) = (&self.node.address, self.line.listen.port) else {
+            return Ok(None);
+        };
         let mut found = address.to_socket_addrs().map_err(|error| problem(format!("{address}: {error}")))?;
         let own = found.find_map(|address| match address {
             SocketAddr::V4(address) => Some(address),
             SocketAddr::V6(_) => None,
         });
         let own = own.ok_or_else(|| problem(format!("{address}: not an IPv4 address of this host")))?;
-        let netdev = format!("user,id=net0,hostfwd=tcp:{}:{}-:{}", own.ip(), own.port(), self.line.port);
+        let netdev = format!("user,id=net0,hostfwd=tcp:{}:{}-:{}", own.ip(), own.port(), port);
         let mac = self.qemu.mac.as_ref().map_or(String::new(), |mac| format!(",mac={mac}"));
-        Ok((netdev, format!("{device}{mac}")))
+        Ok(Some((netdev, format!("{device}{mac}"))))
     }
 }
 
@@ -189,7 +197,8 @@ fn escaped(text: &str) -> String {
     text.replace(',', ",,")
 }
 
-fn path(path: &Path) -> String {
+/// A path in them.
+pub fn path(path: &Path) -> String {
     escaped(&path.display().to_string())
 }
 
@@ -210,6 +219,7 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keelson_lwk::options::Listen;
 
     fn node(address: &str) -> Node {
         Node {
@@ -233,12 +243,30 @@ mod tests {
         host_nodes: &HostNodes,
         host_cpus: &[usize],
     ) -> Result<String, Problem> {
-        let line = Line { text: "hidos cpus=1-2".into(), processors: 3, port: 8810 };
+        let serial = match &node.address {
+            Address::Unix(_) => Some("lwk".to_owned()),
+            Address::Tcp(_) => None,
+        };
+        let ports = match &node.address {
+            Address::Unix(path) => Some(Ports::new(path, "lwk", 1)?),
+            Address::Tcp(_) => None,
+        };
+        let listen = Listen { port: serial.is_none().then_some(8810), serial };
+        let line = Line { text: "hidos cpus=1-2".into(), processors: 3, listen };
         let files = Files::of(Path::new("/s/a,b"));
         let memory = Memory::parse(memory).unwrap();
         let image = Path::new("/i/lwk.img");
-        let machine =
-            Machine { node, qemu, files: &files, image, line: &line, memory: &memory, host_nodes, host_cpus };
+        let machine = Machine {
+            node,
+            qemu,
+            files: &files,
+            image,
+            line: &line,
+            memory: &memory,
+            host_nodes,
+            host_cpus,
+            ports: ports.as_ref(),
+        };
         machine.command().map(|words| shell_line(&words))
     }
 
@@ -252,6 +280,26 @@ mod tests {
              -netdev user,id=net0,hostfwd=tcp:127.0.0.1:18824-:8810 -device virtio-net-pci,netdev=net0 \
              -chardev file,id=console,path=/s/a,,b/console.log -serial chardev:console \
              -qmp unix:/s/a,,b/qmp,server=on,wait=off -pidfile /s/a,b/qemu.pid -nodefaults -no-user-config -daemonize"
+        );
+    }
+
+    #[test]
+    fn a_machine_at_serial_ports_has_no_network() {
+        let text = command(&node("unix:/run/n0"), &Qemu::default(), "512M@0", &[0]).unwrap();
+        let ports = "-device virtio-serial-pci,id=serial0 \
+             -chardev socket,id=lwk.hi.0,path=/run/n0/lwk.hi.0,server=on,wait=off \
+             -device virtserialport,bus=serial0.0,nr=1,chardev=lwk.hi.0,name=lwk.hi.0 \
+             -chardev socket,id=lwk.bulk.0,path=/run/n0/lwk.bulk.0,server=on,wait=off \
+             -device virtserialport,bus=serial0.0,nr=2,chardev=lwk.bulk.0,name=lwk.bulk.0 \
+             -chardev socket,id=lwk.ctl.0,path=/run/n0/lwk.ctl.0,server=on,wait=off \
+             -device virtserialport,bus=serial0.0,nr=3,chardev=lwk.ctl.0,name=lwk.ctl.0 ";
+        assert!(text.contains(&format!("file=/s/a,,b/psk {ports}-chardev file,id=console,")), "{text}");
+        assert!(!text.contains("net0"));
+        let qemu = Qemu { tap: Some("tap0".into()), ..Qemu::default() };
+        let text = command(&node("unix:/run/n0"), &qemu, "512M@0", &[0]).unwrap();
+        assert!(
+            text.contains(&format!("virtio-net-pci,netdev=net0,mac=52:54:00:4c:01:02 {ports}")),
+            "{text}"
         );
     }
 

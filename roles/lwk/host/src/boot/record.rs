@@ -32,7 +32,7 @@ pub struct Record {
     pub image: Option<PathBuf>,
     /// Kernel arguments, without those that follow from the rest.
     pub kargs: Option<String>,
-    /// Owner of key and control socket: `user[:group]`.
+    /// Owner of key, control socket and serial ports: `user[:group]`.
     pub owner: Option<String>,
     /// Options of its ihkmond; empty without one.
     pub monitor: String,

@@ -15,13 +15,14 @@ use super::kargs::{self, Line};
 use super::link::{self, Answer};
 use super::parameters::{self, Boot, Ipmi, Qemu};
 use super::place::{Place, remove_file, write_file};
+use super::ports::{self, Ports};
 use super::problem::{Problem, code};
 use super::process::Process;
 use super::qemu::{Files, Machine};
 use super::qmp::Qmp;
 use super::record::Record;
 use super::{image, ipmi, pxe};
-use crate::nodes::{self, Node};
+use crate::nodes::{self, Address, Node};
 
 /// How often it is looked whether the node runs.
 const LOOK: Duration = Duration::from_millis(100);
@@ -46,8 +47,8 @@ pub struct Prepared {
 
 /// What starts a node.
 pub enum Start {
-    /// This command.
-    Qemu(Vec<String>),
+    /// This command, and the serial ports that it makes.
+    Qemu(Vec<String>, Option<Ports>),
     /// Orders to a BMC.
     Ipmi(Ipmi),
 }
@@ -75,9 +76,20 @@ pub fn prepare(place: &Place, node: &Node, record: &Record) -> Result<Prepared, 
             }
             Start::Ipmi(ipmi)
         }
-        Boot::Qemu(qemu) => Start::Qemu(machine(node, record, &qemu, &files, &line)?),
+        Boot::Qemu(qemu) => {
+            let ports = serial_ports(node, &qemu, &line)?;
+            Start::Qemu(machine(node, record, &qemu, &files, &line, ports.as_ref())?, ports)
+        }
     };
     Ok(Prepared { node: node.clone(), start, line, files, host_cpus: record.host_cpus.clone() })
+}
+
+/// The ports of a node that listens there.
+fn serial_ports(node: &Node, qemu: &Qemu, line: &Line) -> Result<Option<Ports>, Problem> {
+    let (Address::Unix(directory), Some(name)) = (&node.address, &line.listen.serial) else {
+        return Ok(None);
+    };
+    Ports::new(directory, name, qemu.ports.unwrap_or(ports::DEFAULT)).map(Some)
 }
 
 fn machine(
@@ -86,6 +98,7 @@ fn machine(
     qemu: &Qemu,
     files: &Files,
     line: &Line,
+    ports: Option<&Ports>,
 ) -> Result<Vec<String>, Problem> {
     let path: PathBuf = record.image.clone().unwrap_or_else(image::default);
     let (image, _) = image::verify(&path)?;
@@ -108,6 +121,7 @@ fn machine(
         memory: &record.machine_memory(),
         host_nodes: &HostNodes::find(),
         host_cpus: &record.host_cpus,
+        ports,
     }
     .command()
 }
@@ -116,7 +130,7 @@ impl Prepared {
     /// What [`Prepared::start`] runs.
     pub fn commands(&self) -> Vec<Vec<String>> {
         match &self.start {
-            Start::Qemu(words) => vec![words.clone()],
+            Start::Qemu(words, _) => vec![words.clone()],
             Start::Ipmi(ipmi) => ipmi::boot_commands(ipmi),
         }
     }
@@ -132,7 +146,10 @@ impl Prepared {
                 pxe::write(ipmi, &self.line.text)?;
                 ipmi::boot(ipmi)
             }
-            Start::Qemu(words) => {
+            Start::Qemu(words, ports) => {
+                if let Some(ports) = ports {
+                    ports.make_directory()?;
+                }
                 self.write_key()?;
                 let started = run(words);
                 // QEMU has read it.
@@ -208,7 +225,7 @@ impl Prepared {
 
     /// Why the node will never run.
     fn failed(&self) -> Option<Problem> {
-        let Start::Qemu(_) = &self.start else { return None };
+        let Start::Qemu(..) = &self.start else { return None };
         let object = format!("node {}", self.node.name);
         if let Some(reason) = console_verdict(&self.files) {
             return Some(Problem::failed(object, reason));
@@ -231,7 +248,7 @@ fn console(files: &Files) -> String {
 }
 
 /// Whether it is worth asking a node that boots: it has said so, or it could have by now. A question that comes too early waits
-/// in QEMU's network for seconds.
+/// in QEMU's network, or at a serial port, for seconds.
 pub fn may_answer(files: &Files) -> bool {
     let age = fs::metadata(&files.pid).and_then(|metadata| metadata.modified()).map(|since| since.elapsed());
     let young = matches!(age, Ok(Ok(age)) if age < QUIET);

@@ -12,12 +12,13 @@ use super::link::{self, Answer};
 use super::monitor;
 use super::parameters::{self, Boot, Ipmi};
 use super::place::{Place, remove_file, write_file};
+use super::ports;
 use super::problem::Problem;
 use super::process::Process;
 use super::qemu::Files;
 use super::qmp::Qmp;
 use super::status::{self, Status};
-use crate::nodes::Node;
+use crate::nodes::{Address, Node};
 
 /// How long the node may take to say that it will go: its programs have 10 seconds to end.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -52,7 +53,7 @@ pub fn stop(place: &Place, node: &Node, manner: Manner) -> Result<(), Problem> {
         }
         Boot::Qemu(_) => {
             write_file(&files.stopping, b"", 0o644)?;
-            machine(node, &files, manner)
+            machine(node, &files, manner).inspect(|()| remove_ports(node))
         }
         Boot::Ipmi(bmc) => {
             write_file(&files.stopping, b"", 0o644)?;
@@ -90,6 +91,13 @@ fn machine(node: &Node, files: &Files, manner: Manner) -> Result<(), Problem> {
         format!("node {}", node.name),
         format!("QEMU, process {}, does not end", process.pid),
     ))
+}
+
+/// What a machine leaves that did not end by itself.
+fn remove_ports(node: &Node) {
+    if let Address::Unix(directory) = &node.address {
+        ports::remove(directory);
+    }
 }
 
 fn power_off(node: &Node, bmc: &Ipmi, manner: Manner) -> Result<(), Problem> {

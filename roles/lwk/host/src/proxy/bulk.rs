@@ -2,7 +2,8 @@
 //!
 //! A thread makes it, and is its reader then. The worker whose answer streams waits for that; nobody else does, least of all
 //! the reader of `hi`, who has CREDIT, CANCEL and PING to take. Until the connection is there the thread keeps no proxy alive.
-//! Where there is none to be had, everything goes by `hi`: slower, since small answers then wait for pieces of long ones.
+//! Where there is none to be had, everything goes by `hi`: slower, since small answers then wait for pieces of long ones. That a node
+//! behind serial ports has none left for it is nothing to complain about: its owner gave it so many.
 
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
@@ -16,6 +17,7 @@ use super::cancel::Request;
 use super::{Proxy, READER_STACK, lock};
 use crate::link::{HANDSHAKE_TIME, Lane, LinkError, Stream};
 use crate::nodes::Address;
+use crate::serial::{NONE_FREE, Traffic};
 
 /// With what the second connection of a session is made.
 pub struct Dial {
@@ -118,7 +120,9 @@ impl Shared {
             Err(error) => {
                 let failed = self.goes_on(State::Nowhere);
                 // What the network or the number of connections is to blame for can be helped; that the node does not want it cannot.
-                if let (true, LinkError::Lost(why), Some(proxy)) = (failed, error, proxy.upgrade()) {
+                if let (true, LinkError::Lost(why), Some(proxy)) = (failed, error, proxy.upgrade())
+                    && why.kind() != NONE_FREE
+                {
                     let text =
                         format!("no second connection to the node ({why}): long reads go by the first");
                     proxy.handles.complain(&format!("mcexec: {text}"));
@@ -128,7 +132,7 @@ impl Shared {
     }
 
     fn connect(&self, dial: &Dial) -> Result<Lane, LinkError> {
-        let stream = Arc::new(Stream::connect(&dial.address, HANDSHAKE_TIME)?);
+        let stream = Arc::new(Stream::connect(&dial.address, Traffic::Bulk, HANDSHAKE_TIME)?);
         if !self.goes_on(State::Making(Some(stream.clone()))) {
             return Err(LinkError::Lost(std::io::ErrorKind::NotConnected.into()));
         }

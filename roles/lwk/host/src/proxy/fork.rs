@@ -7,6 +7,9 @@
 //! terminal, limits and ids. Its parent, and what wait(2) says of it, are right too. What else it needs (ticket, address, key, handle
 //! numbers) it reads from a pipe: a memory file would be one of those that RLIMIT_FSIZE keeps small. Record locks are not
 //! inherited, as with fork(2).
+//!
+//! Over serial ports the child needs one of its own. Its parent claims it, so that a fork fails at once when there is none, and the
+//! child inherits the claim. Ports of the parent's connections it does not inherit: those are closed on exec.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -29,6 +32,7 @@ use super::{Proxy, lock};
 use crate::fail::Fail;
 use crate::mcexec::inherit;
 use crate::nodes::Address;
+use crate::serial::{self, Claim, Traffic};
 
 /// The number of the pipe, in the environment of a further proxy.
 pub const STATE: &str = "LWK_PROXY_STATE";
@@ -58,6 +62,8 @@ pub struct ForkState {
     pub family: Family,
     /// With which it connects.
     pub ticket: Ticket,
+    /// By what, where the node has serial ports.
+    pub port: Option<Claim>,
     /// Restrictions, as they were given.
     pub rules: Rules,
     /// Handles and the descriptors behind them.
@@ -98,15 +104,17 @@ impl Proxy {
 
     fn spawn_proxy(&self, ticket: Ticket) -> Result<u32, Fail> {
         let family = self.family().ok_or(Fail(keelson_lwk_wire::Errno::EAGAIN))?;
+        let port = claim_port(&family.address)?;
         let handles = self.handles.all();
-        let state =
-            encode(family, ticket, &self.rules, &handles, self.handles.next(), self.handles.complaining());
+        let (next, complaints) = (self.handles.next(), self.handles.complaining());
+        let state = encode(family, ticket, port.as_ref(), &self.rules, &handles, next, complaints);
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let mut command = Command::new("/proc/self/exe");
         command.arg("mcexec").env(STATE, reader.as_raw_fd().to_string());
         // One child at a time, so that each inherits what is meant for it.
         let mut children = lock(&self.children.table);
-        let own = || family.trace.iter().map(|file| file.as_fd()).chain([reader.as_fd()]);
+        let files = || family.trace.iter().map(|file| file.as_fd()).chain(port.iter().map(Claim::as_fd));
+        let own = || files().chain([reader.as_fd()]);
         let inherited = || handles.iter().map(|(_, handle)| handle.as_fd()).chain(own());
         let marked = inherited().try_for_each(|fd| keep(fd, true));
         let spawned = marked.and_then(|()| Ok(command.spawn()?));
@@ -125,6 +133,13 @@ impl Proxy {
     }
 }
 
+/// A port for the child, where the node has such. Without one there can be no more processes for now.
+fn claim_port(address: &Address) -> Result<Option<Claim>, Fail> {
+    let Address::Unix(path) = address else { return Ok(None) };
+    let claim = serial::claim(path, Traffic::Hi);
+    claim.map(Some).map_err(|_| Fail(keelson_lwk_wire::Errno::EAGAIN))
+}
+
 /// Whether a descriptor survives the start of another program.
 fn keep(fd: BorrowedFd<'_>, kept: bool) -> Result<(), Fail> {
     let flags = if kept { FdFlags::empty() } else { FdFlags::CLOEXEC };
@@ -134,6 +149,7 @@ fn keep(fd: BorrowedFd<'_>, kept: bool) -> Result<(), Fail> {
 fn encode(
     family: &Family,
     ticket: Ticket,
+    port: Option<&Claim>,
     rules: &Rules,
     handles: &[(u64, Arc<Handle>)],
     next: u64,
@@ -150,6 +166,8 @@ fn encode(
         .flag(family.core_pattern.is_some())
         .text(family.core_pattern.as_deref().unwrap_or_default());
     to.flag(family.shows).i32(family.trace.as_ref().map_or(-1, |file| file.as_raw_fd()));
+    to.i32(port.map_or(-1, |port| port.as_fd().as_raw_fd()));
+    to.blob(port.map_or(&[][..], |port| port.path().as_os_str().as_bytes()));
     to.bytes(&ticket)
         .flag(rules.read_only)
         .flag(rules.deny_net)
@@ -194,6 +212,14 @@ impl ForkState {
             -1 => None,
             number => Some(Arc::new(File::from(inherit::take(number).map_err(|_| Malformed::Value)?))),
         };
+        let (port, path) = (from.i32()?, from.blob(limits::PATH)?);
+        let port = match port {
+            -1 => None,
+            number => {
+                let socket = inherit::take(number).map_err(|_| Malformed::Value)?;
+                Some(Claim::inherited(socket, std::ffi::OsStr::from_bytes(path).into()))
+            }
+        };
         let ticket = from.array()?;
         let mut rules =
             Rules { root: None, read_only: from.flag()?, deny_net: from.flag()?, flat_ioctl: from.flag()? };
@@ -215,6 +241,7 @@ impl ForkState {
         Ok(ForkState {
             family,
             ticket,
+            port,
             rules,
             handles,
             next,

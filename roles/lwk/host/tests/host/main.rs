@@ -5,6 +5,7 @@ mod files;
 mod mcexec;
 mod protocol;
 mod second;
+mod serial;
 mod sim;
 mod sockets;
 mod terminal;

@@ -533,10 +533,15 @@ pub fn bench_with(rules: Rules) -> Bench {
 
 /// One whose second connection goes to `address`.
 pub fn bench_at(rules: Rules, address: SocketAddr) -> Bench {
+    bench_to(rules, Address::Tcp(address.to_string()))
+}
+
+/// The same with an address of either kind.
+pub fn bench_to(rules: Rules, address: Address) -> Bench {
     let (host, node) = UnixStream::pair().unwrap();
     let node = thread::spawn(move || NodeLane::accept(Box::new(node), Modes::AEAD).unwrap());
     let hi = Lane::open(Stream::Unix(host), Some(&key()), Purpose::Launch).ok().unwrap();
-    let dial = Dial { address: Address::Tcp(address.to_string()), key: Some(key()), ticket: hi.grant.bulk };
+    let dial = Dial { address, key: Some(key()), ticket: hi.grant.bulk };
     let settings = Settings { rules, workers: 2, core_pattern: None, family: None, bulk: Some(dial) };
     let (proxy, events) = Proxy::start(hi.lane, Handles::new(), settings).ok().unwrap();
     Bench { sim: Arc::new(Sim::new(node.join().unwrap())), proxy, events }

@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::ihkconfig;
 use super::place::Place;
+use super::ports;
 use super::problem::{Problem, code, complain, end};
 use super::qemu::{Files, shell_line};
 use super::record::Record;
@@ -19,7 +20,7 @@ use super::status::{self, Status};
 use super::stop::{self, Manner};
 use super::words::Words;
 use super::{image, monitor};
-use crate::nodes::Node;
+use crate::nodes::{Address, Node};
 use options::{Options, Parsed};
 
 /// The tool.
@@ -222,6 +223,9 @@ impl Owner {
         let mut paths: Vec<PathBuf> = node.key_file.iter().cloned().collect();
         if files.qmp.exists() {
             paths.push(files.qmp.clone());
+        }
+        if let Address::Unix(directory) = &node.address {
+            paths.extend(ports::owned(directory));
         }
         for path in paths {
             std::os::unix::fs::chown(&path, Some(self.user), Some(self.group))

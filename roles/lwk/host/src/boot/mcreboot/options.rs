@@ -16,7 +16,7 @@ pub const HELP: &str = "usage: mcreboot [options]   boots a node, again if it ru
   -c <cpulist>           its processors for programs: 1-4,7
   -m <size@numa,...>     its memory (512M@0), by NUMA nodes of this host
   -r <list>:<cpu>+...    which service core carries whose messages
-  -o <user>[:<group>]    owner of its key file and control socket
+  -o <user>[:<group>]    owner of its key file, its control socket and its serial ports
   -O                     more threads than processors
   -e <string>            further kernel arguments
   -h                     processors without work halt at once (idle=halt)
