@@ -113,9 +113,6 @@ fn no_ports(name: &str, there: &[Rc<Port>]) -> String {
 
 /// What went through the ports.
 pub(super) fn collect(to: &mut Exposition, ports: &[Rc<Port>]) {
-    if ports.is_empty() {
-        return;
-    }
     let counted = || ports.iter().map(|port| (port.name(), port.counters()));
     let help = "1 when a host has the other end of a serial port open.";
     let mut family = to.family("keelson_lwk_serial_connected", Kind::Gauge, help);
