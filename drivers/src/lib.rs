@@ -16,8 +16,7 @@
 //! 5. **No allocation on the data path.** Every ring and frame buffer exists from the start.
 //!
 //! Pointers into device memory are made in one place, the `dma` module; what remains elsewhere is the promise
-//! that a buffer has come back before it is looked at, and the few lines that speak to the `virtio-drivers`
-//! crate, whose queue serves the slow devices (rng, console).
+//! that a buffer has come back before it is looked at.
 //!
 //! Not here: finding devices (the kernel walks PCI and the command line), interrupt delivery, packed
 //! virtqueues, several queue pairs per NIC, segmentation offload on e1000e and, by Intel's NICs, over IPv6.

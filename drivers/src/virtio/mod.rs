@@ -1,16 +1,14 @@
 //! Virtio 1.2: transports, the split virtqueue, and the device drivers on them.
 //!
 //! ```text
-//!   net   blk            rng   console
-//!     \   /                \   /
-//!   Virtqueue        virtio-drivers' VirtQueue   (slow devices, one buffer at a time)
-//!        \                 /  compat
-//!         \               /
-//!          dyn Transport: PciTransport | MmioTransport
+//!   net   blk   rng   console
+//!      \    \   /    /
+//!         Virtqueue
+//!             |
+//!       dyn Transport: PciTransport | MmioTransport
 //! ```
 
 pub mod blk;
-mod compat;
 pub mod console;
 mod mmio;
 pub mod net;

@@ -1,19 +1,16 @@
 //! virtio-rng (virtio 1.2 section 5.4): entropy from the host, read with a bounded wait.
 
-use super::compat::{CompatTransport, GlobalHal};
-use super::{Transport, device_type, negotiate, start};
+use super::{Segment, Transport, Virtqueue, device_type, negotiate, start};
 use crate::InitError;
+use crate::dma::DmaBuffer;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::fmt;
-use core::mem::{self, ManuallyDrop};
+use core::mem;
 use core::time::Duration;
 use keelson_hal::{Clock, Dma};
-use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::{DeviceType, Transport as _};
 
 const QUEUE: u16 = 0;
-const QUEUE_SIZE: usize = 8;
 /// Bytes asked for at once.
 const BLOCK: usize = 64;
 /// Time the device has for one block.
@@ -39,43 +36,30 @@ impl fmt::Display for RngError {
 
 impl core::error::Error for RngError {}
 
-/// A virtio entropy device. `D::default()` names the machine's DMA allocator.
-pub struct VirtioRng<D: Dma + Default> {
-    transport: CompatTransport,
-    queue: ManuallyDrop<VirtQueue<GlobalHal<D>, QUEUE_SIZE>>,
-    buffer: Box<[u8; BLOCK]>,
-    /// Token of the request the device has; the buffer is the device's meanwhile.
-    pending: Option<u16>,
+/// A virtio entropy device.
+pub struct VirtioRng {
+    transport: Box<dyn Transport>,
+    queue: Virtqueue,
+    /// One block; the device's while a request is in flight.
+    buffer: DmaBuffer,
     clock: Rc<dyn Clock>,
     gone: bool,
 }
 
-impl<D: Dma + Default> VirtioRng<D> {
+impl VirtioRng {
     /// Brings the device up.
-    pub fn new(transport: Box<dyn Transport>, clock: Rc<dyn Clock>) -> Result<VirtioRng<D>, InitError> {
+    pub fn new(
+        transport: Box<dyn Transport>,
+        dma: &Rc<dyn Dma>,
+        clock: Rc<dyn Clock>,
+    ) -> Result<VirtioRng, InitError> {
         negotiate(&*transport, device_type::ENTROPY, |_| 0)?;
-        if transport.queue_max_size(QUEUE) < QUEUE_SIZE as u16 {
+        let memory = || Ok((Virtqueue::new(&*transport, dma, QUEUE, false)?, DmaBuffer::new(dma, BLOCK)?));
+        let (queue, buffer) = memory().inspect_err(|_| {
             transport.reset();
-            return Err(InitError::NoQueue(QUEUE));
-        }
-        let mut transport = CompatTransport::new(transport, DeviceType::EntropySource);
-        let queue = VirtQueue::new(&mut transport, QUEUE, false, false).map_err(|_| {
-            transport.inner.reset();
-            InitError::NoMemory(QUEUE_SIZE * 32)
         })?;
-        if !transport.has_queue(QUEUE) {
-            transport.inner.reset();
-            return Err(InitError::NoQueue(QUEUE));
-        }
-        start(&*transport.inner);
-        Ok(VirtioRng {
-            transport,
-            queue: ManuallyDrop::new(queue),
-            buffer: Box::new([0; BLOCK]),
-            pending: None,
-            clock,
-            gone: false,
-        })
+        start(&*transport);
+        Ok(VirtioRng { transport, queue, buffer, clock, gone: false })
     }
 
     /// Fills `out` with bytes from the host, waiting at most 100 ms for every 64 of them.
@@ -83,9 +67,11 @@ impl<D: Dma + Default> VirtioRng<D> {
         while !out.is_empty() {
             let got = self.read_block()?.min(out.len());
             let (now, rest) = mem::take(&mut out).split_at_mut(got);
-            now.copy_from_slice(&self.buffer[..got]);
+            for (at, byte) in now.iter_mut().enumerate() {
+                *byte = self.buffer.read8(at);
+            }
             // Whoever reads this memory later does not learn keys from it.
-            self.buffer.fill(0);
+            (0..BLOCK).for_each(|at| self.buffer.write8(at, 0));
             out = rest;
         }
         Ok(())
@@ -94,64 +80,40 @@ impl<D: Dma + Default> VirtioRng<D> {
     /// Waits for one block; its length is at least 1 and at most [`BLOCK`].
     fn read_block(&mut self) -> Result<usize, RngError> {
         let deadline = self.clock.now() + PATIENCE;
-        loop {
-            if self.gone {
-                return Err(RngError::Gone);
+        while !self.gone {
+            if self.queue.in_flight() == 0 {
+                let segment = Segment { phys: self.buffer.phys(0), len: BLOCK as u32, device_writes: true };
+                self.queue.add(&[segment], 0);
+                self.queue.publish();
             }
-            let token = match self.pending {
-                Some(token) => token,
-                None => self.request()?,
-            };
-            if self.queue.can_pop() {
-                // SAFETY: the same buffer as in `request`, untouched since.
-                let popped = unsafe { self.queue.pop_used(token, &[], &mut [&mut self.buffer[..]]) };
-                match popped {
-                    Ok(len) if len as usize <= BLOCK => {
-                        self.pending = None;
-                        if len > 0 {
-                            return Ok(len as usize);
-                        }
-                    }
-                    _ => return Err(self.shut_off()),
+            match self.queue.pop() {
+                Ok(Some(used)) if used.written > 0 => return Ok(used.written as usize),
+                // Nothing was written: once more.
+                Ok(Some(_)) => {}
+                Ok(None) => core::hint::spin_loop(),
+                Err(fault) => {
+                    log::error!(target: "virtio", "rng: device broke the rules of its queue and was shut off: {fault}");
+                    self.stop();
+                    break;
                 }
             }
             if self.clock.now() > deadline {
                 return Err(RngError::Timeout);
             }
-            core::hint::spin_loop();
         }
-    }
-
-    fn request(&mut self) -> Result<u16, RngError> {
-        // SAFETY: the buffer lives as long as the queue and is not looked at until the token is popped.
-        let added = unsafe { self.queue.add(&[], &mut [&mut self.buffer[..]]) };
-        let Ok(token) = added else { return Err(self.shut_off()) };
-        self.pending = Some(token);
-        self.transport.notify(QUEUE);
-        Ok(token)
-    }
-
-    fn shut_off(&mut self) -> RngError {
-        log::error!(target: "virtio", "rng: device broke the rules of its queue and was shut off");
-        self.stop();
-        RngError::Gone
+        Err(RngError::Gone)
     }
 
     fn stop(&mut self) {
-        if mem::replace(&mut self.gone, true) {
-            return;
-        }
-        if self.transport.inner.reset() {
-            // SAFETY: once, because of `gone`; the queue is not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.queue) };
-        } else {
-            // The device may still write: its queue is never dropped, its buffer is given up.
-            mem::forget(mem::replace(&mut self.buffer, Box::new([0; BLOCK])));
+        if !mem::replace(&mut self.gone, true) && !self.transport.reset() {
+            // The device may still write.
+            self.queue.leak();
+            self.buffer.leak();
         }
     }
 }
 
-impl<D: Dma + Default> Drop for VirtioRng<D> {
+impl Drop for VirtioRng {
     fn drop(&mut self) {
         self.stop();
     }
@@ -162,8 +124,9 @@ mod tests {
     use super::*;
     use crate::testing::{FakeDevice, TestClock, TestDma};
 
-    fn rng(device: &FakeDevice) -> VirtioRng<TestDma> {
-        VirtioRng::new(device.pci(), Rc::new(TestClock::default())).unwrap()
+    fn rng(device: &FakeDevice) -> VirtioRng {
+        let dma: Rc<dyn Dma> = Rc::new(TestDma);
+        VirtioRng::new(device.pci(), &dma, Rc::new(TestClock::default())).unwrap()
     }
 
     #[test]

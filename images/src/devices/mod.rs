@@ -25,7 +25,6 @@ use keelson_drivers::virtio::rng::VirtioRng;
 use keelson_drivers::{DriverKind, InitError, probe_virtio};
 use keelson_hal::{BlockDevice, Clock, Dma, Interrupt, NetDevice};
 use keelson_kernel::irq;
-use keelson_kernel::mm::KernelDma;
 
 /// How often a device without any interrupt is looked at.
 const POLL_PERIOD: Duration = Duration::from_micros(100);
@@ -160,7 +159,7 @@ impl Devices {
             }
             DriverKind::VirtioRng => {
                 let mut seed = [0; SEED];
-                match VirtioRng::<KernelDma>::new(transport, clock)?.read(&mut seed) {
+                match VirtioRng::new(transport, &dma, clock)?.read(&mut seed) {
                     Ok(()) => machine.entropy.reseed(&seed),
                     Err(error) => log::warn!(target: "virtio", "{place}: {error}; its seed is not used"),
                 }

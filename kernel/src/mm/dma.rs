@@ -4,7 +4,7 @@ use super::{DIRECT_MAP, PAGE_SIZE, frames, phys_to_virt};
 use keelson_hal::{Dma, DmaRegion, Registers};
 
 /// DMA memory from the frame allocator. No IOMMU: a device's address is the physical one.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct KernelDma;
 
 impl Dma for KernelDma {
