@@ -353,6 +353,14 @@ impl Virtqueue {
         Ok(Some(Used { token: note.token, written }))
     }
 
+    /// Takes back a chain that the device has lost, and will not return: for whoever knows that it has.
+    pub fn forget(&mut self, token: u16) {
+        let lost = |note: &Note| note.chain_len > 0 && note.token == token;
+        if let Some(head) = self.notes.iter().position(lost) {
+            self.release(head as u16, self.notes[head].chain_len);
+        }
+    }
+
     /// Puts the chain's descriptors in front of the free list.
     fn release(&mut self, head: u16, chain_len: u16) {
         let mut last = head;

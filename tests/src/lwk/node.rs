@@ -34,8 +34,8 @@ pub struct LwkNode {
     pub machine: Machine,
     /// Where the host's end of the cable is.
     pub namespace: Namespace,
-    /// The cable.
-    tap: Tap,
+    /// The cable, unless hosts come by serial ports.
+    tap: Option<Tap>,
     /// Files of this test: keys, node table, what programs write.
     dir: PathBuf,
     lwkctl: PathBuf,
@@ -105,17 +105,44 @@ impl LwkNode {
         let spec = spec.args(words.iter().map(String::as_str));
         let machine = spec.start().unwrap();
         machine.expect("lwk: hosts may connect", SOON).unwrap();
-        LwkNode { machine, namespace, tap, dir, lwkctl: lwkctl.into(), _bench: bench }
+        LwkNode { machine, namespace, tap: Some(tap), dir, lwkctl: lwkctl.into(), _bench: bench }
+    }
+
+    /// A node without network and key, which hosts reach by serial ports that have these names behind `lwk.`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub fn start_serial(name: &str, lwkctl: &str, shape: Shape<'_>, ports: &[&str]) -> LwkNode {
+        let bench = Bench::new(name);
+        let dir = bench.dir().to_path_buf();
+        let sockets = dir.join("ports");
+        fs::create_dir(&sockets).unwrap();
+        fs::write(dir.join("nodes"), format!("0 node unix:{} none\n", sockets.display())).unwrap();
+        let mut words = vec!["-device".into(), "virtio-serial-pci,id=serial".into()];
+        for port in ports {
+            let socket = sockets.join(format!("lwk.{port}"));
+            let chardev = format!("socket,id={port},path={},server=on,wait=off", socket.display());
+            let device = format!("virtserialport,bus=serial.0,chardev={port},name=lwk.{port}");
+            words.extend(["-chardev".into(), chardev, "-device".into(), device]);
+        }
+        let line = format!("hostname=node listen=serial:lwk {}", shape.line);
+        let spec = Appliance::lwk(&bench, "node", &line).cpus(shape.cpus).memory_mib(shape.memory);
+        let machine = spec.args(words.iter().map(String::as_str)).start().unwrap();
+        machine.expect("lwk: hosts may connect", SOON).unwrap();
+        let namespace = Namespace::new().unwrap();
+        LwkNode { machine, namespace, tap: None, dir, lwkctl: lwkctl.into(), _bench: bench }
     }
 
     /// Pulls the cable, or plugs it in again: the host's end says nothing, and hears nothing.
     ///
     /// # Panics
     ///
-    /// When the host's end cannot be changed.
+    /// When the host's end cannot be changed, or there is none.
     pub fn plug(&self, connected: bool) {
         let state = if connected { "up" } else { "down" };
-        self.namespace.ip(&["link", "set", self.tap.name(), state]).unwrap();
+        let tap = self.tap.as_ref().expect("a cable");
+        self.namespace.ip(&["link", "set", tap.name(), state]).unwrap();
     }
 
     /// The machine of a node, on a tap.

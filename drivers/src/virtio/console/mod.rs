@@ -162,17 +162,19 @@ impl Inner {
                 },
                 Some(Err(fault)) => break self.shut_off(device, fault),
             };
-            self.happened(event, &device.dma);
+            if let Err(fault) = self.happened(event, &device.dma) {
+                break self.shut_off(device, fault);
+            }
         }
         self.control.as_ref().is_none_or(Control::is_quiet)
     }
 
-    fn happened(&mut self, event: Event, dma: &Rc<dyn Dma>) {
-        let Some(control) = &mut self.control else { return };
+    fn happened(&mut self, event: Event, dma: &Rc<dyn Dma>) -> Result<(), QueueFault> {
+        let Some(control) = &mut self.control else { return Ok(()) };
         let number = event.port();
         let Some(port) = usize::try_from(number).ok().and_then(|number| self.ports.get_mut(number)) else {
             log::warn!(target: "virtio", "console: port {number} is one too many and not used");
-            return;
+            return Ok(());
         };
         match event {
             Event::Added(_) => match port.activate(dma) {
@@ -190,12 +192,13 @@ impl Inner {
                 port.name = name;
                 control.open(number);
             }
-            Event::Connected(_, connected) => port.connected(connected),
+            Event::Connected(_, connected) => port.connected(connected)?,
             Event::Removed(_) => {
                 log::info!(target: "virtio", "console: port {number} ({}) was taken away", port.name);
-                port.connected(false);
+                port.connected(false)?;
             }
         }
+        Ok(())
     }
 
     fn shut_off(&mut self, device: &VirtioConsole, fault: QueueFault) {
@@ -212,7 +215,7 @@ impl Inner {
             self.ports.iter_mut().for_each(State::leak);
             self.control.iter_mut().for_each(Control::leak);
         }
-        self.ports.iter_mut().for_each(|port| port.connected(false));
+        self.ports.iter_mut().for_each(State::wake);
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::InitError;
 use crate::dma::BufferPool;
 use crate::virtio::{QueueFault, Segment, Virtqueue};
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::String;
 use core::ops::Range;
@@ -12,11 +13,17 @@ use keelson_hal::Dma;
 /// Buffers for what the host sends. QEMU takes no more than 4 KiB from it at a time.
 const RECEIVE: u16 = 16;
 const RECEIVE_BUFFER: usize = 4096;
-/// Buffers for what it is sent, each of which QEMU writes at once.
-const TRANSMIT: u16 = 4;
-pub(super) const TRANSMIT_BUFFER: usize = 16 << 10;
+/// Buffers for what it is sent, each of which QEMU writes at once; and one for probes.
+const TRANSMIT: u16 = 7;
+const PROBE: u16 = TRANSMIT;
+pub(super) const TRANSMIT_BUFFER: usize = 8 << 10;
 
 /// A port that may or may not be there.
+///
+/// QEMU loses what it could not send when somebody went: that never comes back, neither sent nor thrown away
+/// (`discard_throttle_data`). What it takes afterwards does, in the order in which it was given. So when somebody comes or
+/// goes while the device has something, a probe follows: a byte that nobody waits for. When it comes back, what does not come is
+/// known.
 pub(super) struct State {
     receive: Virtqueue,
     transmit: Virtqueue,
@@ -43,8 +50,19 @@ struct Buffers {
     transmit: BufferPool,
     /// One bit per free buffer of `transmit`.
     free: u16,
+    /// What the device has, in order.
+    sent: VecDeque<Sent>,
+    /// Token of the next.
+    next: u16,
     /// A buffer that the device has filled, and what of it has not been read.
     unread: Option<(u16, Range<usize>)>,
+}
+
+/// A buffer that the device sends.
+struct Sent {
+    token: u16,
+    generation: u64,
+    buffer: u16,
 }
 
 impl State {
@@ -76,11 +94,12 @@ impl State {
         if self.is_active() {
             return Ok(());
         }
-        let count = TRANSMIT.min(self.transmit.size());
         let buffers = Buffers {
             receive: BufferPool::new(dma, usize::from(RECEIVE), RECEIVE_BUFFER)?,
-            transmit: BufferPool::new(dma, usize::from(count), TRANSMIT_BUFFER)?,
-            free: (1 << count) - 1,
+            transmit: BufferPool::new(dma, usize::from(TRANSMIT) + 1, TRANSMIT_BUFFER)?,
+            free: (1 << TRANSMIT) - 1,
+            sent: VecDeque::with_capacity(usize::from(self.transmit.size())),
+            next: 0,
             unread: None,
         };
         for buffer in 0..RECEIVE.min(self.receive.size()) {
@@ -92,9 +111,20 @@ impl State {
     }
 
     /// Somebody came, or went.
-    pub fn connected(&mut self, connected: bool) {
+    pub fn connected(&mut self, connected: bool) -> Result<(), QueueFault> {
         self.connected = connected;
         self.generation += 1;
+        if !self.reap()? {
+            self.send(PROBE, 1);
+            self.transmit.publish();
+            // Whoever comes next may wait for nothing else.
+            self.transmit.request_interrupt();
+        }
+        self.wake();
+        Ok(())
+    }
+
+    pub fn wake(&mut self) {
         [&mut self.reader, &mut self.writer, &mut self.acceptor]
             .into_iter()
             .filter_map(Option::take)
@@ -144,25 +174,19 @@ impl State {
     /// Sends as much as there are buffers for; 0 when there are none, and an interrupt will say when there are.
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, QueueFault> {
         self.reap()?;
-        let Some(buffers) = &mut self.buffers else { return Ok(0) };
-        if buffers.free == 0 {
-            if !self.transmit.request_interrupt() {
-                return Ok(0);
-            }
+        if !self.has_room() && self.transmit.request_interrupt() {
             self.reap()?;
         }
-        let Some(buffers) = &mut self.buffers else { return Ok(0) };
         let mut count = 0;
         for piece in bytes.chunks(TRANSMIT_BUFFER) {
+            let Some(buffers) = self.buffers.as_mut().filter(|buffers| buffers.free != 0) else { break };
             let buffer = buffers.free.trailing_zeros() as u16;
-            if buffer >= TRANSMIT {
-                break;
-            }
             // SAFETY: the buffer is free: the device has no descriptor for it.
             unsafe { buffers.transmit.bytes_mut(usize::from(buffer), piece.len()) }.copy_from_slice(piece);
-            let phys = buffers.transmit.phys(usize::from(buffer), 0);
-            self.transmit.add(&[Segment { phys, len: piece.len() as u32, device_writes: false }], buffer);
             buffers.free &= !(1 << buffer);
+            if !self.send(buffer, piece.len()) {
+                break;
+            }
             count += piece.len();
         }
         self.transmit.publish();
@@ -170,12 +194,48 @@ impl State {
         Ok(count)
     }
 
+    fn has_room(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.free != 0)
+    }
+
+    /// Gives the device a buffer to send.
+    fn send(&mut self, buffer: u16, len: usize) -> bool {
+        let Some(buffers) = &mut self.buffers else { return false };
+        let (token, phys) = (buffers.next, buffers.transmit.phys(usize::from(buffer), 0));
+        let given = self.transmit.add(&[Segment { phys, len: len as u32, device_writes: false }], token);
+        if given {
+            buffers.next = token.wrapping_add(1);
+            buffers.sent.push_back(Sent { token, generation: self.generation, buffer });
+        }
+        given
+    }
+
     /// Takes back what the device has sent; true when it has nothing left to send.
     pub fn reap(&mut self) -> Result<bool, QueueFault> {
         while let Some(used) = self.transmit.pop()? {
-            self.buffers.iter_mut().for_each(|buffers| buffers.free |= 1 << used.token);
+            self.returned(used.token);
         }
         Ok(self.transmit.in_flight() == 0)
+    }
+
+    /// The device is done with this one, and has lost what was before it and of an earlier generation.
+    fn returned(&mut self, token: u16) {
+        let Some(buffers) = &mut self.buffers else { return };
+        let Some(at) = buffers.sent.iter().position(|sent| sent.token == token) else { return };
+        let generation = buffers.sent[at].generation;
+        let mut index = 0;
+        buffers.sent.retain(|sent| {
+            let is_lost = index < at && sent.generation != generation;
+            let ends = is_lost || index == at;
+            index += 1;
+            if is_lost {
+                self.transmit.forget(sent.token);
+            }
+            if ends && sent.buffer != PROBE {
+                buffers.free |= 1 << sent.buffer;
+            }
+            !ends
+        });
     }
 
     /// See `DmaBuffer::leak`.
