@@ -35,6 +35,18 @@ impl Host {
         host
     }
 
+    /// A host whose node has no network and no key, but serial ports.
+    fn serial(name: &str, words: &str) -> Host {
+        let host = Host::new(name, "");
+        fs::write(host.table(), format!("0 node unix:{} none {words}\n", host.sockets().display())).unwrap();
+        host
+    }
+
+    /// Where the serial ports are.
+    fn sockets(&self) -> PathBuf {
+        self.dir.join("ports")
+    }
+
     fn table(&self) -> PathBuf {
         self.dir.join("nodes")
     }
@@ -159,6 +171,36 @@ fn a_node_is_booted_booted_again_and_stopped() {
     assert_eq!(host.status(), "INACTIVE");
     assert!(host.table().exists(), "the table is its owner's");
     host.done("mcstop+release", &[]);
+}
+
+#[test]
+fn a_node_without_a_network_is_reached_by_serial_ports() {
+    let host = Host::serial("lwk-boot-serial", "boot=qemu accel=tcg ports=3");
+    host.refused(
+        "mcreboot",
+        &["-c", "1", "-e", "listen=8810"],
+        2,
+        "listen= names none; add serial:lwk to it",
+    );
+    host.done("mcreboot", &["-c", "1-2"]);
+    let line = command_line(host.pid()).join(" ");
+    assert!(line.contains("listen=serial:lwk") && !line.contains("netdev"), "{line}");
+    let mut sockets: Vec<_> =
+        fs::read_dir(host.sockets()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    sockets.sort();
+    assert_eq!(sockets, ["lwk.bulk.0", "lwk.ctl.0", "lwk.hi.0", "lwk.hi.1", "lwk.hi.2"]);
+    assert_eq!(fs::metadata(host.sockets()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(host.status(), "RUNNING");
+    host.hello();
+    let first = host.pid();
+    host.done("mcreboot", &[]);
+    assert!(ended(first));
+    host.hello();
+    let second = host.pid();
+    host.done("mcstop+release", &[]);
+    host.assert_nothing_left(&[second]);
+    assert_eq!(fs::read_dir(host.sockets()).unwrap().count(), 0, "sockets are left");
+    host.refused("mcexec", &["--allow-root", "0", "/bin/true"], 120, "no ports in ");
 }
 
 #[test]
