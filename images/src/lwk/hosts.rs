@@ -64,9 +64,13 @@ impl Doors {
             }
             None => {}
         }
-        if let (Some(first), Some(last)) = (self.ports.first(), self.ports.last()) {
-            let (count, first, last) = (self.ports.len(), first.name(), last.name());
-            log::info!(target: "lwk", "hosts may connect to {count} serial ports, {first} to {last}");
+        match &self.ports[..] {
+            [] => {}
+            [only] => log::info!(target: "lwk", "hosts may connect to serial port {}", only.name()),
+            [first, .., last] => {
+                let (count, first, last) = (self.ports.len(), first.name(), last.name());
+                log::info!(target: "lwk", "hosts may connect to {count} serial ports, {first} to {last}");
+            }
         }
         let ports = self.ports.clone();
         handle.spawn("lwk-accept", self.accept(handle.clone(), server, tested));

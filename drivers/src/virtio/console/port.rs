@@ -114,7 +114,8 @@ impl State {
     pub fn connected(&mut self, connected: bool) -> Result<(), QueueFault> {
         self.connected = connected;
         self.generation += 1;
-        if !self.reap()? {
+        // Consoles lose nothing, and should show nothing.
+        if !self.reap()? && !self.is_console {
             self.send(PROBE, 1);
             self.transmit.publish();
             // Whoever comes next may wait for nothing else.
@@ -124,6 +125,7 @@ impl State {
         Ok(())
     }
 
+    /// Whoever waits looks again.
     pub fn wake(&mut self) {
         [&mut self.reader, &mut self.writer, &mut self.acceptor]
             .into_iter()
