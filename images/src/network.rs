@@ -23,8 +23,16 @@ const TCP_SHARE: u64 = 4;
 const SMALL_TCP_SHARE: u64 = 8;
 const SMALL: u64 = 64 << 20;
 
-/// Brings up a stack on all NICs as `eth0, eth1, ...`. That there is none is an error where one is `needed`.
-pub fn start(node: &Node, nics: Vec<Nic>, needed: bool) -> Stack {
+/// Brings up a stack on all NICs as `eth0, eth1, ...`. That there is none is an error.
+pub fn start(node: &Node, nics: Vec<Nic>) -> Stack {
+    if nics.is_empty() {
+        log::error!(target: "net", "no network device that a driver here knows: attach virtio-net, e1000, e1000e or igb");
+    }
+    attach(node, nics)
+}
+
+/// The same for roles that can do without.
+pub fn attach(node: &Node, nics: Vec<Nic>) -> Stack {
     let stack = Stack::new(node.handle.clone(), node.machine.entropy.clone());
     let ram = node.machine.boot.ram();
     let limit = ram / if ram < SMALL { SMALL_TCP_SHARE } else { TCP_SHARE };
@@ -34,9 +42,6 @@ pub fn start(node: &Node, nics: Vec<Nic>, needed: bool) -> Stack {
         log::error!(target: "net", "{error}");
         NetworkConfig::default()
     });
-    if nics.is_empty() && needed {
-        log::error!(target: "net", "no network device that a driver here knows: attach virtio-net, e1000, e1000e or igb");
-    }
     let names: Vec<_> = (0..nics.len()).map(|index| format!("eth{index}")).collect();
     for device in config.unknown_devices(|name| names.iter().any(|known| known == name)) {
         log::error!(target: "net", "option for {device}: no such device; there is {}", names.join(", "));

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn image(machine: Machine) -> ! {
     let node = Node::start(machine, &roles::LNET_ROUTER);
     let mut devices = Devices::find(&node);
-    let stack = network::start(&node, core::mem::take(&mut devices.nics), true);
+    let stack = network::start(&node, core::mem::take(&mut devices.nics));
     let router = route(&node, &stack);
     operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, router.clone()));
     let commands = shell::spawn(&node, &devices.consoles, commands(&node, &stack, router));

@@ -10,7 +10,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_drivers::virtio::console::Port;
-use keelson_images::devices::Devices;
+use keelson_images::devices::{Devices, Nic};
 use keelson_images::lwk::node::Lwk;
 use keelson_images::lwk::{key, selftest};
 use keelson_images::operations::{self, Watch};
@@ -33,9 +33,7 @@ fn image(machine: Machine) -> ! {
         selftest::run(node);
     }
     let mut devices = Devices::find(&node);
-    let listens = Listen::parse(node.config.text("listen").unwrap_or_default());
-    let needed = listens.is_ok_and(|listen| listen.port.is_some());
-    let stack = network::start(&node, core::mem::take(&mut devices.nics), needed);
+    let stack = start_network(&node, core::mem::take(&mut devices.nics));
     let lwk = serve(&node, &stack, &devices.ports);
     operations::watch(&node, &stack, &devices.consoles, |watch| show(watch, lwk.clone()));
     if node.config.flag("lwk.echo") {
@@ -56,6 +54,14 @@ fn image(machine: Machine) -> ! {
     let commands = shell::spawn(&node, &devices.consoles, commands(&node, &stack, lwk));
     shell::listen(&node, &stack, &commands);
     node.run()
+}
+
+/// A node where hosts come by serial ports alone may do without.
+fn start_network(node: &Node, nics: Vec<Nic>) -> Stack {
+    match Listen::parse(node.config.text("listen").unwrap_or_default()) {
+        Ok(Listen { port: None, .. }) => network::attach(node, nics),
+        _ => network::start(node, nics),
+    }
 }
 
 /// What is shown of the role.

@@ -62,7 +62,7 @@ const EXPORTS_DISK: &str = "nfs.exports_disk";
 
 /// Starts network and role; returns the network and the shell commands they add.
 fn serve(node: &Node, mut devices: Devices) -> (Stack, Vec<Command>) {
-    let stack = network::start(node, core::mem::take(&mut devices.nics), true);
+    let stack = network::start(node, core::mem::take(&mut devices.nics));
     let (serving, standing) = (Serving::default(), Standing::default());
     operations::watch(node, &stack, &devices.consoles, |watch| {
         show(watch, serving.clone(), standing.clone());

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn image(machine: Machine) -> ! {
     let node = Node::start(machine, &roles::QNET_NODE);
     let mut devices = Devices::find_with_disks(&node);
-    let stack = network::start(&node, core::mem::take(&mut devices.nics), true);
+    let stack = network::start(&node, core::mem::take(&mut devices.nics));
     let (qnet, processes) = serve(&node, &devices, &stack).unzip();
     let processes = processes.flatten();
     operations::watch(&node, &stack, &devices.consoles, |watch| {
