@@ -30,15 +30,8 @@ fn assert_alive(node: &LwkNode) {
     assert_eq!(node.run(&compiled("hello.c"), &[], b"").status.code(), Some(42));
 }
 
-/// Starts the quanta and waits until they are under way.
 fn computing(node: &LwkNode) -> Child {
-    let mut command = node.mcexec(&[], &compiled("fwq.c"), &["1000000"]);
-    let mut running =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "begin\n");
-    running
+    node.computing(&compiled("fwq.c"))
 }
 
 #[test]
@@ -133,10 +126,7 @@ fn who_kills_mcexec_kills_the_program() {
         assert!(Instant::now() < deadline, "the processor is free again");
     }
     // And by a signal that it passes on: the program's end is mcexec's.
-    let mut command = node.mcexec(&[], &compiled("fwq.c"), &["1000000"]);
-    let mut running = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let mut running = computing(&node);
     let pid = rustix::process::Pid::from_child(&running);
     let asked = Instant::now();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();

@@ -3,10 +3,10 @@
 
 use keelson_tests::lwk::{Link, LwkNode, Shape, output, program};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
 const LWKCTL: &str = env!("CARGO_BIN_EXE_keelson-lwkctl");
@@ -29,15 +29,8 @@ fn assert_alive(node: &LwkNode) {
     assert_eq!(ended.status.code(), Some(42), "{}", errors(&ended));
 }
 
-/// Starts the quanta and waits until they are under way.
 fn computing(node: &LwkNode) -> Child {
-    let mut command = node.mcexec(&[], &compiled("fwq.c"), &["1000000"]);
-    let mut running =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "begin\n");
-    running
+    node.computing(&compiled("fwq.c"))
 }
 
 /// A tool of the host that does what it is asked.

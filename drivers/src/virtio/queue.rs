@@ -12,7 +12,7 @@
 
 use super::transport::{Doorbell, QueueAddresses, Transport};
 use crate::InitError;
-use crate::dma::DmaBuffer;
+use crate::dma::{BufferPool, DmaBuffer};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec;
@@ -249,6 +249,17 @@ impl Virtqueue {
         self.memory.write16(Layout::of(self.size).avail + 4 + 2 * slot, head);
         self.avail = self.avail.wrapping_add(1);
         true
+    }
+
+    /// Queues a whole buffer of a pool for the device to write, under its number. With no more buffers than descriptors this
+    /// cannot fail.
+    pub fn add_buffer(&mut self, buffers: &BufferPool, buffer: u16) {
+        let segment = Segment {
+            phys: buffers.phys(usize::from(buffer), 0),
+            len: buffers.buffer_size() as u32,
+            device_writes: true,
+        };
+        self.add(&[segment], buffer);
     }
 
     /// Shows the device everything added, and rings the doorbell when it asked for that.

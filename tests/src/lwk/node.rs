@@ -4,10 +4,10 @@ use super::output;
 use crate::Appliance;
 use crate::world::SOON;
 use keelson_qemu::{Bench, Error, Machine, MachineSpec, Namespace, Nic, NicModel, Result, Tap};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 use std::{fs, thread};
 
@@ -199,6 +199,21 @@ impl LwkNode {
     /// Runs a program on the node.
     pub fn run(&self, program: &Path, words: &[&str], input: &[u8]) -> Output {
         output(self.mcexec(&[], program, words), input)
+    }
+
+    /// Starts the quanta of `fwq.c`, which end long after a test, and waits until they are under way.
+    ///
+    /// # Panics
+    ///
+    /// When they do not begin.
+    pub fn computing(&self, fwq: &Path) -> Child {
+        let mut command = self.mcexec(&[], fwq, &["1000000"]);
+        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = piped.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "begin\n");
+        running
     }
 
     /// Runs a program on the host, in the same place.

@@ -151,22 +151,21 @@ impl Inner {
 
     /// Does what the device asks for on its control queue; true when neither side has anything to say.
     fn turn(&mut self, device: &VirtioConsole) -> bool {
+        self.converse(&device.dma).unwrap_or_else(|fault| {
+            self.shut_off(device, fault);
+            true
+        })
+    }
+
+    fn converse(&mut self, dma: &Rc<dyn Dma>) -> Result<bool, QueueFault> {
         loop {
-            let event = match self.control.as_mut().map(Control::next) {
-                None => return true,
-                Some(Ok(Some(event))) => event,
-                Some(Ok(None)) => match self.control.as_mut().map(Control::finish) {
-                    Some(Ok(true)) => continue,
-                    Some(Err(fault)) => break self.shut_off(device, fault),
-                    _ => break,
-                },
-                Some(Err(fault)) => break self.shut_off(device, fault),
-            };
-            if let Err(fault) = self.happened(event, &device.dma) {
-                break self.shut_off(device, fault);
+            let Some(control) = &mut self.control else { return Ok(true) };
+            match control.next()? {
+                Some(event) => self.happened(event, dma)?,
+                None if control.finish()? => {}
+                None => return Ok(control.is_quiet()),
             }
         }
-        self.control.as_ref().is_none_or(Control::is_quiet)
     }
 
     fn happened(&mut self, event: Event, dma: &Rc<dyn Dma>) -> Result<(), QueueFault> {

@@ -103,7 +103,7 @@ impl State {
             unread: None,
         };
         for buffer in 0..RECEIVE.min(self.receive.size()) {
-            give(&mut self.receive, &buffers.receive, buffer);
+            self.receive.add_buffer(&buffers.receive, buffer);
         }
         self.receive.publish();
         self.buffers = Some(buffers);
@@ -165,7 +165,7 @@ impl State {
             if len < range.len() {
                 buffers.unread = Some((buffer, range.start + len..range.end));
             } else {
-                give(&mut self.receive, &buffers.receive, buffer);
+                self.receive.add_buffer(&buffers.receive, buffer);
                 self.receive.publish();
             }
         }
@@ -249,14 +249,4 @@ impl State {
             buffers.transmit.leak();
         }
     }
-}
-
-/// Gives a buffer to the device. There is a descriptor for each, so that this cannot fail.
-fn give(queue: &mut Virtqueue, buffers: &BufferPool, buffer: u16) {
-    let segment = Segment {
-        phys: buffers.phys(usize::from(buffer), 0),
-        len: buffers.buffer_size() as u32,
-        device_writes: true,
-    };
-    queue.add(&[segment], buffer);
 }

@@ -7,7 +7,7 @@
 use super::header;
 use crate::InitError;
 use crate::dma::BufferPool;
-use crate::virtio::{QueueFault, Segment, Transport, Virtqueue};
+use crate::virtio::{QueueFault, Transport, Virtqueue};
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -48,7 +48,7 @@ impl RxQueue {
         let mut queue = Virtqueue::new(transport, dma, index, event_idx)?;
         let buffers = BufferPool::new(dma, usize::from(queue.size()), buffer_size)?;
         for buffer in 0..queue.size() {
-            give(&mut queue, &buffers, buffer);
+            queue.add_buffer(&buffers, buffer);
         }
         let stitch = if merging { vec![0; MAX_MERGED_FRAME] } else { Vec::new() };
         Ok(RxQueue { queue, buffers, stitch: emptied(stitch), partial: None, merging })
@@ -70,7 +70,7 @@ impl RxQueue {
             // SAFETY: the device has used the buffer's only descriptor, and it is given again only below.
             let bytes = unsafe { self.buffers.bytes(usize::from(used.token), used.written as usize) };
             let taken = take(bytes, &mut self.partial, &mut self.stitch, self.merging, counters, sink);
-            give(&mut self.queue, &self.buffers, used.token);
+            self.queue.add_buffer(&self.buffers, used.token);
             if taken.inspect_err(|&fault| self.queue.condemn(fault))? {
                 frames += 1;
             }
@@ -90,16 +90,6 @@ impl RxQueue {
 fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
     buffer.clear();
     buffer
-}
-
-/// Gives a buffer to the device. There is a descriptor for each buffer, so that this cannot fail.
-fn give(queue: &mut Virtqueue, buffers: &BufferPool, index: u16) {
-    let segment = Segment {
-        phys: buffers.phys(usize::from(index), 0),
-        len: buffers.buffer_size() as u32,
-        device_writes: true,
-    };
-    queue.add(&[segment], index);
 }
 
 /// Looks at one used buffer; true when it completed a frame, which `sink` has seen then.

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use keelson_lwk_wire::Errno;
 use keelson_lwk_wire::frame::{Flags, FrameType, Header};
 use keelson_lwk_wire::handshake::{Modes, Purpose};
-use keelson_lwk_wire::layout::Rusage;
 use keelson_lwk_wire::messages::{
-    Bye, ByeReason, DumpData, DumpHeader, DumpKind, Exit, FdKind, Fork, ForkOk, Launch, LaunchAck, Message,
+    Bye, ByeReason, DumpData, DumpHeader, DumpKind, FdKind, Fork, ForkOk, Launch, LaunchAck, Message,
     SideReply, Signal,
 };
 
@@ -73,11 +72,6 @@ fn stderr(child: Child) -> String {
     String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap()
 }
 
-fn exit(sim: &Sim, status: u32) {
-    let exit = Exit { status, rusage: Rusage::default(), audit: vec![], core: None, said: vec![] };
-    sim.hi.send(&Header::new(FrameType::Exit), &exit);
-}
-
 fn fd(launch: &Launch, number: u32) -> u64 {
     launch.fds.iter().find(|fd| fd.number == number).unwrap().handle
 }
@@ -113,7 +107,7 @@ fn a_program_runs() {
     for path in ["/proc/net/route", "/proc/mounts"] {
         sim.call(2, &[P(path), N(0), N(0)]).ok();
     }
-    exit(&sim, 42 << 8);
+    sim.exit(42 << 8);
     assert_eq!(wait(&mut child).code(), Some(42));
 }
 
@@ -145,8 +139,8 @@ fn a_program_makes_the_connections_that_it_needs() {
     assert!(!somebody_comes(&job.listener));
     read(&forked, true);
     read(&sim, false);
-    exit(&forked, 0);
-    exit(&sim, 0);
+    forked.exit(0);
+    sim.exit(0);
     assert_eq!(wait(&mut child).code(), Some(0));
     assert!(!somebody_comes(&job.listener));
     assert_eq!(stderr(child), "");
@@ -157,7 +151,7 @@ fn death_by_signal() {
     for signal in [9, 15, 11, 6, 13, 40] {
         let job = Job::new(&format!("signal{signal}"));
         let (mut child, sim, _) = job.launch(&mut job.command(&["true"]));
-        exit(&sim, signal | 0x80);
+        sim.exit(signal | 0x80);
         let status = wait(&mut child);
         assert_eq!((status.signal(), status.core_dumped()), (Some(signal as i32), false));
     }
@@ -177,7 +171,7 @@ fn signals_are_relayed() {
         assert_eq!((frame.header.code, info.signo), (signal.as_raw() as u32, signal.as_raw()));
         assert_eq!((info.pid, info.code), (std::process::id(), 0));
     }
-    exit(&sim, 0);
+    sim.exit(0);
     assert_eq!(wait(&mut child).code(), Some(0));
 }
 
@@ -208,13 +202,13 @@ fn a_forked_proxy_shares_open_files() {
     // Handles of either are its own from now on.
     assert!(second.call(2, &[P("data"), N(0), N(0)]).result > 0);
     assert_eq!(sim.call(79, &[Out(999), N(999)]).memory, second.call(79, &[Out(999), N(999)]).memory);
-    exit(&second, 3 << 8);
+    second.exit(3 << 8);
     let gone = Instant::now();
     while std::path::Path::new(&format!("/proc/{}", forked.pid)).exists() {
         assert!(gone.elapsed() < PATIENCE, "the forked proxy is not collected");
         std::thread::sleep(Duration::from_millis(5));
     }
-    exit(&sim, 0);
+    sim.exit(0);
     assert_eq!(wait(&mut child).code(), Some(0));
 }
 
@@ -228,7 +222,7 @@ fn a_core_file() {
         sim.hi.send(&data, &DumpData { offset, bytes });
         assert_eq!(side_reply(&sim), 0);
     }
-    exit(&sim, 11 | 0x80);
+    sim.exit(11 | 0x80);
     assert_eq!(wait(&mut child).signal(), Some(11));
     assert_eq!(stderr(child), format!("mcexec: core dumped, dump.{}\n", launch.pid));
     let core = std::fs::read(job.scratch.path(&format!("dump.{}", launch.pid))).unwrap();
@@ -251,7 +245,7 @@ fn no_core_file_where_none_is_wanted_or_can_be() {
         let job = Job::new("no-core");
         let (mut child, sim, _) = job.launch(&mut job.command(&[option, "true"]));
         assert_eq!(core_header(&sim), errno.as_result());
-        exit(&sim, 11);
+        sim.exit(11);
         assert_eq!(wait(&mut child).signal(), Some(11));
         assert_eq!(stderr(child), "");
     }
@@ -322,7 +316,7 @@ fn another_pid_when_it_is_taken() {
         .hi
         .send(&frame.header.reply(FrameType::LaunchAck), &LaunchAck::Started { cores: vec![0], memory: 1 });
     assert_eq!(second.call(1, &[N(fd(&launch, 1)), In(b"again"), N(5)]).ok(), 5);
-    exit(&second, 15);
+    second.exit(15);
     assert_eq!(wait(&mut child).signal(), Some(15));
     assert_eq!(child.wait_with_output().unwrap().stdout, b"again");
 }
@@ -349,6 +343,6 @@ fn scripts() {
     let (mut child, sim, launch) = job.launch(&mut job.command(&[&script, "arg"]));
     assert_eq!(launch.argv, [&b"/bin/sh"[..], b"-x", script.as_bytes(), b"arg"]);
     assert_eq!(launch.path, b"/bin/sh");
-    exit(&sim, 0);
+    sim.exit(0);
     wait(&mut child);
 }

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,8 +10,7 @@ use keelson_lwk_host::proxy::Outcome;
 use keelson_lwk_host::proxy::confine::Rules;
 use keelson_lwk_wire::frame::{FrameType, Header};
 use keelson_lwk_wire::handshake::Modes;
-use keelson_lwk_wire::layout::Rusage;
-use keelson_lwk_wire::messages::{ByeReason, Exit, Message, Ready, Subscribe};
+use keelson_lwk_wire::messages::{ByeReason, Message, Ready, Subscribe};
 
 use crate::sim::*;
 
@@ -35,11 +33,6 @@ fn long_file(bench: &Bench, scratch: &Scratch) -> (u64, Vec<u8>) {
 
 fn long_read(bench: &Bench, file: u64, len: usize) -> Pending {
     bench.sim.start(17, &[N(file), Out(len), N(len as u64), N(0)])
-}
-
-fn exit(bench: &Bench) {
-    let exit = Exit { status: 0, rusage: Rusage::default(), audit: vec![], core: None, said: vec![] };
-    bench.sim.hi.send(&Header::new(FrameType::Exit), &exit);
 }
 
 #[test]
@@ -85,9 +78,7 @@ fn long_reads_at_once_share_one() {
 /// Reads twice at once with a second connection of which `turn_away` makes nothing. Returns what the proxy complained about.
 fn reads_without(turn_away: impl FnOnce(TcpListener)) -> String {
     let ((bench, listener), scratch) = (apart(), Scratch::new("without"));
-    let (mut complaints, errors) = std::io::pipe().unwrap();
-    let errors = bench.handle(OwnedFd::from(errors));
-    bench.proxy.handles.complain_to(errors);
+    let complaints = Complaints::of(&bench);
     let (file, bytes) = long_file(&bench, &scratch);
     let address = listener.local_addr().unwrap();
     let reads = [0; 2].map(|_| long_read(&bench, file, bytes.len()));
@@ -103,12 +94,9 @@ fn reads_without(turn_away: impl FnOnce(TcpListener)) -> String {
     assert_eq!((again.ok(), way), (100_000, Some(Way::Hi)));
     assert!(again.at(1) == &bytes[..100_000]);
     assert!(!somebody_comes(&listener));
-    exit(&bench);
+    bench.sim.exit(0);
     assert!(matches!(bench.events.outcomes.recv_timeout(PATIENCE), Ok(Outcome::Exited(_))));
-    bench.proxy.handles.close(errors).unwrap().unwrap();
-    let mut text = String::new();
-    complaints.read_to_string(&mut text).unwrap();
-    text
+    complaints.all(&bench)
 }
 
 #[test]
@@ -186,7 +174,7 @@ fn ends_while_connecting(address: SocketAddr, meanwhile: impl FnOnce()) {
     let read = long_read(&bench, file, bytes.len());
     meanwhile();
     assert!(!bench.sim.is_answered(read.id));
-    exit(&bench);
+    bench.sim.exit(0);
     let Bench { sim, proxy, events } = bench;
     assert!(matches!(events.outcomes.recv_timeout(SOON), Ok(Outcome::Exited(_))));
     let proxy = {

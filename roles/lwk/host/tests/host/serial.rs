@@ -1,7 +1,6 @@
 //! A node behind serial ports: sockets, each for one host at a time, that has to meet the node first.
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
@@ -12,8 +11,7 @@ use keelson_lwk_host::proxy::confine::Rules;
 use keelson_lwk_wire::Errno;
 use keelson_lwk_wire::frame::{FrameType, Header};
 use keelson_lwk_wire::handshake::{Modes, Purpose};
-use keelson_lwk_wire::layout::Rusage;
-use keelson_lwk_wire::messages::{Exit, Fork, ForkErr, ForkOk, Launch, LaunchAck, Message};
+use keelson_lwk_wire::messages::{Fork, ForkErr, ForkOk, Launch, LaunchAck, Message};
 use keelson_lwk_wire::serial::{Mark, Search};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -106,11 +104,6 @@ fn asked(port: &Port) -> (Sim, Header, Launch) {
     (sim, frame.header, Launch::decode(&frame.payload).unwrap())
 }
 
-fn exit(sim: &Sim, status: u32) {
-    let exit = Exit { status, rusage: Rusage::default(), audit: vec![], core: None, said: vec![] };
-    sim.hi.send(&Header::new(FrameType::Exit), &exit);
-}
-
 /// Its exit code, and what it said.
 fn end(child: Child) -> (Option<i32>, String) {
     let output = child.wait_with_output().unwrap();
@@ -132,16 +125,14 @@ fn a_program_runs_and_streams() {
     let (read, way) = sim.wait_by(read);
     assert_eq!((read.ok(), way), (300_000, Some(Way::Bulk)));
     assert!(read.at(1) == [7; 300_000]);
-    exit(&sim, 42 << 8);
+    sim.exit(42 << 8);
     assert_eq!(end(child), (Some(42), String::new()));
 }
 
 /// Reads more than fits into one frame where the machine has no bulk port to be had. Returns what the proxy complained about.
 fn reads_without_bulk(machine: &Machine) -> String {
     let bench = bench_to(Rules::default(), machine.address());
-    let (mut complaints, errors) = std::io::pipe().unwrap();
-    let errors = bench.handle(OwnedFd::from(errors));
-    bench.proxy.handles.complain_to(errors);
+    let complaints = Complaints::of(&bench);
     let bytes: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
     std::fs::write(machine.scratch.path("data"), &bytes).unwrap();
     let file = bench.handle(std::fs::File::open(machine.scratch.path("data")).unwrap());
@@ -151,12 +142,9 @@ fn reads_without_bulk(machine: &Machine) -> String {
         assert_eq!((read.ok(), way), (bytes.len() as u64, Some(Way::Hi)));
         assert!(read.at(1) == &bytes[..]);
     }
-    exit(&bench.sim, 0);
+    bench.sim.exit(0);
     assert!(matches!(bench.events.outcomes.recv_timeout(PATIENCE), Ok(Outcome::Exited(_))));
-    bench.proxy.handles.close(errors).unwrap().unwrap();
-    let mut text = String::new();
-    complaints.read_to_string(&mut text).unwrap();
-    text
+    complaints.all(&bench)
 }
 
 #[test]
@@ -175,7 +163,7 @@ fn without_bulk_ports_all_goes_by_the_first() {
     assert_eq!(other.sim.wait_by(read).1, Some(Way::Bulk));
     assert_eq!(reads_without_bulk(&machine), "");
     // That it cannot be reached is another matter.
-    exit(&other.sim, 0);
+    other.sim.exit(0);
     drop((other, bulk));
     let machine = Machine::new("serial-stale-bulk");
     drop(machine.port("lwk.bulk.0"));
@@ -204,13 +192,13 @@ fn each_process_has_a_port() {
     );
     assert_eq!((code, text), (Some(120), expected));
     // The child outlives its parent, and has nothing of its connection.
-    exit(&sim, 0);
+    sim.exit(0);
     assert_eq!(sim_end(parent), Some(0));
     let next = machine.start();
     let (sim, _) = launch(&first);
     assert!(forked.call(79, &[Out(999), N(999)]).ok() > 0);
-    exit(&forked, 0);
-    exit(&sim, 3 << 8);
+    forked.exit(0);
+    sim.exit(3 << 8);
     assert_eq!(end(next), (Some(3), String::new()));
 }
 
@@ -229,7 +217,7 @@ fn another_attempt_has_the_port_of_the_first() {
     sim.hi.send(&header.reply(FrameType::LaunchAck), &refused);
     let (sim, two) = launch(&port);
     assert_ne!(one.pid, two.pid);
-    exit(&sim, 5 << 8);
+    sim.exit(5 << 8);
     assert_eq!(end(child), (Some(5), String::new()));
 }
 

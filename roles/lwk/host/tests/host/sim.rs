@@ -20,7 +20,8 @@ use keelson_lwk_wire::calls::{self, Access, Memory, Plan, plan};
 use keelson_lwk_wire::channel::{Channel, Identity, Key, KeyRing, Received, Receiver, Sender};
 use keelson_lwk_wire::frame::{DATA_PIECE, Flags, Frame, FrameType, Header, TooLarge};
 use keelson_lwk_wire::handshake::{Features, Grant, Modes, Purpose, Roles};
-use keelson_lwk_wire::messages::{ByeReason, Credit, Data, Hint, Message, Ping, Pong, Sysret};
+use keelson_lwk_wire::layout::Rusage;
+use keelson_lwk_wire::messages::{ByeReason, Credit, Data, Exit, Hint, Message, Ping, Pong, Sysret};
 use rustix::event::{PollFd, PollFlags};
 
 /// No test waits longer.
@@ -278,6 +279,12 @@ impl Sim {
             calls.1.notify_all();
         });
         Sim { hi, next: AtomicU64::new(100), under, other: Mutex::new(other) }
+    }
+
+    /// The program ends, with a status as of wait(2).
+    pub fn exit(&self, status: u32) {
+        let exit = Exit { status, rusage: Rusage::default(), audit: vec![], core: None, said: vec![] };
+        self.hi.send(&Header::new(FrameType::Exit), &exit);
     }
 
     /// Takes the second connection of the session.
@@ -550,6 +557,30 @@ pub fn bench_to(rules: Rules, address: Address) -> Bench {
 impl Bench {
     pub fn handle(&self, fd: impl Into<OwnedFd>) -> u64 {
         self.proxy.handles.add(Handle::new(fd.into())).unwrap()
+    }
+}
+
+/// What a proxy says on its standard error.
+pub struct Complaints {
+    said: std::io::PipeReader,
+    errors: u64,
+}
+
+impl Complaints {
+    /// From now on.
+    pub fn of(bench: &Bench) -> Complaints {
+        let (said, errors) = std::io::pipe().unwrap();
+        let errors = bench.handle(OwnedFd::from(errors));
+        bench.proxy.handles.complain_to(errors);
+        Complaints { said, errors }
+    }
+
+    /// All of it; nobody can complain afterwards.
+    pub fn all(mut self, bench: &Bench) -> String {
+        bench.proxy.handles.close(self.errors).unwrap().unwrap();
+        let mut text = String::new();
+        self.said.read_to_string(&mut text).unwrap();
+        text
     }
 }
 
