@@ -415,6 +415,9 @@ pub trait UserMachine: Send + Sync {
     fn allocate_on(&self, size: PageSize, node: usize) -> Option<Frame>;
     /// Free and total bytes of NUMA node `node` that programs may have.
     fn memory(&self, node: usize) -> (u64, u64);
+    /// The kernel itself runs out of memory: it has less left than it sets aside for calls that are being made. Nothing that stays
+    /// should be made for programs until somebody gives something back. Cheap enough to be asked in every call.
+    fn is_short(&self) -> bool;
     /// NUMA nodes, at least 1.
     fn nodes(&self) -> usize;
     /// Distance between two NUMA nodes, in tenths of that of a node to itself (ACPI 6.5 section 5.2.17).

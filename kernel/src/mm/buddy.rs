@@ -235,7 +235,7 @@ fn covered_frames(span: &Range<u64>) -> (u64, u64) {
 }
 
 /// The order of the largest aligned block that starts at `frame` and ends at or before `end`.
-fn largest_order_at(frame: u64, end: u64) -> usize {
+pub(super) fn largest_order_at(frame: u64, end: u64) -> usize {
     let fits = (end - frame).ilog2();
     frame.trailing_zeros().min(fits).min(MAX_ORDER as u32) as usize
 }

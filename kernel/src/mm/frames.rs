@@ -1,23 +1,58 @@
 //! The machine's free physical memory: a buddy allocator for each NUMA node, each under one lock.
 //!
-//! What the kernel takes comes from its own node first ([`numa::home`]), where it keeps a reserve that programs do not get.
+//! What the kernel takes comes from its own node first ([`numa::home`]). Where there are programs it keeps a reserve there:
+//!
+//! ```text
+//!   programs: pages, tables        leave the whole reserve
+//!   calls that make what stays     fail while less than half of it is left ([`is_short`])
+//!   large blocks of the heap       leave a quarter: there, a call that finds none fails
+//!   small blocks                   take what there is: code that asks for them has no other way
+//! ```
 
 use super::PAGE_SIZE;
 use super::buddy::{Buddy, FrameStatistics, MAX_ORDER};
 use crate::numa::{self, NODES_MAX, Topology};
 use crate::sync::SpinLock;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 use heapless::Vec;
 
 pub use super::buddy::order_for;
 
-/// Memory of the kernel's node that programs do not get, so that the kernel can go on when they took all there is.
-const KERNEL_RESERVE: u64 = 8 << 20;
+/// Memory of the kernel's node that programs do not get, so that the kernel can go on when they took all there is: at least this,
+/// and so much more for each core, whose calls are what it is needed for.
+const RESERVE: u64 = 8 << 20;
+const RESERVE_OF_CORE: u64 = 1 << 20;
 
 type Zone = SpinLock<Option<Buddy<'static>>>;
 
 /// Memory by node; nothing where a node has none.
 static ZONES: [Zone; NODES_MAX] = [const { SpinLock::new(None) }; NODES_MAX];
+
+/// Free frames of each node, to be read without its lock.
+static FREE: [AtomicU64; NODES_MAX] = [const { AtomicU64::new(0) }; NODES_MAX];
+
+/// Bytes of the reserve: none where there are no programs.
+static RESERVED: AtomicU64 = AtomicU64::new(0);
+
+/// Who takes a block, and what has to stay free then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taker {
+    Kernel,
+    KernelIfItCan,
+    Program,
+}
+
+impl Taker {
+    /// Bytes of a node that stay free.
+    fn leaves(self, node: usize) -> u64 {
+        match self {
+            Taker::Kernel => 0,
+            Taker::KernelIfItCan => reserve(node) / 4,
+            Taker::Program => reserve(node),
+        }
+    }
+}
 
 /// From the first to the last free address of each node.
 type Spans = Vec<Range<u64>, NODES_MAX>;
@@ -62,39 +97,65 @@ pub unsafe fn init(
         let mut buddy = Buddy::new(span, own);
         let pieces = free.clone().flat_map(|range| topology.pieces(range));
         pieces.filter(|(_, its)| *its == node).for_each(|(piece, _)| buddy.add(piece));
+        FREE[node].store(buddy.statistics().free, Ordering::Relaxed);
         *ZONES[node].lock() = Some(buddy);
     }
 }
 
+/// Sets the reserve aside, for a machine with so many cores on which programs are going to run.
+pub fn reserve_for(cores: usize) {
+    RESERVED.store(RESERVE + RESERVE_OF_CORE * cores as u64, Ordering::Relaxed);
+}
+
 /// Takes 2^`order` contiguous frames for the kernel, aligned to their size; contents undefined.
 pub fn allocate(order: usize) -> Option<u64> {
-    if numa::nodes() == 1 {
-        return take(0, order, 0);
-    }
     // The reserve is for when nobody has anything else.
-    let nodes = || numa::nearest(numa::home());
-    let spare = nodes().find_map(|node| take(node, order, reserve(node)));
-    spare.or_else(|| nodes().find_map(|node| take(node, order, 0)))
+    let spare = if numa::nodes() == 1 { None } else { nearest(order, Taker::Program) };
+    spare.or_else(|| nearest(order, Taker::Kernel))
+}
+
+/// The same for somebody who can do without: nothing of the last of the reserve.
+pub fn allocate_if_possible(order: usize) -> Option<u64> {
+    nearest(order, Taker::KernelIfItCan)
+}
+
+/// The same for what the kernel keeps for a program: the reserve stays.
+pub fn allocate_beside_program(order: usize) -> Option<u64> {
+    nearest(order, Taker::Program)
 }
 
 /// The same for a program, on this node, where the reserve stays.
 pub fn allocate_for_program(order: usize, node: usize) -> Option<u64> {
-    take(node, order, reserve(node))
+    take(node, order, Taker::Program)
 }
 
-/// Takes a block of a node if more than `reserve` bytes stay free.
-fn take(node: usize, order: usize, reserve: u64) -> Option<u64> {
+/// A block of the kernel's node, or of the nearest that has one.
+fn nearest(order: usize, taker: Taker) -> Option<u64> {
+    numa::nearest(numa::home()).find_map(|node| take(node, order, taker))
+}
+
+/// Takes a block of a node.
+fn take(node: usize, order: usize, taker: Taker) -> Option<u64> {
     let mut zone = ZONES.get(node)?.lock();
     let zone = zone.as_mut()?;
-    if reserve != 0 && zone.statistics().free < reserve / PAGE_SIZE + (1 << order) {
+    let leaves = taker.leaves(node);
+    if leaves != 0 && zone.statistics().free < leaves / PAGE_SIZE + (1 << order) {
         return None;
     }
-    zone.allocate(order)
+    let block = zone.allocate(order);
+    FREE[node].store(zone.statistics().free, Ordering::Relaxed);
+    block
 }
 
 /// Bytes of a node that programs do not get.
 pub fn reserve(node: usize) -> u64 {
-    if node == numa::home() { KERNEL_RESERVE } else { 0 }
+    if node == numa::home() { RESERVED.load(Ordering::Relaxed) } else { 0 }
+}
+
+/// Less than half of the reserve is left, and nothing else: what stays should not be made.
+pub fn is_short() -> bool {
+    let free: u64 = FREE[..numa::nodes()].iter().map(|free| free.load(Ordering::Relaxed)).sum();
+    free * PAGE_SIZE < RESERVED.load(Ordering::Relaxed) / 2
 }
 
 /// Gives a block back.
@@ -102,9 +163,26 @@ pub fn reserve(node: usize) -> u64 {
 /// # Safety
 /// Nothing uses the block, which came from [`allocate`] with this order or is an aligned part of one.
 pub unsafe fn free(block: u64, order: usize) {
-    let result = zone_of(block).lock().as_mut().map(|zone| zone.free(block, order));
-    if let Some(Err(error)) = result {
+    let node = numa::node_of_memory(block);
+    let mut zone = ZONES[node].lock();
+    let Some(zone) = zone.as_mut() else { return };
+    if let Err(error) = zone.free(block, order) {
         panic!("memory at {block:#x} (order {order}) given back: {error}");
+    }
+    FREE[node].store(zone.statistics().free, Ordering::Relaxed);
+}
+
+/// Gives whole frames back, in the largest aligned pieces.
+///
+/// # Safety
+/// Nothing uses them, and they are parts of blocks of this allocator.
+pub unsafe fn free_range(range: Range<u64>) {
+    let mut at = range.start;
+    while at < range.end {
+        let order = super::buddy::largest_order_at(at / PAGE_SIZE, range.end / PAGE_SIZE);
+        // SAFETY: the caller's.
+        unsafe { free(at, order) };
+        at += PAGE_SIZE << order;
     }
 }
 

@@ -1,62 +1,24 @@
 //! The heap: talc on blocks of the direct map, and what each core keeps of small blocks in front of it ([`magazines`]).
 //!
 //! Every block comes from the frame allocator as one physically contiguous piece, and talc never joins two
-//! claims, so that a single allocation is always contiguous for devices ([`keelson_hal::Dma::phys_of`]).
+//! claims, so that a single allocation is always contiguous for devices ([`keelson_hal::Dma::phys_of`]). A block in which nothing is
+//! in use any more goes back ([`source`]).
 
 mod magazines;
+mod source;
 
-use super::{PAGE_SIZE, frames, phys_to_virt, rescue};
+use super::rescue;
 use crate::smp::{self, MAX_CORES};
 use alloc::boxed::Box;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 use magazines::{Class, Depots, Own};
+use source::{Frames, Growing};
 use spin::Once;
 use talc::TalcLock;
-use talc::base::Talc;
-use talc::base::binning::Binning;
-use talc::source::Source;
-
-/// Least growth of the heap, so that it does not fragment into pages.
-const GROWTH: usize = 256 * 1024;
-/// Room for talc's own records in a block, the bins of the first one included.
-const OVERHEAD: usize = 4096;
-
-/// Feeds talc from the frame allocator; never gives back.
-#[derive(Debug)]
-pub struct Frames;
-
-// SAFETY: `acquire` uses nothing but the frame allocator, which does not allocate from the heap.
-unsafe impl Source for Frames {
-    fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
-        let wanted =
-            layout.size().checked_add(layout.align()).and_then(|n| n.checked_add(OVERHEAD)).ok_or(())?;
-        let len = wanted.max(GROWTH).next_multiple_of(PAGE_SIZE as usize);
-        let order = frames::order_for(len as u64).ok_or(())?;
-        let block = frames::allocate(order).ok_or(())?;
-        give_back_tail(block, order, len);
-        // SAFETY: the block is ours alone from here on and is mapped read-write in the direct map.
-        unsafe { talc.claim(phys_to_virt(block) as *mut u8, len) }.map(|_| ()).ok_or(())
-    }
-}
-
-/// Returns the part of a block beyond `len` to the frame allocator, in aligned pieces from the end down.
-fn give_back_tail(block: u64, order: usize, len: usize) {
-    let mut end = PAGE_SIZE << order;
-    let len = len as u64;
-    while end > len {
-        let mut piece = (end.trailing_zeros() - PAGE_SIZE.trailing_zeros()) as usize;
-        while end - (PAGE_SIZE << piece) < len {
-            piece -= 1;
-        }
-        end -= PAGE_SIZE << piece;
-        // SAFETY: an aligned part of the block just allocated that nobody uses.
-        unsafe { frames::free(block + end, piece) };
-    }
-}
 
 /// The heap of the image; on a host the system's allocator is used and this one stays empty.
-static HEAP: TalcLock<spin::Mutex<()>, Frames> = TalcLock::new(Frames);
+static HEAP: TalcLock<spin::Mutex<()>, Growing<Frames>> = TalcLock::new(Growing::new(Frames));
 
 /// Small blocks that talc takes for used, and no core has.
 static DEPOTS: Depots = Depots::new();

@@ -2,6 +2,7 @@
 
 use super::{extended, pool, space};
 use crate::arch::cpu;
+use crate::mm::frames;
 use crate::{numa, postmortem, smp, time};
 use alloc::sync::Arc;
 use keelson_hal::user::{AddressSpace, CoreEntries, ExtendedState, Frame, PageSize, UserMachine};
@@ -30,6 +31,9 @@ impl UserMachine for UserMode {
     }
     fn memory(&self, node: usize) -> (u64, u64) {
         pool::memory(node)
+    }
+    fn is_short(&self) -> bool {
+        frames::is_short()
     }
     fn nodes(&self) -> usize {
         numa::nodes()

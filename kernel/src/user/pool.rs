@@ -25,6 +25,7 @@ pub static POOL: Pool = Pool;
 
 /// Sets up the counts for memory up to `top`; false when there is no memory for them.
 pub fn init(top: u64) -> bool {
+    frames::reserve_for(smp::online());
     let [small, large, huge] = lengths(top);
     let words = small + large + huge + large / 2;
     let Some(order) = frames::order_for(words as u64 * 4) else { return false };

@@ -54,7 +54,7 @@ struct Direct;
 
 impl TableMemory for Direct {
     fn allocate(&self) -> Option<u64> {
-        let frame = frames::allocate(0)?;
+        let frame = frames::allocate_beside_program(0)?;
         super::stock::zero(frame, PAGE_SIZE);
         Some(frame)
     }

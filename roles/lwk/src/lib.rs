@@ -44,6 +44,7 @@ pub mod process;
 pub mod pseudo;
 mod ptimers;
 pub mod restart;
+mod room;
 mod rseq;
 mod run;
 pub mod sched;

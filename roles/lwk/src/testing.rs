@@ -306,6 +306,8 @@ pub struct Machine {
     pub kicks: [AtomicUsize; 5],
     /// The time stamp counter cannot be relied on.
     pub has_no_tsc: AtomicBool,
+    /// The kernel has hardly any memory left.
+    pub short: AtomicBool,
 }
 
 impl Default for Machine {
@@ -315,6 +317,7 @@ impl Default for Machine {
             limits: [u64::MAX; 2].map(AtomicU64::new),
             kicks: Default::default(),
             has_no_tsc: AtomicBool::new(false),
+            short: AtomicBool::new(false),
         }
     }
 }
@@ -341,6 +344,9 @@ impl UserMachine for Machine {
         let total = self.limit.load(Ordering::Relaxed).min(4 << 30);
         let free = total.saturating_sub(pool().used()).min(of_node.saturating_sub(pool().used_of(node)));
         (free, total.min(of_node))
+    }
+    fn is_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
     }
     fn node_of_memory(&self, address: u64) -> Option<usize> {
         Some((address >> NODE_SHIFT) as usize)
