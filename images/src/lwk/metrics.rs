@@ -30,6 +30,8 @@ pub(super) fn programs(to: &mut Exposition, node: &Node) {
     for (numa, (free, _)) in memory() {
         family.sample(&[("node", &numa)], free);
     }
+    let help = "System calls that were refused because the kernel had no memory for what they would make.";
+    to.counter("keelson_lwk_scarce_calls_total", help, node.refusals.calls());
 }
 
 /// What the processors that run threads of programs did.

@@ -1,7 +1,7 @@
 //! Programs that lie on the host: opened there, read through the delegation, put into memory here.
 
 use crate::Errno;
-use crate::delegate::{Bytes, Call, Delegate, Handle, Pending, Reply};
+use crate::delegate::{Call, Delegate, Handle, Pending, Reply};
 use crate::exec::{self, Arguments, ExecError, Facts, Vdso, shebang};
 use crate::load::{Executable, Load, Loaded, Loader, Loading};
 use crate::mm::{Fetch, FileId, FileMapping, FileVersion, Mm, PageSource, Written};
@@ -100,24 +100,7 @@ impl PageSource for HostSource {
     }
 
     fn fetch(&self, offset: u64, len: u32) -> Fetch {
-        let (delegate, handle) = (self.delegate.clone(), self.handle);
-        Box::pin(async move {
-            let mut bytes = Vec::new();
-            let pieces = (0..len).step_by(PageIn::MOST).map(|at| (at, (len - at).min(PageIn::MOST as u32)));
-            // All are asked for at once: the time of one way there and back is enough.
-            let asked: Vec<(u32, Bytes)> = pieces
-                .map(|(at, len)| (len, delegate.page_in(handle, offset + u64::from(at), len)))
-                .collect();
-            for (len, piece) in asked {
-                let piece = piece.await?;
-                let whole = piece.len() == len as usize;
-                bytes.extend_from_slice(&piece);
-                if !whole {
-                    break;
-                }
-            }
-            Ok(bytes)
-        })
+        self.delegate.page_in(self.handle, offset, len)
     }
 
     fn write_back(&self, offset: u64, bytes: Vec<u8>) -> Written {

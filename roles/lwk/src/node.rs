@@ -14,6 +14,7 @@ use crate::mm::{Mm, MmSettings};
 use crate::process::{Parts, Process, Program, memory_limits};
 use crate::sched::{HelperRules, Seat};
 use crate::signals::{Action, Actions, ProcessSignals, SIG_IGN, SIGCHLD, SigSet};
+use crate::syscalls::scarce::Refusals;
 use crate::system::{CoreWork, System};
 use crate::table::{INIT, Member, Table};
 use crate::thread::{Attention, Thread};
@@ -63,6 +64,9 @@ impl Default for NodeSettings {
     }
 }
 
+/// How long a program that is to be started waits for memory that others give back.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The node.
 pub struct Node {
     /// The machine.
@@ -79,6 +83,8 @@ pub struct Node {
     pub(crate) lock_waits: crate::locks::LockWaits,
     /// Files whose readers wait for signals, of whatever process.
     pub(crate) signalled: Arc<WaitQueue>,
+    /// Calls that were refused because the kernel has no memory for what they would make.
+    pub refusals: Refusals,
     closed: AtomicBool,
     /// By number of the machine; `None` for cores that run no threads.
     cores: Vec<Option<Arc<Core>>>,
@@ -157,6 +163,7 @@ impl Node {
             freezer: Freezer::default(),
             lock_waits: crate::locks::LockWaits::default(),
             signalled: Arc::default(),
+            refusals: Refusals::default(),
             closed: AtomicBool::new(false),
             cores,
             settings,
@@ -205,6 +212,20 @@ impl Node {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Waits until there is memory for the kernel's part of another program: what one had that has just ended may still be on its way
+    /// back.
+    async fn spare_memory(&self) -> Result<(), Errno> {
+        let timers = &self.system.timers;
+        let deadline = timers.now() + PATIENCE;
+        while self.system.machine.is_short() {
+            if timers.now() >= deadline {
+                return Err(Errno::ENOMEM);
+            }
+            timers.at(timers.now() + PATIENCE / 100).await;
+        }
+        Ok(())
+    }
+
     /// Loads a program and starts its first thread. EAGAIN when the process id is taken, EINVAL when the slice does not exist or
     /// has no free core, ENXIO when the CPU that was asked for is in another one, EBUSY when others have it, ESHUTDOWN when the node
     /// is going down, or what kept the program from being loaded.
@@ -231,6 +252,7 @@ impl Node {
             limits: memory_limits(&request.limits, request.ids.user.effective == 0),
             ..request.memory
         };
+        self.spare_memory().await?;
         let mm = Mm::new(&self.system, settings)?;
         if request.small_pages {
             mm.set_small_pages(true);

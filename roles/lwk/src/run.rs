@@ -258,6 +258,11 @@ impl Task {
     }
 
     async fn serve_call(&mut self, number: u64, args: [u64; 6]) -> Option<Outcome> {
+        let caller = Caller { thread: &self.thread };
+        if let Err(errno) = syscalls::scarce::check(&caller, number as u32, &args) {
+            self.context.registers.rax = errno.as_result() as u64;
+            return None;
+        }
         let result = match number as u32 {
             15 => {
                 self.sigreturn();

@@ -2,6 +2,7 @@
 
 use super::PAGE;
 use super::object::Object;
+use super::source::{Fetch, PIECE};
 use crate::Errno;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -146,13 +147,25 @@ impl Object {
         let Turn::Fetch(low, high) = turn else { return Ok(()) };
         let done = Done { object: self, start: low };
         let Some(source) = self.lock().way() else { return Err(Errno::EIO) };
-        let bytes = source.fetch(low, (high - low) as u32).await?;
-        self.store(low, high, &bytes, node)?;
+        // All are asked for at once: the time of one way there and back is enough.
+        let ends = |at: u64| (at + PIECE).min(high);
+        let pieces: Vec<(u64, Fetch)> = (low..high)
+            .step_by(PIECE as usize)
+            .map(|at| (at, source.fetch(at, (ends(at) - at) as u32)))
+            .collect();
+        for (at, piece) in pieces {
+            let bytes = piece.await?;
+            self.store(at, ends(at), &bytes, node)?;
+            if (bytes.len() as u64) < ends(at) - at {
+                // The end of the file: nothing follows.
+                break;
+            }
+        }
         drop(done);
         Ok(())
     }
 
-    /// Takes over what was fetched.
+    /// Takes over what was fetched of a piece.
     fn store(&self, low: u64, high: u64, bytes: &[u8], node: usize) -> Result<(), Errno> {
         let mut frames: Vec<(u64, Frame)> = Vec::new();
         for (offset, part) in (low..high).step_by(PAGE as usize).zip(bytes.chunks(PAGE as usize)) {

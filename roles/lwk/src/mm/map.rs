@@ -116,6 +116,12 @@ impl Mm {
         self.lock().areas.room(len, align, floor, layout::VVAR).ok_or(Errno::ENOMEM)
     }
 
+    /// True when taking a range out would make two areas of one.
+    pub fn would_cut(&self, at: u64, len: u64) -> bool {
+        let state = self.lock();
+        state.areas.find(at).is_some_and(|area| area.start < at && at.saturating_add(len) < area.end)
+    }
+
     /// Checks a request: an area that does not lie anywhere yet.
     fn area_for(&self, request: &Map) -> Result<Area, Errno> {
         let has = |flag| request.flags & flag != 0;

@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
+use keelson_lwk_wire::messages::PageIn;
 
 /// Which file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -30,6 +31,9 @@ pub struct FileVersion {
     pub modified: i128,
 }
 
+/// Most bytes of one [`PageSource::fetch`]: what a host reads at once.
+pub const PIECE: u64 = PageIn::MOST as u64;
+
 /// Bytes of a file, soon; fewer at its end.
 pub type Fetch = Pin<Box<dyn Future<Output = Result<Vec<u8>, Errno>>>>;
 
@@ -44,7 +48,7 @@ pub trait PageSource: Send + Sync {
     /// Its state when it was opened, or looked at last.
     fn version(&self) -> FileVersion;
 
-    /// Reads `len` bytes at `offset`.
+    /// Reads `len` bytes at `offset`, [`PIECE`] at most. They are asked for at once, not when they are waited for.
     fn fetch(&self, offset: u64, len: u32) -> Fetch;
 
     /// Writes what a shared mapping changed.

@@ -3,6 +3,7 @@
 use super::area::Area;
 use super::node::NodeMemory;
 use super::object::{Object, SIZE_MOST};
+use super::source::PIECE;
 use super::{Mm, PAGE, layout, whole_pages};
 use crate::Errno;
 use crate::delegate::Delegate;
@@ -251,7 +252,7 @@ impl Object {
                     return Ok(());
                 };
                 let mut end = start;
-                while end - start < WRITE_MOST && state.pages.contains_key(&end) {
+                while end - start < PIECE && state.pages.contains_key(&end) {
                     end += PAGE;
                 }
                 (start..end, state.way().ok_or(Errno::EIO)?)

@@ -3,6 +3,7 @@
 use super::slot::Slot;
 use super::{Message, Outgoing};
 use crate::delegate::{Call, Handle, Opened, Reply};
+use crate::{Errno, room};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use keelson_lwk_wire::bytes::Malformed;
@@ -123,6 +124,21 @@ impl Pieces<'_> {
         self.offset += piece.len();
         true
     }
+}
+
+/// Most bytes that [`send`] or [`Pieces::send`] append to `out` at a time for a message, and somewhat more: what else it has beside
+/// the bytes of a program is short.
+pub fn room_for(message: &Outgoing) -> usize {
+    const REST: usize = 8 << 10;
+    let bytes = match message {
+        Outgoing::Call(_, call, _) => call.input.iter().map(|(_, bytes)| bytes.len()).sum(),
+        Outgoing::PageOut { bytes, .. } => bytes.len(),
+        Outgoing::Close(handles) => handles.len() * 8,
+        Outgoing::Message(Message::CoreData(_, part)) => part.bytes.len(),
+        Outgoing::Message(Message::Show(_, _, text)) => text.len(),
+        _ => 0,
+    };
+    REST + bytes.min(DATA_PIECE)
 }
 
 /// Appends the frame of a message to `out`. What has to follow it, before anything else, is returned.
@@ -259,7 +275,10 @@ pub fn reply(flags: Flags, payload: &[u8], slot: &Slot) -> Result<Reply, Malform
         }
         let (own, rest) = bytes.split_at_checked(out.len as usize).ok_or(Malformed::Short)?;
         bytes = rest;
-        output.push((key(desc), own.to_vec()));
+        let Ok(own) = room::copy_of(own) else {
+            return Ok(Reply { result: Errno::ENOMEM.as_result(), ..Reply::default() });
+        };
+        output.push((key(desc), own));
     }
     let opened =
         sysret.hint.map(|hint| Opened { stat: hint.stat, seekable: hint.seekable, terminal: hint.tty });
@@ -316,7 +335,7 @@ mod tests {
     fn answers_find_their_arguments() {
         let call = call(45, [9, 0, 5, 0, 0, 0], vec![(5, vec![16, 0, 0, 0])], vec![(1, 5), (4, 16), (5, 4)]);
         assert_eq!(accepted(&call), Ok(()));
-        let slot = Slot::new(descriptors(&call), 25);
+        let slot = Slot::new(descriptors(&call), 25).unwrap();
         let mut payload = Vec::new();
         let outs = [(0, 3), (1, 2), (2, 4)];
         let outs = outs.map(|(desc, len)| keelson_lwk_wire::messages::OutPart { desc, len }).to_vec();

@@ -2,7 +2,7 @@
 
 use super::server::{PATIENCE, Server};
 use super::{Message, Outgoing, Session, Tool, bye, codec};
-use crate::Errno;
+use crate::{Errno, room};
 use crate::delegate::{Handle, NOT_TOLD, Reply};
 use alloc::format;
 use alloc::rc::Rc;
@@ -222,7 +222,12 @@ struct Sending<W> {
 
 impl<W: Write> Sending<W> {
     /// A message, as frames. Of a long one each piece leaves when it is one: the host works on it while the next is made.
-    async fn message(&mut self, pid: u32, message: &Outgoing) -> Result<(), W::Error> {
+    async fn message(&mut self, pid: u32, message: &Outgoing) -> Result<(), Lost> {
+        let room = codec::room_for(message);
+        if self.out.try_reserve(room).is_err() {
+            log::error!(target: "lwk", "no memory for {room} bytes to the host of process {pid}");
+            return Err(Lost);
+        }
         let mut pieces = codec::send(&mut self.sender, pid, message, &mut self.out).unwrap_or_else(|TooLarge| {
             // Only a list of handles could be, and it is cut where it is made.
             log::error!(target: "lwk", "a message to the host is too large: {} bytes waiting", self.out.len());
@@ -239,12 +244,15 @@ impl<W: Write> Sending<W> {
     }
 
     /// No flush of the stream: that waits for an acknowledgement, which hosts put off for 40 ms when they have nothing to say.
-    async fn flush(&mut self) -> Result<(), W::Error> {
-        self.writer.write_all(&self.out).await?;
+    async fn flush(&mut self) -> Result<(), Lost> {
+        self.writer.write_all(&self.out).await.map_err(|_| Lost)?;
         self.out.clear();
         Ok(())
     }
 }
+
+/// Nothing goes out any more.
+struct Lost;
 
 /// The receiving task.
 struct Incoming {
@@ -301,7 +309,10 @@ impl Incoming {
             }
             FrameType::PageInReply => {
                 let reply = match PageInReply::decode(payload)?.result {
-                    Ok(bytes) => Reply { output: vec![(0, bytes.to_vec())], ..Reply::default() },
+                    Ok(bytes) => match room::copy_of(bytes) {
+                        Ok(bytes) => Reply { output: vec![(0, bytes)], ..Reply::default() },
+                        Err(errno) => failed(errno),
+                    },
                     Err(errno) => failed(errno),
                 };
                 if !self.session.answered(header.id, reply) {

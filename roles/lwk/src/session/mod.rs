@@ -354,7 +354,7 @@ impl Session {
         message: impl FnOnce(u64, &Arc<Slot>) -> Outgoing,
     ) -> Result<Waiting, Errno> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let slot = Arc::new(Slot::new(descs, most));
+        let slot = Arc::new(Slot::new(descs, most)?);
         {
             let mut state = self.state.lock();
             if !self.is_alive() {

@@ -2,14 +2,16 @@
 
 use super::Session;
 use super::records::Expected;
+use crate::Errno;
 use crate::delegate::Reply;
+use crate::room::with_room;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use keelson_lwk_wire::frame::MAX_INLINE;
-use keelson_lwk_wire::messages::Desc;
+use keelson_lwk_wire::messages::{Desc, Part};
 use spin::Mutex;
 
 /// The answer to one request.
@@ -31,15 +33,28 @@ struct State {
 }
 
 impl Slot {
-    pub(super) fn new(descs: Vec<Desc>, most: u64) -> Slot {
-        Slot { descs, most, state: Mutex::default() }
+    /// Has the memory for an answer that comes in pieces: once the host has read what it is to bring, it is too late to find none.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM.
+    pub(super) fn new(descs: Vec<Desc>, most: u64) -> Result<Slot, Errno> {
+        let streamed = descs
+            .iter()
+            .find(|desc| desc.part == Part::Data && desc.direction.is_out() && desc.len as usize > MAX_INLINE)
+            .map_or(Ok(Vec::new()), |desc| with_room(desc.len as usize))?;
+        Ok(Slot { descs, most, state: Mutex::new(State { streamed, ..State::default() }) })
     }
 
-    /// Bytes that come ahead of the answer; false when there are more than were asked for, or out of order.
+    /// Bytes that come ahead of the answer; false when there are more than were asked for, or out of order, or too many.
     pub fn stream(&self, offset: u64, bytes: &[u8]) -> bool {
         let mut state = self.state.lock();
         let end = (state.streamed.len() as u64).checked_add(bytes.len() as u64);
         if offset != state.streamed.len() as u64 || end.is_none_or(|end| end > self.most) {
+            return false;
+        }
+        // There is room, unless the host sends by pieces what would fit into a frame.
+        if state.streamed.try_reserve(bytes.len()).is_err() {
             return false;
         }
         state.streamed.extend_from_slice(bytes);

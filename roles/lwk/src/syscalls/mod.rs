@@ -5,6 +5,8 @@
 //! 3. `waiting`: may wait; futures.
 //! 4. `refused`: what this node does not have, with the error that makes programs do without.
 //!
+//! Before any of these but the first: [`scarce`], what a node without memory for itself does not do.
+//!
 //! Calls that change registers (clone, exec, sigreturn, arch_prctl, ...) are in [`crate::run`].
 
 pub mod files;
@@ -25,6 +27,7 @@ mod priority;
 pub(crate) mod process;
 mod refused;
 pub mod request;
+pub mod scarce;
 mod sched;
 mod serve;
 mod sigio;

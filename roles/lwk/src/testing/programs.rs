@@ -28,6 +28,8 @@ pub const MEMORY_BYTES: u64 = 4 << 20;
 pub struct Program {
     /// Its machine.
     pub system: Arc<System>,
+    /// Its machine, as tests change it.
+    pub machine: Arc<Machine>,
     /// Its clock.
     pub clock: Arc<TestClock>,
     /// Its host.
@@ -49,12 +51,12 @@ impl Program {
     }
 
     fn with(files: FdTable, settings: MmSettings) -> Program {
-        let (system, _machine, clock): (_, Arc<Machine>, _) = system();
+        let (system, machine, clock) = system();
         let mm = memory(&system, settings);
         let host = Host::new();
         let process = Process::new(100, system.clone(), mm, Arc::new(files), Arc::new(host.clone()));
         let thread = Arc::new(Thread::new(100, Arc::new(process), 1));
-        Program { system, clock, host, thread, next: AtomicU64::new(MEMORY) }
+        Program { system, machine, clock, host, thread, next: AtomicU64::new(MEMORY) }
     }
 
     /// A process without open files.

@@ -247,6 +247,8 @@ pub enum FrameError {
     Flags(u16),
     /// The sum is wrong.
     Sum,
+    /// There is no memory for so many bytes.
+    Memory(usize),
 }
 
 impl core::fmt::Display for FrameError {
@@ -256,6 +258,7 @@ impl core::fmt::Display for FrameError {
             FrameError::Type(raw) => write!(f, "unknown frame type {raw}"),
             FrameError::Flags(raw) => write!(f, "unknown frame flags {raw:#x}"),
             FrameError::Sum => f.write_str("wrong checksum"),
+            FrameError::Memory(len) => write!(f, "no memory for {len} bytes of a frame"),
         }
     }
 }
@@ -350,12 +353,15 @@ impl Decoder {
             }
             let rest = len as usize - HEADER_LEN;
             // What has not arrived is not reserved beyond a piece: a header alone costs its sender as much as us.
-            let payload = Vec::with_capacity(rest.min(DATA_PIECE.max(input.len())));
+            let mut payload = Vec::new();
+            let first = rest.min(DATA_PIECE.max(input.len()));
+            payload.try_reserve_exact(first).map_err(|_| FrameError::Memory(first))?;
             self.body = Some((Frame { header, payload }, rest, sum));
         }
         let Some((frame, rest, _)) = &mut self.body else { return Ok(None) };
         let take = rest.saturating_sub(frame.payload.len()).min(input.len());
         let (taken, left) = input.split_at(take);
+        frame.payload.try_reserve(take).map_err(|_| FrameError::Memory(*rest))?;
         frame.payload.extend_from_slice(taken);
         *input = left;
         if frame.payload.len() < *rest {

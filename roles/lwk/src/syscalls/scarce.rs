@@ -1,0 +1,116 @@
+//! What programs may not do while the kernel runs out of memory ([`keelson_hal::user::UserMachine::is_short`]): make anything that is
+//! still there when the call is over. What gives back, ends, or only passes through goes on, and so does what the host keeps.
+//!
+//! Linux would kill somebody here. A node has few programs, which mostly hold pages, and pages cannot bring it here: they leave the
+//! reserve alone. Who does is whoever makes pipes, sockets or mappings by the thousand; telling it so is enough.
+
+use super::Caller;
+use crate::Errno;
+use crate::files::{Description, PipeEnd, unix::UnixSocket};
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use keelson_hal::Instant;
+
+/// How often it is said.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Calls that were refused, and when that was said.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    calls: AtomicU64,
+    said: AtomicU64,
+}
+
+impl Refusals {
+    /// Calls that were refused since boot.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Counts one; true when it is worth a word again.
+    fn count(&self, now: Instant) -> bool {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let (now, said) = (now.as_nanos().max(1), self.said.load(Ordering::Relaxed));
+        (said == 0 || now.saturating_sub(said) >= PAUSE.as_nanos() as u64)
+            && self.said.compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// Refuses a call that would make something that stays, when there is no memory for that.
+///
+/// # Errors
+///
+/// ENOMEM; EAGAIN for signals and timers.
+#[inline]
+pub fn check(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> Result<(), Errno> {
+    if caller.thread.process.system.machine.is_short() { refuse(caller, number, args) } else { Ok(()) }
+}
+
+#[cold]
+fn refuse(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> Result<(), Errno> {
+    if !stays(caller, number, args) {
+        return Ok(());
+    }
+    let process = &caller.thread.process;
+    if process.node.refusals.count(process.system.clock.now()) {
+        log::warn!(
+            "lwk: the kernel runs out of memory: process {} and others get no files, pipes, sockets, mappings or processes until \
+             programs give some back or end",
+            process.pid
+        );
+    }
+    Err(match number {
+        // timer_create(2), sigqueue(3).
+        129 | 222 | 297 => Errno::EAGAIN,
+        _ => Errno::ENOMEM,
+    })
+}
+
+/// Whether a call leaves more behind in the kernel than there was.
+fn stays(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> bool {
+    match number {
+        // open, creat, openat, openat2, memfd_create.
+        2 | 85 | 257 | 319 | 437
+        // pipe, socket, accept, socketpair, connect, bind.
+        | 22 | 41 | 42 | 43 | 49 | 53 | 288 | 293
+        // signalfd, timerfd, eventfd, epoll, inotify.
+        | 213 | 253 | 282 | 283 | 284 | 289 | 290 | 291 | 294
+        // mmap, mprotect, mremap, mlock, munlock, remap_file_pages, mbind: areas are made, or cut.
+        | 9 | 10 | 25 | 149 | 150 | 216 | 237 | 325
+        // clone, fork, vfork, clone3, execve, execveat.
+        | 56 | 57 | 58 | 59 | 322 | 435
+        // shmget, shmat, semget, msgget, msgsnd.
+        | 29 | 30 | 64 | 68 | 69
+        // Signals with a value, timers.
+        | 129 | 222 | 297
+        // mkdir, link, symlink, mknod.
+        | 83 | 86 | 88 | 133 | 258 | 259 | 265 | 266 => true,
+        // munmap out of the middle makes two areas of one.
+        11 => caller.mm().would_cut(args[0], args[1]),
+        28 => cuts(args[2]),
+        // Larger pipes.
+        72 => args[1] as u32 == crate::files::flags::F_SETPIPE_SZ,
+        // EPOLL_CTL_ADD.
+        233 => args[1] as u32 == 1,
+        // What is written to a pipe or a socket of the node waits there: write, writev, pwritev2, sendfile, sendto, sendmsg, sendmmsg.
+        1 | 20 | 40 | 44 | 46 | 307 | 328 => {
+            caller.thread.process.files().get_open(args[0] as u32).is_ok_and(|file| keeps(&file))
+        }
+        _ => false,
+    }
+}
+
+/// madvise(2) with something that an area remembers: it may be cut.
+fn cuts(advice: u64) -> bool {
+    // DONTFORK, DOFORK, MERGEABLE, UNMERGEABLE, HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP, WIPEONFORK, KEEPONFORK.
+    (10..=19).contains(&advice)
+}
+
+fn keeps(file: &Arc<Description>) -> bool {
+    let file = file.file().as_any();
+    file.is::<PipeEnd>() || file.is::<UnixSocket>()
+}
+
+#[cfg(test)]
+mod tests;
