@@ -3,6 +3,7 @@
 use super::vector;
 use crate::arch::cpu::rdtsc;
 use crate::arch::emulator;
+use crate::mm::heap;
 use crate::smp::idle::{self, LOOK_FOR_ANSWER, Patience};
 use crate::smp::{self, PerCpu};
 use crate::time;
@@ -53,6 +54,7 @@ impl Park for KernelPark {
             cpu.doorbell.answer();
             open_window();
         } else {
+            heap::settle();
             time::arm_timer(deadline, now);
             self.rest(cpu);
         }

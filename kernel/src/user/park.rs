@@ -4,6 +4,7 @@ use super::cpu;
 use super::pool;
 use crate::arch::emulator;
 use crate::irq::{self, apic, vector};
+use crate::mm::heap;
 use crate::smp::idle::{self, LOOK, Patience};
 use crate::smp::{self, Idle};
 use crate::time;
@@ -46,6 +47,7 @@ impl Park for ComputePark {
                 break;
             }
         }
+        heap::settle();
         emulator::refresh(&cpu.refreshed, time::now());
         let rested = irq::resting(cpu, || idle::rest(cpu, self.idle, &self.patience));
         self.patience.learn(rested);

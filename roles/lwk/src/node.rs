@@ -66,6 +66,8 @@ impl Default for NodeSettings {
 
 /// How long a program that is to be started waits for memory that others give back.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes without which none can run.
+const PROGRAM_LEAST: u64 = 256 << 10;
 
 /// The node.
 pub struct Node {
@@ -212,12 +214,13 @@ impl Node {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Waits until there is memory for the kernel's part of another program: what one had that has just ended may still be on its way
-    /// back.
+    /// Waits until there is memory for another program and for the kernel's part of it: what one had that has just ended may still be
+    /// on its way back.
     async fn spare_memory(&self) -> Result<(), Errno> {
-        let timers = &self.system.timers;
+        let (timers, machine) = (&self.system.timers, &self.system.machine);
+        let has_room = || (0..machine.nodes()).any(|node| machine.memory(node).0 >= PROGRAM_LEAST);
         let deadline = timers.now() + PATIENCE;
-        while self.system.machine.is_short() {
+        while machine.is_short() || !has_room() {
             if timers.now() >= deadline {
                 return Err(Errno::ENOMEM);
             }

@@ -15,6 +15,7 @@
 
 use crate::sync::SpinLock;
 use core::alloc::Layout;
+use core::iter;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -139,6 +140,8 @@ pub struct Own {
     busy: AtomicBool,
     /// Allocations that were served from here.
     served: AtomicU64,
+    /// What [`Own::has_changed`] was told last.
+    seen: AtomicUsize,
 }
 
 impl Own {
@@ -148,6 +151,37 @@ impl Own {
             pairs: [const { Pair::new() }; SIZES.len()],
             busy: AtomicBool::new(false),
             served: AtomicU64::new(0),
+            seen: AtomicUsize::new(0),
+        }
+    }
+
+    /// True when a number is not what it was.
+    #[inline]
+    pub fn has_changed(&self, number: usize) -> bool {
+        let changed = self.seen.load(Relaxed) != number;
+        if changed {
+            self.seen.store(number, Relaxed);
+        }
+        changed
+    }
+
+    /// Takes out all that these and the depots keep.
+    pub fn empty(&self, depots: &Depots, mut each: impl FnMut(Class, NonNull<u8>)) {
+        for (number, (pair, depot)) in self.pairs.iter().zip(&depots.0).enumerate() {
+            let class = Class(number as u8);
+            self.alone(|| {
+                for block in pair.magazines.iter().flat_map(|magazine| iter::from_fn(|| magazine.pop())) {
+                    each(class, block);
+                }
+            });
+            let shelved = Blocks::new();
+            depot.give(&shelved);
+            while let Some(block) = shelved.pop() {
+                each(class, block);
+                if shelved.len() == 0 {
+                    depot.give(&shelved);
+                }
+            }
         }
     }
 
@@ -318,6 +352,25 @@ mod tests {
         }
         assert_eq!(Class::of(layout(1025, 1)), None);
         assert_eq!(Class::of(layout(64, 32)), None);
+    }
+
+    #[test]
+    fn all_that_is_kept_can_be_had_back() {
+        let (depots, own) = (Depots::new(), Own::new());
+        let classes = [16, 100, 1000].map(|size| Class::of(layout(size, 8)).unwrap());
+        let mut gone = BTreeSet::new();
+        for n in 1..=6 * ROUNDS {
+            let overflow = own.put(&depots, classes[n % 3], block(n));
+            assert!(overflow.is_none_or(|none| none.len() == 0));
+        }
+        own.empty(&depots, |class, at| {
+            let number = at.as_ptr().addr() / ALIGN;
+            assert_eq!(class, classes[number % 3]);
+            assert!(gone.insert(number));
+        });
+        assert_eq!(gone, (1..=6 * ROUNDS).collect());
+        assert_eq!(depots.kept([&own].into_iter()).blocks, 0);
+        assert!(own.has_changed(1) && !own.has_changed(1) && own.has_changed(2));
     }
 
     #[test]

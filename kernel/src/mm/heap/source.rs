@@ -3,6 +3,7 @@
 use crate::mm::{PAGE_SIZE, frames, phys_to_virt};
 use core::alloc::Layout;
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
@@ -26,6 +27,14 @@ pub trait Blocks {
     unsafe fn give_back(&mut self, block: Range<usize>);
 }
 
+/// Blocks of the usual size that went back since boot.
+static RETURNED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many that were, without the heap's lock; it may begin again at 0.
+pub fn returned() -> usize {
+    RETURNED.load(Ordering::Relaxed)
+}
+
 /// The frame allocator.
 #[derive(Debug)]
 pub struct Frames;
@@ -41,6 +50,10 @@ impl Blocks for Frames {
     }
 
     unsafe fn give_back(&mut self, block: Range<usize>) {
+        // Larger ones had one thing in them, and come and go.
+        if block.len() <= GROWTH {
+            RETURNED.fetch_add(1, Ordering::Relaxed);
+        }
         let start = block.start - phys_to_virt(0);
         // SAFETY: the caller's.
         unsafe { frames::free_range(start as u64..(start + block.len()) as u64) };
