@@ -50,6 +50,7 @@ impl Task {
         loaded.program.place(process.files().fs());
         // Everything that can fail is behind us, but for a place and for another thread that was faster.
         let seat = self.seat_of_exec()?;
+        let files = process.own_files()?;
         self.end_others().await?;
         self.release_futexes().await;
         if process.borrowed.lock().is_none() {
@@ -60,7 +61,7 @@ impl Task {
         drop(process.replace_mm(mm.clone()));
         self.mm = mm;
         process.return_loan();
-        process.own_files().close_on_exec();
+        files.close_on_exec();
         process.signals.actions.lock().forget_handlers();
         process.timers.exec();
         *self.thread.signals.stack.lock() = AltStack::default();
