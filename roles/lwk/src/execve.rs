@@ -8,7 +8,7 @@ use crate::run::{Outcome, Task};
 use crate::sched::Seat;
 use crate::signals::AltStack;
 use crate::thread::{Attention, Thread};
-use crate::{limits, restart};
+use crate::{limits, restart, room};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -126,9 +126,11 @@ impl Task {
         })
     }
 
-    /// Reads an array of strings that ends with a null pointer; a null array is empty. E2BIG when `room` bytes are not enough.
+    /// Reads an array of strings that ends with a null pointer; a null array is empty. E2BIG when `room` bytes are not enough,
+    /// ENOMEM when there is no memory for so many.
     async fn read_strings(&self, array: u64, room: &mut u64) -> Result<Vec<Vec<u8>>, Errno> {
         let mut strings = Vec::new();
+        let machine = &self.thread.process.system.machine;
         if array == 0 {
             return Ok(strings);
         }
@@ -146,7 +148,11 @@ impl Task {
             };
             // The string, its zero and the pointer to it.
             *room = room.checked_sub(string.len() as u64 + 9).ok_or(Errno::E2BIG)?;
-            strings.push(string);
+            // Each may be short, and there are hundreds of thousands of them then.
+            if machine.is_short() {
+                return Err(Errno::ENOMEM);
+            }
+            room::push(&mut strings, string)?;
             at = at.checked_add(8).ok_or(Errno::EFAULT)?;
         }
     }
