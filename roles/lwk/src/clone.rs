@@ -238,7 +238,9 @@ impl Task {
         let files = if request.flags & flag::FILES != 0 {
             parent.files()
         } else {
-            Arc::new(parent.files().fork(&parent.delegate, &forked.delegate)?)
+            let machine = &node.system.machine;
+            let files = parent.files();
+            Arc::new(files.fork(&parent.delegate, &forked.delegate, || machine.is_short())?)
         };
         if !borrows {
             // What is mapped outlives the parent's proxy.

@@ -174,3 +174,30 @@ fn extended(thread: &Stopped, process: &Process) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keelson_hal::user::Protection;
+
+    #[test]
+    fn a_note_of_too_many_files_is_left_out() {
+        let mut area = Area::anonymous(0..PAGE, Protection::default());
+        area.path = Some(vec![b'x'; 4000].into());
+        let areas = vec![area; 2000];
+        assert_eq!(files(&areas), Ok(None));
+        let some = files(&areas[..2]).unwrap().unwrap();
+        assert_eq!((some.len(), some.capacity()), (16 + 2 * (24 + 4001), some.len()));
+    }
+
+    #[test]
+    fn arguments_are_shown_as_far_as_there_is_room() {
+        let words = |words: &[&str]| {
+            beginning(&words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>())
+        };
+        assert_eq!(words(&["a", "", "b"]), b"a  b");
+        let long = "y".repeat(1 << 20);
+        assert!(words(&["x", &long, &long]).starts_with(b"x yyy"));
+        assert!(words(&["x", &long, &long]).len() <= 2 * ProcessStatus::LEN);
+    }
+}

@@ -99,6 +99,7 @@ mod tests {
     fn trees() {
         assert_eq!(normal(b"//a/./b/../c/"), b"/a/c");
         assert_eq!(normal(b"/../.."), b"/");
+        assert_eq!(normal(b"a/bc/../../../d/./e/.."), b"/d");
         assert_eq!(normal(&join(b"/tmp", b"../proc/./stat")), b"/proc/stat");
         assert_eq!(tree(b"/proc"), Some(Tree::Proc));
         assert_eq!(tree(b"/processes"), None);

@@ -210,12 +210,21 @@ impl FdTable {
     }
 
     /// The table of a child process. Host files lead to the child's proxy, which has inherited the parent's handles;
-    /// numbers that shared a description share one again. ENOMEM.
-    pub fn fork(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) -> Result<FdTable, Errno> {
+    /// numbers that shared a description share one again. ENOMEM, also when the kernel is `short` of memory on the way: each file
+    /// takes a little of it, and there may be very many.
+    pub fn fork(
+        &self,
+        parent: &Arc<dyn Delegate>,
+        child: &Arc<dyn Delegate>,
+        short: impl Fn() -> bool,
+    ) -> Result<FdTable, Errno> {
         let copy = self.copy()?;
         let mut state = copy.state.lock();
         let mut made: Vec<(Arc<Description>, Arc<Description>)> = Vec::new();
         for entry in state.entries.iter_mut().flatten() {
+            if short() {
+                return Err(Errno::ENOMEM);
+            }
             let old = entry.description.clone();
             let known = made.iter().find(|(before, _)| Arc::ptr_eq(before, &old));
             entry.description = match known {

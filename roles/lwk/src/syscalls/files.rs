@@ -506,7 +506,7 @@ mod tests {
         sys_dup(&caller, [fd, 0, 0, 0, 0, 0]).unwrap();
         let parent = program.thread.process.delegate.clone();
         let child: Arc<dyn crate::delegate::Delegate> = Arc::new(program.host.clone());
-        let table = program.files().fork(&parent, &child).unwrap();
+        let table = program.files().fork(&parent, &child, || false).unwrap();
         let (first, second) = (table.get(0).unwrap(), table.get(1).unwrap());
         assert!(Arc::ptr_eq(&first, &second));
         assert!(!Arc::ptr_eq(&first, &program.files().get(0).unwrap()));
