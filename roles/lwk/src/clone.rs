@@ -238,11 +238,13 @@ impl Task {
         let files = if request.flags & flag::FILES != 0 {
             parent.files()
         } else {
-            Arc::new(parent.files().fork(&parent.delegate, &forked.delegate))
+            let machine = &node.system.machine;
+            let files = parent.files();
+            Arc::new(files.fork(&parent.delegate, &forked.delegate, || machine.is_short())?)
         };
         if !borrows {
             // What is mapped outlives the parent's proxy.
-            mm.follow(&parent.delegate, &forked.delegate, files.open_files());
+            mm.follow(&parent.delegate, &forked.delegate, files.open_files()?);
         }
         let (parent_pid, group, session) = {
             let table = node.table.lock();
@@ -342,15 +344,15 @@ impl Process {
         self.node.helper_seat(&self.helpers, &self.helper_rules)
     }
 
-    /// A table of open files that nobody shares: before exec closes some.
-    pub(crate) fn own_files(&self) -> Arc<FdTable> {
+    /// A table of open files that nobody shares: before exec closes some. ENOMEM.
+    pub(crate) fn own_files(&self) -> Result<Arc<FdTable>, Errno> {
         let files = self.files();
         // This reference and the process'.
         if Arc::strong_count(&files) > 2 {
-            let own = Arc::new(files.copy());
+            let own = Arc::new(files.copy()?);
             self.replace_files(own.clone());
-            return own;
+            return Ok(own);
         }
-        files
+        Ok(files)
     }
 }

@@ -8,7 +8,7 @@ use crate::run::{Outcome, Task};
 use crate::sched::Seat;
 use crate::signals::AltStack;
 use crate::thread::{Attention, Thread};
-use crate::{limits, restart};
+use crate::{limits, restart, room};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -50,6 +50,7 @@ impl Task {
         loaded.program.place(process.files().fs());
         // Everything that can fail is behind us, but for a place and for another thread that was faster.
         let seat = self.seat_of_exec()?;
+        let files = process.own_files()?;
         self.end_others().await?;
         self.release_futexes().await;
         if process.borrowed.lock().is_none() {
@@ -60,7 +61,7 @@ impl Task {
         drop(process.replace_mm(mm.clone()));
         self.mm = mm;
         process.return_loan();
-        process.own_files().close_on_exec();
+        files.close_on_exec();
         process.signals.actions.lock().forget_handlers();
         process.timers.exec();
         *self.thread.signals.stack.lock() = AltStack::default();
@@ -125,9 +126,11 @@ impl Task {
         })
     }
 
-    /// Reads an array of strings that ends with a null pointer; a null array is empty. E2BIG when `room` bytes are not enough.
+    /// Reads an array of strings that ends with a null pointer; a null array is empty. E2BIG when `room` bytes are not enough,
+    /// ENOMEM when there is no memory for so many.
     async fn read_strings(&self, array: u64, room: &mut u64) -> Result<Vec<Vec<u8>>, Errno> {
         let mut strings = Vec::new();
+        let machine = &self.thread.process.system.machine;
         if array == 0 {
             return Ok(strings);
         }
@@ -145,7 +148,11 @@ impl Task {
             };
             // The string, its zero and the pointer to it.
             *room = room.checked_sub(string.len() as u64 + 9).ok_or(Errno::E2BIG)?;
-            strings.push(string);
+            // Each may be short, and there are hundreds of thousands of them then.
+            if machine.is_short() {
+                return Err(Errno::ENOMEM);
+            }
+            room::push(&mut strings, string)?;
             at = at.checked_add(8).ok_or(Errno::EFAULT)?;
         }
     }

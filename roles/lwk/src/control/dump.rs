@@ -7,11 +7,11 @@
 use super::Control;
 use super::report::{Report, Table};
 use crate::Errno;
+use crate::room;
 use crate::session::Tool;
 use crate::view;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 use keelson_exec::yield_now;
@@ -21,6 +21,10 @@ use keelson_lwk_wire::dump::{DumpRecord, Level, MAX_TEXT, PAGE, STREAM_VERSION};
 
 /// Bytes of memory that are read at once. Eight such pieces wait for a tool at most.
 const PIECE: u64 = 128 << 10;
+
+/// Bytes of a report in one record: little, as reports are made when memory may be short.
+const TEXT: usize = 16 << 10;
+const _: () = assert!(TEXT <= MAX_TEXT);
 
 /// What only the kernel below can tell a dump.
 pub trait Postmortem {
@@ -58,8 +62,19 @@ pub struct Piece {
     pub wanted: bool,
 }
 
-/// The tool is gone.
-struct Gone;
+/// Why a dump is not whole.
+enum Broken {
+    /// The tool is gone.
+    Gone,
+    /// There is no memory for the next record.
+    NoMemory,
+}
+
+impl From<Errno> for Broken {
+    fn from(_: Errno) -> Broken {
+        Broken::NoMemory
+    }
+}
 
 /// The machine stopped, for the time of a dump.
 struct Stopped<'a> {
@@ -100,10 +115,17 @@ impl Control {
             (stopped.ran, stopped.thawed) = (false, false);
         }
         drop(stopped);
-        if let Ok(pages) = sent {
-            record(&DumpRecord::End { pages }, |bytes| tool.bytes(bytes));
-            let then = if self.is_held() { "stays stopped until thaw" } else { "goes on" };
-            log::warn!(target: "lwk", "{pages} pages were dumped; the machine {then}");
+        let ended = sent.and_then(|pages| {
+            record(&DumpRecord::End { pages }, |bytes| tool.bytes(bytes))?;
+            Ok(pages)
+        });
+        match ended {
+            Ok(pages) => {
+                let then = if self.is_held() { "stays stopped until thaw" } else { "goes on" };
+                log::warn!(target: "lwk", "{pages} pages were dumped; the machine {then}");
+            }
+            Err(Broken::NoMemory) => tool.fail(Errno::ENOMEM, "dump: the node has no memory to make one"),
+            Err(Broken::Gone) => {}
         }
     }
 
@@ -115,21 +137,35 @@ impl Control {
         level: Level,
         stay: bool,
         running: &[usize],
-    ) -> Result<u64, Gone> {
+    ) -> Result<u64, Broken> {
         let send = |what: &DumpRecord<'_>| record(what, |bytes| tool.bytes_part(bytes));
-        send(&DumpRecord::Begin { level, version: STREAM_VERSION });
-        send(&DumpRecord::Info(&machine.info()));
+        send(&DumpRecord::Begin { level, version: STREAM_VERSION })?;
+        send(&DumpRecord::Info(&machine.info()))?;
         for (name, text) in self.reports(machine, running) {
-            for part in parts(&text) {
-                self.room(tool).await?;
-                send(&DumpRecord::Text { name: name.clone(), text: part.to_string() });
+            self.send_report(tool, name, &text).await?;
+        }
+        if running.is_empty() {
+            // One at a time: each may be long.
+            for process in self.node.processes() {
+                let maps = text_of(view::maps(&process.mm()));
+                self.send_report(tool, format!("maps.{}", process.pid), &maps).await?;
             }
         }
         if stay { Ok(0) } else { self.send_pages(tool, machine, level).await }
     }
 
-    async fn send_pages(&self, tool: &Tool, machine: &dyn Postmortem, level: Level) -> Result<u64, Gone> {
+    async fn send_report(&self, tool: &Tool, name: String, text: &str) -> Result<(), Broken> {
+        for part in parts(text) {
+            self.room(tool).await?;
+            let text = part.to_string();
+            record(&DumpRecord::Text { name: name.clone(), text }, |bytes| tool.bytes_part(bytes))?;
+        }
+        Ok(())
+    }
+
+    async fn send_pages(&self, tool: &Tool, machine: &dyn Postmortem, level: Level) -> Result<u64, Broken> {
         let (mut at, mut pages) = (0, 0);
+        let mut buffer = room::zeros(PIECE as usize)?;
         // Zeros that have not been sent: they may go on.
         let mut zeros: Range<u64> = 0..0;
         while let Some(piece) = machine.next(at, level) {
@@ -145,27 +181,30 @@ impl Control {
                 if zeros.end == start && machine.is_zero(start..start + len) {
                     zeros.end += len;
                 } else {
-                    let mut buffer = vec![0; len as usize];
-                    machine.read(start, &mut buffer);
-                    runs(start, &buffer)
-                        .into_iter()
-                        .for_each(|(at, run)| send_run(tool, &mut zeros, at, run));
+                    let piece = &mut buffer[..len as usize];
+                    // RAM that cannot be read is shown as zeros.
+                    if !machine.read(start, piece) {
+                        piece.fill(0);
+                    }
+                    for (at, run) in runs(start, piece) {
+                        send_run(tool, &mut zeros, at, run)?;
+                    }
                 }
                 pages += len / PAGE;
                 start += len;
                 yield_now().await;
             }
         }
-        send_zeros(tool, zeros);
+        send_zeros(tool, zeros)?;
         Ok(pages)
     }
 
-    async fn room(&self, tool: &Tool) -> Result<(), Gone> {
+    async fn room(&self, tool: &Tool) -> Result<(), Broken> {
         tool.room(self.timers()).await;
-        if tool.is_there() { Ok(()) } else { Err(Gone) }
+        if tool.is_there() { Ok(()) } else { Err(Broken::Gone) }
     }
 
-    /// What the node can tell of itself at this moment.
+    /// What the node can tell of itself at this moment, but for what its programs have mapped.
     fn reports(&self, machine: &dyn Postmortem, running: &[usize]) -> Vec<(String, String)> {
         let mut reports = Vec::from([
             ("kargs".to_string(), format!("{}\n", self.node.settings.command_line)),
@@ -183,17 +222,16 @@ impl Control {
         reports.push(("ps".to_string(), Report::Table(self.processes()).text()));
         reports.push(("cores".to_string(), Report::Table(self.cores()).text()));
         reports.push(("requests".to_string(), Report::Table(self.requests()).text()));
-        for process in self.node.processes() {
-            let maps = view::maps(&process.mm());
-            reports.push((format!("maps.{}", process.pid), String::from_utf8_lossy(&maps).into_owned()));
-        }
         reports
     }
 
     fn whole_log(&self) -> String {
-        let mut log = vec![0; usize::try_from(self.kernel.log().capacity()).unwrap_or(0)];
+        let Ok(mut log) = room::zeros(usize::try_from(self.kernel.log().capacity()).unwrap_or(0)) else {
+            return "there was no memory to read it\n".to_string();
+        };
         let (count, _) = self.kernel.log().copy_from(0, &mut log);
-        String::from_utf8_lossy(log.get(..count).unwrap_or_default()).into_owned()
+        log.truncate(count);
+        text_of(log)
     }
 
     fn free_lists(&self, machine: &dyn Postmortem) -> String {
@@ -230,7 +268,9 @@ impl Control {
     /// Sends a piece of physical memory.
     pub(super) fn send_memory(&self, tool: &Tool, physical: u64, len: usize) {
         let Some(machine) = self.kernel.postmortem() else { return no_dumps(tool) };
-        let mut bytes = vec![0; len];
+        let Ok(mut bytes) = room::zeros(len) else {
+            return tool.fail(Errno::ENOMEM, "memory: the node has none for so much at once");
+        };
         match machine.read(physical, &mut bytes) {
             true => tool.bytes(bytes),
             false => {
@@ -275,37 +315,52 @@ fn no_dumps(tool: &Tool) {
 }
 
 /// Sends a run of pages, or adds it to the zeros that have not been sent.
-fn send_run(tool: &Tool, zeros: &mut Range<u64>, physical: u64, run: &[u8]) {
+fn send_run(tool: &Tool, zeros: &mut Range<u64>, physical: u64, run: &[u8]) -> Result<(), Broken> {
     let end = physical + run.len() as u64;
     if !is_zero(run) {
-        send_zeros(tool, core::mem::take(zeros));
-        record(&DumpRecord::Memory { physical, bytes: run }, |bytes| tool.bytes_part(bytes));
+        send_zeros(tool, core::mem::take(zeros))?;
+        record(&DumpRecord::Memory { physical, bytes: run }, |bytes| tool.bytes_part(bytes))
     } else if zeros.end == physical {
         zeros.end = end;
+        Ok(())
     } else {
-        send_zeros(tool, core::mem::replace(zeros, physical..end));
+        send_zeros(tool, core::mem::replace(zeros, physical..end))
     }
 }
 
-fn send_zeros(tool: &Tool, zeros: Range<u64>) {
-    if !zeros.is_empty() {
-        let zero = DumpRecord::Zero { physical: zeros.start, len: zeros.end - zeros.start };
-        record(&zero, |bytes| tool.bytes_part(bytes));
+fn send_zeros(tool: &Tool, zeros: Range<u64>) -> Result<(), Broken> {
+    if zeros.is_empty() {
+        return Ok(());
     }
+    let zero = DumpRecord::Zero { physical: zeros.start, len: zeros.end - zeros.start };
+    record(&zero, |bytes| tool.bytes_part(bytes))
 }
 
-fn record(record: &DumpRecord<'_>, send: impl FnOnce(Vec<u8>)) {
-    let mut bytes = Vec::new();
+fn record(record: &DumpRecord<'_>, send: impl FnOnce(Vec<u8>)) -> Result<(), Broken> {
+    /// What a record has besides bytes or text.
+    const BESIDES: usize = 128;
+    let len = match record {
+        DumpRecord::Info(bytes) | DumpRecord::Memory { bytes, .. } => bytes.len(),
+        DumpRecord::Text { text, .. } => text.len(),
+        _ => 0,
+    };
+    let mut bytes = room::with_room(len + BESIDES)?;
     record.write(&mut Writer::new(&mut bytes));
     send(bytes);
+    Ok(())
 }
 
-/// Text in parts that a record takes; one of them for none.
+/// Bytes as text, without a copy where they are some.
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// Text in parts for one record each; one of them for none.
 fn parts(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = text;
-    while rest.len() > MAX_TEXT {
-        let (part, more) = rest.split_at(rest.floor_char_boundary(MAX_TEXT));
+    while rest.len() > TEXT {
+        let (part, more) = rest.split_at(rest.floor_char_boundary(TEXT));
         parts.push(part);
         rest = more;
     }
@@ -352,7 +407,7 @@ mod tests {
 
     #[test]
     fn long_reports_come_in_parts() {
-        let long = "é".repeat(MAX_TEXT);
+        let long = "é".repeat(TEXT);
         let found = parts(&long);
         assert_eq!((found.len(), found.concat()), (2, long.clone()));
         assert_eq!(parts(""), [""]);

@@ -100,10 +100,21 @@ impl Control {
     }
 }
 
+/// What is shown of the arguments, which may be megabytes.
 fn command(process: &Process) -> String {
     let program = process.program.lock().clone();
-    let words: Vec<_> = program.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
-    if words.is_empty() { String::from_utf8_lossy(&program.path).into_owned() } else { words.join(" ") }
+    // A character has four bytes at most.
+    let mut left = 4 * ARGUMENTS;
+    let mut shown = Vec::new();
+    for (index, word) in program.arguments.iter().enumerate() {
+        let space: &[u8] = if index == 0 { b"" } else { b" " };
+        shown.extend([space, word].into_iter().flatten().take(left).copied());
+        left = (4 * ARGUMENTS).saturating_sub(shown.len());
+        if left == 0 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(if program.arguments.is_empty() { &program.path } else { &shown }).into_owned()
 }
 
 /// A line that terminals can be shown, not too long.

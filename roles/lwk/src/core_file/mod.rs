@@ -6,10 +6,12 @@
 
 mod notes;
 
+use crate::Errno;
 use crate::delegate::CorePart;
 use crate::limits;
 use crate::mm::{Area, Mm, PAGE};
 use crate::process::Process;
+use crate::room;
 use crate::run::Task;
 use crate::signals::SigInfo;
 use alloc::vec::Vec;
@@ -19,6 +21,8 @@ use keelson_hal::user::{Protection, Registers};
 
 /// Bytes of a part that is sent at once.
 const PART: usize = 256 << 10;
+/// Bytes that are added to a part at once.
+const PIECE: usize = 64 << 10;
 /// Zeros that are sent rather than left out.
 const GAP: usize = 64 << 10;
 /// Areas that a core file can have: program headers are counted in 16 bits, of which the last number is none, and the notes
@@ -54,7 +58,8 @@ impl Task {
     pub(crate) fn leave_registers(&self) {
         let mut dump = self.thread.process.dump.lock();
         if let Some(stopped) = &mut *dump {
-            stopped.push(self.stopped());
+            // A thread that finds no memory is not in the file.
+            let _ = room::push(stopped, self.stopped());
         }
     }
 
@@ -69,11 +74,20 @@ impl Task {
             changed.await;
         }
         let mut threads = process.dump.lock().take().unwrap_or_default();
-        threads.sort_by_key(|thread| thread.tid);
-        // The thread that crashed comes first: that is the one that debuggers show.
-        threads.insert(0, self.stopped());
+        threads.sort_unstable_by_key(|thread| thread.tid);
         let limit = process.limits.lock().soft(limits::CORE);
-        write(process, &self.mm, info, &threads, limit).await
+        let written = match threads.try_reserve(1) {
+            Err(_) => Err(Errno::ENOMEM),
+            Ok(()) => {
+                // The thread that crashed comes first: that is the one that debuggers show.
+                threads.insert(0, self.stopped());
+                write(process, &self.mm, info, &threads, limit).await
+            }
+        };
+        written.unwrap_or_else(|error| {
+            log::warn!(target: "lwk", "the core file of process {} is not whole: {error}", process.pid);
+            false
+        })
     }
 }
 
@@ -94,24 +108,30 @@ impl Process {
     }
 }
 
-/// Sends a core file of at most `limit` bytes.
-async fn write(process: &Process, mm: &Mm, info: &SigInfo, threads: &[Stopped], limit: u64) -> bool {
+/// Sends a core file of at most `limit` bytes. True when the host took it all; ENOMEM.
+async fn write(
+    process: &Process,
+    mm: &Mm,
+    info: &SigInfo,
+    threads: &[Stopped],
+    limit: u64,
+) -> Result<bool, Errno> {
     let mut areas = mm.areas();
     areas.truncate(AREAS_MOST);
-    let notes = notes::all(process, info, threads, &areas);
-    let mut start = head(&notes, &areas);
-    start.extend_from_slice(&notes);
-    let memory = (start.len() as u64).next_multiple_of(PAGE);
+    let notes = notes::all(process, info, threads, &areas)?;
+    let head = head(notes.len(), &areas)?;
+    let memory = ((head.len() + notes.len()) as u64).next_multiple_of(PAGE);
     let whole = areas.iter().fold(memory, |end, area| end.saturating_add(saved(area)));
     // What is beyond the limit is cut off, as Linux does: a debugger makes do with the rest.
     let mut writer = Writer { process, size: whole.min(limit), offset: 0, part: Vec::new() };
-    let mut fine = writer.put(0, &start).await;
+    let mut fine = writer.put(0, &head).await? && writer.put(head.len() as u64, &notes).await?;
+    drop((head, notes));
     let mut offset = memory;
     for area in &areas {
-        fine = fine && writer.memory(mm, area, offset).await;
+        fine = fine && writer.memory(mm, area, offset).await?;
         offset = offset.saturating_add(saved(area));
     }
-    fine && writer.finish().await
+    Ok(fine && writer.finish().await)
 }
 
 /// Collects bytes into parts.
@@ -125,27 +145,44 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Puts bytes at `offset`, which only grows. False once the host takes no more.
-    async fn put(&mut self, offset: u64, bytes: &[u8]) -> bool {
+    /// Puts bytes at `offset`, which only grows. False once the host takes no more; ENOMEM.
+    async fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<bool, Errno> {
+        let mut offset = offset;
+        for piece in bytes.chunks(PIECE) {
+            if !self.put_piece(offset, piece).await? {
+                return Ok(false);
+            }
+            offset += piece.len() as u64;
+        }
+        Ok(true)
+    }
+
+    async fn put_piece(&mut self, offset: u64, bytes: &[u8]) -> Result<bool, Errno> {
         let room = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let bytes = bytes.get(..room).unwrap_or(bytes);
         if bytes.is_empty() {
-            return true;
+            return Ok(true);
         }
         let gap = offset.saturating_sub(self.offset + self.part.len() as u64) as usize;
         // A short gap is cheaper as zeros than as a message of its own.
         if gap < GAP {
+            self.make_room(gap + bytes.len())?;
             self.part.resize(self.part.len() + gap, 0);
         } else if !self.send().await {
-            return false;
+            return Ok(false);
         }
+        self.make_room(bytes.len())?;
         if self.part.is_empty() {
             self.offset = offset;
         }
         self.part.extend_from_slice(bytes);
         // The part that ends where the file does says so, and nothing may follow it: that is for `finish`.
         let last = self.offset + self.part.len() as u64 == self.size;
-        self.part.len() < PART || last || self.send().await
+        Ok(self.part.len() < PART || last || self.send().await)
+    }
+
+    fn make_room(&mut self, more: usize) -> Result<(), Errno> {
+        self.part.try_reserve(more).map_err(|_| Errno::ENOMEM)
     }
 
     async fn send(&mut self) -> bool {
@@ -160,7 +197,7 @@ impl Writer<'_> {
 
     /// The bytes of an area, at `offset` in the file. Pages that are not there are holes: what a program never touched, or the
     /// host has.
-    async fn memory(&mut self, mm: &Mm, area: &Area, offset: u64) -> bool {
+    async fn memory(&mut self, mm: &Mm, area: &Area, offset: u64) -> Result<bool, Errno> {
         let end = area.start + saved(area);
         let mut page = [0; PAGE as usize];
         let mut at = area.start;
@@ -169,13 +206,13 @@ impl Writer<'_> {
             at = at.max(mapped.at);
             for here in (at..end.min(mapped.at + mapped.size.bytes())).step_by(PAGE as usize) {
                 let there = mm.space().read(here, &mut page).is_ok() && page.iter().any(|byte| *byte != 0);
-                if there && !self.put(offset + (here - area.start), &page).await {
-                    return false;
+                if there && !self.put(offset + (here - area.start), &page).await? {
+                    return Ok(false);
                 }
             }
             at = mapped.at + mapped.size.bytes();
         }
-        true
+        Ok(true)
     }
 
     /// The last part, which may be empty, ends where the file does.
@@ -205,13 +242,13 @@ impl Area {
     }
 }
 
-/// The ELF header and the program headers.
-fn head(notes: &[u8], areas: &[Area]) -> Vec<u8> {
+/// The ELF header and the program headers, in front of so many bytes of notes. ENOMEM.
+fn head(notes: usize, areas: &[Area]) -> Result<Vec<u8>, Errno> {
     let count = areas.len() + 1;
     let size = FileHeader::LEN + count * ProgramHeader::LEN;
-    let mut bytes = Vec::with_capacity(size);
+    let mut bytes = room::with_room(size)?;
     bytes.extend_from_slice(&FileHeader::core(count as u16).encode());
-    let (at, len) = (size as u64, notes.len() as u64);
+    let (at, len) = (size as u64, notes as u64);
     let notes =
         ProgramHeader { kind: PT_NOTE, offset: at, file_len: len, align: 4, ..ProgramHeader::default() };
     bytes.extend_from_slice(&notes.encode());
@@ -232,7 +269,7 @@ fn head(notes: &[u8], areas: &[Area]) -> Vec<u8> {
         bytes.extend_from_slice(&memory.encode());
         offset += memory.file_len;
     }
-    bytes
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -242,7 +279,7 @@ mod tests {
     #[test]
     fn the_header_counts_as_many_segments_as_there_are() {
         let most = alloc::vec![Area::anonymous(0..PAGE, Protection::default()); AREAS_MOST];
-        let bytes = head(&[], &most);
+        let bytes = head(0, &most).unwrap();
         let header = bytes.first_chunk().and_then(FileHeader::decode).unwrap();
         assert!(usize::from(header.segments) == AREAS_MOST + 1 && header.segments < PN_XNUM);
     }

@@ -13,6 +13,7 @@
 
 use super::{Arguments, ExecError};
 use crate::mm::{Area, Mm, PAGE, Role, layout, page_of};
+use crate::room;
 use alloc::vec::Vec;
 use core::ops::Range;
 use keelson_elf::ProgramHeader;
@@ -92,20 +93,20 @@ pub fn build(
     if layout::STACK_TOP - pointer > most + STRINGS_LEAST {
         return Err(ExecError::TooLong);
     }
-    let mut bytes = Vec::with_capacity((layout::STACK_TOP - pointer) as usize);
+    let offset = |at: u64| (at - pointer) as usize;
+    let mut bytes = with_room(offset(strings.lowest))?;
     let words = core::iter::once(strings.argv.len() as u64)
         .chain(strings.argv.iter().copied().chain([0]))
         .chain(strings.envp.iter().copied().chain([0]));
     words.for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
     bytes.extend_from_slice(&auxv);
-    let offset = |at: u64| (at - pointer) as usize;
     bytes.resize(offset(random_at), 0);
     bytes.extend_from_slice(&random);
     bytes.resize(offset(platform), 0);
     bytes.extend_from_slice(b"x86_64\0\0");
-    bytes.extend_from_slice(&strings.bytes);
     map_stack(mm, layout::STACK_TOP - page_of(pointer), limit, executable, arguments.node)?;
-    mm.write(pointer, &bytes).map_err(|_| ExecError::OutOfMemory)?;
+    let written = mm.write(pointer, &bytes).and_then(|()| mm.write(strings.lowest, &strings.bytes));
+    written.map_err(|_| ExecError::OutOfMemory)?;
     Ok(Built { pointer, auxv, arguments: strings.arguments, environment: strings.environment })
 }
 
@@ -133,20 +134,25 @@ impl Strings {
             return Err(ExecError::TooLong);
         }
         let lowest = (layout::STACK_TOP - 8 - len) & !7;
-        let mut bytes = Vec::with_capacity((layout::STACK_TOP - lowest) as usize);
+        let mut bytes: Vec<u8> = with_room((layout::STACK_TOP - lowest) as usize)?;
         let mut put = |string: &[u8]| {
             let at = lowest + bytes.len() as u64;
             bytes.extend_from_slice(string);
             bytes.push(0);
             at
         };
-        let argv: Vec<u64> = arguments.argv.iter().map(|string| put(string)).collect();
-        let envp: Vec<u64> = arguments.envp.iter().map(|string| put(string)).collect();
+        let (mut argv, mut envp) = (with_room(arguments.argv.len())?, with_room(arguments.envp.len())?);
+        argv.extend(arguments.argv.iter().map(|string| put(string)));
+        envp.extend(arguments.envp.iter().map(|string| put(string)));
         let path = put(arguments.path);
         let middle = envp.first().copied().unwrap_or(path);
         bytes.resize((layout::STACK_TOP - lowest) as usize, 0);
         Ok(Strings { bytes, lowest, argv, envp, path, arguments: lowest..middle, environment: middle..path })
     }
+}
+
+fn with_room<T>(len: usize) -> Result<Vec<T>, ExecError> {
+    room::with_room(len).map_err(|_| ExecError::OutOfMemory)
 }
 
 fn auxv(

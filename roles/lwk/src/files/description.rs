@@ -78,26 +78,28 @@ impl Description {
         self.status.sigio.call_once(Arc::default)
     }
 
-    /// Sets O_ASYNC by number `fd`, or takes it away; only files that tell somebody have it.
-    pub fn set_async(&self, on: bool, fd: u32) {
+    /// Sets O_ASYNC by number `fd`, or takes it away; only files that tell somebody have it. ENOMEM.
+    pub fn set_async(&self, on: bool, fd: u32) -> Result<(), Errno> {
         if on == (self.flags() & O_ASYNC != 0) || !self.file.signals() {
-            return;
+            return Ok(());
         }
         self.set_flags(if on { O_ASYNC } else { 0 }, O_ASYNC);
         let watched = Watched { fd, reads: self.readable(), writes: self.writable() };
         self.sigio().set_watched(on.then_some(watched));
-        self.watch_for_signals();
+        self.watch_for_signals()
     }
 
-    /// Watches the file for whoever is told by signals, or no longer: after a change of O_ASYNC, or of what the file is.
-    pub fn watch_for_signals(&self) {
-        let (Some(queue), Some(sigio)) = (self.file.queue(), self.status.sigio.get()) else { return };
+    /// Watches the file for whoever is told by signals, or no longer: after a change of O_ASYNC, or of what the file is. ENOMEM,
+    /// and nobody is told.
+    pub fn watch_for_signals(&self) -> Result<(), Errno> {
+        let (Some(queue), Some(sigio)) = (self.file.queue(), self.status.sigio.get()) else { return Ok(()) };
         let watcher = Arc::downgrade(sigio) as Weak<dyn Watcher>;
         queue.unwatch(&watcher);
         if self.flags() & O_ASYNC != 0 {
-            queue.watch(watcher);
+            queue.watch(watcher).inspect_err(|_| self.set_flags(0, O_ASYNC))?;
             self.file.expect(Events::ALL);
         }
+        Ok(())
     }
 
     /// True when it may be read.

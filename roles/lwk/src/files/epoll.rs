@@ -4,7 +4,7 @@
 //! the list only. Locks, in this order: the table of entries, the queue of a file, an entry, the list.
 
 use super::{Description, Events, File, Stat, WaitQueue, Watcher};
-use crate::Errno;
+use crate::{Errno, room};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
@@ -37,6 +37,7 @@ pub struct Epoll {
 }
 
 struct Ready {
+    /// Entries of the set, each once at most, with room for all of them: nothing that happens to a file needs memory.
     list: Mutex<VecDeque<Arc<Entry>>>,
     queue: WaitQueue,
     /// Threads that wait, without those that were woken by an exclusive entry. Never too many: that would lose events.
@@ -44,6 +45,22 @@ struct Ready {
 }
 
 impl Ready {
+    /// Room on the list for so many entries. ENOMEM.
+    fn make_room(&self, entries: usize) -> Result<(), Errno> {
+        let mut list = self.list.lock();
+        let more = entries.saturating_sub(list.len());
+        list.try_reserve(more).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// An entry leaves the set: it goes from the list and comes on it no more.
+    fn forget(&self, entry: &Arc<Entry>) {
+        let mut state = entry.state.lock();
+        state.disarmed = true;
+        if core::mem::take(&mut state.listed) {
+            self.list.lock().retain(|listed| !Arc::ptr_eq(listed, entry));
+        }
+    }
+
     /// One fewer, if there is one.
     fn claim(&self) -> bool {
         let fewer = |waiting: usize| waiting.checked_sub(1);
@@ -165,13 +182,20 @@ impl Epoll {
         });
         {
             let mut entries = self.entries.lock();
-            entries.retain(|_, entry| entry.description.strong_count() > 0);
+            entries.retain(|_, entry| {
+                let stays = entry.description.strong_count() > 0;
+                if !stays {
+                    self.ready.forget(entry);
+                }
+                stays
+            });
             if entries.contains_key(&key(fd, description)) {
                 return Err(Errno::EEXIST);
             }
+            self.ready.make_room(entries.len() + 1)?;
+            queue.watch(entry.as_watcher())?;
             entries.insert(key(fd, description), entry.clone());
         }
-        queue.watch(entry.as_watcher());
         file.expect(Events(interest) & Events::ALL);
         entry.changed(file.events_for(tid));
         Ok(())
@@ -205,7 +229,7 @@ impl Epoll {
     /// EPOLL_CTL_DEL.
     pub fn remove(&self, fd: u32, description: &Arc<Description>) -> Result<(), Errno> {
         let entry = self.entries.lock().remove(&key(fd, description)).ok_or(Errno::ENOENT)?;
-        entry.state.lock().disarmed = true;
+        self.ready.forget(&entry);
         if let Some(queue) = description.file().queue() {
             queue.unwatch(&entry.as_watcher());
         }
@@ -217,8 +241,12 @@ impl Epoll {
         if depth == 0 {
             return Err(Errno::ELOOP);
         }
-        let inner: alloc::vec::Vec<Arc<Description>> =
-            self.entries.lock().values().filter_map(|entry| entry.description.upgrade()).collect();
+        let inner = {
+            let entries = self.entries.lock();
+            let mut inner = room::with_room(entries.len())?;
+            inner.extend(entries.values().filter_map(|entry| entry.description.upgrade()));
+            inner
+        };
         for description in inner {
             let Some(set) = description.file().as_any().downcast_ref::<Epoll>() else { continue };
             if core::ptr::eq(set, other) || set.reaches(other, depth - 1)? {
@@ -297,8 +325,14 @@ impl File for Epoll {
 
     fn events_for(&self, tid: u32) -> Events {
         // A copy, because files are asked: that takes locks which come before the list's.
-        let list: alloc::vec::Vec<Arc<Entry>> = self.ready.list.lock().iter().cloned().collect();
-        Events::READABLE.when(list.iter().any(|entry| !entry.current(tid).is_empty()))
+        let list = self.ready.list.lock();
+        let Ok(mut copy) = room::with_room::<Arc<Entry>>(list.len()) else {
+            // Whoever looks finds out.
+            return Events::READABLE;
+        };
+        copy.extend(list.iter().cloned());
+        drop(list);
+        Events::READABLE.when(copy.iter().any(|entry| !entry.current(tid).is_empty()))
     }
 
     fn queue(&self) -> Option<&WaitQueue> {

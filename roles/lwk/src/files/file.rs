@@ -127,6 +127,8 @@ pub struct Operation {
     pub how: u32,
     /// Where the thread's files must end (RLIMIT_FSIZE), for those that the node keeps.
     pub file_limit: u64,
+    /// The kernel is short of memory: nothing is kept that there is no room for yet.
+    pub short: bool,
     /// Bytes that earlier polls have moved.
     pub done: usize,
     /// The thread wants to leave: no further piece is begun.
@@ -137,7 +139,8 @@ pub struct Operation {
 impl Operation {
     /// Nothing is done yet.
     pub fn new(tid: u32, flags: u32) -> Operation {
-        Operation { tid, flags, how: 0, file_limit: u64::MAX, done: 0, leaving: false, call: None }
+        let file_limit = u64::MAX;
+        Operation { tid, flags, how: 0, file_limit, short: false, done: 0, leaving: false, call: None }
     }
 
     /// True when the call must not wait.

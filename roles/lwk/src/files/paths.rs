@@ -65,19 +65,15 @@ pub fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// An absolute path without `.`, `..` and repeated slashes.
 pub fn normal(path: &[u8]) -> Vec<u8> {
-    let mut out: Vec<&[u8]> = Vec::new();
+    let mut text = Vec::new();
     for part in parts(path) {
         match part {
-            b".." => {
-                out.pop();
+            b".." => text.truncate(text.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
+            part => {
+                text.push(b'/');
+                text.extend_from_slice(part);
             }
-            part => out.push(part),
         }
-    }
-    let mut text = Vec::new();
-    for part in &out {
-        text.push(b'/');
-        text.extend_from_slice(part);
     }
     if text.is_empty() { b"/".to_vec() } else { text }
 }
@@ -103,6 +99,7 @@ mod tests {
     fn trees() {
         assert_eq!(normal(b"//a/./b/../c/"), b"/a/c");
         assert_eq!(normal(b"/../.."), b"/");
+        assert_eq!(normal(b"a/bc/../../../d/./e/.."), b"/d");
         assert_eq!(normal(&join(b"/tmp", b"../proc/./stat")), b"/proc/stat");
         assert_eq!(tree(b"/proc"), Some(Tree::Proc));
         assert_eq!(tree(b"/processes"), None);

@@ -28,6 +28,8 @@ pub struct Pipe {
 struct State {
     bytes: VecDeque<u8>,
     runs: VecDeque<Run>,
+    /// Runs that are packets.
+    packets: usize,
     capacity: usize,
     readers: usize,
     writers: usize,
@@ -53,6 +55,7 @@ impl Pipe {
         let state = State {
             bytes: VecDeque::new(),
             runs: VecDeque::new(),
+            packets: 0,
             capacity: CAPACITY,
             readers: 0,
             writers: 0,
@@ -82,8 +85,10 @@ impl PipeEnd {
 }
 
 impl State {
+    /// Bytes that still fit. However short a packet is, it counts for a page, as on Linux.
     fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.bytes.len())
+        let full = self.packets >= self.capacity / PIPE_BUF;
+        if full { 0 } else { self.capacity.saturating_sub(self.bytes.len()) }
     }
 
     /// Moves what is there, up to the end of a packet.
@@ -105,6 +110,7 @@ impl State {
             run.len -= used;
             let packet = run.packet;
             if run.len == 0 {
+                self.packets -= usize::from(packet);
                 self.runs.pop_front();
             }
             if put < len || packet {
@@ -114,9 +120,19 @@ impl State {
         moved(done, wanted)
     }
 
-    /// Adds a run of at most `most` bytes, joined to the last one unless it is a packet.
-    fn write(&mut self, most: usize, packet: bool, from: &mut dyn Source) -> Result<usize, Errno> {
+    /// Adds a run of at most `most` bytes, joined to the last one unless it is a packet. ENOMEM where it would need memory and
+    /// there is none, or little.
+    fn write(
+        &mut self,
+        most: usize,
+        packet: bool,
+        short: bool,
+        from: &mut dyn Source,
+    ) -> Result<usize, Errno> {
         let wanted = from.left().min(most);
+        if short && self.bytes.capacity() - self.bytes.len() < wanted {
+            return Err(Errno::ENOMEM);
+        }
         self.bytes.try_reserve(wanted).map_err(|_| Errno::ENOMEM)?;
         let mut done = 0;
         let mut part = [0; 1024];
@@ -131,7 +147,10 @@ impl State {
         }
         match self.runs.back_mut() {
             Some(last) if !packet && !last.packet => last.len += done,
-            _ if done > 0 => self.runs.push_back(Run { len: done, packet }),
+            _ if done > 0 => {
+                self.runs.push_back(Run { len: done, packet });
+                self.packets += usize::from(packet);
+            }
             _ => {}
         }
         moved(done, wanted)
@@ -204,7 +223,7 @@ impl File for PipeEnd {
                 break Err(Errno::EAGAIN);
             }
             let most = if packets { needed } else { state.room() };
-            match state.write(most, packets, from) {
+            match state.write(most, packets, operation.short, from) {
                 Ok(done) => operation.done += done,
                 Err(error) => break Err(error),
             }
@@ -262,7 +281,7 @@ impl File for PipeEnd {
                     return Err(Errno::EPERM);
                 }
                 let capacity = wanted.max(PIPE_BUF).next_power_of_two();
-                if capacity < state.bytes.len() {
+                if capacity < state.bytes.len() || state.packets > capacity / PIPE_BUF {
                     return Err(Errno::EBUSY);
                 }
                 state.capacity = capacity;
@@ -357,6 +376,33 @@ mod tests {
         assert_eq!(read(&reader, 100), ready(b"second".to_vec()));
         assert_eq!(read(&reader, 9000), ready(vec![7; PIPE_BUF]));
         assert_eq!(read(&reader, 9000), ready(vec![7; 6000 - PIPE_BUF]));
+    }
+
+    #[test]
+    fn packets_are_as_few_as_pages() {
+        let (reader, writer) = Pipe::ends();
+        for _ in 0..CAPACITY / PIPE_BUF {
+            assert_eq!(write(&writer, b"x", O_DIRECT | O_NONBLOCK), ready(1));
+        }
+        assert_eq!(write(&writer, b"x", O_DIRECT | O_NONBLOCK), Poll::Ready(Err(Errno::EAGAIN)));
+        assert!(!writer.events().intersects(Events::OUT));
+        assert_eq!(read(&reader, 1), ready(b"x".to_vec()));
+        assert_eq!(write(&writer, b"more", O_NONBLOCK), ready(4));
+    }
+
+    #[test]
+    fn a_pipe_does_not_grow_while_memory_is_short() {
+        let (reader, writer) = Pipe::ends();
+        let write = |bytes: &[u8]| {
+            let mut operation = Operation::new(1, 0);
+            operation.short = true;
+            let cx = &mut Context::from_waker(Waker::noop());
+            writer.poll_write(cx, &mut operation, None, &mut BytesSource(bytes))
+        };
+        assert_eq!(write(b"abc"), Poll::Ready(Err(Errno::ENOMEM)));
+        assert_eq!(super::tests::write(&writer, b"abc", 0), ready(3));
+        assert_eq!(read(&reader, 3), ready(b"abc".to_vec()));
+        assert_eq!(write(b"def"), ready(3), "there is room for it");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{Description, FsContext, HostFile, Vfs};
 use crate::Errno;
 use crate::delegate::{Delegate, Handle, Opened};
+use crate::room;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use spin::Mutex;
@@ -144,26 +145,31 @@ impl FdTable {
         entry.map(|entry| entry.description).ok_or(Errno::EBADF)
     }
 
-    /// Takes away all numbers from `first` to `last`, both included.
-    pub fn close_range(&self, first: u32, last: u32) -> Vec<Arc<Description>> {
-        let mut state = self.state.lock();
-        let end = (last as usize).saturating_add(1).min(state.entries.len());
-        (first as usize..end).filter_map(|fd| state.remove(fd)).map(|entry| entry.description).collect()
+    /// Takes away the first open number from `first` to `last`, both included. One at a time, so that any number of them needs no
+    /// list.
+    pub fn close_first(&self, first: u32, last: u32) -> Option<(u32, Arc<Description>)> {
+        self.take_first(first, last, |_| true)
     }
 
     /// exec: closes what is marked.
     pub fn close_on_exec(&self) {
-        let mut state = self.state.lock();
-        let marked = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.flags.close_on_exec);
-        let list: Vec<usize> = (0..state.entries.len()).filter(|&fd| marked(&state.entries[fd])).collect();
-        let closed: Vec<Entry> = list.into_iter().filter_map(|fd| state.remove(fd)).collect();
-        drop(state);
-        drop(closed);
+        let mut next = 0;
+        while let Some((fd, closed)) = self.take_first(next, u32::MAX, |entry| entry.flags.close_on_exec) {
+            drop(closed);
+            next = fd + 1;
+        }
     }
 
-    /// The end of the process.
-    pub fn close_all(&self) {
-        drop(self.close_range(0, u32::MAX));
+    fn take_first(
+        &self,
+        first: u32,
+        last: u32,
+        which: impl Fn(&Entry) -> bool,
+    ) -> Option<(u32, Arc<Description>)> {
+        let mut state = self.state.lock();
+        let end = (last as usize).saturating_add(1).min(state.entries.len());
+        let fd = (first as usize..end).find(|&fd| state.entries[fd].as_ref().is_some_and(&which))?;
+        state.remove(fd).map(|entry| (fd as u32, entry.description))
     }
 
     /// Flags of a number.
@@ -194,40 +200,52 @@ impl FdTable {
         state.entries.iter().enumerate().filter_map(open).collect()
     }
 
-    /// A table of its own with the same content: a thread that no longer shares it.
-    pub fn copy(&self) -> FdTable {
+    /// A table of its own with the same content: a thread that no longer shares it. ENOMEM.
+    pub fn copy(&self) -> Result<FdTable, Errno> {
         let state = self.state.lock();
-        let (entries, first_free, limit) = (state.entries.clone(), state.first_free, state.limit);
-        let copied = State { entries, first_free, limit };
-        FdTable { state: Mutex::new(copied), vfs: self.vfs.clone(), fs: self.fs.copy() }
+        let mut entries = room::with_room(state.entries.len())?;
+        entries.extend_from_slice(&state.entries);
+        let copied = State { entries, first_free: state.first_free, limit: state.limit };
+        Ok(FdTable { state: Mutex::new(copied), vfs: self.vfs.clone(), fs: self.fs.copy() })
     }
 
     /// The table of a child process. Host files lead to the child's proxy, which has inherited the parent's handles;
-    /// numbers that shared a description share one again.
-    pub fn fork(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) -> FdTable {
-        let copy = self.copy();
+    /// numbers that shared a description share one again. ENOMEM, also when the kernel is `short` of memory on the way: each file
+    /// takes a little of it, and there may be very many.
+    pub fn fork(
+        &self,
+        parent: &Arc<dyn Delegate>,
+        child: &Arc<dyn Delegate>,
+        short: impl Fn() -> bool,
+    ) -> Result<FdTable, Errno> {
+        let copy = self.copy()?;
         let mut state = copy.state.lock();
         let mut made: Vec<(Arc<Description>, Arc<Description>)> = Vec::new();
         for entry in state.entries.iter_mut().flatten() {
+            if short() {
+                return Err(Errno::ENOMEM);
+            }
             let old = entry.description.clone();
             let known = made.iter().find(|(before, _)| Arc::ptr_eq(before, &old));
             entry.description = match known {
                 Some((_, new)) => new.clone(),
                 None => {
                     let new = old.forked(parent, child);
-                    made.push((old, new.clone()));
+                    room::push(&mut made, (old, new.clone()))?;
                     new
                 }
             };
         }
         drop(state);
-        copy
+        Ok(copy)
     }
 
-    /// What is open.
-    pub fn open_files(&self) -> Vec<Arc<dyn super::File>> {
+    /// What is open. ENOMEM.
+    pub fn open_files(&self) -> Result<Vec<Arc<dyn super::File>>, Errno> {
         let state = self.state.lock();
-        state.entries.iter().flatten().map(|entry| entry.description.file().clone()).collect()
+        let mut files = room::with_room(state.entries.len())?;
+        files.extend(state.entries.iter().flatten().map(|entry| entry.description.file().clone()));
+        Ok(files)
     }
 
     /// A file that the program inherits from the proxy under its own number.
@@ -286,5 +304,27 @@ impl State {
             self.first_free = self.first_free.min(fd);
         }
         entry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::EventFd;
+
+    #[test]
+    fn numbers_are_closed_one_by_one() {
+        let table = FdTable::new(64);
+        for number in 0..6 {
+            let description = Description::new(Arc::new(EventFd::new(0, false)), 2);
+            table.insert(description, FdFlags { close_on_exec: number % 2 == 1 }).unwrap();
+        }
+        let copy = table.copy().unwrap();
+        table.close_on_exec();
+        assert_eq!(table.numbers(), [0, 2, 4]);
+        assert_eq!(table.close_first(1, 3).map(|(fd, _)| fd), Some(2));
+        assert!(table.close_first(1, 3).is_none());
+        assert_eq!(table.numbers(), [0, 4]);
+        assert_eq!(copy.numbers(), [0, 1, 2, 3, 4, 5]);
     }
 }

@@ -1,6 +1,7 @@
 //! Who waits for something to happen to a file.
 
 use super::Events;
+use crate::{Errno, room};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::task::{Context, Waker};
@@ -27,13 +28,22 @@ pub struct WaitQueue {
 #[derive(Default)]
 struct Waiting {
     tasks: Vec<Waker>,
-    watchers: Vec<Weak<dyn Watcher>>,
+    /// As many as programs like. Shared with who tells them, which needs no memory so.
+    watchers: Option<Arc<Vec<Weak<dyn Watcher>>>>,
+}
+
+impl Waiting {
+    /// Those that are there still, but for one.
+    fn others(&self, but: &Weak<dyn Watcher>) -> impl Iterator<Item = &Weak<dyn Watcher>> {
+        let all = self.watchers.iter().flat_map(|list| list.iter());
+        all.filter(move |other| other.strong_count() > 0 && !other.ptr_eq(but))
+    }
 }
 
 impl WaitQueue {
     /// Nobody waits.
     pub const fn new() -> WaitQueue {
-        WaitQueue { waiting: Mutex::new(Waiting { tasks: Vec::new(), watchers: Vec::new() }) }
+        WaitQueue { waiting: Mutex::new(Waiting { tasks: Vec::new(), watchers: None }) }
     }
 
     /// Wakes the task at the next event, once. Register first and look afterwards. A task that registers again without
@@ -45,16 +55,33 @@ impl WaitQueue {
         }
     }
 
-    /// Tells `watcher` of every event from now on.
-    pub fn watch(&self, watcher: Weak<dyn Watcher>) {
+    /// Tells `watcher` of every event from now on. ENOMEM.
+    pub fn watch(&self, watcher: Weak<dyn Watcher>) -> Result<(), Errno> {
         let mut waiting = self.waiting.lock();
-        waiting.watchers.retain(|other| other.strong_count() > 0);
-        waiting.watchers.push(watcher);
+        if let Some(list) = waiting.watchers.as_mut().and_then(Arc::get_mut) {
+            list.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&watcher));
+            return room::push(list, watcher);
+        }
+        let mut list = room::with_room(waiting.others(&watcher).count() + 1)?;
+        list.extend(waiting.others(&watcher).cloned());
+        list.push(watcher);
+        waiting.watchers = Some(Arc::new(list));
+        Ok(())
     }
 
     /// Forgets a watcher.
     pub fn unwatch(&self, watcher: &Weak<dyn Watcher>) {
-        self.waiting.lock().watchers.retain(|other| !other.ptr_eq(watcher));
+        let mut waiting = self.waiting.lock();
+        if let Some(list) = waiting.watchers.as_mut().and_then(Arc::get_mut) {
+            list.retain(|other| !other.ptr_eq(watcher));
+            return;
+        }
+        // Without memory for another list it stays: it wants to know of nothing any more, and goes when it ends.
+        let left = waiting.others(watcher).count();
+        if let Ok(mut list) = room::with_room(left) {
+            list.extend(waiting.others(watcher).cloned());
+            waiting.watchers = (left > 0).then(|| Arc::new(list));
+        }
     }
 
     /// Wakes the tasks, for something that concerns none of those who watch the file. Call without locks.
@@ -70,18 +97,19 @@ impl WaitQueue {
     /// Something happened. Call without locks.
     pub fn notify(&self, events: Events) {
         let mut waiting = self.waiting.lock();
-        if waiting.tasks.is_empty() && waiting.watchers.is_empty() {
+        let watchers = waiting.watchers.clone();
+        if waiting.tasks.is_empty() && watchers.as_ref().is_none_or(|list| list.is_empty()) {
             return;
         }
         let mut tasks = core::mem::take(&mut waiting.tasks);
-        let watchers: Vec<Arc<dyn Watcher>> = waiting.watchers.iter().filter_map(Weak::upgrade).collect();
         drop(waiting);
         tasks.drain(..).for_each(Waker::wake);
-        for watcher in watchers.iter().filter(|watcher| !watcher.is_exclusive()) {
+        let there = || watchers.iter().flat_map(|list| list.iter()).filter_map(Weak::upgrade);
+        for watcher in there().filter(|watcher| !watcher.is_exclusive()) {
             watcher.changed(events);
         }
         // In the order in which they came, until one has woken somebody.
-        let mut exclusive = watchers.iter().filter(|watcher| watcher.is_exclusive());
+        let mut exclusive = there().filter(|watcher| watcher.is_exclusive());
         exclusive.any(|watcher| watcher.changed(events));
         // The list is used again, so that waiting allocates nothing.
         let mut waiting = self.waiting.lock();
@@ -126,7 +154,7 @@ mod tests {
         queue.register(&cx);
         let seen = Arc::new(Seen(AtomicU32::new(0)));
         let weak: Weak<dyn Watcher> = Arc::downgrade(&(seen.clone() as Arc<dyn Watcher>));
-        queue.watch(weak.clone());
+        queue.watch(weak.clone()).unwrap();
         queue.notify(Events::IN);
         queue.notify(Events::OUT);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);

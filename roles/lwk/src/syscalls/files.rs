@@ -153,15 +153,17 @@ pub async fn sys_close_range(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64,
         if process.thread_count() > 1 {
             return Err(Errno::EINVAL);
         }
-        process.own_files();
+        process.own_files()?;
     }
     if flags & CLOSE_RANGE_CLOEXEC != 0 {
         files(caller).mark_range(first, last);
         return Ok(0);
     }
-    for closed in files(caller).close_range(first, last) {
+    let mut next = first;
+    while let Some((fd, closed)) = files(caller).close_first(next, last) {
         // Errors of a close are not told here, as on Linux.
         let _ = finish(caller, closed).await;
+        next = fd + 1;
     }
     Ok(0)
 }
@@ -239,7 +241,7 @@ async fn set_status(caller: &Caller<'_>, file: &Arc<Description>, fd: u32, flags
     }
     file.set_flags(flags, SETTABLE & !O_ASYNC);
     if (flags ^ file.flags()) & O_ASYNC != 0 {
-        sigio::set_async(caller, file, fd, flags & O_ASYNC != 0).await;
+        sigio::set_async(caller, file, fd, flags & O_ASYNC != 0).await?;
     }
     Ok(0)
 }
@@ -504,7 +506,7 @@ mod tests {
         sys_dup(&caller, [fd, 0, 0, 0, 0, 0]).unwrap();
         let parent = program.thread.process.delegate.clone();
         let child: Arc<dyn crate::delegate::Delegate> = Arc::new(program.host.clone());
-        let table = program.files().fork(&parent, &child);
+        let table = program.files().fork(&parent, &child, || false).unwrap();
         let (first, second) = (table.get(0).unwrap(), table.get(1).unwrap());
         assert!(Arc::ptr_eq(&first, &second));
         assert!(!Arc::ptr_eq(&first, &program.files().get(0).unwrap()));

@@ -8,6 +8,7 @@ use crate::files::flags::{AT_FDCWD, O_CLOEXEC, O_NONBLOCK, O_RDWR};
 use crate::files::{Description, FdFlags, HostFile};
 use crate::mm::Mm;
 use crate::restart::RESTART;
+use crate::room;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use keelson_hal::user::Access;
@@ -222,10 +223,9 @@ fn make_call(caller: &Caller<'_>, number: u32, plan: &Plan, mm: &Mm) -> Result<C
         let len = u64::from(piece.desc.len).min(MOST_DATA);
         if piece.desc.direction != Direction::Out {
             let bytes = match &piece.kept {
-                Some(bytes) => bytes.clone(),
+                Some(bytes) => room::copy_of(bytes)?,
                 None => {
-                    let mut bytes = Vec::new();
-                    bytes.try_reserve_exact(len as usize).map_err(|_| Errno::ENOMEM)?;
+                    let mut bytes = room::with_room(len as usize)?;
                     for range in &piece.ranges {
                         let start = bytes.len();
                         let part = range.len.min(len - start as u64) as usize;
@@ -300,7 +300,10 @@ fn commit(
     delegate: &Arc<dyn Delegate>,
     received: Vec<(Handle, Opened)>,
 ) -> Result<u64, Errno> {
-    let (mut outs, mut bytes) = (Vec::new(), Vec::new());
+    let (mut outs, mut joined) = (Vec::new(), Vec::new());
+    if reply.output.len() > 1 {
+        joined = room::with_room(reply.output.iter().map(|(_, part)| part.len()).sum())?;
+    }
     for (key, part) in &reply.output {
         let index = plan.pieces.iter().position(|piece| {
             let own = piece.desc.part;
@@ -311,9 +314,16 @@ fn commit(
         let index = index.ok_or(Errno::EIO)?;
         let len = part.len().min(plan.pieces[index].desc.len as usize);
         outs.push(OutPart { desc: index as u8, len: len as u32 });
-        bytes.extend_from_slice(&part[..len]);
+        if reply.output.len() > 1 {
+            joined.extend_from_slice(&part[..len]);
+        }
     }
-    let answer = Sysret { result: reply.result, revents: reply.events, hint: None, outs, bytes: &bytes };
+    // What is alone need not be copied.
+    let bytes = match (&reply.output[..], &outs[..]) {
+        ([(_, part)], [out]) => &part[..out.len as usize],
+        _ => &joined,
+    };
+    let answer = Sysret { result: reply.result, revents: reply.events, hint: None, outs, bytes };
     let files = caller.thread.process.files();
     let mut received = received.into_iter();
     let mut install = |control: &mut [u8]| {

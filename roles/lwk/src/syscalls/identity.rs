@@ -7,8 +7,8 @@ use crate::Errno;
 use crate::delegate::{Call, Reply};
 use crate::identity::{Id, Ids};
 use crate::process::Process;
+use crate::room;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 /// `NGROUPS_MAX`.
 const GROUPS_MOST: u64 = 65536;
@@ -64,9 +64,10 @@ async fn set_groups(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     if args[0] > GROUPS_MOST {
         return Err(Errno::EINVAL);
     }
-    let mut bytes = alloc::vec![0; args[0] as usize * 4];
+    let mut bytes = room::zeros(args[0] as usize * 4)?;
     caller.mm().read(args[1], &mut bytes)?;
-    let groups: Vec<u32> = bytes.as_chunks().0.iter().map(|group| u32::from_le_bytes(*group)).collect();
+    let mut groups = room::with_room(args[0] as usize)?;
+    groups.extend(bytes.as_chunks().0.iter().map(|group| u32::from_le_bytes(*group)));
     let input = alloc::vec![(1, bytes)];
     let call = Call { tid: caller.thread.tid, number: 116, arguments: args, input, ..Call::default() };
     let done = result(caller.thread.process.delegate.call(call).await)?;
@@ -133,7 +134,8 @@ pub fn sys_getgroups(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> 
         return Err(Errno::EINVAL);
     }
     if room != 0 {
-        let bytes: Vec<u8> = groups.iter().flat_map(|group| group.to_le_bytes()).collect();
+        let mut bytes = room::with_room(groups.len() * 4)?;
+        bytes.extend(groups.iter().flat_map(|group| group.to_le_bytes()));
         caller.mm().write(args[1], &bytes)?;
     }
     Ok(groups.len() as u64)

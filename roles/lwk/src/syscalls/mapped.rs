@@ -12,8 +12,8 @@ use crate::mm::{FileId, Object};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// Bytes that are copied at a time.
-const PART: u64 = 64 << 10;
+/// Bytes that are copied at a time: few, as the copy must not fail once the call was done.
+const PART: u64 = 16 << 10;
 
 /// The memory of a mapped file.
 pub struct Mapped(Arc<Object>);

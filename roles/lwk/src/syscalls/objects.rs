@@ -11,17 +11,20 @@ use crate::files::{
     SignalFd, TimerFd,
 };
 use crate::pseudo::DirectoryFile;
+use crate::room;
 use crate::signals::SigSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_hal::Instant;
 use keelson_lwk_wire::layout::{Dirent, makedev, push_dirent, push_old_dirent};
 
 /// Most bytes that sendfile moves before it looks around.
 const PIECE: usize = 64 << 10;
+
+/// Bytes of directory entries that are told at once.
+const ENTRIES: usize = 16 << 10;
 
 fn is_host(description: &Description) -> bool {
     description.file().host().is_some()
@@ -280,9 +283,9 @@ pub async fn sys_getdents(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> R
         return forward(caller, number, args).await;
     }
     let directory = description.file().as_any().downcast_ref::<DirectoryFile>().ok_or(Errno::ENOTDIR)?;
-    let most = (args[2] as u32 as usize).min(PIECE);
+    let most = (args[2] as u32 as usize).min(ENTRIES);
     let push = if number == 78 { push_old_dirent } else { push_dirent };
-    let mut out = Vec::new();
+    let mut out = room::with_room(most)?;
     let (before, mut full) = (description.with_position(|position| *position), false);
     let mut after = before;
     directory.read(before, |next, ino, kind, name| {
@@ -371,9 +374,7 @@ pub async fn sys_sendfile(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Er
         address => Some(mm.read_u64(address)?),
     };
     let (count, mut moved) = (args[3].min(crate::files::MAX_TRANSFER as u64), 0);
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(PIECE).map_err(|_| Errno::ENOMEM)?;
-    buffer.resize(PIECE, 0);
+    let mut buffer = room::zeros(PIECE)?;
     let result = loop {
         let len = PIECE.min((count - moved) as usize);
         if len == 0 {

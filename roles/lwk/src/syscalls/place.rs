@@ -13,6 +13,12 @@ use alloc::vec::Vec;
 /// Links that are followed before a path counts as a circle (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
+/// Bytes that a path may grow to by its links: each of them is as long as a path may be.
+const LONGEST: usize = 16 << 10;
+
+/// Components of a path in /proc that are looked at: nothing there lies as deep.
+const DEEPEST: usize = 32;
+
 /// Where a path leads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Place {
@@ -36,7 +42,7 @@ pub enum Last {
 /// The descriptor of a process that a path in /proc is: its number and the process.
 pub fn descriptor_at(path: &[u8]) -> Option<(u32, u32)> {
     let number = |text: &[u8]| core::str::from_utf8(text).ok()?.parse().ok();
-    let parts: Vec<&[u8]> = paths::parts(path).collect();
+    let parts: Vec<&[u8]> = paths::parts(path).take(5).collect();
     let [b"proc", pid, b"fd", fd] = parts[..] else { return None };
     Some((number(pid)?, number(fd)?))
 }
@@ -140,6 +146,9 @@ fn walk(
 ) -> Result<(Place, bool), Errno> {
     let (mut full, mut changed, mut magic) = (paths::normal(path), changed, false);
     for _ in 0..MAX_LINKS {
+        if full.len() > LONGEST {
+            return Err(Errno::ENAMETOOLONG);
+        }
         if let Some(other) = paths::device_link(&full) {
             (full, changed) = (other, true);
         }
@@ -184,7 +193,7 @@ fn link_at(files: &FdTable, looker: Looker, path: &[u8]) -> Option<Vec<u8>> {
     let vfs = files.vfs();
     match paths::tree(path)? {
         Tree::Proc => {
-            let parts: Vec<&[u8]> = paths::parts(path).skip(1).collect();
+            let parts: Vec<&[u8]> = paths::parts(path).skip(1).take(DEEPEST).collect();
             pseudo::proc_link(&**vfs.view()?, looker, &parts)
         }
         Tree::Sys => {
@@ -209,7 +218,7 @@ pub fn entry(files: &FdTable, looker: Looker, tree: Tree, path: &[u8]) -> Result
     let vfs = files.vfs();
     let view = vfs.view().ok_or(Errno::ENOENT)?;
     if tree == Tree::Proc {
-        let parts: Vec<&[u8]> = paths::parts(path).skip(1).collect();
+        let parts: Vec<&[u8]> = paths::parts(path).skip(1).take(DEEPEST).collect();
         return pseudo::find_proc(&**view, looker, &parts);
     }
     let rest = path.strip_prefix(b"/sys").unwrap_or(path);

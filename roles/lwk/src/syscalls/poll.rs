@@ -7,6 +7,7 @@ use crate::files::flags::O_CLOEXEC;
 use crate::files::{Description, Epoll, Events, FdFlags};
 use crate::mm::Mm;
 use crate::restart::NO_HANDLER;
+use crate::room;
 use crate::signals::SigSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -98,6 +99,12 @@ impl Item {
     }
 }
 
+fn descriptions(items: &[Item]) -> Result<Vec<Arc<Description>>, Errno> {
+    let mut list = room::with_room(items.len())?;
+    list.extend(items.iter().filter_map(|item| item.description.clone()));
+    Ok(list)
+}
+
 /// Waits for any of the items; how many have something.
 async fn wait_for(caller: &Caller<'_>, items: &mut [Item], patience: Patience) -> Result<usize, Errno> {
     for item in items.iter() {
@@ -106,8 +113,7 @@ async fn wait_for(caller: &Caller<'_>, items: &mut [Item], patience: Patience) -
         }
     }
     if patience == Patience::None {
-        let files: Vec<_> = items.iter().filter_map(|item| item.description.clone()).collect();
-        settle(caller, &files).await;
+        settle(caller, &descriptions(items)?).await;
     }
     wait(caller, patience, |cx| {
         for item in items.iter().filter(|_| patience != Patience::None) {
@@ -182,8 +188,8 @@ async fn poll(caller: &Caller<'_>, at: u64, count: u64, patience: Patience) -> R
         return Err(Errno::EINVAL);
     }
     let mut raw = super::request::read_bytes(&mm, at, count * 8)?;
-    let mut items: Vec<Item> = Vec::new();
-    let mut places = Vec::new();
+    let mut items: Vec<Item> = room::with_room(count as usize)?;
+    let mut places = room::with_room(count as usize)?;
     for (index, entry) in raw.chunks_exact_mut(8).enumerate() {
         let fd = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
         let wanted = Events(u32::from(u16::from_le_bytes([entry[4], entry[5]])));
@@ -248,8 +254,7 @@ async fn select(caller: &Caller<'_>, mm: &Mm, args: [u64; 6], patience: Patience
     let bytes = (count as usize).div_ceil(64) * 8;
     let mut sets: [Vec<u8>; 3] = [Vec::new(), Vec::new(), Vec::new()];
     for (set, &at) in sets.iter_mut().zip(&args[1..4]) {
-        *set =
-            if at == 0 { alloc::vec![0; bytes] } else { super::request::read_bytes(mm, at, bytes as u64)? };
+        *set = if at == 0 { room::zeros(bytes)? } else { super::request::read_bytes(mm, at, bytes as u64)? };
     }
     let has = |set: &[u8], fd: u32| set[fd as usize / 8] >> (fd % 8) & 1 != 0;
     let (mut items, mut numbers) = (Vec::new(), Vec::new());
@@ -258,8 +263,8 @@ async fn select(caller: &Caller<'_>, mm: &Mm, args: [u64; 6], patience: Patience
         let wanted = wanted.fold(Events::NONE, |all, (_, events)| all | events);
         if !wanted.is_empty() {
             let description = Some(files.get_open(fd)?);
-            items.push(Item { description, wanted, found: Events::NONE });
-            numbers.push(fd);
+            room::push(&mut items, Item { description, wanted, found: Events::NONE })?;
+            room::push(&mut numbers, fd)?;
         }
     }
     // An error or hang-up of a file counts only when a set that it belongs to was asked for.
@@ -270,8 +275,7 @@ async fn select(caller: &Caller<'_>, mm: &Mm, args: [u64; 6], patience: Patience
             }
         }
         if patience == Patience::None {
-            let files: Vec<_> = items.iter().filter_map(|item| item.description.clone()).collect();
-            settle(caller, &files).await;
+            settle(caller, &descriptions(&items)?).await;
         }
         wait(caller, patience, |cx| {
             for item in items.iter().filter(|_| patience != Patience::None) {
@@ -288,8 +292,7 @@ async fn select(caller: &Caller<'_>, mm: &Mm, args: [u64; 6], patience: Patience
         })
         .await?
     };
-    let (mut results, mut total) = (sets.clone(), 0);
-    results.iter_mut().for_each(|set| set.fill(0));
+    let (mut results, mut total) = ([room::zeros(bytes)?, room::zeros(bytes)?, room::zeros(bytes)?], 0);
     if found > 0 {
         for (item, &fd) in items.iter().zip(&numbers) {
             for ((result, set), events) in results.iter_mut().zip(&sets).zip(SELECT) {

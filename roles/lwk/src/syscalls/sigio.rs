@@ -68,12 +68,11 @@ pub async fn ioctl(
     if !file.file().signals() && on != (file.flags() & O_ASYNC != 0) {
         return Some(Err(Errno::ENOTTY));
     }
-    set_async(caller, file, fd, on).await;
-    Some(Ok(0))
+    Some(set_async(caller, file, fd, on).await.map(|()| 0))
 }
 
 /// Sets O_ASYNC or takes it away. What happens from the end of the call on is told, so the host has answered by then.
-pub async fn set_async(caller: &Caller<'_>, file: &Arc<Description>, fd: u32, on: bool) {
+pub async fn set_async(caller: &Caller<'_>, file: &Arc<Description>, fd: u32, on: bool) -> Result<(), Errno> {
     let terminal = file.file().host().is_some_and(|host| host.opened().terminal);
     if on && terminal && file.sigio().owner().is_nobody() {
         // A terminal has an owner without being told one (fcntl(2)).
@@ -83,10 +82,11 @@ pub async fn set_async(caller: &Caller<'_>, file: &Arc<Description>, fd: u32, on
             file.sigio().set_owner(owner);
         }
     }
-    file.set_async(on, fd);
+    file.set_async(on, fd)?;
     if on && file.file().signals() {
         settle(caller, core::slice::from_ref(file)).await;
     }
+    Ok(())
 }
 
 /// A process, or a group as a negative number; 0 for nobody.

@@ -195,8 +195,7 @@ async fn become_host(
     let handle = Handle(super::request::result_of(&reply)?);
     let opened = reply.opened.ok_or(Errno::EIO)?;
     socket.become_host(HostFile::new(delegate.clone(), handle, opened));
-    description.watch_for_signals();
-    Ok(())
+    description.watch_for_signals()
 }
 
 /// bind(fd, address, length).

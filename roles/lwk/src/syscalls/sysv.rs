@@ -3,6 +3,7 @@
 use super::{Caller, time};
 use crate::Errno;
 use crate::mm::Mm;
+use crate::room;
 use crate::sysv::*;
 use crate::thread::Wait;
 use alloc::vec::Vec;
@@ -97,6 +98,10 @@ async fn operate(caller: &Caller<'_>, args: [u64; 6], deadline: Option<Instant>)
     if changes.iter().any(|change| usize::from(change.number) >= set.count()) {
         return Err(Errno::EFBIG);
     }
+    if changes.iter().any(|change| change.undo) && caller.thread.process.system.machine.is_short() {
+        // What is to be given back stays until the process ends.
+        return Err(Errno::ENOMEM);
+    }
     let access = if changes.iter().any(|change| change.by != 0) { 2 } else { 4 };
     set.permission().lock().check(&user(caller), access)?;
     loop {
@@ -152,7 +157,7 @@ pub fn sys_semctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     match command {
         command::INFO | SEM_INFO => {
             let (sets, all) = match command {
-                SEM_INFO => (sysv.semaphores.all().len() as u32, sysv.semaphores_in_use() as u32),
+                SEM_INFO => (sysv.semaphores.count() as u32, sysv.semaphores_in_use() as u32),
                 _ => (20, u32::from(VALUE_MOST)),
             };
             // struct seminfo: semmap, semmni, semmns, semmnu, semmsl, semopm, semume, semusz, semvmx, semaem.
@@ -198,7 +203,8 @@ pub fn sys_semctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         }
         GETALL => {
             check(4)?;
-            let bytes: Vec<u8> = set.values().iter().flat_map(|value| value.to_le_bytes()).collect();
+            let mut bytes = room::with_room(set.count() * 2)?;
+            bytes.extend(set.values()?.iter().flat_map(|value| value.to_le_bytes()));
             mm.write(argument, &bytes).map(|()| 0)
         }
         SETVAL => {
@@ -208,10 +214,10 @@ pub fn sys_semctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         }
         SETALL => {
             check(2)?;
-            let mut bytes = alloc::vec![0; set.count() * 2];
+            let mut bytes = room::zeros(set.count() * 2)?;
             mm.read(argument, &mut bytes)?;
-            let values: Vec<u16> =
-                bytes.chunks_exact(2).map(|two| u16::from_le_bytes([two[0], two[1]])).collect();
+            let mut values = room::with_room(set.count())?;
+            values.extend(bytes.chunks_exact(2).map(|two| u16::from_le_bytes([two[0], two[1]])));
             set.set_values(0, &values, &user).map(|()| 0)
         }
         _ => Err(Errno::EINVAL),
@@ -241,7 +247,7 @@ pub async fn sys_msgsnd(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errn
     if size > MESSAGE_MOST as u64 || (id as i32) < 0 || kind < 1 {
         return Err(Errno::EINVAL);
     }
-    let mut text = alloc::vec![0; size as usize];
+    let mut text = room::zeros(size as usize)?;
     mm.read_wait(at.wrapping_add(8), &mut text).await?;
     let queue = sysv.messages.get(id as u32)?;
     queue.permission().lock().check(&user(caller), 2)?;
@@ -309,9 +315,8 @@ pub fn sys_msgctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         command::INFO | MSG_INFO => {
             let (bytes, most) = (QUEUE_BYTES as u32, QUEUES_MOST as u32);
             let (pool, map, total) = if command == MSG_INFO {
-                let queues = sysv.messages.all();
-                let held: u64 = queues.iter().map(|queue| queue.stat().bytes).sum();
-                (queues.len() as u32, sysv.messages_in_use() as u32, held as u32)
+                let held: u64 = sysv.messages.each().map(|queue| queue.stat().bytes).sum();
+                (sysv.messages.count() as u32, sysv.messages_in_use() as u32, held as u32)
             } else {
                 (most * (bytes / 1024), bytes, bytes)
             };

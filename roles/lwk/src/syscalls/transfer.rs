@@ -22,6 +22,7 @@ pub async fn wait(
 ) -> Result<usize, Errno> {
     let mut operation = Operation::new(caller.thread.tid, flags);
     operation.file_limit = file_limit(caller);
+    operation.short = caller.thread.process.system.machine.is_short();
     let waited = caller.thread.interruptible(poll_fn(|cx| step(cx, &mut operation))).await;
     let result = match waited {
         Ok(result) => result,

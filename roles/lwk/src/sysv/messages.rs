@@ -1,8 +1,8 @@
 //! Message queues (msgsnd(2), msgrcv(2), msgctl(2)).
 
 use super::{Member, Permission, Sysv, User, count};
-use crate::Errno;
 use crate::event::Event;
+use crate::{Errno, room};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -123,10 +123,12 @@ impl Sysv {
         if state.stat.bytes + len > state.stat.most || state.stat.messages + 1 > state.stat.most {
             return Ok(None);
         }
+        let text = room::copy_of(&message.text)?;
+        state.messages.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         if !count(&self.messages_there, 1, ALL_MOST) {
             return Err(Errno::ENOMEM);
         }
-        state.messages.push_back(message.clone());
+        state.messages.push_back(Message { kind: message.kind, text });
         state.stat.bytes += len;
         state.stat.messages += 1;
         (state.stat.sent_at, state.stat.sender) = (user.now, user.pid);

@@ -1,8 +1,8 @@
 //! Semaphore sets (semop(2), semctl(2)).
 
 use super::{Member, Permission, Sysv, User, count};
-use crate::Errno;
 use crate::event::Event;
+use crate::{Errno, room};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -96,11 +96,13 @@ impl Sysv {
             if semaphores == 0 {
                 return Err(Errno::EINVAL);
             }
+            let mut list = room::with_room(semaphores)?;
+            list.resize(semaphores, Semaphore::default());
             if !count(&self.semaphores_there, semaphores, ALL_MOST) {
                 return Err(Errno::ENOSPC);
             }
             let state = SetState {
-                semaphores: alloc::vec![Semaphore::default(); semaphores],
+                semaphores: list,
                 undo: BTreeMap::new(),
                 operated_at: 0,
                 changed_at: user.now,
@@ -125,7 +127,7 @@ impl Sysv {
 
     /// The end of a process: what it is to give back.
     pub fn process_ended(&self, pid: u32) {
-        for set in self.semaphores.all() {
+        for set in self.semaphores.each() {
             set.give_back(pid);
         }
     }
@@ -212,9 +214,11 @@ impl Set {
         state.semaphores.get(number).map(|its| (its.value, its.pid)).ok_or(Errno::EINVAL)
     }
 
-    /// All values: `GETALL`.
-    pub fn values(&self) -> Vec<u16> {
-        self.state.lock().semaphores.iter().map(|semaphore| semaphore.value).collect()
+    /// All values: `GETALL`. ENOMEM.
+    pub fn values(&self) -> Result<Vec<u16>, Errno> {
+        let mut values = room::with_room(self.count)?;
+        values.extend(self.state.lock().semaphores.iter().map(|semaphore| semaphore.value));
+        Ok(values)
     }
 
     /// `SETVAL`, and `SETALL` with the first number 0. What processes were to give back is forgotten.
@@ -250,11 +254,11 @@ impl Set {
     }
 
     fn give_back(&self, pid: u32) {
-        let mut state = self.state.lock();
-        let mine: Vec<(u32, u16)> =
-            state.undo.range((pid, 0)..=(pid, u16::MAX)).map(|(key, _)| *key).collect();
-        for key in &mine {
-            let adjustment = state.undo.remove(key).unwrap_or(0);
+        let (mut state, mut given) = (self.state.lock(), false);
+        let first = |state: &SetState| Some(*state.undo.range((pid, 0)..=(pid, u16::MAX)).next()?.0);
+        while let Some(key) = first(&state) {
+            given = true;
+            let adjustment = state.undo.remove(&key).unwrap_or(0);
             if let Some(semaphore) = state.semaphores.get_mut(usize::from(key.1)) {
                 let value = i32::from(semaphore.value) + i32::from(adjustment);
                 semaphore.value = value.clamp(0, i32::from(VALUE_MOST)) as u16;
@@ -262,7 +266,7 @@ impl Set {
             }
         }
         drop(state);
-        if !mine.is_empty() {
+        if given {
             self.changed.notify();
         }
     }

@@ -107,6 +107,22 @@ impl<T: Member> Table<T> {
         self.state.lock().by_index.retain(|_, (_, object)| stays(object));
     }
 
+    /// All objects, one after the other: however many there are, they need no list.
+    pub fn each(&self) -> impl Iterator<Item = Arc<T>> {
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            let state = self.state.lock();
+            let (index, (_, object)) = state.by_index.range(from..).next()?;
+            from = index + 1;
+            Some(object.clone())
+        })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.state.lock().by_index.len()
+    }
+
     /// All objects.
     pub fn all(&self) -> Vec<Arc<T>> {
         self.state.lock().by_index.values().map(|(_, object)| object.clone()).collect()

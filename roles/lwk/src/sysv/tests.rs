@@ -160,3 +160,23 @@ fn a_full_queue_makes_senders_wait_and_its_end_wakes_receivers() {
     assert_eq!(program.thread.process.node.sysv.messages_in_use(), 0);
     assert_eq!(fails(sys_msgctl(&caller, [id, 0, 0, 0, 0, 0])), Errno::EINVAL);
 }
+
+#[test]
+fn sets_as_large_as_can_be() {
+    let program = Program::new();
+    let caller = program.caller();
+    let id = sys_semget(&caller, [0, 32_000, CREATE, 0, 0, 0]).unwrap();
+    let values: Vec<u8> = (0..32_000u16).flat_map(u16::to_le_bytes).collect();
+    let at = program.put(&values);
+    // SETALL and GETALL.
+    assert_eq!(sys_semctl(&caller, [id, 0, 17, at, 0, 0]), Ok(0));
+    let into = program.room(64_000);
+    assert_eq!(sys_semctl(&caller, [id, 0, 13, into, 0, 0]), Ok(0));
+    assert_eq!(program.bytes(into, 64_000), values);
+    for _ in 0..31 {
+        sys_semget(&caller, [0, 32_000, CREATE, 0, 0, 0]).unwrap();
+    }
+    assert_eq!(sys_semget(&caller, [0, 1, CREATE, 0, 0, 0]), Err(Errno::ENOSPC));
+    let sysv = &program.thread.process.node.sysv;
+    assert_eq!((sysv.semaphores.count(), sysv.semaphores.each().count()), (32, 32));
+}

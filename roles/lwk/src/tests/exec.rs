@@ -133,3 +133,20 @@ fn the_child_of_a_vfork_needs_a_place_when_it_executes() {
         assert_eq!(world.node.cores().map(|core| core.threads()).sum::<usize>(), 0);
     }
 }
+
+#[test]
+fn arguments_need_memory_of_the_kernel() {
+    let world = World::new(1);
+    world.program("/bin/next", |cpu| cpu.exit_group(6));
+    let machine = world.machine.clone();
+    let status = world.run_program(move |cpu| {
+        let path = cpu.text(DATA + 0x900, "/bin/next");
+        let argv = vector(cpu, DATA + 0x1000, &["next", "a"]);
+        machine.short.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(cpu.call(59, &[path, argv, 0]), -i64::from(Errno::ENOMEM.raw()));
+        machine.short.store(false, std::sync::atomic::Ordering::Relaxed);
+        cpu.call(59, &[path, argv, 0]);
+        unreachable!("exec returned");
+    });
+    assert_eq!(status, 6 << 8);
+}

@@ -441,3 +441,28 @@ fn the_number_of_a_thread_names_its_process() {
     assert_eq!(status, 0);
     assert_eq!(*seen.lock().unwrap(), [10], "the host has nothing to do with it");
 }
+
+#[test]
+fn real_time_signals_are_refused_while_memory_is_short() {
+    let world = World::new(1);
+    let machine = world.machine.clone();
+    let status = world.run_program(move |cpu| {
+        const EAGAIN: i64 = -11;
+        cpu.put(SCRATCH, &[u64::MAX]);
+        assert_eq!(cpu.call(14, &[2, SCRATCH, 0, 8]), 0);
+        let queue = |cpu: &mut Cpu, signal| {
+            // si_code SI_QUEUE.
+            cpu.put(SCRATCH + 64, &[signal, u64::from(SI_QUEUE as u32)]);
+            cpu.call(129, &[1000, signal, SCRATCH + 64])
+        };
+        assert_eq!(queue(cpu, 40), 0);
+        machine.short.store(true, Ordering::Relaxed);
+        assert_eq!(queue(cpu, 40), EAGAIN);
+        assert_eq!(queue(cpu, 10), 0, "a standard one is never refused");
+        assert_eq!(cpu.call(62, &[1000, 41]), 0, "nor is what kill sends");
+        assert_eq!(cpu.call(127, &[SCRATCH, 8]), 0);
+        assert_eq!(cpu.word(SCRATCH), 1 << 9 | 1 << 39 | 1 << 40);
+        machine.short.store(false, Ordering::Relaxed);
+    });
+    assert_eq!(status, 0);
+}

@@ -274,3 +274,31 @@ fn what_goes_with_exclusive() {
     assert_eq!(epoll.modify(1, 3, &a, IN | EXCLUSIVE, 0), Err(Errno::EINVAL));
     assert_eq!(epoll.modify(1, 3, &a, IN, 0), Ok(()));
 }
+
+#[test]
+fn what_is_added_and_removed_again_and_again_takes_no_memory() {
+    let (epoll, a) = (Epoll::default(), counter());
+    add(&a, 1);
+    for _ in 0..1000 {
+        epoll.add(1, 3, &a, IN, 33).unwrap();
+        epoll.remove(3, &a).unwrap();
+        // A number that is closed while it is ready.
+        epoll.add(1, 4, &counter(), OUT, 44).unwrap();
+    }
+    let listed = epoll.ready.list.lock().len();
+    assert!(listed <= 1, "{listed} entries of which nobody will hear");
+}
+
+#[test]
+fn the_list_has_room_for_every_entry() {
+    let epoll = Epoll::default();
+    let files: Vec<_> = (0..100).map(|_| counter()).collect();
+    for (fd, file) in (0..).zip(&files) {
+        epoll.add(1, fd, file, IN, fd.into()).unwrap();
+    }
+    let room = epoll.ready.list.lock().capacity();
+    assert!(room >= files.len());
+    files.iter().for_each(|file| add(file, 1));
+    assert_eq!(epoll.ready.list.lock().capacity(), room);
+    assert_eq!(wait(&epoll, 200).len(), files.len());
+}

@@ -12,6 +12,7 @@ use super::flags::O_RDWR;
 use super::{Description, Events, File, FileType, HostFile, Operation, Source, Stat, Target, WaitQueue};
 use crate::Errno;
 use crate::delegate::Delegate;
+use crate::room;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
@@ -207,6 +208,10 @@ impl UnixSocket {
         if listening.pending.len() > listening.backlog {
             return operation.wait();
         }
+        // What waits to be accepted is made for the one who connects.
+        if operation.short || listening.pending.try_reserve(1).is_err() {
+            return Poll::Ready(Err(Errno::ENOMEM));
+        }
         let end = UnixSocket::new(self.kind, to.owner);
         {
             let mut end = end.state.lock();
@@ -323,9 +328,10 @@ impl UnixSocket {
             if room < len.max(1) {
                 return Err(Errno::EAGAIN);
             }
-            let mut bytes = Vec::new();
-            bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
-            bytes.resize(len, 0);
+            if operation.short {
+                return Err(Errno::ENOBUFS);
+            }
+            let mut bytes = room::zeros(len).map_err(|_| Errno::ENOBUFS)?;
             let got = from.take(&mut bytes);
             if got < len && (got == 0 || self.kind != SocketKind::Stream) {
                 return Err(Errno::EFAULT);
@@ -337,7 +343,7 @@ impl UnixSocket {
                 credentials: extra.credentials.unwrap_or(self.owner),
                 from: self.bound_name(),
             };
-            receiver.state.lock().inbox.push(message, self.kind == SocketKind::Stream);
+            receiver.state.lock().inbox.push(message, self.kind == SocketKind::Stream)?;
             receiver.queue.notify(Events::READABLE);
             operation.done += got;
             if self.kind != SocketKind::Stream || got < len {

@@ -88,6 +88,31 @@ fn messages_keep_their_ends() {
 }
 
 #[test]
+fn messages_are_counted_as_on_linux() {
+    for kind in [SocketKind::Datagram, SocketKind::Packets] {
+        let (a, b) = UnixSocket::pair(kind, owner(1));
+        let sent = (0..10_000).take_while(|_| send(&a, b"").is_ready()).count();
+        assert_eq!(sent, 278);
+        assert!(!a.events().intersects(Events::OUT));
+        for _ in 0..sent {
+            assert_eq!(bytes(receive(&b, 1)), b"");
+        }
+        assert!(a.events().intersects(Events::OUT));
+    }
+}
+
+#[test]
+fn nothing_is_kept_while_memory_is_short() {
+    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut operation = Operation::new(1, 0);
+    operation.short = true;
+    let sent = a.poll_send(cx, &mut operation, &mut BytesSource(b"x"), &mut Outgoing::default(), None);
+    assert_eq!(error(sent), Errno::ENOBUFS);
+    assert!(receive(&b, 1).is_pending());
+}
+
+#[test]
 fn senders_wait_for_room() {
     let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
     let cx = &mut Context::from_waker(Waker::noop());

@@ -194,8 +194,8 @@ fn a_child_has_one_handle_for_a_file_that_is_open_and_mapped() {
     let at = now(sys_mmap(&caller, [0, PAGE, prot::READ, map::PRIVATE, fd, 0])).unwrap();
     let parent = program.thread.process.delegate.clone();
     let child: Arc<dyn crate::delegate::Delegate> = Arc::new(program.host.clone());
-    let table = program.files().fork(&parent, &child);
-    mm.follow(&parent, &child, table.open_files());
+    let table = program.files().fork(&parent, &child, || false).unwrap();
+    mm.follow(&parent, &child, table.open_files().unwrap());
     assert_eq!(now(sys_munmap(&caller, [at, PAGE, 0, 0, 0, 0])), Ok(0));
     program.system.memory.rest();
     assert_eq!(program.host.closed(), [], "both processes have it open");

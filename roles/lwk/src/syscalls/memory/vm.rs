@@ -4,6 +4,7 @@ use super::{Caller, mm, wait_for};
 use crate::Errno;
 use crate::identity::Id;
 use crate::mm::Mm;
+use crate::room;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -88,8 +89,13 @@ async fn copy(mut from: Side<'_>, mut to: Side<'_>) -> Result<u64, Errno> {
     let mut buffer = Vec::new();
     while let (Some((source, have)), Some((target, room))) = (from.front(), to.front()) {
         let len = have.min(room).min(PART) as usize;
-        buffer.resize(len, 0);
-        let moved = copy_part(&from, source, &to, target, &mut buffer).await;
+        if buffer.len() < len {
+            buffer = match room::zeros(len) {
+                Ok(buffer) => buffer,
+                Err(error) => return if total == 0 { Err(error) } else { Ok(total) },
+            };
+        }
+        let moved = copy_part(&from, source, &to, target, &mut buffer[..len]).await;
         let (count, error) = match moved {
             Ok(()) => (len as u64, None),
             Err((count, error)) => (count as u64, Some(error)),

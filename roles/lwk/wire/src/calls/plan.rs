@@ -222,7 +222,9 @@ impl Planner<'_> {
         }
         let mut kept = None;
         if direction.is_in() {
-            let mut bytes = alloc::vec![0; len as usize];
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(len as usize).map_err(|_| PlanError::Errno(Errno::ENOMEM))?;
+            bytes.resize(len as usize, 0);
             self.look(addr, &mut bytes)?;
             kept = Some(bytes);
         }
