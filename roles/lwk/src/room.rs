@@ -1,6 +1,5 @@
 //! Memory of the kernel whose amount a program or a host decides about: there may be none, and then the call fails and not the node.
 
-#![allow(dead_code)]
 use crate::Errno;
 use alloc::vec::Vec;
 

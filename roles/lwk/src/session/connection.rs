@@ -2,8 +2,8 @@
 
 use super::server::{PATIENCE, Server};
 use super::{Message, Outgoing, Session, Tool, bye, codec};
-use crate::{Errno, room};
 use crate::delegate::{Handle, NOT_TOLD, Reply};
+use crate::{Errno, room};
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};

@@ -1,13 +1,13 @@
 //! What programs may not do while the kernel runs out of memory ([`keelson_hal::user::UserMachine::is_short`]): make anything that is
 //! still there when the call is over. What gives back, ends, or only passes through goes on, and so does what the host keeps.
+//! Calls that may or may not leave something, such as what is written to a pipe, look for themselves
+//! ([`crate::files::Operation::short`], signals with a value, semaphores that are given back).
 //!
 //! Linux would kill somebody here. A node has few programs, which mostly hold pages, and pages cannot bring it here: they leave the
 //! reserve alone. Who does is whoever makes pipes, sockets or mappings by the thousand; telling it so is enough.
 
 use super::Caller;
 use crate::Errno;
-use crate::files::{Description, PipeEnd, unix::UnixSocket};
-use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use keelson_hal::Instant;
@@ -41,7 +41,7 @@ impl Refusals {
 ///
 /// # Errors
 ///
-/// ENOMEM; EAGAIN for signals and timers.
+/// ENOMEM; EAGAIN for timers.
 #[inline]
 pub fn check(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> Result<(), Errno> {
     if caller.thread.process.system.machine.is_short() { refuse(caller, number, args) } else { Ok(()) }
@@ -60,11 +60,8 @@ fn refuse(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> Result<(), Errno
             process.pid
         );
     }
-    Err(match number {
-        // timer_create(2), sigqueue(3).
-        129 | 222 | 297 => Errno::EAGAIN,
-        _ => Errno::ENOMEM,
-    })
+    // timer_create(2) has another word for it.
+    Err(if number == 222 { Errno::EAGAIN } else { Errno::ENOMEM })
 }
 
 /// Whether a call leaves more behind in the kernel than there was.
@@ -72,8 +69,8 @@ fn stays(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> bool {
     match number {
         // open, creat, openat, openat2, memfd_create.
         2 | 85 | 257 | 319 | 437
-        // pipe, socket, accept, socketpair, connect, bind.
-        | 22 | 41 | 42 | 43 | 49 | 53 | 288 | 293
+        // pipe, socket, accept, bind, socketpair.
+        | 22 | 41 | 43 | 49 | 53 | 288 | 293
         // signalfd, timerfd, eventfd, epoll, inotify.
         | 213 | 253 | 282 | 283 | 284 | 289 | 290 | 291 | 294
         // mmap, mprotect, mremap, mlock, munlock, remap_file_pages, mbind: areas are made, or cut.
@@ -82,8 +79,8 @@ fn stays(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> bool {
         | 56 | 57 | 58 | 59 | 322 | 435
         // shmget, shmat, semget, msgget, msgsnd.
         | 29 | 30 | 64 | 68 | 69
-        // Signals with a value, timers.
-        | 129 | 222 | 297
+        // Timers.
+        | 222
         // mkdir, link, symlink, mknod.
         | 83 | 86 | 88 | 133 | 258 | 259 | 265 | 266 => true,
         // munmap out of the middle makes two areas of one.
@@ -93,10 +90,6 @@ fn stays(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> bool {
         72 => args[1] as u32 == crate::files::flags::F_SETPIPE_SZ,
         // EPOLL_CTL_ADD.
         233 => args[1] as u32 == 1,
-        // What is written to a pipe or a socket of the node waits there: write, writev, pwritev2, sendfile, sendto, sendmsg, sendmmsg.
-        1 | 20 | 40 | 44 | 46 | 307 | 328 => {
-            caller.thread.process.files().get_open(args[0] as u32).is_ok_and(|file| keeps(&file))
-        }
         _ => false,
     }
 }
@@ -105,11 +98,6 @@ fn stays(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> bool {
 fn cuts(advice: u64) -> bool {
     // DONTFORK, DOFORK, MERGEABLE, UNMERGEABLE, HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP, WIPEONFORK, KEEPONFORK.
     (10..=19).contains(&advice)
-}
-
-fn keeps(file: &Arc<Description>) -> bool {
-    let file = file.file().as_any();
-    file.is::<PipeEnd>() || file.is::<UnixSocket>()
 }
 
 #[cfg(test)]
