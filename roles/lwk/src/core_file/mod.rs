@@ -10,6 +10,7 @@ use crate::delegate::CorePart;
 use crate::limits;
 use crate::mm::{Area, Mm, PAGE};
 use crate::process::Process;
+use crate::room;
 use crate::run::Task;
 use crate::signals::SigInfo;
 use alloc::vec::Vec;
@@ -96,8 +97,12 @@ impl Process {
 
 /// Sends a core file of at most `limit` bytes.
 async fn write(process: &Process, mm: &Mm, info: &SigInfo, threads: &[Stopped], limit: u64) -> bool {
-    let mut areas = mm.areas();
-    areas.truncate(AREAS_MOST);
+    let mut areas = Vec::new();
+    for area in mm.areas().take(AREAS_MOST) {
+        if room::push(&mut areas, area).is_err() {
+            return false;
+        }
+    }
     let notes = notes::all(process, info, threads, &areas);
     let mut start = head(&notes, &areas);
     start.extend_from_slice(&notes);

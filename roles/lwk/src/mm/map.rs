@@ -36,7 +36,7 @@ impl Mm {
         let fixed = has(map::FIXED) || has(map::FIXED_NOREPLACE);
         let len = area.len();
         let mut state = self.lock();
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         let at = if fixed {
             let range = fixed_range(request.at, len)?;
             if has(map::FIXED_NOREPLACE) && state.areas.overlapping(range.clone()).next().is_some() {
@@ -107,7 +107,7 @@ impl Mm {
             return Err(Errno::EEXIST);
         }
         fixed_range(range.start, area.len())?;
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         self.place(&mut state, area, range, node, false)
     }
 
@@ -221,7 +221,7 @@ impl Mm {
         let mut state = self.lock();
         // Only a hole in an area makes one more of it: whoever has too many can always give some back.
         if state.areas.overlapping(at..end).any(|area| area.start < at && end < area.end) {
-            state.areas.has_room()?;
+            self.has_room(&state)?;
         }
         self.unmap_range(&mut state, &(at..end), Flush::Lazy)
     }
@@ -232,15 +232,14 @@ impl Mm {
             return Ok(());
         }
         self.split_edges(range)?;
-        let areas = state.areas.remove(range.clone());
         let mut how = how;
-        for area in &areas {
+        state.areas.remove(range.clone(), |area| {
             if !area.is_private_anonymous() {
                 how = Flush::Now;
             }
-            self.collect_dirty(area, &(area.start..area.end));
+            self.collect_dirty(&area, &(area.start..area.end));
             self.drop_pages(&(area.start..area.end));
-        }
+        });
         match how {
             Flush::Lazy => self.mark_stale(state, range),
             Flush::Now => self.space.flush(Flush::Now),
@@ -277,12 +276,18 @@ impl Mm {
         Ok(())
     }
 
+    /// True when a call that may cut two areas and add one is within the limit, and the kernel has memory for them.
+    pub(super) fn has_room(&self, state: &State) -> Result<(), Errno> {
+        let is_short = self.system.machine.is_short();
+        if is_short || state.areas.count() + 3 > layout::AREAS_MOST { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
     /// Zeros at a fixed place for the heap or the stack; whatever is there already stays.
     pub(super) fn grow_area(&self, state: &mut State, range: Range<u64>, role: Role) -> Result<(), Errno> {
         if state.areas.overlapping(range.clone()).next().is_some() {
             return Err(Errno::ENOMEM);
         }
-        state.areas.has_room()?;
+        self.has_room(state)?;
         let mut area = Area::anonymous(range.clone(), Protection::READ_WRITE);
         area.role = role;
         area.flags.locked = state.lock_future;
@@ -318,14 +323,14 @@ pub(super) fn check_growth(
         if replaces { areas.map(within).sum() } else { 0 }
     };
     let len = range.end - range.start;
-    if (state.areas.total - gone(&|_| true)).saturating_add(len) > state.limits.address_space {
+    if (state.areas.sums().total - gone(&|_| true)).saturating_add(len) > state.limits.address_space {
         return Err(Errno::ENOMEM);
     }
-    let data = (state.areas.data - gone(&Area::is_data)).saturating_add(len);
+    let data = (state.areas.sums().data - gone(&Area::is_data)).saturating_add(len);
     if area.is_data() && data > state.limits.data {
         return Err(Errno::ENOMEM);
     }
-    let locked = state.areas.locked.saturating_add(len);
+    let locked = state.areas.sums().locked.saturating_add(len);
     if area.flags.locked && locked > state.limits.locked {
         return Err(Errno::EAGAIN);
     }

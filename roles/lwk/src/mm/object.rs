@@ -331,6 +331,15 @@ impl ObjectState {
         (offset < start + frame.size().bytes()).then_some((*start, frame))
     }
 
+    /// The first page of a range: it may begin before the range.
+    pub fn next(&self, from: u64, end: u64) -> Option<(u64, &Frame)> {
+        if from >= end {
+            return None;
+        }
+        let above = || self.pages.range(from..end).next().map(|(start, frame)| (*start, frame));
+        self.containing(from).or_else(above)
+    }
+
     /// A reference to it, after it was split to be not larger than `most`.
     fn find(&mut self, offset: u64, most: PageSize) -> Option<Page> {
         loop {

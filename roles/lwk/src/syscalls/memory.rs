@@ -153,19 +153,20 @@ pub async fn sys_msync(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
 
 /// mincore(at, len, vector).
 pub fn sys_mincore(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    const PART: u64 = 4096 * PAGE;
     let [at, len, vector, ..] = args;
     let mm = mm(caller);
     if !at.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
     }
-    let len = whole_pages(len).ok_or(Errno::ENOMEM)?;
+    let count = whole_pages(len).ok_or(Errno::ENOMEM)? / PAGE;
+    // Part by part, as on Linux: a program can map more than an answer could be made for.
+    let mut part = [0; 4096];
     let mut done = 0;
-    while done < len {
-        let part = PART.min(len - done);
-        let pages = mm.mincore(at.checked_add(done).ok_or(Errno::ENOMEM)?, part)?;
-        mm.write(vector.checked_add(done / PAGE).ok_or(Errno::EFAULT)?, &pages)?;
-        done += part;
+    while done < count {
+        let pages = &mut part[..(count - done).min(4096) as usize];
+        mm.mincore(at.checked_add(done * PAGE).ok_or(Errno::ENOMEM)?, pages)?;
+        mm.write(vector.checked_add(done).ok_or(Errno::EFAULT)?, pages)?;
+        done += pages.len() as u64;
     }
     Ok(0)
 }

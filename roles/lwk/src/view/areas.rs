@@ -10,14 +10,14 @@ use alloc::vec::Vec;
 /// All of an address space.
 pub fn all(mm: &Mm) -> Vec<AreaView> {
     let policy = mm.policy();
-    mm.areas().iter().map(|area| area_view(mm, area, &policy)).collect()
+    mm.areas().map(|area| area_view(mm, &area, &policy)).collect()
 }
 
 /// Bytes in memory of files, and of shared memory.
 pub fn of_objects(mm: &Mm) -> (u64, u64) {
-    mm.areas().iter().fold((0, 0), |(files, memory), area| match area.object() {
-        Some(object) if object.is_file() => (files + mm.area_usage(area).resident(), memory),
-        Some(_) => (files, memory + mm.area_usage(area).resident()),
+    mm.areas().fold((0, 0), |(files, memory), area| match area.object() {
+        Some(object) if object.is_file() => (files + mm.area_usage(&area).resident(), memory),
+        Some(_) => (files, memory + mm.area_usage(&area).resident()),
         None => (files, memory),
     })
 }

@@ -187,7 +187,7 @@ fn policies_are_kept_and_told() {
     let at = mm.mmap(&anonymous(0, 4 * MIB, RW, ANON | map::NORESERVE)).unwrap();
     let bind = Policy::new(2, 0b10, 0b11).unwrap();
     mm.mbind(at, 2 * MIB, bind, 0).unwrap();
-    assert_eq!(mm.areas().len(), 2);
+    assert_eq!(mm.areas().count(), 2);
     let told = mm.get_policy(at, mpol::F_ADDR, 0).unwrap();
     assert_eq!((told.mode, told.nodes), (2, 0b10));
     assert_eq!(mm.get_policy(at + 2 * MIB, mpol::F_ADDR, 0).unwrap(), PolicyAnswer::default());
