@@ -184,7 +184,7 @@ impl Control {
         reports.push(("cores".to_string(), Report::Table(self.cores()).text()));
         reports.push(("requests".to_string(), Report::Table(self.requests()).text()));
         for process in self.node.processes() {
-            let maps = view::maps(&process.mm());
+            let Ok(maps) = view::maps(&process.mm()) else { continue };
             reports.push((format!("maps.{}", process.pid), String::from_utf8_lossy(&maps).into_owned()));
         }
         reports

@@ -97,12 +97,7 @@ impl Process {
 
 /// Sends a core file of at most `limit` bytes.
 async fn write(process: &Process, mm: &Mm, info: &SigInfo, threads: &[Stopped], limit: u64) -> bool {
-    let mut areas = Vec::new();
-    for area in mm.areas().take(AREAS_MOST) {
-        if room::push(&mut areas, area).is_err() {
-            return false;
-        }
-    }
+    let Ok(areas) = room::collect(mm.areas().take(AREAS_MOST)) else { return false };
     let notes = notes::all(process, info, threads, &areas);
     let mut start = head(&notes, &areas);
     start.extend_from_slice(&notes);

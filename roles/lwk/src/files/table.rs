@@ -1,8 +1,8 @@
 //! Descriptors: the numbers of a process.
 
 use super::{Description, FsContext, HostFile, Vfs};
-use crate::Errno;
 use crate::delegate::{Delegate, Handle, Opened};
+use crate::{Errno, room};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use spin::Mutex;
@@ -188,10 +188,15 @@ impl FdTable {
     }
 
     /// Open numbers, in order.
-    pub fn numbers(&self) -> Vec<u32> {
+    pub fn numbers(&self) -> Result<Vec<u32>, Errno> {
         let state = self.state.lock();
         let open = |(fd, entry): (usize, &Option<Entry>)| entry.as_ref().map(|_| fd as u32);
-        state.entries.iter().enumerate().filter_map(open).collect()
+        room::collect(state.entries.iter().enumerate().filter_map(open))
+    }
+
+    /// The highest of them.
+    pub fn highest(&self) -> Option<u32> {
+        self.state.lock().entries.iter().rposition(Option::is_some).map(|fd| fd as u32)
     }
 
     /// A table of its own with the same content: a thread that no longer shares it.

@@ -270,10 +270,9 @@ impl NodeMemory {
     /// `SHM_INFO` and `IPC_INFO`.
     pub fn shm_info(&self) -> ShmInfo {
         let segments = self.segments();
-        let all = segments.all();
-        let mut info =
-            ShmInfo { segments: all.len(), highest: segments.highest() as usize, ..ShmInfo::default() };
-        for segment in all {
+        let mut info = ShmInfo { highest: segments.highest() as usize, ..ShmInfo::default() };
+        for segment in segments.all() {
+            info.segments += 1;
             info.pages += whole_pages(segment.stat.lock().size).unwrap_or(0) / PAGE;
             info.resident += segment.resident() / PAGE;
         }
@@ -281,19 +280,16 @@ impl NodeMemory {
     }
 
     /// All segments, whoever asks.
-    pub fn shm_all(&self) -> Vec<SegmentView> {
-        let all = self.segments().all_with_ids();
-        let view = |(id, segment): (u32, Arc<Segment>)| {
+    pub fn shm_all(&self) -> impl Iterator<Item = SegmentView> {
+        self.segments().all_with_ids().map(|(id, segment)| {
             let (permission, stat) = segment.told();
             SegmentView { id, permission, stat, resident: segment.resident() }
-        };
-        all.into_iter().map(view).collect()
+        })
     }
 
     /// Bytes in segments that nobody has attached.
     pub fn shm_unattached(&self) -> u64 {
-        let all = self.segments().all();
-        let unattached = all.iter().filter(|segment| segment.stat.lock().attached == 0);
+        let unattached = self.segments().all().filter(|segment| segment.stat.lock().attached == 0);
         unattached.map(|segment| segment.resident()).sum()
     }
 

@@ -152,7 +152,7 @@ pub fn sys_semctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     match command {
         command::INFO | SEM_INFO => {
             let (sets, all) = match command {
-                SEM_INFO => (sysv.semaphores.all().len() as u32, sysv.semaphores_in_use() as u32),
+                SEM_INFO => (sysv.semaphores.all().count() as u32, sysv.semaphores_in_use() as u32),
                 _ => (20, u32::from(VALUE_MOST)),
             };
             // struct seminfo: semmap, semmni, semmns, semmnu, semmsl, semopm, semume, semusz, semvmx, semaem.
@@ -309,9 +309,11 @@ pub fn sys_msgctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         command::INFO | MSG_INFO => {
             let (bytes, most) = (QUEUE_BYTES as u32, QUEUES_MOST as u32);
             let (pool, map, total) = if command == MSG_INFO {
-                let queues = sysv.messages.all();
-                let held: u64 = queues.iter().map(|queue| queue.stat().bytes).sum();
-                (queues.len() as u32, sysv.messages_in_use() as u32, held as u32)
+                let (queues, held) = sysv
+                    .messages
+                    .all()
+                    .fold((0, 0), |(count, held), queue| (count + 1, held + queue.stat().bytes));
+                (queues, sysv.messages_in_use() as u32, held as u32)
             } else {
                 (most * (bytes / 1024), bytes, bytes)
             };

@@ -4,7 +4,6 @@ use super::{Permission, User, ipc};
 use crate::Errno;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use spin::Mutex;
 
 /// What a [`Table`] has.
@@ -108,15 +107,19 @@ impl<T: Member> Table<T> {
     }
 
     /// All objects.
-    pub fn all(&self) -> Vec<Arc<T>> {
-        self.state.lock().by_index.values().map(|(_, object)| object.clone()).collect()
+    pub fn all(&self) -> impl Iterator<Item = Arc<T>> {
+        self.all_with_ids().map(|(_, object)| object)
     }
 
-    /// All objects with their identifiers.
-    pub fn all_with_ids(&self) -> Vec<(u32, Arc<T>)> {
-        let state = self.state.lock();
-        let objects = state.by_index.iter();
-        objects.map(|(index, (seq, object))| (seq * INDICES + index, object.clone())).collect()
+    /// All objects with their identifiers. Each is looked up when it is asked for: no list is made of them.
+    pub fn all_with_ids(&self) -> impl Iterator<Item = (u32, Arc<T>)> {
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            let state = self.state.lock();
+            let (index, (seq, object)) = state.by_index.range(from..).next()?;
+            from = index + 1;
+            Some((seq * INDICES + index, object.clone()))
+        })
     }
 
     /// The highest index in use, 0 for none.

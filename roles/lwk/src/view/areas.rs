@@ -1,16 +1,17 @@
 //! Areas of memory as /proc/[pid]/maps and its relatives show them.
 
+use crate::Errno;
 use crate::files::tmpfs;
 use crate::mm::{Area, Mm, Mode, Object, Policy, RELATIVE_NODES, Role, STATIC_NODES};
-use crate::pseudo::{AreaView, list};
+use crate::pseudo::{AreaView, Each, list};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// All of an address space.
-pub fn all(mm: &Mm) -> Vec<AreaView> {
+/// Shows all of an address space.
+pub fn show(mm: &Mm, each: Each<'_, AreaView>) -> Result<(), Errno> {
     let policy = mm.policy();
-    mm.areas().map(|area| area_view(mm, &area, &policy)).collect()
+    mm.areas().try_for_each(|area| each(&area_view(mm, &area, &policy)))
 }
 
 /// Bytes in memory of files, and of shared memory.

@@ -175,9 +175,9 @@ fn segments_have_a_limit_and_may_go_with_their_creator() {
     assert_eq!(get(1, 1), Err(Errno::ENOSPC));
     // By index, which is all that Linux looks at here.
     assert_eq!(memory.shm_stat_at(other, None).map(|(id, ..)| id), Ok(other));
-    assert_eq!(memory.shm_all().iter().map(|segment| segment.id).collect::<Vec<_>>(), [one, other]);
+    assert_eq!(memory.shm_all().map(|segment| segment.id).collect::<Vec<_>>(), [one, other]);
     memory.shm_creator_ended(1);
-    assert_eq!(memory.shm_all().len(), 1);
+    assert_eq!(memory.shm_all().count(), 1);
     assert!(get(3, 2 * MIB).is_ok());
 }
 
