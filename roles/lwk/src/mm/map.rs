@@ -171,7 +171,7 @@ impl Mm {
         }
         let object = match file.source.local() {
             Some(object) => object,
-            None => self.system.memory.object(&self.system.machine, &file.source),
+            None => self.system.memory.object(&self.system.machine, &file.source)?,
         };
         if area.shared && file.writable && object.is_file() {
             object.lock().writer = Some(file.source.clone());
@@ -213,17 +213,14 @@ impl Mm {
 
     /// munmap(2).
     pub fn munmap(&self, at: u64, len: u64) -> Result<(), Errno> {
-        if !at.is_multiple_of(PAGE) || len == 0 {
-            return Err(Errno::EINVAL);
-        }
-        let len = whole_pages(len).ok_or(Errno::EINVAL)?;
-        let end = at.checked_add(len).filter(|end| *end <= layout::TOP).ok_or(Errno::EINVAL)?;
+        let range = unmapped_range(at, len)?;
         let mut state = self.lock();
         // Only a hole in an area makes one more of it: whoever has too many can always give some back.
-        if state.areas.overlapping(at..end).any(|area| area.start < at && end < area.end) {
+        if state.areas.overlapping(range.clone()).any(|area| area.start < range.start && range.end < area.end)
+        {
             self.has_room(&state)?;
         }
-        self.unmap_range(&mut state, &(at..end), Flush::Lazy)
+        self.unmap_range(&mut state, &range, Flush::Lazy)
     }
 
     /// Removes what is in a range. Private anonymous memory can go lazily, everything else is forgotten by all cores now.
@@ -296,6 +293,15 @@ impl Mm {
         state.areas.insert(area);
         Ok(())
     }
+}
+
+/// The range that munmap(2) is about.
+pub(super) fn unmapped_range(at: u64, len: u64) -> Result<Range<u64>, Errno> {
+    if !at.is_multiple_of(PAGE) || len == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let end = whole_pages(len).and_then(|len| at.checked_add(len)).filter(|end| *end <= layout::TOP);
+    Ok(at..end.ok_or(Errno::EINVAL)?)
 }
 
 /// A range that a program names: aligned, above what is never mapped, below the end.

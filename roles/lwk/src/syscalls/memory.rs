@@ -120,16 +120,8 @@ pub fn sys_mprotect(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
 /// munmap(at, len). Shared files that were written go back to the host before it returns.
 pub async fn sys_munmap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let [at, len, ..] = args;
-    let mm = mm(caller);
-    let files = mm.written_files(at, len);
-    mm.munmap(at, len)?;
-    for file in files {
-        // The memory is gone whatever comes of it: an error is told by msync(2) only.
-        if let Err(error) = file.write_back().await {
-            log::warn!("lwk: writing back a mapped file: {error}");
-        }
-    }
-    Ok(0)
+    let unmapped = mm(caller).munmap_and_write_back(at, len).await;
+    nothing(unmapped)
 }
 
 /// brk(break).
@@ -145,7 +137,8 @@ pub fn sys_mremap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
 
 /// msync(at, len, flags). All that any process changed in the files is written.
 pub async fn sys_msync(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    for file in mm(caller).msync(args[0], args[1], args[2])? {
+    let mm = mm(caller);
+    for file in mm.msync(args[0], args[1], args[2])? {
         file.write_back().await?;
     }
     Ok(0)

@@ -140,3 +140,30 @@ fn a_hole_is_made_in_many_areas() {
     assert_eq!(pages, [1, 0, 0, 0, 0, 1, 1, 1]);
     assert_eq!(mm.madvise(at + 7 * PAGE, 2 * PAGE, madv::REMOVE), Err(Errno::ENOMEM));
 }
+
+/// Pages that several mappings share are split for those who want small ones, which takes memory of the kernel.
+#[test]
+fn shared_pages_are_not_split_without_memory() {
+    let (_, machine, _) = system();
+    let object = Object::memory(machine.clone(), 4 * MIB, PageSize::Large);
+    object.write(0, &[1; 8192], 0).unwrap();
+    object.write(2 * MIB, &[2; 8192], 0).unwrap();
+    let page = |offset, most| object.page(offset, most, &Policy::default(), 0).map(|page| page.frame.size());
+    machine.short.store(true, Ordering::Relaxed);
+    assert_eq!(page(4096, PageSize::Small), Err(NoPage::OutOfMemory));
+    assert_eq!(page(4096, PageSize::Large), Ok(PageSize::Large));
+    // Memory can be given back all the same: what is only a part of a page is zeroed.
+    object.punch(4096, 2 * MIB);
+    let mut bytes = [7; 8192];
+    object.read(0, &mut bytes).unwrap();
+    assert!(bytes[..4096] == [1; 4096] && bytes[4096..] == [0; 4096]);
+    object.set_size(2 * MIB + 100);
+    object.set_size(4 * MIB);
+    object.read(2 * MIB, &mut bytes).unwrap();
+    assert!(bytes[..100] == [2; 100] && bytes[100..].iter().all(|byte| *byte == 0));
+    assert_eq!(object.resident(), 4 * MIB);
+    object.set_size(2 * MIB);
+    assert_eq!(object.resident(), 2 * MIB);
+    machine.short.store(false, Ordering::Relaxed);
+    assert_eq!(page(4096, PageSize::Small), Ok(PageSize::Small));
+}
