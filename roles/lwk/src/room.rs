@@ -46,3 +46,27 @@ pub fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), Errno> {
     list.push(item);
     Ok(())
 }
+
+/// Adds bytes to those that may have become many.
+///
+/// # Errors
+///
+/// ENOMEM.
+pub fn extend(bytes: &mut Vec<u8>, more: &[u8]) -> Result<(), Errno> {
+    bytes.try_reserve(more.len()).map_err(|_| Errno::ENOMEM)?;
+    bytes.extend_from_slice(more);
+    Ok(())
+}
+
+/// A list of all items, which may be many.
+///
+/// # Errors
+///
+/// ENOMEM.
+pub fn collect<T>(items: impl IntoIterator<Item = T>) -> Result<Vec<T>, Errno> {
+    let mut list = Vec::new();
+    for item in items {
+        push(&mut list, item)?;
+    }
+    Ok(list)
+}

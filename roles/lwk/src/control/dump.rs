@@ -147,7 +147,7 @@ impl Control {
         if running.is_empty() {
             // One at a time: each may be long.
             for process in self.node.processes() {
-                let maps = text_of(view::maps(&process.mm()));
+                let maps = text_of(view::maps(&process.mm())?);
                 self.send_report(tool, format!("maps.{}", process.pid), &maps).await?;
             }
         }

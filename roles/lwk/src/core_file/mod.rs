@@ -116,8 +116,7 @@ async fn write(
     threads: &[Stopped],
     limit: u64,
 ) -> Result<bool, Errno> {
-    let mut areas = mm.areas();
-    areas.truncate(AREAS_MOST);
+    let areas = room::collect(mm.areas().take(AREAS_MOST))?;
     let notes = notes::all(process, info, threads, &areas)?;
     let head = head(notes.len(), &areas)?;
     let memory = ((head.len() + notes.len()) as u64).next_multiple_of(PAGE);

@@ -49,7 +49,7 @@ impl Cpuid<'_> {
             vendor: self.vendor(),
             family: self.family(),
             model_name: self.model_name(),
-            flags: self.flags(),
+            flags: self.flags().into(),
             address_bits: self.address_bits(),
             ..CpuView::default()
         }
@@ -207,7 +207,7 @@ mod tests {
         let cpu = Cpuid(&xeon).describe();
         assert_eq!((cpu.vendor.as_str(), cpu.model_name.as_str()), ("GenuineIntel", "Xeon Gold"));
         assert_eq!((cpu.family, cpu.address_bits), ((6, 0xcf, 8), (46, 57)));
-        assert_eq!(cpu.flags, ["fpu", "ht", "pni", "avx", "avx2", "avx512f", "avx512_bf16"]);
+        assert_eq!(*cpu.flags, ["fpu", "ht", "pni", "avx", "avx2", "avx512f", "avx512_bf16"]);
     }
 
     #[test]

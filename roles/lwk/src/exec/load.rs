@@ -142,6 +142,7 @@ fn entry_of(program: &Program, base: u64) -> Result<u64, ExecError> {
 async fn map_program(mm: &Mm, program: &Program, base: u64, node: usize) -> Result<(), ExecError> {
     let system = mm.system();
     let object = system.memory.object(&system.machine, &program.file.source);
+    let object = object.map_err(|_| ExecError::OutOfMemory)?;
     // Before anything is mapped: what lies side by side in the file is one question to the host, not one for each segment.
     for part in side_by_side(program.layout.segments.iter().filter(|segment| is_read_ahead(segment))) {
         object.fetch_all(part.start, part.end, node).await.map_err(ExecError::Unreadable)?;

@@ -318,7 +318,7 @@ fn programs_of_the_host_are_loaded() {
     assert_eq!(head, bytes[..4096]);
     assert!(mm.area(start.entry).unwrap().protection.execute);
     // `--disable-vdso`: neither mapped nor told of (AT_SYSINFO_EHDR, 33).
-    let has_vdso = |mm: &Mm| mm.areas().iter().any(|area| area.role == Role::Vdso);
+    let has_vdso = |mm: &Mm| mm.areas().any(|area| area.role == Role::Vdso);
     let told = |auxv: &[u8]| auxv.chunks(16).any(|entry| entry[..8] == 33u64.to_le_bytes());
     assert!(told(&start.auxv) && has_vdso(&mm));
     let without = Mm::new(&system, MmSettings { vdso: false, ..MmSettings::default() }).unwrap();

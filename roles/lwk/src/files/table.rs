@@ -1,9 +1,8 @@
 //! Descriptors: the numbers of a process.
 
 use super::{Description, FsContext, HostFile, Vfs};
-use crate::Errno;
 use crate::delegate::{Delegate, Handle, Opened};
-use crate::room;
+use crate::{Errno, room};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use spin::Mutex;
@@ -194,10 +193,15 @@ impl FdTable {
     }
 
     /// Open numbers, in order.
-    pub fn numbers(&self) -> Vec<u32> {
+    pub fn numbers(&self) -> Result<Vec<u32>, Errno> {
         let state = self.state.lock();
         let open = |(fd, entry): (usize, &Option<Entry>)| entry.as_ref().map(|_| fd as u32);
-        state.entries.iter().enumerate().filter_map(open).collect()
+        room::collect(state.entries.iter().enumerate().filter_map(open))
+    }
+
+    /// The highest of them.
+    pub fn highest(&self) -> Option<u32> {
+        self.state.lock().entries.iter().rposition(Option::is_some).map(|fd| fd as u32)
     }
 
     /// A table of its own with the same content: a thread that no longer shares it. ENOMEM.
@@ -321,10 +325,10 @@ mod tests {
         }
         let copy = table.copy().unwrap();
         table.close_on_exec();
-        assert_eq!(table.numbers(), [0, 2, 4]);
+        assert_eq!(table.numbers().unwrap(), [0, 2, 4]);
         assert_eq!(table.close_first(1, 3).map(|(fd, _)| fd), Some(2));
         assert!(table.close_first(1, 3).is_none());
-        assert_eq!(table.numbers(), [0, 4]);
-        assert_eq!(copy.numbers(), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(table.numbers().unwrap(), [0, 4]);
+        assert_eq!(copy.numbers().unwrap(), [0, 1, 2, 3, 4, 5]);
     }
 }

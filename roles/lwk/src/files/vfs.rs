@@ -28,9 +28,9 @@ impl Vfs {
         self.view.get()
     }
 
-    /// What lies below /sys; `None` before the node is put together.
+    /// What lies below /sys; `None` before the node is put together, and without memory for it.
     pub fn sys(&self) -> Option<&SysTree> {
         let view = self.view()?;
-        Some(self.sys.call_once(|| SysTree::new(&**view)))
+        self.sys.try_call_once(|| SysTree::new(&**view)).ok()
     }
 }

@@ -3,7 +3,6 @@
 use super::area::{Area, Backing, Pages};
 use super::{Mm, PAGE, State, layout, whole_pages};
 use crate::Errno;
-use alloc::vec::Vec;
 use core::ops::Range;
 use keelson_hal::user::{Access, Flush};
 
@@ -59,10 +58,13 @@ impl Mm {
             return self.remove_memory(&range);
         }
         let mut state = self.lock();
-        state.areas.has_room()?;
         match advice {
+            // Whoever has too many areas can give their memory back.
             madv::DONTNEED | madv::FREE => self.discard(&mut state, &range, advice == madv::FREE)?,
-            madv::DONTFORK..=madv::KEEPONFORK => note(&mut state, &range, advice)?,
+            madv::DONTFORK..=madv::KEEPONFORK => {
+                self.has_room(&state)?;
+                note(&mut state, &range, advice)?;
+            }
             // What the program is going to do changes nothing: nothing is ever paged out or read ahead.
             _ => {}
         }
@@ -93,8 +95,11 @@ impl Mm {
 
     /// `MADV_REMOVE`: makes a hole in shared memory.
     fn remove_memory(&self, range: &Range<u64>) -> Result<(), Errno> {
-        let areas: Vec<Area> = self.lock().areas.overlapping(range.clone()).cloned().collect();
-        for area in &areas {
+        let mut at = range.start;
+        let next = |at: u64| self.lock().areas.overlapping(at..range.end).next().cloned();
+        while at < range.end
+            && let Some(area) = next(at)
+        {
             let object = match &area.backing {
                 Backing::Object(object) if area.shared && !area.flags.locked => object,
                 _ => return Err(Errno::EINVAL),
@@ -105,8 +110,10 @@ impl Mm {
             if object.is_file() {
                 return Err(Errno::EOPNOTSUPP);
             }
-            let part = area.within(range);
-            object.punch(area.offset_of(part.start), area.offset_of(part.start) + (part.end - part.start));
+            let part = area.within(&(at..range.end));
+            let start = area.offset_of(part.start);
+            object.punch(start, start + length(&part));
+            at = part.end;
         }
         if self.lock().areas.cover(range.clone()) { Ok(()) } else { Err(Errno::ENOMEM) }
     }
@@ -135,24 +142,37 @@ impl Mm {
         Ok(())
     }
 
-    /// mincore(2): 1 for each page of a range that is in memory. ENOMEM with a gap.
-    pub fn mincore(&self, at: u64, len: u64) -> Result<Vec<u8>, Errno> {
-        let end = at.checked_add(len).filter(|end| *end <= layout::TOP).ok_or(Errno::ENOMEM)?;
+    /// mincore(2): 1 for each page from `at` on that is in memory, for so many pages. ENOMEM with a gap.
+    pub fn mincore(&self, at: u64, pages: &mut [u8]) -> Result<(), Errno> {
+        let end = at.checked_add(pages.len() as u64 * PAGE).filter(|end| *end <= layout::TOP);
+        let range = at..end.ok_or(Errno::ENOMEM)?;
         let state = self.lock();
-        if !state.areas.cover(at..end) {
+        if !state.areas.cover(range.clone()) {
             return Err(Errno::ENOMEM);
         }
-        let mut pages = Vec::with_capacity((len / PAGE) as usize);
-        for area in state.areas.overlapping(at..end) {
-            for page in area.within(&(at..end)).step_by(PAGE as usize) {
-                let here = self.space.find(page).is_some()
-                    || area
-                        .object()
-                        .is_some_and(|object| object.lock().containing(area.offset_of(page)).is_some());
-                pages.push(u8::from(here));
+        pages.fill(0);
+        let mut note = |here: Range<u64>| {
+            let index = |at: u64| ((at.clamp(range.start, range.end) - range.start) / PAGE) as usize;
+            pages[index(here.start)..index(here.end)].fill(1);
+        };
+        for area in state.areas.overlapping(range.clone()) {
+            let part = area.within(&range);
+            let mut at = part.start;
+            while let Some(page) = self.next_page(at, part.end) {
+                at = page.at + page.size.bytes();
+                note(page.at..at);
+            }
+            let Some(object) = area.object() else { continue };
+            let (object, start) = (object.lock(), area.offset_of(part.start));
+            let end = start.saturating_add(length(&part));
+            let mut at = start;
+            while let Some((first, frame)) = object.next(at, end) {
+                at = first + frame.size().bytes();
+                let place = |offset: u64| part.start + offset.clamp(start, end) - start;
+                note(place(first)..place(at));
             }
         }
-        Ok(pages)
+        Ok(())
     }
 
     /// mlock(2): nothing is ever paged out, so this fills and counts.
@@ -162,10 +182,10 @@ impl Mm {
             return Ok(());
         }
         let mut state = self.lock();
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         let unlocked = |area: &Area| if area.flags.locked { 0 } else { length(&area.within(&range)) };
         let more: u64 = state.areas.overlapping(range.clone()).map(unlocked).sum();
-        check_locked(&state, state.areas.locked.saturating_add(more))?;
+        check_locked(&state, state.areas.sums().locked.saturating_add(more))?;
         if !state.areas.cover(range.clone()) {
             return Err(Errno::ENOMEM);
         }
@@ -180,6 +200,7 @@ impl Mm {
     pub fn munlock(&self, at: u64, len: u64) -> Result<(), Errno> {
         let range = lock_range(at, len)?;
         let mut state = self.lock();
+        self.has_room(&state)?;
         if !state.areas.cover(range.clone()) {
             return Err(Errno::ENOMEM);
         }
@@ -194,7 +215,7 @@ impl Mm {
         }
         let mut state = self.lock();
         let whole = 0..layout::TOP;
-        let wanted = if flags & mcl::CURRENT != 0 { state.areas.total } else { 0 };
+        let wanted = if flags & mcl::CURRENT != 0 { state.areas.sums().total } else { 0 };
         check_locked(&state, wanted)?;
         state.lock_future = flags & mcl::FUTURE != 0;
         if flags & mcl::CURRENT != 0 {

@@ -1,15 +1,12 @@
 //! The areas of an address space: what is mapped where, and why.
 
 use super::PAGE;
-use super::layout::AREAS_MOST;
 use super::object::Object;
 use super::policy::Policy;
 use super::shm::Attachment;
-use crate::Errno;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use core::ops::Range;
+use core::ops::{Bound, Range};
 use keelson_hal::user::{Access, PageSize, Protection};
 
 /// What is behind an area.
@@ -130,6 +127,11 @@ impl Area {
         self.end - self.start
     }
 
+    /// Its addresses.
+    pub fn range(&self) -> Range<u64> {
+        self.start..self.end
+    }
+
     /// True when an access is allowed.
     pub fn allows(&self, access: Access) -> bool {
         match access {
@@ -167,6 +169,13 @@ impl Area {
         self.start.max(range.start)..self.end.min(range.end)
     }
 
+    /// The part of the area that begins at `at`.
+    pub(super) fn from(mut self, at: u64) -> Area {
+        self.offset = self.offset_of(at);
+        self.start = at;
+        self
+    }
+
     /// True when `next` goes on where the area ends and nothing else differs.
     fn continues(&self, next: &Area) -> bool {
         let same_object = match (&self.backing, &next.backing) {
@@ -196,12 +205,32 @@ impl Area {
 #[derive(Default)]
 pub(crate) struct Areas {
     by_start: BTreeMap<u64, Area>,
-    /// Bytes of all of them.
+    sums: Sums,
+}
+
+/// Bytes of areas.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sums {
+    /// Of all.
     pub total: u64,
-    /// Bytes of those that `RLIMIT_DATA` counts.
+    /// Of those that `RLIMIT_DATA` counts.
     pub data: u64,
-    /// Bytes that are locked.
+    /// Of those that are locked.
     pub locked: u64,
+}
+
+impl Sums {
+    fn add(&mut self, area: &Area) {
+        self.total += area.len();
+        self.data += if area.is_data() { area.len() } else { 0 };
+        self.locked += if area.flags.locked { area.len() } else { 0 };
+    }
+
+    fn remove(&mut self, area: &Area) {
+        self.total -= area.len();
+        self.data -= if area.is_data() { area.len() } else { 0 };
+        self.locked -= if area.flags.locked { area.len() } else { 0 };
+    }
 }
 
 impl Areas {
@@ -256,26 +285,25 @@ impl Areas {
         self.join(start..end);
     }
 
-    /// Takes the areas of a range out; those at its edges are cut.
-    pub fn remove(&mut self, range: Range<u64>) -> Vec<Area> {
+    /// Takes the areas of a range out, one after the other; those at its edges are cut.
+    pub fn remove(&mut self, range: Range<u64>, mut gone: impl FnMut(Area)) {
         self.cut(range.start);
         self.cut(range.end);
-        let starts: Vec<u64> = self.by_start.range(range).map(|(start, _)| *start).collect();
-        starts.into_iter().filter_map(|start| self.take(start)).collect()
+        while let Some(start) = self.by_start.range(range.clone()).next().map(|(start, _)| *start) {
+            self.take(start).into_iter().for_each(&mut gone);
+        }
     }
 
-    /// Changes the areas of a range; those at its edges are cut before.
+    /// Changes the areas of a range, but not where they are; those at its edges are cut before.
     pub fn change(&mut self, range: Range<u64>, mut change: impl FnMut(&mut Area)) {
-        for mut area in self.remove(range.clone()) {
-            change(&mut area);
-            self.put(area);
+        self.cut(range.start);
+        self.cut(range.end);
+        for (_, area) in self.by_start.range_mut(range.clone()) {
+            self.sums.remove(area);
+            change(area);
+            self.sums.add(area);
         }
         self.join(range);
-    }
-
-    /// True when a call that may cut two areas and add one is within the limit.
-    pub fn has_room(&self) -> Result<(), Errno> {
-        if self.count() + 3 > AREAS_MOST { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
     /// The lowest free range of `len` bytes between `floor` and `ceiling` that is a multiple of `align`.
@@ -298,18 +326,19 @@ impl Areas {
         }
     }
 
+    /// Bytes of all of them.
+    pub fn sums(&self) -> Sums {
+        self.sums
+    }
+
     fn put(&mut self, area: Area) {
-        self.total += area.len();
-        self.data += if area.is_data() { area.len() } else { 0 };
-        self.locked += if area.flags.locked { area.len() } else { 0 };
+        self.sums.add(&area);
         self.by_start.insert(area.start, area);
     }
 
     fn take(&mut self, start: u64) -> Option<Area> {
         let area = self.by_start.remove(&start)?;
-        self.total -= area.len();
-        self.data -= if area.is_data() { area.len() } else { 0 };
-        self.locked -= if area.flags.locked { area.len() } else { 0 };
+        self.sums.remove(&area);
         Some(area)
     }
 
@@ -320,9 +349,7 @@ impl Areas {
             return;
         };
         if let Some(mut low) = self.take(start) {
-            let mut high = low.clone();
-            high.offset = low.offset_of(at);
-            high.start = at;
+            let high = low.clone().from(at);
             low.end = at;
             self.put(low);
             self.put(high);
@@ -332,22 +359,18 @@ impl Areas {
     /// Joins what belongs together from the neighbour below a range to the one above.
     fn join(&mut self, range: Range<u64>) {
         let first = self.below(range.start).map_or(range.start, |area| area.start);
-        let starts: Vec<u64> = self.by_start.range(first..=range.end).map(|(start, _)| *start).collect();
-        let mut last: Option<u64> = None;
-        for start in starts {
-            let joined = last.filter(|low| match (self.by_start.get(low), self.by_start.get(&start)) {
-                (Some(low), Some(high)) => low.continues(high),
-                _ => false,
-            });
-            match joined {
-                Some(low) => {
-                    if let (Some(mut low), Some(high)) = (self.take(low), self.take(start)) {
-                        low.end = high.end;
-                        self.put(low);
-                    }
-                }
-                None => last = Some(start),
+        let mut joined = first;
+        let mut after = Bound::Included(first);
+        while let Some((&start, area)) = self.by_start.range((after, Bound::Included(range.end))).next() {
+            if start > first && self.by_start.get(&joined).is_some_and(|low| low.continues(area)) {
+                let end = area.end;
+                self.by_start.remove(&start);
+                // Both count in the same sums, so those stay as they are.
+                self.by_start.entry(joined).and_modify(|low| low.end = end);
+            } else {
+                joined = start;
             }
+            after = Bound::Excluded(start);
         }
     }
 }

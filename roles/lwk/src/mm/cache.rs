@@ -25,6 +25,8 @@ struct Entry {
 
 /// Most files, however small.
 const FILES_MOST: usize = 16_384;
+/// What is listed at once of many.
+const AT_ONCE: usize = 256;
 
 impl Cache {
     pub fn new(cap: u64) -> Cache {
@@ -67,9 +69,16 @@ impl Cache {
         self.files.values().map(|entry| entry.object.resident()).sum()
     }
 
-    /// The open files of objects that nobody maps: whoever maps one again brings its own.
+    /// Open files of objects that nobody maps, some at a time: whoever maps one again brings its own.
     pub fn rest(&self) -> Vec<Arc<dyn PageSource>> {
-        self.files.values().filter(|entry| entry.is_idle()).flat_map(|entry| entry.object.rest()).collect()
+        let mut open = Vec::new();
+        for entry in self.files.values().filter(|entry| entry.is_idle()) {
+            if open.len() >= AT_ONCE {
+                break;
+            }
+            open.extend(entry.object.rest());
+        }
+        open
     }
 
     /// Gives up what is too much.
@@ -79,17 +88,28 @@ impl Cache {
 
     /// Gives up what was used longest ago until at most `cap` bytes are left that nobody maps.
     pub fn shrink(&mut self, cap: u64) {
-        let idle = self.files.iter().filter(|(_, entry)| entry.is_idle());
-        let mut idle: Vec<(u64, FileId, u64)> =
-            idle.map(|(id, entry)| (entry.used, *id, entry.object.resident())).collect();
-        let mut bytes: u64 = idle.iter().map(|(_, _, bytes)| bytes).sum();
-        idle.sort_unstable_by_key(|(used, ..)| *used);
-        for (_, id, resident) in idle {
-            if bytes <= cap && self.files.len() <= FILES_MOST {
+        loop {
+            let mut bytes = 0;
+            // Those that go first, by turn.
+            let mut oldest = BTreeMap::new();
+            for (id, entry) in self.files.iter().filter(|(_, entry)| entry.is_idle()) {
+                let resident = entry.object.resident();
+                bytes += resident;
+                oldest.insert(entry.used, (*id, resident));
+                if oldest.len() > AT_ONCE {
+                    oldest.pop_last();
+                }
+            }
+            if oldest.is_empty() {
                 return;
             }
-            self.files.remove(&id);
-            bytes -= resident;
+            for (id, resident) in oldest.into_values() {
+                if bytes <= cap && self.files.len() <= FILES_MOST {
+                    return;
+                }
+                self.files.remove(&id);
+                bytes -= resident;
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ impl Mm {
             return Ok(());
         }
         let mut state = self.lock();
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         let mut start = at;
         if down {
             let area = state.areas.find(at).ok_or(Errno::ENOMEM)?;
@@ -46,7 +46,7 @@ impl Mm {
             return failed;
         }
         let more = self.data_added(state.areas.overlapping(range.clone()), &range, protection);
-        if more > 0 && state.areas.data.saturating_add(more) > state.limits.data {
+        if more > 0 && state.areas.sums().data.saturating_add(more) > state.limits.data {
             return Err(Errno::ENOMEM);
         }
         self.split_edges(&range)?;

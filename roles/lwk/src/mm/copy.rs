@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::{Mm, PAGE, PageRequest, page_of};
-use crate::Errno;
+use crate::{Errno, room};
 use alloc::vec::Vec;
 use keelson_hal::user::Access;
 
@@ -168,16 +168,22 @@ impl Mm {
         self.read_some(here, &mut buffer[..len]).map_err(|(_, stop)| stop)?;
         let part = &buffer[..len];
         let end = part.iter().position(|byte| *byte == 0);
-        string.extend_from_slice(&part[..end.unwrap_or(len)]);
+        room::extend(string, &part[..end.unwrap_or(len)]).map_err(Stop::Fail)?;
         Ok(end.is_some())
     }
 
     /// Reads an array of 64-bit numbers.
     pub fn read_words(&self, at: u64, count: usize) -> Result<Vec<u64>, Errno> {
-        let mut bytes =
-            alloc::vec![0; count.checked_mul(8).filter(|len| *len <= 1 << 20).ok_or(Errno::EINVAL)?];
-        self.read(at, &mut bytes)?;
-        Ok(bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
+        const PART: usize = 512;
+        count.checked_mul(8).filter(|len| *len <= 1 << 20).ok_or(Errno::EINVAL)?;
+        let mut words = room::with_room(count)?;
+        let mut part = [0; 8 * PART];
+        while words.len() < count {
+            let bytes = &mut part[..8 * (count - words.len()).min(PART)];
+            self.read(at.wrapping_add(8 * words.len() as u64), bytes)?;
+            words.extend(bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)));
+        }
+        Ok(words)
     }
 
     /// Reads an array of `struct iovec`: addresses and lengths. EINVAL for too many, or more bytes than a call can transfer.

@@ -210,7 +210,7 @@ impl Mm {
         let below = state.areas.below(to).map_or(0, |area| if area.flags.grows_down { 0 } else { area.end });
         let fits = len <= most && below.saturating_add(STACK_GAP) <= to;
         let more = start - to;
-        if !fits || state.areas.total.saturating_add(more) > state.limits.address_space {
+        if !fits || state.areas.sums().total.saturating_add(more) > state.limits.address_space {
             return Err(Fault::MapErr);
         }
         self.forget_stale(state, &(to..start));

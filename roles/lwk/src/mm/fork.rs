@@ -5,7 +5,6 @@ use super::populate::allocate;
 use super::{Duplicate, Mm, PAGE, Policy, State};
 use crate::Errno;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use keelson_hal::user::{Flush, Frame, Mapped, PageSize, Protection};
 
 impl Mm {
@@ -23,38 +22,33 @@ impl Mm {
             stale: 0..0,
         };
         let child = Mm::with_state(&self.system, self.settings, child_state)?;
-        let areas: Vec<Area> = state.areas.iter().filter(|area| !area.flags.dont_fork).cloned().collect();
         let mut attachments = super::shm::Inherited::default();
         let mut reduced = false;
         let mut outcome = Ok(());
         {
             let mut theirs = child.lock();
-            for area in &areas {
-                let mut copy = area.clone();
-                copy.flags.locked = false;
-                copy.attachment = attachments.of(area);
-                if let Some(object) = copy.object() {
-                    object.mapped_by(&child.this);
+            let mut at = 0;
+            while let Some(area) = state.areas.at_or_above(at).cloned() {
+                // It may have been joined to the one before.
+                let area = if area.start < at { area.from(at) } else { area };
+                at = area.end;
+                if area.flags.dont_fork {
+                    continue;
                 }
-                if !area.flags.wipe_on_fork && outcome.is_ok() {
-                    match self.duplicate_area(&child, area, &state.policy) {
-                        Ok(done) => {
-                            reduced |= done.reduced;
-                            if done.shares && !area.shared {
-                                copy.copy_on_write = true;
-                                state.areas.change(area.start..area.end, |area| area.copy_on_write = true);
-                            }
+                match self.fork_area(&mut state, &child, &area, &mut attachments) {
+                    Ok((copy, more)) => {
+                        reduced |= more;
+                        theirs.areas.insert(copy);
+                    }
+                    Err(error) => {
+                        // Some of its pages may have two owners now.
+                        if !area.shared {
+                            state.areas.change(area.start..area.end, |area| area.copy_on_write = true);
                         }
-                        Err(error) => {
-                            outcome = Err(error);
-                            // Some of its pages may have two owners now.
-                            if !area.shared {
-                                state.areas.change(area.start..area.end, |area| area.copy_on_write = true);
-                            }
-                        }
+                        (outcome, reduced) = (Err(error), true);
+                        break;
                     }
                 }
-                theirs.areas.insert(copy);
             }
         }
         if reduced {
@@ -63,6 +57,35 @@ impl Mm {
         // The lock of the child is not taken under that of the parent anywhere else; it goes first when it was in vain.
         drop(state);
         outcome.map(|()| child)
+    }
+
+    /// What a child gets of an area, and whether the parent lost the right to write.
+    fn fork_area(
+        &self,
+        state: &mut State,
+        child: &Mm,
+        area: &Area,
+        attachments: &mut super::shm::Inherited,
+    ) -> Result<(Area, bool), Errno> {
+        // A program may have many areas, and as many children.
+        if self.system.machine.is_short() {
+            return Err(Errno::ENOMEM);
+        }
+        let mut copy = area.clone();
+        copy.flags.locked = false;
+        copy.attachment = attachments.of(area)?;
+        if let Some(object) = copy.object() {
+            object.mapped_by(&child.this);
+        }
+        if area.flags.wipe_on_fork {
+            return Ok((copy, false));
+        }
+        let done = self.duplicate_area(child, area, &state.policy)?;
+        if done.shares && !area.shared {
+            copy.copy_on_write = true;
+            state.areas.change(area.start..area.end, |area| area.copy_on_write = true);
+        }
+        Ok((copy, done.reduced))
     }
 
     fn duplicate_area(&self, child: &Mm, area: &Area, policy: &Policy) -> Result<Done, Errno> {

@@ -36,7 +36,7 @@ impl Mm {
         let fixed = has(map::FIXED) || has(map::FIXED_NOREPLACE);
         let len = area.len();
         let mut state = self.lock();
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         let at = if fixed {
             let range = fixed_range(request.at, len)?;
             if has(map::FIXED_NOREPLACE) && state.areas.overlapping(range.clone()).next().is_some() {
@@ -107,19 +107,13 @@ impl Mm {
             return Err(Errno::EEXIST);
         }
         fixed_range(range.start, area.len())?;
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         self.place(&mut state, area, range, node, false)
     }
 
     /// Room for `len` bytes at or above `floor`, a multiple of `align`.
     pub fn room(&self, len: u64, align: u64, floor: u64) -> Result<u64, Errno> {
         self.lock().areas.room(len, align, floor, layout::VVAR).ok_or(Errno::ENOMEM)
-    }
-
-    /// True when taking a range out would make two areas of one.
-    pub fn would_cut(&self, at: u64, len: u64) -> bool {
-        let state = self.lock();
-        state.areas.find(at).is_some_and(|area| area.start < at && at.saturating_add(len) < area.end)
     }
 
     /// Checks a request: an area that does not lie anywhere yet.
@@ -177,7 +171,7 @@ impl Mm {
         }
         let object = match file.source.local() {
             Some(object) => object,
-            None => self.system.memory.object(&self.system.machine, &file.source),
+            None => self.system.memory.object(&self.system.machine, &file.source)?,
         };
         if area.shared && file.writable && object.is_file() {
             object.lock().writer = Some(file.source.clone());
@@ -219,17 +213,14 @@ impl Mm {
 
     /// munmap(2).
     pub fn munmap(&self, at: u64, len: u64) -> Result<(), Errno> {
-        if !at.is_multiple_of(PAGE) || len == 0 {
-            return Err(Errno::EINVAL);
-        }
-        let len = whole_pages(len).ok_or(Errno::EINVAL)?;
-        let end = at.checked_add(len).filter(|end| *end <= layout::TOP).ok_or(Errno::EINVAL)?;
+        let range = unmapped_range(at, len)?;
         let mut state = self.lock();
         // Only a hole in an area makes one more of it: whoever has too many can always give some back.
-        if state.areas.overlapping(at..end).any(|area| area.start < at && end < area.end) {
-            state.areas.has_room()?;
+        if state.areas.overlapping(range.clone()).any(|area| area.start < range.start && range.end < area.end)
+        {
+            self.has_room(&state)?;
         }
-        self.unmap_range(&mut state, &(at..end), Flush::Lazy)
+        self.unmap_range(&mut state, &range, Flush::Lazy)
     }
 
     /// Removes what is in a range. Private anonymous memory can go lazily, everything else is forgotten by all cores now.
@@ -238,15 +229,14 @@ impl Mm {
             return Ok(());
         }
         self.split_edges(range)?;
-        let areas = state.areas.remove(range.clone());
         let mut how = how;
-        for area in &areas {
+        state.areas.remove(range.clone(), |area| {
             if !area.is_private_anonymous() {
                 how = Flush::Now;
             }
-            self.collect_dirty(area, &(area.start..area.end));
+            self.collect_dirty(&area, &(area.start..area.end));
             self.drop_pages(&(area.start..area.end));
-        }
+        });
         match how {
             Flush::Lazy => self.mark_stale(state, range),
             Flush::Now => self.space.flush(Flush::Now),
@@ -283,12 +273,18 @@ impl Mm {
         Ok(())
     }
 
+    /// True when a call that may cut two areas and add one is within the limit, and the kernel has memory for them.
+    pub(super) fn has_room(&self, state: &State) -> Result<(), Errno> {
+        let is_short = self.system.machine.is_short();
+        if is_short || state.areas.count() + 3 > layout::AREAS_MOST { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
     /// Zeros at a fixed place for the heap or the stack; whatever is there already stays.
     pub(super) fn grow_area(&self, state: &mut State, range: Range<u64>, role: Role) -> Result<(), Errno> {
         if state.areas.overlapping(range.clone()).next().is_some() {
             return Err(Errno::ENOMEM);
         }
-        state.areas.has_room()?;
+        self.has_room(state)?;
         let mut area = Area::anonymous(range.clone(), Protection::READ_WRITE);
         area.role = role;
         area.flags.locked = state.lock_future;
@@ -297,6 +293,15 @@ impl Mm {
         state.areas.insert(area);
         Ok(())
     }
+}
+
+/// The range that munmap(2) is about.
+pub(super) fn unmapped_range(at: u64, len: u64) -> Result<Range<u64>, Errno> {
+    if !at.is_multiple_of(PAGE) || len == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let end = whole_pages(len).and_then(|len| at.checked_add(len)).filter(|end| *end <= layout::TOP);
+    Ok(at..end.ok_or(Errno::EINVAL)?)
 }
 
 /// A range that a program names: aligned, above what is never mapped, below the end.
@@ -324,14 +329,14 @@ pub(super) fn check_growth(
         if replaces { areas.map(within).sum() } else { 0 }
     };
     let len = range.end - range.start;
-    if (state.areas.total - gone(&|_| true)).saturating_add(len) > state.limits.address_space {
+    if (state.areas.sums().total - gone(&|_| true)).saturating_add(len) > state.limits.address_space {
         return Err(Errno::ENOMEM);
     }
-    let data = (state.areas.data - gone(&Area::is_data)).saturating_add(len);
+    let data = (state.areas.sums().data - gone(&Area::is_data)).saturating_add(len);
     if area.is_data() && data > state.limits.data {
         return Err(Errno::ENOMEM);
     }
-    let locked = state.areas.locked.saturating_add(len);
+    let locked = state.areas.sums().locked.saturating_add(len);
     if area.flags.locked && locked > state.limits.locked {
         return Err(Errno::EAGAIN);
     }

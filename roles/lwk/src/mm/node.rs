@@ -5,6 +5,7 @@ use super::object::Object;
 use super::shm::Segment;
 use super::shm_limits::{Promised, ShmSettings};
 use super::source::PageSource;
+use crate::Errno;
 use crate::sysv::Table;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -40,9 +41,13 @@ impl NodeMemory {
         self.shm
     }
 
-    /// The object of a file that is going to be mapped.
-    pub fn object(&self, machine: &Arc<dyn UserMachine>, source: &Arc<dyn PageSource>) -> Arc<Object> {
-        self.cache.lock().object(machine, source)
+    /// The object of a file that is going to be mapped. It stays: ENOMEM where the kernel is short of memory.
+    pub fn object(
+        &self,
+        machine: &Arc<dyn UserMachine>,
+        source: &Arc<dyn PageSource>,
+    ) -> Result<Arc<Object>, Errno> {
+        if machine.is_short() { Err(Errno::ENOMEM) } else { Ok(self.cache.lock().object(machine, source)) }
     }
 
     /// Bytes of pages of files that are here.

@@ -139,7 +139,7 @@ impl Object {
         if offset >= whole_pages(state.size).unwrap_or(u64::MAX) {
             return Err(NoPage::Beyond);
         }
-        if let Some(page) = state.find(offset, most) {
+        if let Some(page) = state.find(offset, most, &*self.machine)? {
             return Ok(page);
         }
         if self.is_file {
@@ -223,9 +223,9 @@ impl Object {
             let mut state = self.state.lock();
             let shrinks = size < state.size;
             state.size = size.min(SIZE_MOST);
-            if shrinks { state.drop_from(size) } else { Vec::new() }
+            shrinks && state.drop_from(size, &*self.machine)
         };
-        if !gone.is_empty() {
+        if gone {
             for mm in self.mms() {
                 mm.forget(self, size);
             }
@@ -265,11 +265,11 @@ impl Object {
         if self.is_file {
             return;
         }
-        let _gone: Vec<Frame> = {
+        {
             let mut state = self.state.lock();
             let end = end.min(whole_pages(state.size).unwrap_or(u64::MAX));
-            state.clear(start, end)
-        };
+            state.clear(start, end, &*self.machine);
+        }
         for mm in self.mms() {
             mm.forget_range(self, start..end);
         }
@@ -331,15 +331,33 @@ impl ObjectState {
         (offset < start + frame.size().bytes()).then_some((*start, frame))
     }
 
-    /// A reference to it, after it was split to be not larger than `most`.
-    fn find(&mut self, offset: u64, most: PageSize) -> Option<Page> {
-        loop {
-            let (start, frame) = self.containing(offset)?;
+    /// The first page of a range: it may begin before the range.
+    pub fn next(&self, from: u64, end: u64) -> Option<(u64, &Frame)> {
+        if from >= end {
+            return None;
+        }
+        let above = || self.pages.range(from..end).next().map(|(start, frame)| (*start, frame));
+        self.containing(from).or_else(above)
+    }
+
+    /// A reference to the page that contains `offset`, after it was split to be not larger than `most`. That takes memory of the
+    /// kernel for what programs have already.
+    fn find(
+        &mut self,
+        offset: u64,
+        most: PageSize,
+        machine: &dyn UserMachine,
+    ) -> Result<Option<Page>, NoPage> {
+        while let Some((start, frame)) = self.containing(offset) {
             if frame.size() <= most {
-                return Some(Page { frame: frame.clone(), start });
+                return Ok(Some(Page { frame: frame.clone(), start }));
+            }
+            if machine.is_short() {
+                return Err(NoPage::OutOfMemory);
             }
             self.split(start);
         }
+        Ok(None)
     }
 
     fn split(&mut self, start: u64) {
@@ -356,34 +374,33 @@ impl ObjectState {
         self.containing(start).is_none() && self.pages.range(start..end).next().is_none()
     }
 
-    /// Drops all pages beyond an end, and zeros what is left of the last one.
-    fn drop_from(&mut self, end: u64) -> Vec<Frame> {
+    /// Drops all pages beyond an end, and zeros what is left of the last one; false when there was nothing.
+    fn drop_from(&mut self, end: u64, machine: &dyn UserMachine) -> bool {
         let limit = self.pages.last_key_value().map_or(end, |(start, frame)| start + frame.size().bytes());
         self.dirty.retain(|offset| *offset < end);
-        self.clear(end, limit.max(end))
+        self.clear(end, limit.max(end), machine)
     }
 
-    fn clear(&mut self, start: u64, end: u64) -> Vec<Frame> {
-        let mut gone = Vec::new();
+    /// Drops the pages that lie wholly in a range, and zeros the rest of it; false when there was nothing. Address spaces that map
+    /// them have references of their own.
+    fn clear(&mut self, start: u64, end: u64, machine: &dyn UserMachine) -> bool {
         let mut at = start;
-        while at < end {
-            let found = self.containing(at).map(|(start, frame)| (start, frame.size()));
-            let next =
-                found.map(|(start, _)| start).or(self.pages.range(at..end).next().map(|(start, _)| *start));
-            let Some(first) = next else { break };
-            let Some(size) = self.pages.get(&first).map(Frame::size) else { break };
-            let last = first + size.bytes();
+        let mut found = false;
+        while let Some((first, frame)) = self.next(at, end) {
+            let (size, last) = (frame.size(), first + frame.size().bytes());
             if first >= start && last <= end {
-                gone.extend(self.pages.remove(&first));
-            } else if size != PageSize::Small {
+                self.pages.remove(&first);
+            } else if size != PageSize::Small && !machine.is_short() {
                 self.split(first);
                 continue;
-            } else if let Some(frame) = self.pages.get(&first) {
+            } else {
+                // Also of a large page that there is no memory to split.
                 let from = first.max(start);
                 frame.zero(from - first, last.min(end) - from);
             }
+            found = true;
             at = last;
         }
-        gone
+        found
     }
 }

@@ -58,7 +58,7 @@ impl Mm {
             return Ok(());
         }
         let mut state = self.lock();
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         if !state.areas.cover(range.clone()) {
             return Err(Errno::EFAULT);
         }
@@ -93,7 +93,7 @@ impl Mm {
         let home = u8::try_from(home).ok().filter(|home| usize::from(*home) < self.system.machine.nodes());
         let home = home.ok_or(Errno::EINVAL)?;
         let mut state = self.lock();
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         let with_policy = |area: &Area| area.policy.is_some();
         if !state.areas.overlapping(range.clone()).any(with_policy) {
             return Err(Errno::ENOENT);

@@ -36,7 +36,7 @@ impl Mm {
                 .map_err(|error| if error == Errno::ENOMEM { Errno::EINVAL } else { error })?;
         }
         let mut state = self.lock();
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         let area = state.areas.find(old).cloned().ok_or(Errno::EFAULT)?;
         let (old_len, new_len) = match area.pages {
             // Lengths are rounded up to whole pages of the kind, as on Linux since 5.16; places have to be multiples.
@@ -59,7 +59,7 @@ impl Mm {
         }
         if area.flags.locked && new_len > old_len {
             let more = new_len - old_len;
-            if state.areas.locked.saturating_add(more) > state.limits.locked {
+            if state.areas.sums().locked.saturating_add(more) > state.limits.locked {
                 return Err(Errno::EAGAIN);
             }
         }
@@ -108,7 +108,7 @@ impl Mm {
         let end = at.checked_add(len).filter(|end| *end > at);
         let (Some(offset), Some(end), 0) = (offset, end, protection) else { return Err(Errno::EINVAL) };
         let mut state = self.lock();
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         let area = state.areas.find(at).cloned().filter(|area| area.shared && area.end >= end);
         let mut area = area.ok_or(Errno::EINVAL)?;
         let again = area.attachment.take().map(|attachment| attachment.again());
@@ -232,8 +232,8 @@ impl Mm {
 }
 
 fn check_limits(state: &State, area: &Area, more: u64) -> Result<(), Errno> {
-    let total = state.areas.total.saturating_add(more);
-    let data = if area.is_data() { state.areas.data.saturating_add(more) } else { 0 };
+    let total = state.areas.sums().total.saturating_add(more);
+    let data = if area.is_data() { state.areas.sums().data.saturating_add(more) } else { 0 };
     if total > state.limits.address_space || data > state.limits.data {
         return Err(Errno::ENOMEM);
     }

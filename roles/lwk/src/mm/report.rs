@@ -86,9 +86,17 @@ impl Mm {
         Some(at)
     }
 
-    /// All areas, by address.
-    pub fn areas(&self) -> Vec<Area> {
-        self.lock().areas.iter().cloned().collect()
+    /// All areas, by address. Each is looked up when it is asked for: there may be more than a list should have, and what changes
+    /// meanwhile is seen or not.
+    pub fn areas(&self) -> impl Iterator<Item = Area> {
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            let area = self.lock().areas.at_or_above(at)?.clone();
+            // One that has grown is told from where the last one ended.
+            let area = if area.start < at { area.from(at) } else { area };
+            at = area.end;
+            Some(area)
+        })
     }
 
     /// The area that contains an address.
@@ -142,13 +150,13 @@ impl Mm {
             state.areas.iter().filter(|area| counts(area)).map(Area::len).sum()
         };
         Usage {
-            size: state.areas.total,
+            size: state.areas.sums().total,
             resident: self.resident.load(Ordering::Relaxed),
             resident_most: self.resident_most.load(Ordering::Relaxed),
-            data: state.areas.data,
+            data: state.areas.sums().data,
             stack: sum(&|area| area.role == super::Role::Stack),
             text: sum(&|area| area.protection.execute),
-            locked: state.areas.locked,
+            locked: state.areas.sums().locked,
             shared: sum(&|area| area.object().is_some()),
         }
     }

@@ -5,9 +5,9 @@ use super::map::fixed_range;
 use super::node::NodeMemory;
 use super::object::Object;
 use super::shm_limits::Promise;
-use super::{Mm, PAGE, whole_pages};
-use crate::Errno;
+use super::{Mm, PAGE, State, layout, whole_pages};
 use crate::sysv::{Member, Permission, Table, User, ipc};
+use crate::{Errno, room};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use keelson_hal::user::{Flush, PageSize, Protection, UserMachine};
@@ -142,14 +142,15 @@ pub(super) struct Inherited(Vec<(Arc<Attachment>, Arc<Attachment>)>);
 
 impl Inherited {
     /// The child's for an area of the parent.
-    pub fn of(&mut self, area: &Area) -> Option<Arc<Attachment>> {
-        let theirs = area.attachment.as_ref()?;
-        if let Some((_, ours)) = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, theirs)) {
-            return Some(ours.clone());
+    pub fn of(&mut self, area: &Area) -> Result<Option<Arc<Attachment>>, Errno> {
+        let Some(theirs) = &area.attachment else { return Ok(None) };
+        // The parts of an attach are neighbours, as a rule.
+        if let Some((_, ours)) = self.0.iter().rev().find(|(known, _)| Arc::ptr_eq(known, theirs)) {
+            return Ok(Some(ours.clone()));
         }
         let ours = Attachment::new(theirs.segment.clone(), theirs.at, theirs.user);
-        self.0.push((theirs.clone(), ours.clone()));
-        Some(ours)
+        room::push(&mut self.0, (theirs.clone(), ours.clone()))?;
+        Ok(Some(ours))
     }
 }
 
@@ -269,10 +270,9 @@ impl NodeMemory {
     /// `SHM_INFO` and `IPC_INFO`.
     pub fn shm_info(&self) -> ShmInfo {
         let segments = self.segments();
-        let all = segments.all();
-        let mut info =
-            ShmInfo { segments: all.len(), highest: segments.highest() as usize, ..ShmInfo::default() };
-        for segment in all {
+        let mut info = ShmInfo { highest: segments.highest() as usize, ..ShmInfo::default() };
+        for segment in segments.all() {
+            info.segments += 1;
             info.pages += whole_pages(segment.stat.lock().size).unwrap_or(0) / PAGE;
             info.resident += segment.resident() / PAGE;
         }
@@ -280,19 +280,16 @@ impl NodeMemory {
     }
 
     /// All segments, whoever asks.
-    pub fn shm_all(&self) -> Vec<SegmentView> {
-        let all = self.segments().all_with_ids();
-        let view = |(id, segment): (u32, Arc<Segment>)| {
+    pub fn shm_all(&self) -> impl Iterator<Item = SegmentView> {
+        self.segments().all_with_ids().map(|(id, segment)| {
             let (permission, stat) = segment.told();
             SegmentView { id, permission, stat, resident: segment.resident() }
-        };
-        all.into_iter().map(view).collect()
+        })
     }
 
     /// Bytes in segments that nobody has attached.
     pub fn shm_unattached(&self) -> u64 {
-        let all = self.segments().all();
-        let unattached = all.iter().filter(|segment| segment.stat.lock().attached == 0);
+        let unattached = self.segments().all().filter(|segment| segment.stat.lock().attached == 0);
         unattached.map(|segment| segment.resident()).sum()
     }
 
@@ -341,7 +338,7 @@ impl Mm {
         area.pages = segment.pages;
         area.backing = Backing::Object(object);
         let mut state = self.lock();
-        state.areas.has_room()?;
+        self.has_room(&state)?;
         let start = if wish == 0 {
             self.choose(&state, 0, area.len(), &area)?
         } else {
@@ -371,8 +368,10 @@ impl Mm {
             state.areas.iter().filter_map(|area| area.attachment.as_ref()).find(|its| its.at == at);
         let attachment = attachment.cloned().ok_or(Errno::EINVAL)?;
         let mine = |area: &&Area| area.attachment.as_ref().is_some_and(|its| Arc::ptr_eq(its, &attachment));
-        let parts: Vec<_> = state.areas.iter().filter(mine).map(|area| area.start..area.end).collect();
-        for part in parts {
+        let next = |state: &State, at| state.areas.overlapping(at..layout::TOP).find(mine).map(Area::range);
+        let mut at = 0;
+        while let Some(part) = next(&state, at) {
+            at = part.end;
             self.unmap_range(&mut state, &part, Flush::Now)?;
         }
         let mut stat = attachment.segment.stat.lock();

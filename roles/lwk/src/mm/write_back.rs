@@ -5,10 +5,10 @@ use super::node::NodeMemory;
 use super::object::{Object, SIZE_MOST};
 use super::source::PIECE;
 use super::{Mm, PAGE, layout, whole_pages};
-use crate::Errno;
 use crate::delegate::Delegate;
 use crate::files::File;
 use crate::timers::Timers;
+use crate::{Errno, room};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -17,6 +17,8 @@ use keelson_hal::user::Flush;
 
 /// Most bytes of one write.
 const WRITE_MOST: u64 = 512 << 10;
+/// Files that are listed at once.
+const FILES_AT_ONCE: usize = 256;
 
 /// `MS_*` of msync(2).
 mod ms {
@@ -27,7 +29,7 @@ mod ms {
 
 impl Mm {
     /// msync(2), first part: the files of a range, which [`Object::write_back`] then writes. ENOMEM with a gap.
-    pub fn msync(&self, at: u64, len: u64, flags: u64) -> Result<Vec<Arc<Object>>, Errno> {
+    pub fn msync(&self, at: u64, len: u64, flags: u64) -> Result<impl Iterator<Item = Arc<Object>>, Errno> {
         let unknown = flags & !(ms::ASYNC | ms::INVALIDATE | ms::SYNC) != 0;
         let both = flags & ms::ASYNC != 0 && flags & ms::SYNC != 0;
         if unknown || both || !at.is_multiple_of(PAGE) {
@@ -42,21 +44,64 @@ impl Mm {
         if !state.areas.cover(at..end) {
             return Err(Errno::ENOMEM);
         }
-        Ok(files_of(state.areas.overlapping(at..end)))
+        drop(state);
+        Ok(self.files(at..end, written_file))
     }
 
-    /// The files that are mapped for shared writing in a range: to be written back after munmap(2).
-    pub fn written_files(&self, at: u64, len: u64) -> Vec<Arc<Object>> {
-        let end = at.saturating_add(len);
-        if end <= at { Vec::new() } else { files_of(self.lock().areas.overlapping(at..end)) }
+    /// munmap(2), after which what was written through shared mappings is with the host: part by part where many files are mapped.
+    pub async fn munmap_and_write_back(&self, at: u64, len: u64) -> Result<(), Errno> {
+        let range = super::map::unmapped_range(at, len)?;
+        let mut at = range.start;
+        while at < range.end {
+            let (files, next) = self.some_files(at..range.end, written_file);
+            self.munmap(at, next - at)?;
+            for file in files {
+                // The memory is gone whatever comes of it: an error is told by msync(2) only.
+                file.write_back_and_log().await;
+            }
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// The files of a range: each comes once, or again where there are so many that they are not listed at once.
+    fn files(
+        &self,
+        range: Range<u64>,
+        which: fn(&Area) -> Option<&Arc<Object>>,
+    ) -> impl Iterator<Item = Arc<Object>> {
+        let (mut listed, mut at) = (Vec::new().into_iter(), range.start);
+        core::iter::from_fn(move || {
+            if listed.len() == 0 && at < range.end {
+                let (files, next) = self.some_files(at..range.end, which);
+                (listed, at) = (files.into_iter(), next);
+            }
+            listed.next()
+        })
+    }
+
+    /// The first files of a range, and where the others begin.
+    fn some_files(
+        &self,
+        range: Range<u64>,
+        which: fn(&Area) -> Option<&Arc<Object>>,
+    ) -> (Vec<Arc<Object>>, u64) {
+        let mut files: Vec<Arc<Object>> = Vec::new();
+        for area in self.lock().areas.overlapping(range.clone()) {
+            let new = which(area).filter(|object| !files.iter().any(|known| Arc::ptr_eq(known, object)));
+            match new {
+                Some(_) if files.len() == FILES_AT_ONCE => return (files, area.start),
+                Some(object) => files.push(object.clone()),
+                None => {}
+            }
+        }
+        (files, range.end)
     }
 
     /// Writes back what shared mappings changed: before the address space goes at exit or exec.
     pub async fn close(&self) {
-        for object in self.written_files(0, layout::TOP) {
-            if let Err(error) = object.write_back().await {
-                log::warn!("lwk: writing back a mapped file: {error}");
-            }
+        for object in self.files(0..layout::TOP, written_file) {
+            object.write_back_and_log().await;
         }
         self.system.memory.rest();
     }
@@ -69,13 +114,7 @@ impl Mm {
         child: &Arc<dyn Delegate>,
         mut open: Vec<Arc<dyn File>>,
     ) {
-        let mut files: Vec<Arc<Object>> = Vec::new();
-        for object in self.lock().areas.iter().filter_map(Area::object).filter(|object| object.is_file()) {
-            if !files.iter().any(|known| Arc::ptr_eq(known, object)) {
-                files.push(object.clone());
-            }
-        }
-        for object in files {
+        for object in self.files(0..layout::TOP, host_file) {
             let ways: Vec<_> = {
                 let state = object.lock();
                 // One that can be written through can be read through as well.
@@ -158,18 +197,12 @@ impl Mm {
     }
 }
 
-fn written_file(area: &Area) -> Option<&Arc<Object>> {
-    area.object().filter(|object| area.shared && area.may_write && object.is_file())
+fn host_file(area: &Area) -> Option<&Arc<Object>> {
+    area.object().filter(|object| object.is_file())
 }
 
-fn files_of<'a>(areas: impl Iterator<Item = &'a Area>) -> Vec<Arc<Object>> {
-    let mut files: Vec<Arc<Object>> = Vec::new();
-    for object in areas.filter_map(written_file) {
-        if !files.iter().any(|known| Arc::ptr_eq(known, object)) {
-            files.push(object.clone());
-        }
-    }
-    files
+fn written_file(area: &Area) -> Option<&Arc<Object>> {
+    host_file(area).filter(|_| area.shared && area.may_write)
 }
 
 impl Object {
@@ -189,6 +222,12 @@ impl Object {
         }
     }
 
+    async fn write_back_and_log(self: &Arc<Self>) {
+        if let Err(error) = self.write_back().await {
+            log::warn!("lwk: writing back a mapped file: {error}");
+        }
+    }
+
     /// The first changed pages that follow each other, as bytes; they count as unchanged from now on.
     #[allow(clippy::type_complexity)]
     fn take_dirty_run(&self) -> Result<Option<(u64, Vec<u8>, Arc<dyn super::PageSource>)>, Errno> {
@@ -198,10 +237,21 @@ impl Object {
         let Some(start) = state.dirty.first().copied() else { return Ok(None) };
         let writer = state.way_back().ok_or(Errno::EBADF)?;
         let mut end = start;
-        while end - start < WRITE_MOST && state.dirty.remove(&end) {
+        while end - start < WRITE_MOST && state.dirty.contains(&end) {
             end += PAGE;
         }
-        let mut bytes = alloc::vec![0; (end.min(size) - start) as usize];
+        let room = |end: u64| room::zeros((end.min(size) - start) as usize);
+        let mut bytes = match room(end) {
+            Ok(bytes) => bytes,
+            // Page by page it takes longer.
+            Err(_) => {
+                end = start + PAGE;
+                room(end)?
+            }
+        };
+        for offset in (start..end).step_by(PAGE as usize) {
+            state.dirty.remove(&offset);
+        }
         for (index, part) in bytes.chunks_mut(PAGE as usize).enumerate() {
             if let Some(frame) = state.pages.get(&(start + index as u64 * PAGE)) {
                 frame.read(0, part);
@@ -280,15 +330,16 @@ impl NodeMemory {
 
     /// Writes back all files, and forgets those that nobody maps any more.
     pub async fn write_back_all(&self) {
-        let objects: Vec<Arc<Object>> = self.written.lock().values().cloned().collect();
-        for object in objects {
+        let mut from = 0;
+        let next = |from| self.written.lock().range(from..).next().map(|(_, object)| object.clone());
+        while let Some(object) = next(from) {
+            from = object.id() + 1;
             let written = object.write_back().await;
             if let Err(error) = &written {
                 log::warn!("lwk: writing back a mapped file: {error}");
             }
-            // A host that does not take it now never will once nobody maps the file: the loss was told.
-            let idle = object.mms().is_empty();
-            if idle {
+            // A host that does not take it now never will once nobody maps the file: the loss was told. Memory comes again.
+            if !object.is_mapped() && written != Err(Errno::ENOMEM) {
                 object.lock().dirty.clear();
                 self.written.lock().remove(&object.id());
             }
@@ -299,9 +350,14 @@ impl NodeMemory {
 
     /// Lets go of the open files behind pages that nobody maps.
     pub fn rest(&self) {
-        let open = self.cache.lock().rest();
-        // Closing them is not done under the lock.
-        drop(open);
+        loop {
+            let open = self.cache.lock().rest();
+            if open.is_empty() {
+                return;
+            }
+            // Closing them is not done under the lock.
+            drop(open);
+        }
     }
 
     /// The way to a host file that is mapped already through the same open file.

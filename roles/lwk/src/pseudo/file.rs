@@ -3,7 +3,8 @@
 use super::{Content, Looker, NodeView};
 use crate::Errno;
 use crate::files::{Events, File, FileType, Operation, Source, Stat, Target, moved, tmpfs};
-use alloc::string::String;
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -44,6 +45,9 @@ impl PseudoFile {
     fn text(&self, at: u64) -> Result<Arc<Vec<u8>>, Errno> {
         if let Some(text) = self.text.lock().as_ref().filter(|_| at > 0) {
             return Ok(text.clone());
+        }
+        if self.view.is_short() {
+            return Err(Errno::ENOMEM);
         }
         // Without the lock: making it looks at other processes, and takes its time.
         let text = Arc::new(self.content.make(&*self.view, self.looker)?);
@@ -157,16 +161,58 @@ pub struct DirectoryFile {
     entries: Listing,
 }
 
+/// What a directory of /proc or /sys has.
+pub struct Entries {
+    /// Those whose names are numbers, of which there may be many, and what they are.
+    numbers: Vec<u32>,
+    kind: FileType,
+    /// The others, which come after them.
+    pub named: Vec<(String, FileType)>,
+}
+
+impl Entries {
+    /// Numbers, all of the same type.
+    pub fn numbered(numbers: Vec<u32>, kind: FileType) -> Entries {
+        Entries { numbers, kind, named: Vec::new() }
+    }
+
+    /// Names, all of the same type.
+    pub fn named(names: &[&str], kind: FileType) -> Entries {
+        Entries::from(names.iter().map(|name| (String::from(*name), kind)).collect::<Vec<_>>())
+    }
+
+    /// How many directories are among them.
+    pub fn directories(&self) -> usize {
+        let numbers = if self.kind == FileType::Directory { self.numbers.len() } else { 0 };
+        numbers + self.named.iter().filter(|(_, kind)| *kind == FileType::Directory).count()
+    }
+
+    /// The entry at an index.
+    fn get(&self, index: usize) -> Option<(Cow<'_, str>, FileType)> {
+        if let Some(number) = self.numbers.get(index) {
+            return Some((number.to_string().into(), self.kind));
+        }
+        let (name, kind) = self.named.get(index - self.numbers.len())?;
+        Some((name.into(), *kind))
+    }
+}
+
+impl From<Vec<(String, FileType)>> for Entries {
+    fn from(named: Vec<(String, FileType)>) -> Entries {
+        Entries { numbers: Vec::new(), kind: FileType::Regular, named }
+    }
+}
+
 enum Listing {
     /// As it was when it was opened.
-    Fixed(Vec<(String, FileType)>),
+    Fixed(Entries),
     /// As it is.
     Tree(Arc<tmpfs::Directory>),
 }
 
 impl DirectoryFile {
     /// A directory of /proc or /sys.
-    pub fn fixed(stat: Stat, entries: Vec<(String, FileType)>) -> DirectoryFile {
+    pub fn fixed(stat: Stat, entries: Entries) -> DirectoryFile {
         DirectoryFile { stat, entries: Listing::Fixed(entries) }
     }
 
@@ -188,9 +234,10 @@ impl DirectoryFile {
         let from = position.saturating_sub(2);
         match &self.entries {
             Listing::Fixed(list) => {
-                let rest = list.iter().enumerate().skip(usize::try_from(from).unwrap_or(usize::MAX));
+                let from = usize::try_from(from).unwrap_or(usize::MAX);
+                let rest = (from..usize::MAX).map_while(|index| Some((index as u64, list.get(index)?)));
                 for (index, (name, kind)) in rest {
-                    if !each(index as u64 + 3, own.wrapping_add(index as u64 + 1), *kind, name.as_bytes()) {
+                    if !each(index + 3, own.wrapping_add(index + 1), kind, name.as_bytes()) {
                         return;
                     }
                 }

@@ -12,21 +12,21 @@ mod sys;
 mod sysvipc;
 #[cfg(test)]
 mod tests;
+mod text;
 mod view;
 
 pub(crate) use memory_maps::maps;
+pub(crate) use text::Text;
 
-pub use file::{DirectoryFile, PseudoFile};
+pub use file::{DirectoryFile, Entries, PseudoFile};
 pub use status::list;
 pub use sys::SysTree;
 pub use view::{
-    AreaView, CacheView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView,
+    AreaView, CacheView, CpuView, Each, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView,
     QueueView, SetView, ThreadView,
 };
 
-use crate::Errno;
-use crate::files::FileType;
-use alloc::string::String;
+use crate::{Errno, room};
 use alloc::vec::Vec;
 
 /// Who looks: /proc/self and /proc/thread-self are about it.
@@ -41,7 +41,7 @@ pub struct Looker {
 /// Something below /proc or /sys.
 pub enum Entry {
     /// A directory with its entries.
-    Directory(Vec<(String, FileType)>),
+    Directory(Entries),
     /// A file: its permissions and how its content is made.
     File(u32, Content),
     /// A link to a path.
@@ -50,14 +50,17 @@ pub enum Entry {
     Descriptor(u32, u32),
 }
 
+/// The text of a file; ENOMEM.
+pub type Made = Result<Vec<u8>, Errno>;
+
 /// How the content of a file is made.
 pub enum Content {
     /// It does not change.
     Bytes(Vec<u8>),
     /// Of the node.
-    Node(fn(&dyn NodeView, Looker) -> Vec<u8>),
+    Node(fn(&dyn NodeView, Looker) -> Made),
     /// Of a process and one of its threads.
-    Process(fn(&dyn NodeView, &ProcessView, u32) -> Vec<u8>, u32, u32),
+    Process(fn(&dyn NodeView, &ProcessView, u32) -> Made, u32, u32),
     /// /proc/[pid]/fdinfo/[fd]: of a process and its descriptor.
     Descriptor(u32, u32),
     /// meminfo of a NUMA node.
@@ -70,18 +73,16 @@ pub enum Content {
 
 impl Content {
     /// Makes it. ESRCH when the process is gone.
-    pub fn make(&self, view: &dyn NodeView, looker: Looker) -> Result<Vec<u8>, Errno> {
+    pub fn make(&self, view: &dyn NodeView, looker: Looker) -> Made {
         match self {
-            Content::Bytes(bytes) => Ok(bytes.clone()),
-            Content::Node(make) => Ok(make(view, looker)),
-            Content::Process(make, pid, tid) => {
-                Ok(make(view, &view.process(*pid).ok_or(Errno::ESRCH)?, *tid))
-            }
+            Content::Bytes(bytes) => room::copy_of(bytes),
+            Content::Node(make) => make(view, looker),
+            Content::Process(make, pid, tid) => make(view, &view.process(*pid).ok_or(Errno::ESRCH)?, *tid),
             Content::Descriptor(pid, fd) => {
                 let process = view.process(*pid).ok_or(Errno::ESRCH)?;
-                process::descriptor(&process, *fd).ok_or(Errno::ENOENT)
+                process::descriptor(&process, *fd)
             }
-            Content::Numa(number) => Ok(sys::memory(view, *number)),
+            Content::Numa(number) => sys::memory(view, *number),
             Content::Memory(_) | Content::PageMap(_) => Ok(Vec::new()),
         }
     }
@@ -89,14 +90,14 @@ impl Content {
 
 /// What lies at a path below /proc, given as its components; ENOENT.
 pub fn find_proc(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Result<Entry, Errno> {
-    proc::find(view, looker, parts).ok_or(Errno::ENOENT)
+    proc::find(view, looker, parts)
 }
 
 /// Where a link below /proc leads to, without looking at anything else; `None` for what is no link to a path.
 pub fn proc_link(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Option<Vec<u8>> {
     match parts {
         [b"self" | b"thread-self"] | [_, b"exe" | b"cwd" | b"root"] => {
-            match proc::find(view, looker, parts)? {
+            match proc::find(view, looker, parts).ok()? {
                 Entry::Link(target) => Some(target),
                 _ => None,
             }

@@ -1,23 +1,25 @@
 //! /proc: files of the node. Those of processes are in [`process`].
 
 use super::status::{kilobytes, ticks};
-use super::{Content, Entry, Looker, NodeView, process, sysvipc};
+use super::text::Text;
+use super::{Content, Entries, Entry, Looker, Made, NodeView, process, sysvipc};
+use crate::Errno;
 use crate::files::FileType;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{Display, Write};
 
-type Make = fn(&dyn NodeView, Looker) -> Vec<u8>;
+type Make = fn(&dyn NodeView, Looker) -> Made;
 
 /// Files of /proc itself.
 const ROOT: &[(&str, Make)] = &[
     ("cmdline", |view, _| line(view.facts().command_line)),
     ("cpuinfo", cpuinfo),
-    ("filesystems", |_, _| b"nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\n".to_vec()),
+    ("filesystems", |_, _| line("nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc")),
     ("interrupts", interrupts),
     ("loadavg", loadavg),
-    ("mckernel", |_, _| Vec::new()),
+    ("mckernel", |_, _| Ok(Vec::new())),
     ("meminfo", meminfo),
     ("stat", stat),
     ("uptime", uptime),
@@ -76,34 +78,32 @@ const SYSVIPC: [(&str, Make); 3] = [
 ];
 
 /// What lies at a path.
-pub fn find(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Option<Entry> {
+pub fn find(view: &dyn NodeView, looker: Looker, parts: &[&[u8]]) -> Result<Entry, Errno> {
+    let file = |files: &[(&str, Make)], name: &[u8]| {
+        let (_, make) = files.iter().find(|(file, _)| file.as_bytes() == name)?;
+        Some(Entry::File(0o444, Content::Node(*make)))
+    };
     match parts {
-        [] => Some(Entry::Directory(root(view))),
-        [b"self"] => Some(Entry::Link(looker.pid.to_string().into_bytes())),
-        [b"thread-self"] => Some(Entry::Link(format!("{}/task/{}", looker.pid, looker.tid).into_bytes())),
-        [b"sys", rest @ ..] => sysctl(rest),
+        [] => root(view).map(Entry::Directory),
+        [b"self"] => Ok(Entry::Link(looker.pid.to_string().into_bytes())),
+        [b"thread-self"] => Ok(Entry::Link(format!("{}/task/{}", looker.pid, looker.tid).into_bytes())),
+        [b"sys", rest @ ..] => sysctl(rest).ok_or(Errno::ENOENT),
         [b"sysvipc"] => {
-            Some(Entry::Directory(SYSVIPC.map(|(name, _)| (name.to_string(), FileType::Regular)).to_vec()))
+            Ok(Entry::Directory(Entries::named(&SYSVIPC.map(|(name, _)| name), FileType::Regular)))
         }
-        [b"sysvipc", name] => {
-            let (_, make) = SYSVIPC.iter().find(|(file, _)| file.as_bytes() == *name)?;
-            Some(Entry::File(0o444, Content::Node(*make)))
-        }
-        [name] if ROOT.iter().any(|(file, _)| file.as_bytes() == *name) => {
-            let (_, make) = ROOT.iter().find(|(file, _)| file.as_bytes() == *name)?;
-            Some(Entry::File(0o444, Content::Node(*make)))
-        }
-        [pid, rest @ ..] => process::find(view, number(pid)?, rest),
+        [b"sysvipc", name] => file(&SYSVIPC, name).ok_or(Errno::ENOENT),
+        [name] if let Some(file) = file(ROOT, name) => Ok(file),
+        [pid, rest @ ..] => process::find(view, number(pid).ok_or(Errno::ENOENT)?, rest),
     }
 }
 
-fn root(view: &dyn NodeView) -> Vec<(String, FileType)> {
-    let mut list: Vec<_> =
-        view.processes().into_iter().map(|pid| (pid.to_string(), FileType::Directory)).collect();
-    list.extend(ROOT.iter().map(|(name, _)| (name.to_string(), FileType::Regular)));
-    list.extend(["mounts", "net", "self", "thread-self"].map(|name| (name.to_string(), FileType::Link)));
-    list.extend(["sys", "sysvipc"].map(|name| (name.to_string(), FileType::Directory)));
-    list
+fn root(view: &dyn NodeView) -> Result<Entries, Errno> {
+    let mut list = Entries::numbered(view.processes()?, FileType::Directory);
+    list.named.extend(ROOT.iter().map(|(name, _)| (name.to_string(), FileType::Regular)));
+    list.named
+        .extend(["mounts", "net", "self", "thread-self"].map(|name| (name.to_string(), FileType::Link)));
+    list.named.extend(["sys", "sysvipc"].map(|name| (name.to_string(), FileType::Directory)));
+    Ok(list)
 }
 
 fn sysctl(parts: &[&[u8]]) -> Option<Entry> {
@@ -126,7 +126,7 @@ fn sysctl(parts: &[&[u8]]) -> Option<Entry> {
             list.push((name.to_string(), kind));
         }
     }
-    (!list.is_empty()).then_some(Entry::Directory(list))
+    (!list.is_empty()).then_some(Entry::Directory(Entries::from(list)))
 }
 
 /// A decimal number as the kernel writes it: no sign, no zeros in front.
@@ -137,10 +137,10 @@ pub fn number(text: &[u8]) -> Option<u32> {
 }
 
 /// Text with its end of line.
-pub fn line(text: impl ToString) -> Vec<u8> {
-    let mut text = text.to_string();
-    text.push('\n');
-    text.into_bytes()
+pub fn line(text: impl Display) -> Made {
+    let mut out = Text::default();
+    writeln!(out, "{text}")?;
+    Ok(out.into_bytes())
 }
 
 fn uuid(bytes: [u8; 16]) -> String {
@@ -160,8 +160,8 @@ fn uuid(bytes: [u8; 16]) -> String {
     text
 }
 
-fn cpuinfo(view: &dyn NodeView, _: Looker) -> Vec<u8> {
-    let (mut out, cpus, facts) = (String::new(), view.cpus(), view.facts());
+fn cpuinfo(view: &dyn NodeView, _: Looker) -> Made {
+    let (mut out, cpus, facts) = (Text::default(), view.cpus()?, view.facts());
     for (number, cpu) in cpus.iter().enumerate() {
         let in_package = || cpus.iter().filter(|other| other.package == cpu.package);
         let siblings = in_package().count();
@@ -174,7 +174,7 @@ fn cpuinfo(view: &dyn NodeView, _: Looker) -> Vec<u8> {
             cpu.caches.iter().map(|cache| (cache.level, cache.size)).max().map_or(0, |(_, size)| size);
         let flags = cpu.flags.join(" ");
         let line = cpu.caches.first().map_or(64, |cache| cache.line);
-        let _ = write!(
+        write!(
             out,
             "processor\t: {number}\nvendor_id\t: {}\ncpu family\t: {family}\nmodel\t\t: {model}\n\
              model name\t: {}\nstepping\t: {stepping}\ncpu MHz\t\t: {megahertz}.{:03}\n\
@@ -196,12 +196,12 @@ fn cpuinfo(view: &dyn NodeView, _: Looker) -> Vec<u8> {
             facts.tsc_hertz / 5000 % 100,
             cpu.address_bits.0,
             cpu.address_bits.1,
-        );
+        )?;
     }
-    out.into_bytes()
+    Ok(out.into_bytes())
 }
 
-fn meminfo(view: &dyn NodeView, _: Looker) -> Vec<u8> {
+fn meminfo(view: &dyn NodeView, _: Looker) -> Made {
     let memory = view.memory();
     let sum = |of: fn(&super::NumaView) -> u64| memory.iter().map(of).sum::<u64>();
     let (total, free, cached) = (sum(|m| m.total), sum(|m| m.free), sum(|m| m.cached));
@@ -234,45 +234,45 @@ fn meminfo(view: &dyn NodeView, _: Looker) -> Vec<u8> {
         ("CommitLimit", total),
         ("Committed_AS", total - free.min(total)),
     ];
-    let mut out = String::new();
+    let mut out = Text::default();
     for (name, bytes) in fields {
-        kilobytes(&mut out, name, bytes);
+        kilobytes(&mut out, name, bytes)?;
     }
-    let _ = write!(
+    write!(
         out,
         "VmallocTotal:   34359738367 kB\nVmallocUsed:           0 kB\nVmallocChunk:          0 kB\n\
          HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\n\
          HugePages_Surp:        0\nHugepagesize:       2048 kB\nHugetlb:               0 kB\n"
-    );
-    out.into_bytes()
+    )?;
+    Ok(out.into_bytes())
 }
 
-fn stat(view: &dyn NodeView, _: Looker) -> Vec<u8> {
-    let (mut out, cpus) = (String::new(), view.cpus());
+fn stat(view: &dyn NodeView, _: Looker) -> Made {
+    let (mut out, cpus) = (Text::default(), view.cpus()?);
     let sum =
         |of: fn(&super::CpuView) -> core::time::Duration| cpus.iter().map(|cpu| ticks(of(cpu))).sum::<u64>();
     let (user, system, idle) = (sum(|c| c.times.0), sum(|c| c.times.1), sum(|c| c.times.2));
-    let _ = writeln!(out, "cpu  {user} 0 {system} {idle} 0 0 0 0 0 0");
+    writeln!(out, "cpu  {user} 0 {system} {idle} 0 0 0 0 0 0")?;
     for (number, cpu) in cpus.iter().enumerate() {
         let (user, system, idle) = (ticks(cpu.times.0), ticks(cpu.times.1), ticks(cpu.times.2));
-        let _ = writeln!(out, "cpu{number} {user} 0 {system} {idle} 0 0 0 0 0 0");
+        writeln!(out, "cpu{number} {user} 0 {system} {idle} 0 0 0 0 0 0")?;
     }
     let interrupts: u64 = view.interrupts().iter().map(|core| core.timer + core.device + core.doorbell).sum();
     let counts = view.counts();
-    let (running, blocked) = (in_state(view, 'R'), in_state(view, 'D'));
-    let _ = write!(
+    let (running, blocked) = (in_state(view, 'R')?, in_state(view, 'D')?);
+    write!(
         out,
         "intr {interrupts}\nctxt {}\nbtime {}\nprocesses {}\nprocs_running {running}\nprocs_blocked {blocked}\n\
          softirq 0 0 0 0 0 0 0 0 0 0 0\n",
         counts.switches,
         view.facts().booted.as_secs(),
         counts.forks,
-    );
-    out.into_bytes()
+    )?;
+    Ok(out.into_bytes())
 }
 
 /// What vmstat(8) and its relatives read. Nothing is ever paged: those counters stay at zero.
-fn vmstat(view: &dyn NodeView, _: Looker) -> Vec<u8> {
+fn vmstat(view: &dyn NodeView, _: Looker) -> Made {
     let memory = view.memory();
     let pages = |of: fn(&super::NumaView) -> u64| memory.iter().map(of).sum::<u64>() / 4096;
     let faults: u64 = view.interrupts().iter().map(|core| core.page_faults).sum();
@@ -291,38 +291,38 @@ fn vmstat(view: &dyn NodeView, _: Looker) -> Vec<u8> {
         ("pgfault", faults),
         ("pgmajfault", 0),
     ];
-    let mut out = String::new();
+    let mut out = Text::default();
     for (name, value) in fields {
-        let _ = writeln!(out, "{name} {value}");
+        writeln!(out, "{name} {value}")?;
     }
-    out.into_bytes()
+    Ok(out.into_bytes())
 }
 
 /// Threads in a state.
-fn in_state(view: &dyn NodeView, state: char) -> usize {
-    let threads = view.processes().into_iter().filter_map(|pid| view.process(pid));
+fn in_state(view: &dyn NodeView, state: char) -> Result<usize, Errno> {
+    let threads = view.processes()?.into_iter().filter_map(|pid| view.process(pid));
     let states = threads.flat_map(|process| {
         let pid = process.pid;
         process.threads.into_iter().filter_map(move |tid| view.thread(pid, tid))
     });
-    states.filter(|thread| thread.state == state).count()
+    Ok(states.filter(|thread| thread.state == state).count())
 }
 
-fn uptime(view: &dyn NodeView, _: Looker) -> Vec<u8> {
+fn uptime(view: &dyn NodeView, _: Looker) -> Made {
     let (up, idle) = view.uptime();
     let seconds = |span: core::time::Duration| format!("{}.{:02}", span.as_secs(), span.subsec_millis() / 10);
     line(format!("{} {}", seconds(up), seconds(idle)))
 }
 
-fn loadavg(view: &dyn NodeView, _: Looker) -> Vec<u8> {
+fn loadavg(view: &dyn NodeView, _: Looker) -> Made {
     // A compute core runs its thread or rests: the load is what runs now.
-    let running = in_state(view, 'R');
-    let processes = view.processes();
+    let running = in_state(view, 'R')?;
+    let processes = view.processes()?;
     let last = processes.last().copied().unwrap_or(0);
     line(format!("{running}.00 {running}.00 {running}.00 {running}/{} {last}", processes.len()))
 }
 
-fn interrupts(view: &dyn NodeView, _: Looker) -> Vec<u8> {
+fn interrupts(view: &dyn NodeView, _: Looker) -> Made {
     use keelson_hal::user::CoreEntries;
     type Count = fn(&CoreEntries) -> u64;
     const ROWS: [(&str, Count, &str); 7] = [
@@ -334,17 +334,18 @@ fn interrupts(view: &dyn NodeView, _: Looker) -> Vec<u8> {
         ("CAL", |core| core.kick, "Function call interrupts"),
         ("TLB", |core| core.shootdown, "TLB shootdowns"),
     ];
-    let (mut out, cores) = (String::from("     "), view.interrupts());
+    let (mut out, cores) = (Text::default(), view.interrupts());
+    out.put(b"     ")?;
     for number in 0..cores.len() {
-        let _ = write!(out, "{:>11}", format!("CPU{number}"));
+        write!(out, "{:>11}", format!("CPU{number}"))?;
     }
-    out.push('\n');
+    out.put(b"\n")?;
     for (name, count, text) in ROWS {
-        let _ = write!(out, "{name:>4}:");
+        write!(out, "{name:>4}:")?;
         for core in &cores {
-            let _ = write!(out, " {:>10}", count(core));
+            write!(out, " {:>10}", count(core))?;
         }
-        let _ = writeln!(out, "   {text}");
+        writeln!(out, "   {text}")?;
     }
-    out.into_bytes()
+    Ok(out.into_bytes())
 }

@@ -1,33 +1,34 @@
 //! /proc/[pid].
 
-use super::memory_maps::{maps, numa_maps, smaps, smaps_rollup};
+use super::memory_maps::{Rollup, maps, numa_maps, smaps};
 use super::proc::{line, number};
 use super::status::{list, mask, ticks};
-use super::{Content, Entry, NodeView, ProcessView, ThreadView};
+use super::text::Text;
+use super::{AreaView, Content, Entries, Entry, Made, NodeView, ProcessView, ThreadView};
+use crate::Errno;
 use crate::files::FileType;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::fmt::Write;
 
-type Make = fn(&dyn NodeView, &ProcessView, u32) -> Vec<u8>;
+type Make = fn(&dyn NodeView, &ProcessView, u32) -> Made;
 
 /// Files of a process: name, permissions, content.
 const FILES: &[(&str, u32, Make)] = &[
-    ("auxv", 0o400, |_, process, _| process.auxiliary.clone()),
+    ("auxv", 0o400, |_, process, _| auxiliary(process)),
     ("cgroup", 0o444, |_, _, _| line("0::/")),
-    ("cmdline", 0o444, |_, process, _| process.arguments.clone()),
+    ("cmdline", 0o444, |_, process, _| strings(&process.program.arguments)),
     ("comm", 0o644, comm),
     ("cpuset", 0o444, |_, _, _| line("/")),
-    ("environ", 0o400, |_, process, _| process.environment.clone()),
+    ("environ", 0o400, |_, process, _| strings(&process.program.environment)),
     ("io", 0o400, io),
     ("limits", 0o444, limits),
-    ("maps", 0o444, |view, process, _| maps(&view.areas(process.pid))),
-    ("numa_maps", 0o444, |view, process, _| numa_maps(&view.areas(process.pid))),
+    ("maps", 0o444, |view, process, _| by_area(view, process, maps)),
+    ("numa_maps", 0o444, |view, process, _| by_area(view, process, numa_maps)),
     ("oom_score", 0o444, |_, _, _| line("0")),
     ("oom_score_adj", 0o644, |_, process, _| line(process.oom_adjust)),
-    ("smaps", 0o444, |view, process, _| smaps(&view.areas(process.pid))),
-    ("smaps_rollup", 0o444, |view, process, _| smaps_rollup(&view.areas(process.pid))),
+    ("smaps", 0o444, |view, process, _| by_area(view, process, smaps)),
+    ("smaps_rollup", 0o444, smaps_rollup),
     ("stat", 0o444, stat),
     ("statm", 0o444, statm),
     ("status", 0o444, status),
@@ -60,118 +61,152 @@ const LIMITS: [(&str, &str); 16] = [
 ];
 
 /// What lies below the directory of a process.
-pub fn find(view: &dyn NodeView, pid: u32, parts: &[&[u8]]) -> Option<Entry> {
-    let process = view.process(pid)?;
+pub fn find(view: &dyn NodeView, pid: u32, parts: &[&[u8]]) -> Result<Entry, Errno> {
+    let process = view.process(pid).ok_or(Errno::ENOENT)?;
     let file = |name: &[u8], tid: u32| {
-        let (_, permissions, make) = FILES.iter().find(|(file, ..)| file.as_bytes() == name)?;
-        Some(Entry::File(*permissions, Content::Process(*make, pid, tid)))
+        let (_, permissions, make) =
+            FILES.iter().find(|(file, ..)| file.as_bytes() == name).ok_or(Errno::ENOENT)?;
+        Ok(Entry::File(*permissions, Content::Process(*make, pid, tid)))
     };
     match parts {
-        [] => Some(Entry::Directory(directory())),
-        [b"exe"] => Some(Entry::Link(process.executable)),
-        [b"cwd"] => Some(Entry::Link(process.cwd)),
-        [b"root"] => Some(Entry::Link(b"/".to_vec())),
-        [b"mem"] => Some(Entry::File(0o600, Content::Memory(pid))),
-        [b"pagemap"] => Some(Entry::File(0o400, Content::PageMap(pid))),
-        [b"ns"] => Some(Entry::Directory(NAMESPACES.map(|name| (name.to_string(), FileType::Link)).to_vec())),
+        [] => Ok(Entry::Directory(directory())),
+        [b"exe"] => Ok(Entry::Link(process.program.executable.clone())),
+        [b"cwd"] => Ok(Entry::Link(process.cwd)),
+        [b"root"] => Ok(Entry::Link(b"/".to_vec())),
+        [b"mem"] => Ok(Entry::File(0o600, Content::Memory(pid))),
+        [b"pagemap"] => Ok(Entry::File(0o400, Content::PageMap(pid))),
+        [b"ns"] => Ok(Entry::Directory(Entries::named(&NAMESPACES, FileType::Link))),
         [b"ns", name] => {
-            let index = NAMESPACES.iter().position(|namespace| namespace.as_bytes() == *name)?;
+            let index = NAMESPACES.iter().position(|namespace| namespace.as_bytes() == *name);
+            let index = index.ok_or(Errno::ENOENT)?;
             let number = view.facts().namespace.wrapping_add(index as u32);
-            Some(Entry::Link(format!("{}:[{number}]", NAMESPACES[index]).into_bytes()))
+            Ok(Entry::Link(format!("{}:[{number}]", NAMESPACES[index]).into_bytes()))
         }
         [b"fd" | b"fdinfo", rest @ ..] => descriptors(&process, parts[0], rest),
-        [b"task"] => {
-            let threads = process.threads.iter().map(|tid| (tid.to_string(), FileType::Directory));
-            Some(Entry::Directory(threads.collect()))
-        }
+        [b"task"] => Ok(Entry::Directory(Entries::numbered(process.threads, FileType::Directory))),
         [b"task", tid, rest @ ..] => {
-            let tid = number(tid).filter(|tid| process.threads.contains(tid))?;
+            let tid = number(tid).filter(|tid| process.threads.contains(tid)).ok_or(Errno::ENOENT)?;
             match rest {
                 [] => {
-                    let mut list: Vec<_> =
-                        THREAD_FILES.map(|name| (name.to_string(), FileType::Regular)).to_vec();
-                    list.push(("mem".to_string(), FileType::Regular));
-                    Some(Entry::Directory(list))
+                    let mut list = Entries::named(&THREAD_FILES, FileType::Regular);
+                    list.named.push(("mem".to_string(), FileType::Regular));
+                    Ok(Entry::Directory(list))
                 }
-                [b"mem"] => Some(Entry::File(0o600, Content::Memory(pid))),
+                [b"mem"] => Ok(Entry::File(0o600, Content::Memory(pid))),
                 [name] if THREAD_FILES.iter().any(|file| file.as_bytes() == *name) => file(name, tid),
-                _ => None,
+                _ => Err(Errno::ENOENT),
             }
         }
         [name] => file(name, pid),
-        _ => None,
+        _ => Err(Errno::ENOENT),
     }
 }
 
-fn directory() -> Vec<(String, FileType)> {
+fn directory() -> Entries {
     let mut list: Vec<_> = FILES.iter().map(|(name, ..)| (name.to_string(), FileType::Regular)).collect();
     list.extend(["mem", "pagemap"].map(|name| (name.to_string(), FileType::Regular)));
     list.extend(["fd", "fdinfo", "ns", "task"].map(|name| (name.to_string(), FileType::Directory)));
     list.extend(["cwd", "exe", "root"].map(|name| (name.to_string(), FileType::Link)));
     list.sort_by(|(one, _), (other, _)| one.cmp(other));
-    list
+    Entries::from(list)
 }
 
-fn descriptors(process: &ProcessView, which: &[u8], parts: &[&[u8]]) -> Option<Entry> {
-    let files = process.files.as_ref()?;
+fn descriptors(process: &ProcessView, which: &[u8], parts: &[&[u8]]) -> Result<Entry, Errno> {
+    let files = process.files.as_ref().ok_or(Errno::ENOENT)?;
     let links = which == b"fd";
     match parts {
         [] => {
             let kind = if links { FileType::Link } else { FileType::Regular };
-            Some(Entry::Directory(files.numbers().iter().map(|fd| (fd.to_string(), kind)).collect()))
+            Ok(Entry::Directory(Entries::numbered(files.numbers()?, kind)))
         }
         [name] => {
-            let fd = number(name)?;
-            files.get(fd).ok()?;
+            let fd = number(name).filter(|fd| files.get(*fd).is_ok()).ok_or(Errno::ENOENT)?;
             if links {
-                return Some(Entry::Descriptor(process.pid, fd));
+                return Ok(Entry::Descriptor(process.pid, fd));
             }
-            Some(Entry::File(0o400, Content::Descriptor(process.pid, fd)))
+            Ok(Entry::File(0o400, Content::Descriptor(process.pid, fd)))
         }
-        _ => None,
+        _ => Err(Errno::ENOENT),
     }
 }
 
-/// fdinfo of a descriptor (proc(5)), `None` when it is closed.
-pub fn descriptor(process: &ProcessView, fd: u32) -> Option<Vec<u8>> {
-    let files = process.files.as_ref()?;
-    let description = files.get(fd).ok()?;
+/// Strings, each with its zero.
+fn strings(list: &[Vec<u8>]) -> Made {
+    let mut out = Text::default();
+    for text in list {
+        out.put(text)?;
+        out.put(&[0])?;
+    }
+    Ok(out.into_bytes())
+}
+
+/// The auxiliary vector as in memory.
+fn auxiliary(process: &ProcessView) -> Made {
+    let words = process.program.auxiliary.iter().flat_map(|(key, value)| [*key, *value]);
+    Ok(words.flat_map(u64::to_le_bytes).collect())
+}
+
+/// What is written of each area.
+fn by_area(
+    view: &dyn NodeView,
+    process: &ProcessView,
+    write: fn(&mut Text, &AreaView) -> Result<(), Errno>,
+) -> Made {
+    let mut out = Text::default();
+    view.areas(process.pid, &mut |area| write(&mut out, area))?;
+    Ok(out.into_bytes())
+}
+
+fn smaps_rollup(view: &dyn NodeView, process: &ProcessView, _: u32) -> Made {
+    let (mut out, mut sum) = (Text::default(), Rollup::default());
+    view.areas(process.pid, &mut |area| {
+        sum.add(area);
+        Ok(())
+    })?;
+    sum.write(&mut out)?;
+    Ok(out.into_bytes())
+}
+
+/// fdinfo of a descriptor (proc(5)), ENOENT when it is closed.
+pub fn descriptor(process: &ProcessView, fd: u32) -> Made {
+    let files = process.files.as_ref().ok_or(Errno::ENOENT)?;
+    let description = files.get(fd).map_err(|_| Errno::ENOENT)?;
     let position = description.with_position(|position| *position);
-    let cloexec = if files.flags(fd).ok()?.close_on_exec { 0o2000000 } else { 0 };
+    let cloexec = if files.flags(fd).map_err(|_| Errno::ENOENT)?.close_on_exec { 0o2000000 } else { 0 };
     let flags = description.flags() | cloexec;
     let inode = description.file().stat().inode;
-    Some(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t1\nino:\t{inode}\n").into_bytes())
+    line(format_args!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t1\nino:\t{inode}"))
 }
 
 fn thread(view: &dyn NodeView, process: &ProcessView, tid: u32) -> ThreadView {
     view.thread(process.pid, tid).unwrap_or(ThreadView { state: 'Z', ..ThreadView::default() })
 }
 
-fn comm(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
+fn comm(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Made {
     let mut name = thread(view, process, tid).name;
     name.push(b'\n');
-    name
+    Ok(name)
 }
 
-fn io(_: &dyn NodeView, process: &ProcessView, _: u32) -> Vec<u8> {
+fn io(_: &dyn NodeView, process: &ProcessView, _: u32) -> Made {
     let [read, written, reads, writes] = process.io;
-    format!(
+    line(format_args!(
         "rchar: {read}\nwchar: {written}\nsyscr: {reads}\nsyscw: {writes}\nread_bytes: 0\nwrite_bytes: 0\n\
-         cancelled_write_bytes: 0\n"
-    )
-    .into_bytes()
+         cancelled_write_bytes: 0"
+    ))
 }
 
-fn limits(_: &dyn NodeView, process: &ProcessView, _: u32) -> Vec<u8> {
+fn limits(_: &dyn NodeView, process: &ProcessView, _: u32) -> Made {
     let value = |limit: u64| if limit == u64::MAX { "unlimited".to_string() } else { limit.to_string() };
-    let mut out = format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    let mut out = Text::default();
+    writeln!(out, "{:<25} {:<20} {:<20} {:<10}", "Limit", "Soft Limit", "Hard Limit", "Units")?;
     for ((name, unit), (soft, hard)) in LIMITS.iter().zip(process.limits) {
-        let _ = writeln!(out, "{name:<25} {:<20} {:<20} {unit:<10}", value(soft), value(hard));
+        writeln!(out, "{name:<25} {:<20} {:<20} {unit:<10}", value(soft), value(hard))?;
     }
-    out.into_bytes()
+    Ok(out.into_bytes())
 }
 
-fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
+fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Made {
     let own = thread(view, process, tid);
     let whole = tid == process.pid;
     let times = match whole {
@@ -184,12 +219,14 @@ fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
             }),
         false => own.times,
     };
-    let mut out = format!("{tid} (").into_bytes();
-    out.extend_from_slice(&own.name);
+    let mut out = Text::default();
+    write!(out, "{tid} (")?;
+    out.put(&own.name)?;
     let (children_user, children_system) = process.children_times;
-    let rest = format!(
+    writeln!(
+        out,
         ") {} {} {} {} 0 -1 0 {} 0 {} 0 {} {} {} {} {} {} {} 0 {} {} {} {} 0 0 0 0 0 {} {} {} {} 0 0 0 17 {} {} {} 0 \
-         0 0 0 0 0 0 0 0 0 0\n",
+         0 0 0 0 0 0 0 0 0 0",
         own.state,
         process.parent,
         process.group,
@@ -218,12 +255,11 @@ fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
         own.cpu,
         own.policy.priority,
         own.policy.policy,
-    );
-    out.extend_from_slice(rest.as_bytes());
-    out
+    )?;
+    Ok(out.into_bytes())
 }
 
-fn statm(view: &dyn NodeView, process: &ProcessView, _: u32) -> Vec<u8> {
+fn statm(view: &dyn NodeView, process: &ProcessView, _: u32) -> Made {
     let pages = |bytes: u64| bytes / 4096;
     let (files, shared) = view.of_objects(process.pid);
     let memory = &process.memory;
@@ -237,7 +273,7 @@ fn statm(view: &dyn NodeView, process: &ProcessView, _: u32) -> Vec<u8> {
     ))
 }
 
-fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
+fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Made {
     let own = thread(view, process, tid);
     let state = match own.state {
         'R' => "R (running)",
@@ -247,22 +283,25 @@ fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
         _ => "S (sleeping)",
     };
     let row = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join("\t");
-    let groups: String = process.groups.iter().map(|group| format!("{group} ")).collect();
-    let slots = process
-        .files
-        .as_ref()
-        .map_or(64, |files| files.numbers().last().map_or(64, |last| (last + 1).next_multiple_of(64)));
-    let mut out = b"Name:\t".to_vec();
-    out.extend_from_slice(&own.name);
-    let mut text = format!(
+    let highest = process.files.as_ref().and_then(|files| files.highest());
+    let slots = highest.map_or(64, |last| (last + 1).next_multiple_of(64));
+    let mut out = Text::default();
+    out.put(b"Name:\t")?;
+    out.put(&own.name)?;
+    write!(
+        out,
         "\nUmask:\t{:04o}\nState:\t{state}\nTgid:\t{}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t0\n\
-         Uid:\t{}\nGid:\t{}\nFDSize:\t{slots}\nGroups:\t{groups}\n",
+         Uid:\t{}\nGid:\t{}\nFDSize:\t{slots}\nGroups:\t",
         process.umask,
         process.pid,
         process.parent,
         row(&process.uids),
         row(&process.gids),
-    );
+    )?;
+    for group in process.groups.iter() {
+        write!(out, "{group} ")?;
+    }
+    out.put(b"\n")?;
     let memory = &process.memory;
     let (files, shared) = view.of_objects(process.pid);
     let amounts = [
@@ -284,11 +323,11 @@ fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
         ("HugetlbPages", 0),
     ];
     for (name, bytes) in amounts {
-        let _ = writeln!(text, "{name}:\t{:>8} kB", bytes >> 10);
+        writeln!(out, "{name}:\t{:>8} kB", bytes >> 10)?;
     }
-    let (cpus, nodes) = (view.cpus().len(), view.memory().len());
-    let _ = write!(
-        text,
+    let (cpus, nodes) = (view.cpu_count(), view.memory().len());
+    write!(
+        out,
         "CoreDumping:\t0\nTHP_enabled:\t1\nThreads:\t{}\nSigQ:\t0/{}\nSigPnd:\t{:016x}\nShdPnd:\t{:016x}\n\
          SigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\nCapInh:\t{z}\nCapPrm:\t{z}\nCapEff:\t{z}\n\
          CapBnd:\t{z}\nCapAmb:\t{z}\nNoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n\
@@ -309,7 +348,6 @@ fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Vec<u8> {
         own.switches.0,
         own.switches.1,
         z = "0000000000000000",
-    );
-    out.extend_from_slice(text.as_bytes());
-    out
+    )?;
+    Ok(out.into_bytes())
 }

@@ -1,5 +1,7 @@
 //! Pieces of text that many files have.
 
+use super::text::Text;
+use crate::Errno;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,8 +14,8 @@ pub fn ticks(span: Duration) -> u64 {
 }
 
 /// A line `name:   amount kB`.
-pub fn kilobytes(out: &mut String, name: &str, bytes: u64) {
-    let _ = writeln!(out, "{:<15} {:>8} kB", format!("{name}:"), bytes >> 10);
+pub fn kilobytes(out: &mut Text, name: &str, bytes: u64) -> Result<(), Errno> {
+    writeln!(out, "{:<15} {:>8} kB", format!("{name}:"), bytes >> 10)
 }
 
 /// The list format of sets: `0-3,7`.

@@ -3,12 +3,15 @@
 //! The tree does not change while the node runs, so it is made once. Only amounts of memory are read anew.
 
 use super::status::{list, mask};
-use super::{CacheView, Content, CpuView, Entry, NodeView};
+use super::text::Text;
+use super::{CacheView, Content, CpuView, Entries, Entry, Made, NodeView};
+use crate::Errno;
 use crate::files::FileType;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt::Display;
 
 /// The tree below /sys.
 #[derive(Default)]
@@ -24,11 +27,14 @@ enum SysNode {
 }
 
 impl SysTree {
-    /// The tree of a node.
-    pub fn new(view: &dyn NodeView) -> SysTree {
+    /// The tree of a node. It stays: ENOMEM where the kernel is short of memory.
+    pub fn new(view: &dyn NodeView) -> Result<SysTree, Errno> {
+        if view.is_short() {
+            return Err(Errno::ENOMEM);
+        }
         let mut tree = SysTree::default();
         tree.nodes.insert(String::new(), SysNode::Directory(Vec::new()));
-        let (cpus, nodes) = (view.cpus(), view.memory());
+        let (cpus, nodes) = (view.cpus()?, view.memory());
         tree.processors(&cpus);
         for (number, cpu) in cpus.iter().enumerate() {
             tree.processor(number, cpu, &cpus);
@@ -85,7 +91,7 @@ impl SysTree {
         tree.line("fs/cgroup", "memory.max", "max");
         tree.add("class", "net", SysNode::Directory(Vec::new()));
         tree.add("class", "block", SysNode::Directory(Vec::new()));
-        tree
+        Ok(tree)
     }
 
     fn processors(&mut self, cpus: &[CpuView]) {
@@ -144,8 +150,8 @@ impl SysTree {
         self.line(path, "shared_cpu_list", list(&cache.shared));
     }
 
-    fn line(&mut self, directory: &str, name: &str, text: impl ToString) {
-        self.add(directory, name, SysNode::Text(super::proc::line(text)));
+    fn line(&mut self, directory: &str, name: &str, text: impl Display) {
+        self.add(directory, name, SysNode::Text(format!("{text}\n").into_bytes()));
     }
 
     fn link(&mut self, directory: &str, name: &str, target: &str) {
@@ -173,7 +179,7 @@ impl SysTree {
     /// What lies at a path below /sys, without a slash in front.
     pub fn find(&self, path: &str) -> Option<Entry> {
         Some(match self.nodes.get(path)? {
-            SysNode::Directory(entries) => Entry::Directory(entries.clone()),
+            SysNode::Directory(entries) => Entry::Directory(Entries::from(entries.clone())),
             SysNode::Text(text) => Entry::File(0o444, Content::Bytes(text.clone())),
             SysNode::Link(target) => Entry::Link(target.clone()),
             SysNode::NodeMemory(number) => Entry::File(0o444, Content::Numa(*number)),
@@ -190,8 +196,8 @@ impl SysTree {
 }
 
 /// meminfo of a NUMA node.
-pub fn memory(view: &dyn NodeView, number: usize) -> Vec<u8> {
-    let Some(node) = view.memory().into_iter().nth(number) else { return Vec::new() };
+pub fn memory(view: &dyn NodeView, number: usize) -> Made {
+    let Some(node) = view.memory().into_iter().nth(number) else { return Ok(Vec::new()) };
     let used = node.total - node.free.min(node.total);
     let fields = [
         ("MemTotal", node.total),
@@ -201,12 +207,12 @@ pub fn memory(view: &dyn NodeView, number: usize) -> Vec<u8> {
         ("AnonPages", node.anonymous),
         ("Shmem", node.shared),
     ];
-    let mut out = String::new();
+    let mut out = Text::default();
     for (name, bytes) in fields {
-        out.push_str(&format!("Node {number} {:<15} {:>8} kB\n", format!("{name}:"), bytes >> 10));
+        writeln!(out, "Node {number} {:<15} {:>8} kB", format!("{name}:"), bytes >> 10)?;
     }
     for name in ["HugePages_Total", "HugePages_Free", "HugePages_Surp"] {
-        out.push_str(&format!("Node {number} {:<15} {:>5}\n", format!("{name}:"), 0));
+        writeln!(out, "Node {number} {:<15} {:>5}", format!("{name}:"), 0)?;
     }
-    out.into_bytes()
+    Ok(out.into_bytes())
 }

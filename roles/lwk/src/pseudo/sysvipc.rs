@@ -1,21 +1,21 @@
 //! /proc/sysvipc: what ipcs(1) lists (sysvipc(7), proc(5)).
 
-use super::NodeView;
+use super::text::Text;
+use super::{Made, NodeView};
 use crate::sysv::Permission;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt::Write;
 
 /// Shared memory.
-pub fn segments(view: &dyn NodeView) -> Vec<u8> {
-    let mut out = String::from(
-        "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      \
+pub fn segments(view: &dyn NodeView) -> Made {
+    let mut out = Text::default();
+    out.put(
+        b"       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      \
          ctime                   rss                  swap\n",
-    );
-    for segment in view.segments() {
+    )?;
+    view.segments(&mut |segment| {
         let (permission, stat) = (segment.permission, segment.stat);
-        let _ = writeln!(
+        writeln!(
             out,
             "{} {:>21} {:>5} {:>5}  {:>5} {} {:>10} {:>10} {:>10} {:>21} {:>21}",
             name(&permission, segment.id),
@@ -29,32 +29,32 @@ pub fn segments(view: &dyn NodeView) -> Vec<u8> {
             stat.changed_at,
             segment.resident,
             0,
-        );
-    }
-    out.into_bytes()
+        )
+    })?;
+    Ok(out.into_bytes())
 }
 
 /// Sets of semaphores.
-pub fn semaphores(view: &dyn NodeView) -> Vec<u8> {
-    let mut out = String::from(
-        "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n",
-    );
-    for set in view.semaphores() {
+pub fn semaphores(view: &dyn NodeView) -> Made {
+    let mut out = Text::default();
+    out.put(b"       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n")?;
+    view.semaphores(&mut |set| {
         let (operated, changed) = set.times;
         let (name, owners) = (name(&set.permission, set.id), owners(&set.permission));
-        let _ = writeln!(out, "{name} {:>10} {owners} {operated:>10} {changed:>10}", set.count);
-    }
-    out.into_bytes()
+        writeln!(out, "{name} {:>10} {owners} {operated:>10} {changed:>10}", set.count)
+    })?;
+    Ok(out.into_bytes())
 }
 
 /// Queues of messages.
-pub fn queues(view: &dyn NodeView) -> Vec<u8> {
-    let mut out = String::from(
-        "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n",
-    );
-    for queue in view.queues() {
+pub fn queues(view: &dyn NodeView) -> Made {
+    let mut out = Text::default();
+    out.put(
+        b"       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n",
+    )?;
+    view.queues(&mut |queue| {
         let stat = queue.stat;
-        let _ = writeln!(
+        writeln!(
             out,
             "{}  {:>10} {:>10} {:>5} {:>5} {} {:>10} {:>10} {:>10}",
             name(&queue.permission, queue.id),
@@ -66,9 +66,9 @@ pub fn queues(view: &dyn NodeView) -> Vec<u8> {
             stat.sent_at,
             stat.received_at,
             stat.changed_at,
-        );
-    }
-    out.into_bytes()
+        )
+    })?;
+    Ok(out.into_bytes())
 }
 
 /// Key, as a signed number, identifier and permissions.

@@ -1,6 +1,8 @@
 use super::status::{list, mask};
 use super::*;
+use crate::files::{FileType, Stat};
 use crate::testing::view::View;
+use std::sync::atomic::Ordering;
 
 const LOOKER: Looker = Looker { pid: 100, tid: 100 };
 
@@ -16,7 +18,7 @@ fn proc_text(path: &str) -> String {
 
 fn sys_text(path: &str) -> String {
     let view = View::default();
-    text(SysTree::new(&view).find(path).unwrap_or_else(|| panic!("{path} is there")), &view)
+    text(SysTree::new(&view).unwrap().find(path).unwrap_or_else(|| panic!("{path} is there")), &view)
 }
 
 #[test]
@@ -117,12 +119,40 @@ fn processors_and_nodes() {
     assert_eq!(sys_text("devices/system/node/node1/cpulist"), "2-3\n");
     assert!(sys_text("devices/system/node/node1/meminfo").contains("Node 1 MemFree:"));
     let view = View::default();
-    let tree = SysTree::new(&view);
+    let tree = SysTree::new(&view).unwrap();
     assert_eq!(tree.link_at("devices/system/cpu/cpu3/node1").unwrap(), b"../../node/node1");
     assert_eq!(tree.link_at("bus/cpu/devices/cpu0").unwrap(), b"../../../devices/system/cpu/cpu0");
     // What lies outside of the partition is not there (section 1.2).
     for path in ["devices/system/cpu/cpu4", "devices/system/node/has_cpu", "devices/system/node/node2"] {
         assert!(tree.find(path).is_none(), "{path}");
     }
-    assert!(matches!(tree.find("devices/system"), Some(Entry::Directory(list)) if list.len() == 2));
+    assert!(matches!(tree.find("devices/system"), Some(Entry::Directory(list)) if list.named.len() == 2));
+}
+
+#[test]
+fn the_tree_of_sys_stays_so_it_is_not_made_without_memory() {
+    let view = View::default();
+    view.short.store(true, Ordering::Relaxed);
+    assert_eq!(SysTree::new(&view).err(), Some(Errno::ENOMEM));
+}
+
+#[test]
+fn numbers_come_before_names() {
+    let mut entries = Entries::numbered(vec![3, 70], FileType::Directory);
+    entries.named.push(("self".into(), FileType::Link));
+    assert_eq!(entries.directories(), 2);
+    let directory = DirectoryFile::fixed(Stat { inode: 100, ..Stat::default() }, entries);
+    let list = |from| {
+        let mut list = Vec::new();
+        directory.read(from, |next, inode, kind, name| {
+            list.push((next, inode, kind, String::from_utf8_lossy(name).into_owned()));
+            true
+        });
+        list
+    };
+    let (three, seventy) =
+        ((3, 101, FileType::Directory, "3".into()), (4, 102, FileType::Directory, "70".into()));
+    let name = (5, 103, FileType::Link, "self".into());
+    assert_eq!(list(2), [three, seventy.clone(), name.clone()]);
+    assert_eq!((list(3), list(5)), (vec![seventy, name], Vec::new()));
 }

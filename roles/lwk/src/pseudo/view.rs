@@ -3,6 +3,7 @@
 use crate::Errno;
 use crate::files::FdTable;
 use crate::mm::{Mm, SegmentView};
+use crate::process::Program;
 use crate::sched::Policy;
 use crate::sysv::{Permission, QueueStat};
 use alloc::string::String;
@@ -11,13 +12,22 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use keelson_hal::user::CoreEntries;
 
+/// Is shown one after the other of what there may be many of, as long as it succeeds.
+pub type Each<'a, T> = &'a mut dyn FnMut(&T) -> Result<(), Errno>;
+
 /// The node as programs may see it: its partition, never what lies outside.
 pub trait NodeView: Send + Sync {
     /// What does not change while the node runs.
     fn facts(&self) -> NodeFacts;
 
-    /// Compute cores in the order of their logical numbers.
-    fn cpus(&self) -> Vec<CpuView>;
+    /// The kernel has hardly any memory left: what stays is not made.
+    fn is_short(&self) -> bool;
+
+    /// Compute cores in the order of their logical numbers; ENOMEM.
+    fn cpus(&self) -> Result<Vec<CpuView>, Errno>;
+
+    /// How many there are.
+    fn cpu_count(&self) -> usize;
 
     /// NUMA nodes.
     fn memory(&self) -> Vec<NumaView>;
@@ -32,16 +42,16 @@ pub trait NodeView: Send + Sync {
     fn counts(&self) -> NodeCounts;
 
     /// System V shared memory.
-    fn segments(&self) -> Vec<SegmentView>;
+    fn segments(&self, each: Each<'_, SegmentView>) -> Result<(), Errno>;
 
     /// System V semaphores.
-    fn semaphores(&self) -> Vec<SetView>;
+    fn semaphores(&self, each: Each<'_, SetView>) -> Result<(), Errno>;
 
     /// System V queues of messages.
-    fn queues(&self) -> Vec<QueueView>;
+    fn queues(&self, each: Each<'_, QueueView>) -> Result<(), Errno>;
 
-    /// Processes, in order.
-    fn processes(&self) -> Vec<u32>;
+    /// Processes, in order; ENOMEM.
+    fn processes(&self) -> Result<Vec<u32>, Errno>;
 
     /// A process.
     fn process(&self, pid: u32) -> Option<ProcessView>;
@@ -50,7 +60,7 @@ pub trait NodeView: Send + Sync {
     fn thread(&self, pid: u32, tid: u32) -> Option<ThreadView>;
 
     /// Areas of the memory of a process, by address.
-    fn areas(&self, pid: u32) -> Vec<AreaView>;
+    fn areas(&self, pid: u32, each: Each<'_, AreaView>) -> Result<(), Errno>;
 
     /// Bytes in memory of files, and of shared memory, that a process has mapped.
     fn of_objects(&self, pid: u32) -> (u64, u64);
@@ -149,7 +159,7 @@ pub struct CpuView {
     /// Brand string.
     pub model_name: String,
     /// Names of features, as /proc/cpuinfo has them.
-    pub flags: Vec<String>,
+    pub flags: Arc<[String]>,
     /// Address bits: physical and virtual.
     pub address_bits: (u32, u32),
     /// Caches from the first level on.
@@ -235,15 +245,9 @@ pub struct ProcessView {
     /// The same of groups.
     pub gids: [u32; 4],
     /// Supplementary groups.
-    pub groups: Vec<u32>,
-    /// Arguments, each with its zero.
-    pub arguments: Vec<u8>,
-    /// Environment, each with its zero.
-    pub environment: Vec<u8>,
-    /// The auxiliary vector as in memory.
-    pub auxiliary: Vec<u8>,
+    pub groups: Arc<Vec<u32>>,
     /// The program.
-    pub executable: Vec<u8>,
+    pub program: Arc<Program>,
     /// Working directory.
     pub cwd: Vec<u8>,
     /// Threads, the first one first.

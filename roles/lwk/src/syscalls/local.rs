@@ -189,8 +189,8 @@ pub fn stat(caller: &Caller<'_>, tree: Tree, path: &[u8], last: place::Last) -> 
             };
             Ok(match entry {
                 Entry::Directory(entries) => {
-                    let inner = entries.iter().filter(|(_, kind)| *kind == FileType::Directory).count();
-                    Stat { mode: FileType::Directory as u32 | 0o555, links: 2 + inner as u32, ..common }
+                    let links = 2 + entries.directories() as u32;
+                    Stat { mode: FileType::Directory as u32 | 0o555, links, ..common }
                 }
                 Entry::File(permissions, _) => {
                     let size = if tree == Tree::Sys { 4096 } else { 0 };

@@ -120,16 +120,8 @@ pub fn sys_mprotect(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
 /// munmap(at, len). Shared files that were written go back to the host before it returns.
 pub async fn sys_munmap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
     let [at, len, ..] = args;
-    let mm = mm(caller);
-    let files = mm.written_files(at, len);
-    mm.munmap(at, len)?;
-    for file in files {
-        // The memory is gone whatever comes of it: an error is told by msync(2) only.
-        if let Err(error) = file.write_back().await {
-            log::warn!("lwk: writing back a mapped file: {error}");
-        }
-    }
-    Ok(0)
+    let unmapped = mm(caller).munmap_and_write_back(at, len).await;
+    nothing(unmapped)
 }
 
 /// brk(break).
@@ -145,7 +137,8 @@ pub fn sys_mremap(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
 
 /// msync(at, len, flags). All that any process changed in the files is written.
 pub async fn sys_msync(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    for file in mm(caller).msync(args[0], args[1], args[2])? {
+    let mm = mm(caller);
+    for file in mm.msync(args[0], args[1], args[2])? {
         file.write_back().await?;
     }
     Ok(0)
@@ -153,19 +146,20 @@ pub async fn sys_msync(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
 
 /// mincore(at, len, vector).
 pub fn sys_mincore(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
-    const PART: u64 = 4096 * PAGE;
     let [at, len, vector, ..] = args;
     let mm = mm(caller);
     if !at.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
     }
-    let len = whole_pages(len).ok_or(Errno::ENOMEM)?;
+    let count = whole_pages(len).ok_or(Errno::ENOMEM)? / PAGE;
+    // Part by part, as on Linux: a program can map more than an answer could be made for.
+    let mut part = [0; 4096];
     let mut done = 0;
-    while done < len {
-        let part = PART.min(len - done);
-        let pages = mm.mincore(at.checked_add(done).ok_or(Errno::ENOMEM)?, part)?;
-        mm.write(vector.checked_add(done / PAGE).ok_or(Errno::EFAULT)?, &pages)?;
-        done += part;
+    while done < count {
+        let pages = &mut part[..(count - done).min(4096) as usize];
+        mm.mincore(at.checked_add(done * PAGE).ok_or(Errno::ENOMEM)?, pages)?;
+        mm.write(vector.checked_add(done).ok_or(Errno::EFAULT)?, pages)?;
+        done += pages.len() as u64;
     }
     Ok(0)
 }

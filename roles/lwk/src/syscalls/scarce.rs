@@ -1,7 +1,7 @@
 //! What programs may not do while the kernel runs out of memory ([`keelson_hal::user::UserMachine::is_short`]): make anything that is
 //! still there when the call is over. What gives back, ends, or only passes through goes on, and so does what the host keeps.
-//! Calls that may or may not leave something, such as what is written to a pipe, look for themselves
-//! ([`crate::files::Operation::short`], signals with a value, semaphores that are given back).
+//! Calls that may or may not leave something, such as what is written to a pipe, or areas that may be joined, look for themselves
+//! ([`crate::files::Operation::short`], `Mm::has_room`, signals with a value, semaphores that are given back).
 //!
 //! Linux would kill somebody here. A node has few programs, which mostly hold pages, and pages cannot bring it here: they leave the
 //! reserve alone. Who does is whoever makes pipes, sockets or mappings by the thousand; telling it so is enough.
@@ -49,7 +49,7 @@ pub fn check(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> Result<(), Er
 
 #[cold]
 fn refuse(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> Result<(), Errno> {
-    if !stays(caller, number, args) {
+    if !stays(number, args) {
         return Ok(());
     }
     let process = &caller.thread.process;
@@ -65,7 +65,7 @@ fn refuse(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> Result<(), Errno
 }
 
 /// Whether a call leaves more behind in the kernel than there was.
-fn stays(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> bool {
+fn stays(number: u32, args: &[u64; 6]) -> bool {
     match number {
         // open, creat, openat, openat2, memfd_create.
         2 | 85 | 257 | 319 | 437
@@ -73,31 +73,20 @@ fn stays(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> bool {
         | 22 | 41 | 43 | 49 | 53 | 288 | 293
         // signalfd, timerfd, eventfd, epoll, inotify.
         | 213 | 253 | 282 | 283 | 284 | 289 | 290 | 291 | 294
-        // mmap, mprotect, mremap, mlock, munlock, remap_file_pages, mbind: areas are made, or cut.
-        | 9 | 10 | 25 | 149 | 150 | 216 | 237 | 325
         // clone, fork, vfork, clone3, execve, execveat.
         | 56 | 57 | 58 | 59 | 322 | 435
-        // shmget, shmat, semget, msgget, msgsnd.
-        | 29 | 30 | 64 | 68 | 69
+        // shmget, semget, msgget, msgsnd.
+        | 29 | 64 | 68 | 69
         // Timers.
         | 222
         // mkdir, link, symlink, mknod.
         | 83 | 86 | 88 | 133 | 258 | 259 | 265 | 266 => true,
-        // munmap out of the middle makes two areas of one.
-        11 => caller.mm().would_cut(args[0], args[1]),
-        28 => cuts(args[2]),
         // Larger pipes.
         72 => args[1] as u32 == crate::files::flags::F_SETPIPE_SZ,
         // EPOLL_CTL_ADD.
         233 => args[1] as u32 == 1,
         _ => false,
     }
-}
-
-/// madvise(2) with something that an area remembers: it may be cut.
-fn cuts(advice: u64) -> bool {
-    // DONTFORK, DOFORK, MERGEABLE, UNMERGEABLE, HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP, WIPEONFORK, KEEPONFORK.
-    (10..=19).contains(&advice)
 }
 
 #[cfg(test)]

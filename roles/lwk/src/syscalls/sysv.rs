@@ -315,7 +315,7 @@ pub fn sys_msgctl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno> {
         command::INFO | MSG_INFO => {
             let (bytes, most) = (QUEUE_BYTES as u32, QUEUES_MOST as u32);
             let (pool, map, total) = if command == MSG_INFO {
-                let held: u64 = sysv.messages.each().map(|queue| queue.stat().bytes).sum();
+                let held: u64 = sysv.messages.all().map(|queue| queue.stat().bytes).sum();
                 (sysv.messages.count() as u32, sysv.messages_in_use() as u32, held as u32)
             } else {
                 (most * (bytes / 1024), bytes, bytes)

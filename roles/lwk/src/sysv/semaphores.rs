@@ -127,7 +127,7 @@ impl Sysv {
 
     /// The end of a process: what it is to give back.
     pub fn process_ended(&self, pid: u32) {
-        for set in self.semaphores.each() {
+        for set in self.semaphores.all() {
             set.give_back(pid);
         }
     }

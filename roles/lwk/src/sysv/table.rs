@@ -4,7 +4,6 @@ use super::{Permission, User, ipc};
 use crate::Errno;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use spin::Mutex;
 
 /// What a [`Table`] has.
@@ -107,32 +106,25 @@ impl<T: Member> Table<T> {
         self.state.lock().by_index.retain(|_, (_, object)| stays(object));
     }
 
-    /// All objects, one after the other: however many there are, they need no list.
-    pub fn each(&self) -> impl Iterator<Item = Arc<T>> {
-        let mut from = 0;
-        core::iter::from_fn(move || {
-            let state = self.state.lock();
-            let (index, (_, object)) = state.by_index.range(from..).next()?;
-            from = index + 1;
-            Some(object.clone())
-        })
-    }
-
     /// How many there are.
     pub fn count(&self) -> usize {
         self.state.lock().by_index.len()
     }
 
-    /// All objects.
-    pub fn all(&self) -> Vec<Arc<T>> {
-        self.state.lock().by_index.values().map(|(_, object)| object.clone()).collect()
+    /// All objects, one after the other: however many there are, they need no list.
+    pub fn all(&self) -> impl Iterator<Item = Arc<T>> {
+        self.all_with_ids().map(|(_, object)| object)
     }
 
-    /// All objects with their identifiers.
-    pub fn all_with_ids(&self) -> Vec<(u32, Arc<T>)> {
-        let state = self.state.lock();
-        let objects = state.by_index.iter();
-        objects.map(|(index, (seq, object))| (seq * INDICES + index, object.clone())).collect()
+    /// The same with their identifiers.
+    pub fn all_with_ids(&self) -> impl Iterator<Item = (u32, Arc<T>)> {
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            let state = self.state.lock();
+            let (index, (seq, object)) = state.by_index.range(from..).next()?;
+            from = index + 1;
+            Some((seq * INDICES + index, object.clone()))
+        })
     }
 
     /// The highest index in use, 0 for none.

@@ -178,5 +178,5 @@ fn sets_as_large_as_can_be() {
     }
     assert_eq!(sys_semget(&caller, [0, 1, CREATE, 0, 0, 0]), Err(Errno::ENOSPC));
     let sysv = &program.thread.process.node.sysv;
-    assert_eq!((sysv.semaphores.count(), sysv.semaphores.each().count()), (32, 32));
+    assert_eq!((sysv.semaphores.count(), sysv.semaphores.all().count()), (32, 32));
 }

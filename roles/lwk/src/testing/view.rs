@@ -3,12 +3,14 @@
 use crate::Errno;
 use crate::files::FdTable;
 use crate::mm::{Mm, SegmentView, ShmStat};
+use crate::process::Program;
 use crate::pseudo::{
-    AreaView, CacheView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView,
+    AreaView, CacheView, CpuView, Each, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView,
     QueueView, SetView, ThreadView,
 };
 use crate::sysv::{Permission, QueueStat};
 use keelson_hal::user::CoreEntries;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ pub struct View {
     pub files: Mutex<Option<Arc<FdTable>>>,
     /// What was written: file and text.
     pub written: Mutex<Vec<(String, Vec<u8>)>>,
+    /// The kernel has hardly any memory left.
+    pub short: AtomicBool,
 }
 
 impl NodeView for View {
@@ -42,7 +46,15 @@ impl NodeView for View {
         }
     }
 
-    fn cpus(&self) -> Vec<CpuView> {
+    fn is_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
+    }
+
+    fn cpu_count(&self) -> usize {
+        4
+    }
+
+    fn cpus(&self) -> Result<Vec<CpuView>, Errno> {
         let cache = CacheView {
             level: 2,
             kind: "Unified",
@@ -61,13 +73,13 @@ impl NodeView for View {
             vendor: "GenuineIntel".into(),
             family: (6, 143, 8),
             model_name: "Test".into(),
-            flags: vec!["fpu".into(), "avx2".into()],
+            flags: Arc::new(["fpu".into(), "avx2".into()]),
             address_bits: (46, 48),
             caches: vec![cache.clone()],
             times: (Duration::from_secs(2), Duration::from_secs(1), Duration::from_secs(7)),
             ..CpuView::default()
         };
-        (0..4).map(cpu).collect()
+        Ok((0..4).map(cpu).collect())
     }
 
     fn memory(&self) -> Vec<NumaView> {
@@ -87,18 +99,18 @@ impl NodeView for View {
         NodeCounts { switches: 55, forks: 7 }
     }
 
-    fn segments(&self) -> Vec<SegmentView> {
+    fn segments(&self, each: Each<'_, SegmentView>) -> Result<(), Errno> {
         let permission = Permission { key: u32::MAX, uid: 1000, gid: 100, mode: 0o1600, ..OWN };
         let stat =
             ShmStat { size: 5000, creator: 70, last: 71, attached: 2, changed_at: 9, ..ShmStat::default() };
-        vec![SegmentView { id: 32_769, permission, stat, resident: 4096 }]
+        each(&SegmentView { id: 32_769, permission, stat, resident: 4096 })
     }
 
-    fn semaphores(&self) -> Vec<SetView> {
-        vec![SetView { id: 1, permission: OWN, count: 3, times: (4, 5) }]
+    fn semaphores(&self, each: Each<'_, SetView>) -> Result<(), Errno> {
+        each(&SetView { id: 1, permission: OWN, count: 3, times: (4, 5) })
     }
 
-    fn queues(&self) -> Vec<QueueView> {
+    fn queues(&self, each: Each<'_, QueueView>) -> Result<(), Errno> {
         let stat = QueueStat {
             bytes: 12,
             messages: 2,
@@ -107,11 +119,11 @@ impl NodeView for View {
             changed_at: 5,
             ..QueueStat::default()
         };
-        vec![QueueView { id: 2, permission: OWN, stat }]
+        each(&QueueView { id: 2, permission: OWN, stat })
     }
 
-    fn processes(&self) -> Vec<u32> {
-        vec![100]
+    fn processes(&self) -> Result<Vec<u32>, Errno> {
+        Ok(vec![100])
     }
 
     fn process(&self, pid: u32) -> Option<ProcessView> {
@@ -122,8 +134,11 @@ impl NodeView for View {
             session: 90,
             uids: [1000; 4],
             gids: [100; 4],
-            arguments: b"prog\0-x\0".to_vec(),
-            executable: b"/tmp/prog".to_vec(),
+            program: Arc::new(Program {
+                arguments: vec![b"prog".to_vec(), b"-x".to_vec()],
+                executable: b"/tmp/prog".to_vec(),
+                ..Program::default()
+            }),
             cwd: b"/tmp".to_vec(),
             threads: vec![100, 5_000_000],
             started: Duration::from_secs(3),
@@ -147,7 +162,7 @@ impl NodeView for View {
         })
     }
 
-    fn areas(&self, _pid: u32) -> Vec<AreaView> {
+    fn areas(&self, _pid: u32, each: Each<'_, AreaView>) -> Result<(), Errno> {
         let text = AreaView {
             start: 0x40_0000,
             end: 0x40_2000,
@@ -173,7 +188,8 @@ impl NodeView for View {
             pages_on: vec![0, 1],
             ..AreaView::default()
         };
-        vec![text, heap]
+        each(&text)?;
+        each(&heap)
     }
 
     fn of_objects(&self, _pid: u32) -> (u64, u64) {

@@ -93,7 +93,7 @@ fn programs_of_a_node_share_their_trees() {
     assert_eq!((one.files.limit(), one.files.fs().cwd()), (64, Cwd::Host(b"/home/user".to_vec())));
     assert!(Arc::ptr_eq(one.files.vfs(), other.files.vfs()));
     let view = one.files.vfs().view().expect("the node is shown");
-    assert_eq!((view.cpus().len(), view.facts().large_pages), (2, vec![2 << 20]));
+    assert_eq!((view.cpu_count(), view.facts().large_pages), (2, vec![2 << 20]));
 }
 
 /// What was asked for and cannot be done is refused in words that name the option.

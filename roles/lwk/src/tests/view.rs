@@ -155,6 +155,46 @@ fn maps_show_areas_with_their_names() {
     });
 }
 
+/// What is read is kept with the open file, and there may be many of those.
+#[test]
+fn no_text_is_made_where_the_kernel_is_short_of_memory() {
+    let shown = Shown::new(1);
+    let machine = shown.world.machine.clone();
+    shown.run(move |cpu| {
+        let at = cpu.text(DATA, "/proc/self/maps");
+        let fd = cpu.call(OPEN, &[at, 0]) as u64;
+        let mut read = |len: u64| cpu.call(0, &[fd, DATA + 0x1000, len]);
+        assert_eq!(read(10), 10);
+        machine.short.store(true, Ordering::Relaxed);
+        assert_eq!(read(10), 10, "it is there already");
+        assert_eq!(cpu.call(17, &[fd, DATA + 0x1000, 10, 0]), -12);
+        machine.short.store(false, Ordering::Relaxed);
+        assert_eq!(cpu.call(17, &[fd, DATA + 0x1000, 10, 0]), 10);
+    });
+}
+
+#[test]
+fn areas_by_the_thousand_have_their_lines() {
+    Shown::new(1).run(|cpu| {
+        // MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE; every second page may be read.
+        let at = cpu.call(9, &[0, 2000 * 4096, 0, 0x4022, u64::MAX, 0]) as u64;
+        for page in (0..2000).step_by(2) {
+            assert_eq!(cpu.call(10, &[at + page * 4096, 4096, 1]), 0);
+        }
+        let end = at + 2000 * 4096;
+        let own = |text: &str| {
+            let start = |line: &str| u64::from_str_radix(line.split(['-', ' ']).next()?, 16).ok();
+            text.lines().filter_map(start).filter(|start| (at..end).contains(start)).count()
+        };
+        assert_eq!(own(&file(cpu, "/proc/self/maps")), 2000);
+        assert_eq!(own(&file(cpu, "/proc/self/smaps")), 2000);
+        assert_eq!(own(&file(cpu, "/proc/self/numa_maps")), 2000);
+        let (maps, rollup) = (file(cpu, "/proc/self/maps"), file(cpu, "/proc/self/smaps_rollup"));
+        assert_eq!(rollup[..8], maps[..8]);
+        assert!(rollup.lines().next().unwrap().ends_with(" [rollup]"));
+    });
+}
+
 #[test]
 fn names_and_wishes_are_written() {
     Shown::new(1).run(|cpu| {
@@ -219,7 +259,7 @@ fn time_and_memory_are_counted() {
     let shown = Shown::new(2);
     shown.run(|cpu| cpu.compute(Duration::from_millis(40)));
     shown.world.clock.advance(Duration::from_millis(60));
-    let cpus = shown.view.cpus();
+    let cpus = shown.view.cpus().unwrap();
     assert_eq!(cpus[0].times.0, Duration::from_millis(40));
     assert_eq!(cpus[1].times.0, Duration::ZERO);
     let (up, idle) = shown.view.uptime();
@@ -229,7 +269,7 @@ fn time_and_memory_are_counted() {
         assert_eq!(node.total - node.free, node.cached + node.shared + node.anonymous);
     }
     // Its process is gone.
-    assert_eq!(shown.view.processes(), Vec::<u32>::new());
+    assert_eq!(shown.view.processes(), Ok(Vec::new()));
     assert!(shown.view.process(1000).is_none());
     assert_eq!(shown.view.write(1000, 1000, "comm", b"x"), Err(Errno::ESRCH));
 }
@@ -253,6 +293,6 @@ fn others_are_seen_while_they_live() {
     shown.world.launch(shown.request(1000, "/bin/test")).expect("launched");
     shown.world.settle();
     assert_eq!(shown.world.status(1000), 0);
-    assert_eq!(shown.view.processes(), [900]);
+    assert_eq!(shown.view.processes(), Ok(vec![900]));
     assert!(shown.view.thread(900, 1000).is_none());
 }

@@ -1,23 +1,24 @@
 //! Areas of memory as /proc/[pid]/maps and its relatives show them.
 
+use crate::Errno;
 use crate::files::tmpfs;
 use crate::mm::{Area, Mm, Mode, Object, Policy, RELATIVE_NODES, Role, STATIC_NODES};
-use crate::pseudo::{AreaView, list};
+use crate::pseudo::{AreaView, Each, list};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// All of an address space.
-pub fn all(mm: &Mm) -> Vec<AreaView> {
+/// Shows all of an address space.
+pub fn show(mm: &Mm, each: Each<'_, AreaView>) -> Result<(), Errno> {
     let policy = mm.policy();
-    mm.areas().iter().map(|area| area_view(mm, area, &policy)).collect()
+    mm.areas().try_for_each(|area| each(&area_view(mm, &area, &policy)))
 }
 
 /// Bytes in memory of files, and of shared memory.
 pub fn of_objects(mm: &Mm) -> (u64, u64) {
-    mm.areas().iter().fold((0, 0), |(files, memory), area| match area.object() {
-        Some(object) if object.is_file() => (files + mm.area_usage(area).resident(), memory),
-        Some(_) => (files, memory + mm.area_usage(area).resident()),
+    mm.areas().fold((0, 0), |(files, memory), area| match area.object() {
+        Some(object) if object.is_file() => (files + mm.area_usage(&area).resident(), memory),
+        Some(_) => (files, memory + mm.area_usage(&area).resident()),
         None => (files, memory),
     })
 }

@@ -8,14 +8,15 @@ use crate::cpuid::Cpuid;
 use crate::files::Cwd;
 use crate::mm::{Mm, NODES_MOST, PAGE, SegmentView, nodes_with_memory};
 use crate::node::Node;
-use crate::process::{Process, Program};
+use crate::process::Process;
 use crate::pseudo::{
-    self, AreaView, CpuView, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView, QueueView,
-    SetView, ThreadView,
+    self, AreaView, CpuView, Each, MemoryUse, NodeCounts, NodeFacts, NodeView, NumaView, ProcessView,
+    QueueView, SetView, Text, ThreadView,
 };
+use crate::room;
 use crate::signals::{SIG_DFL, SIG_IGN};
 use crate::syscalls::misc::{RELEASE, VERSION};
-use crate::sysv::{Member, Queue, Set};
+use crate::sysv::Member;
 use crate::table::{Ended, FIRST_TID};
 use crate::thread::{Thread, Wait};
 use alloc::boxed::Box;
@@ -86,8 +87,10 @@ impl View {
 }
 
 /// /proc/[pid]/maps of an address space.
-pub(crate) fn maps(mm: &Mm) -> Vec<u8> {
-    pseudo::maps(&areas::all(mm))
+pub(crate) fn maps(mm: &Mm) -> Result<Vec<u8>, Errno> {
+    let mut out = Text::default();
+    areas::show(mm, &mut |area| pseudo::maps(&mut out, area))?;
+    Ok(out.into_bytes())
 }
 
 /// What ended and was not waited for yet: names and numbers, and the time that it took.
@@ -154,7 +157,15 @@ impl NodeView for View {
         }
     }
 
-    fn cpus(&self) -> Vec<CpuView> {
+    fn is_short(&self) -> bool {
+        self.node.system.machine.is_short()
+    }
+
+    fn cpu_count(&self) -> usize {
+        self.node.settings.compute.len()
+    }
+
+    fn cpus(&self) -> Result<Vec<CpuView>, Errno> {
         let apics: Vec<u32> = (0..self.node.settings.compute.len()).map(|cpu| self.apic(cpu)).collect();
         processors::all(&self.node, &apics, self.up())
     }
@@ -205,28 +216,26 @@ impl NodeView for View {
         }
     }
 
-    fn segments(&self) -> Vec<SegmentView> {
-        self.node.system.memory.shm_all()
+    fn segments(&self, each: Each<'_, SegmentView>) -> Result<(), Errno> {
+        self.node.system.memory.shm_all().try_for_each(|segment| each(&segment))
     }
 
-    fn semaphores(&self) -> Vec<SetView> {
-        let view = |(id, set): (u32, Arc<Set>)| {
+    fn semaphores(&self, each: Each<'_, SetView>) -> Result<(), Errno> {
+        self.node.sysv.semaphores.all_with_ids().try_for_each(|(id, set)| {
             let permission = *set.permission().lock();
-            SetView { id, permission, count: set.count(), times: set.times() }
-        };
-        self.node.sysv.semaphores.all_with_ids().into_iter().map(view).collect()
+            each(&SetView { id, permission, count: set.count(), times: set.times() })
+        })
     }
 
-    fn queues(&self) -> Vec<QueueView> {
-        let view = |(id, queue): (u32, Arc<Queue>)| {
+    fn queues(&self, each: Each<'_, QueueView>) -> Result<(), Errno> {
+        self.node.sysv.messages.all_with_ids().try_for_each(|(id, queue)| {
             let permission = *queue.permission().lock();
-            QueueView { id, permission, stat: queue.stat() }
-        };
-        self.node.sysv.messages.all_with_ids().into_iter().map(view).collect()
+            each(&QueueView { id, permission, stat: queue.stat() })
+        })
     }
 
-    fn processes(&self) -> Vec<u32> {
-        self.node.table.lock().members().map(|(pid, _)| pid).collect()
+    fn processes(&self) -> Result<Vec<u32>, Errno> {
+        room::collect(self.node.table.lock().members().map(|(pid, _)| pid))
     }
 
     fn process(&self, pid: u32) -> Option<ProcessView> {
@@ -245,11 +254,8 @@ impl NodeView for View {
             session,
             uids: all(&ids.user),
             gids: all(&ids.group),
-            groups: ids.groups.to_vec(),
-            arguments: strings(&program.arguments),
-            environment: strings(&program.environment),
-            auxiliary: auxiliary(&program),
-            executable: program.executable.clone(),
+            groups: ids.groups,
+            program,
             cwd: match files.fs().cwd() {
                 Cwd::Host(path) | Cwd::Local(path) => path,
                 Cwd::Unknown => b"/".to_vec(),
@@ -292,8 +298,8 @@ impl NodeView for View {
         })
     }
 
-    fn areas(&self, pid: u32) -> Vec<AreaView> {
-        self.mm(pid).map_or_else(Vec::new, |mm| areas::all(&mm))
+    fn areas(&self, pid: u32, each: Each<'_, AreaView>) -> Result<(), Errno> {
+        self.mm(pid).map_or(Ok(()), |mm| areas::show(&mm, each))
     }
 
     fn of_objects(&self, pid: u32) -> (u64, u64) {
@@ -329,15 +335,6 @@ impl NodeView for View {
         self.node.system.entropy.fill(&mut bytes);
         bytes
     }
-}
-
-/// Strings, each with its zero.
-fn strings(list: &[Vec<u8>]) -> Vec<u8> {
-    list.iter().flat_map(|text| text.iter().copied().chain([0])).collect()
-}
-
-fn auxiliary(program: &Program) -> Vec<u8> {
-    program.auxiliary.iter().flat_map(|(key, value)| [*key, *value]).flat_map(u64::to_le_bytes).collect()
 }
 
 /// Signals that are ignored, and that are caught.

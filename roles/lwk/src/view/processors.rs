@@ -3,11 +3,12 @@
 use crate::cpuid::{Cache, Cpuid};
 use crate::node::Node;
 use crate::pseudo::{CacheView, CpuView};
+use crate::{Errno, room};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 /// The logical CPUs, which have these APIC ids, `up` after boot.
-pub fn all(node: &Node, apics: &[u32], up: Duration) -> Vec<CpuView> {
+pub fn all(node: &Node, apics: &[u32], up: Duration) -> Result<Vec<CpuView>, Errno> {
     let machine = &node.system.machine;
     let read = |leaf, sub| machine.cpuid(leaf, sub);
     let cpuid = Cpuid(&read);
@@ -27,7 +28,7 @@ pub fn all(node: &Node, apics: &[u32], up: Duration) -> Vec<CpuView> {
             ..common.clone()
         }
     };
-    node.settings.compute.iter().zip(apics).enumerate().map(view).collect()
+    room::collect(node.settings.compute.iter().zip(apics).enumerate().map(view))
 }
 
 /// A cache as the CPU with the number `apic` has it.

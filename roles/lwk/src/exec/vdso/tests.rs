@@ -1,5 +1,5 @@
 use super::*;
-use crate::mm::{Area, MmSettings};
+use crate::mm::MmSettings;
 use crate::testing::{pool, system};
 use keelson_hal::{Clock, Instant, WallLine};
 use object::{Object as _, ObjectSymbol as _};
@@ -61,7 +61,7 @@ fn programs_see_the_times_change() {
     assert_eq!(mm.read_u64(at - PAGE + u64::from(code::WALL_RATE)), Ok(1 << 32));
     assert_eq!(mm.read_u64(at - PAGE + u64::from(code::WALL_NANOS)), Ok(1_700_000_003_000_000_000));
     assert_eq!(vdso.time_base().monotonic(500), 3_000_000_500);
-    let roles: Vec<Role> = mm.areas().iter().map(|area: &Area| area.role).collect();
+    let roles: Vec<Role> = mm.areas().map(|area| area.role).collect();
     assert_eq!(roles, [Role::Vvar, Role::Vdso]);
     drop((mm, vdso));
     assert_eq!(pool().used(), 0);

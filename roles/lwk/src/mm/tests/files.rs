@@ -153,7 +153,7 @@ fn what_is_written_to_a_shared_mapping_reaches_the_file() {
     let child = mm.fork().unwrap();
     now(mm.write_wait(at + 10, b"one")).unwrap();
     now(child.write_wait(at + 19_998, b"two")).unwrap();
-    let files = mm.msync(at, 20_000, 4).unwrap();
+    let files: Vec<_> = mm.msync(at, 20_000, 4).unwrap().collect();
     assert_eq!(files.len(), 1);
     now(files[0].write_back()).unwrap();
     assert_eq!(*disk.written.lock().unwrap(), [(0, 4096), (16384, 20_000 - 16384)]);
@@ -251,4 +251,84 @@ fn descriptors_limit_what_can_be_mapped() {
     let odd = FileMapping { offset: 100, ..file.clone() };
     let odd = Map { len: 4096, flags: map::PRIVATE, file: Some(odd), ..Map::default() };
     assert_eq!(mm.mmap(&odd), Err(Errno::EINVAL));
+}
+
+/// There may be more files than are listed at once.
+#[test]
+fn many_files_are_written_back_and_given_up() {
+    let mm = mm();
+    let len = 600 * PAGE;
+    let base = mm.mmap(&anonymous(0, len, Protection::NONE, ANON | map::NORESERVE)).unwrap();
+    let disks: Vec<Arc<Disk>> = (0..600).map(|inode| Arc::new(Disk::new(inode, content(4096)))).collect();
+    let write = |inode: usize, at: u64| {
+        let source: Arc<dyn PageSource> = disks[inode].clone();
+        let file = FileMapping { source, readable: true, writable: true, offset: 0, path: None };
+        let flags = map::SHARED | map::FIXED;
+        let request = Map { at, len: PAGE, protection: RW, flags, file: Some(file), ..Map::default() };
+        mm.mmap(&request).unwrap();
+        now(mm.write_wait(at, b"new")).unwrap();
+    };
+    (0..600).for_each(|index| write(index, base + index as u64 * PAGE));
+    let files = mm.msync(base, len, 4).unwrap();
+    assert_eq!(files.map(|file| now(file.write_back()).unwrap()).count(), 600);
+    let written = || disks.iter().map(|disk| disk.written.lock().unwrap().len()).sum::<usize>();
+    assert_eq!(written(), 600);
+    for index in 0..600 {
+        mm.write(base + index * PAGE, b"NEW").unwrap();
+    }
+    now(mm.munmap_and_write_back(base, len)).unwrap();
+    assert_eq!((written(), mm.areas().count()), (1200, 0));
+    assert!(disks.iter().all(|disk| disk.content.lock().unwrap()[..3] == *b"NEW"));
+    // Nobody maps them: what is more than the node keeps goes, first what was used longest ago.
+    let memory = mm.system().memory.clone();
+    drop(mm);
+    now(memory.write_back_all());
+    assert_eq!(memory.cached(), 256 * PAGE);
+    let known = |inode: usize| memory.find(&disks[inode].id()).is_some();
+    assert!(!known(0) && !known(343) && known(344) && known(599));
+}
+
+/// What cannot be written now is not lost.
+#[test]
+fn what_the_host_has_no_memory_for_is_written_later() {
+    struct Full(Arc<Disk>, AtomicBool);
+    impl PageSource for Full {
+        fn id(&self) -> FileId {
+            self.0.id()
+        }
+        fn version(&self) -> FileVersion {
+            self.0.version()
+        }
+        fn fetch(&self, offset: u64, len: u32) -> Fetch {
+            self.0.fetch(offset, len)
+        }
+        fn write_back(&self, offset: u64, bytes: Vec<u8>) -> Written {
+            match self.1.swap(false, Ordering::Relaxed) {
+                true => Box::pin(async { Err(Errno::ENOMEM) }),
+                false => self.0.write_back(offset, bytes),
+            }
+        }
+    }
+    let mm = mm();
+    let disk = Arc::new(Disk::new(1, content(8192)));
+    let source: Arc<dyn PageSource> = Arc::new(Full(disk.clone(), AtomicBool::new(true)));
+    let file = FileMapping { source, readable: true, writable: true, offset: 0, path: None };
+    let request = Map { len: 8192, protection: RW, flags: map::SHARED, file: Some(file), ..Map::default() };
+    let at = mm.mmap(&request).unwrap();
+    now(mm.write_wait(at, &[1; 8192])).unwrap();
+    mm.munmap(at, 8192).unwrap();
+    let memory = mm.system().memory.clone();
+    now(memory.write_back_all());
+    assert_eq!(disk.written.lock().unwrap().len(), 0);
+    now(memory.write_back_all());
+    assert_eq!(*disk.content.lock().unwrap(), [1; 8192]);
+}
+
+#[test]
+fn without_memory_of_the_kernel_no_file_is_remembered() {
+    let (mm, machine) = mm_with(|_| {});
+    machine.short.store(true, Ordering::Relaxed);
+    let disk = Arc::new(Disk::new(1, content(4096)));
+    assert_eq!(map_file(&mm, &disk, 4096, RW, map::PRIVATE), Err(Errno::ENOMEM));
+    assert!(mm.system().memory.find(&disk.id()).is_none());
 }

@@ -236,7 +236,7 @@ impl Run {
                     .for_each(|(offset, byte)| expected[usize::from(*offset)] = *byte);
                 assert!(bytes == expected, "page {page}");
             }
-            let pages: u64 = mm.areas().iter().map(|area| area.len() / PAGE).sum();
+            let pages: u64 = mm.areas().map(|area| area.len() / PAGE).sum();
             assert_eq!(pages, model.pages.len() as u64);
             let (mut resident, mut at) = (0, 0);
             while let Some(page) = mm.next_page(at, layout::TOP) {
@@ -247,7 +247,7 @@ impl Run {
                 at = page.at + page.size.bytes();
             }
             assert_eq!(mm.usage().resident, resident);
-            let areas = mm.areas();
+            let areas: Vec<Area> = mm.areas().collect();
             assert!(areas.windows(2).all(|pair| pair[0].end <= pair[1].start));
         }
     }

@@ -175,9 +175,9 @@ fn segments_have_a_limit_and_may_go_with_their_creator() {
     assert_eq!(get(1, 1), Err(Errno::ENOSPC));
     // By index, which is all that Linux looks at here.
     assert_eq!(memory.shm_stat_at(other, None).map(|(id, ..)| id), Ok(other));
-    assert_eq!(memory.shm_all().iter().map(|segment| segment.id).collect::<Vec<_>>(), [one, other]);
+    assert_eq!(memory.shm_all().map(|segment| segment.id).collect::<Vec<_>>(), [one, other]);
     memory.shm_creator_ended(1);
-    assert_eq!(memory.shm_all().len(), 1);
+    assert_eq!(memory.shm_all().count(), 1);
     assert!(get(3, 2 * MIB).is_ok());
 }
 
@@ -187,7 +187,7 @@ fn policies_are_kept_and_told() {
     let at = mm.mmap(&anonymous(0, 4 * MIB, RW, ANON | map::NORESERVE)).unwrap();
     let bind = Policy::new(2, 0b10, 0b11).unwrap();
     mm.mbind(at, 2 * MIB, bind, 0).unwrap();
-    assert_eq!(mm.areas().len(), 2);
+    assert_eq!(mm.areas().count(), 2);
     let told = mm.get_policy(at, mpol::F_ADDR, 0).unwrap();
     assert_eq!((told.mode, told.nodes), (2, 0b10));
     assert_eq!(mm.get_policy(at + 2 * MIB, mpol::F_ADDR, 0).unwrap(), PolicyAnswer::default());

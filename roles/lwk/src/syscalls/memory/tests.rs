@@ -32,6 +32,22 @@ fn anonymous_memory_comes_and_goes() {
     assert_eq!(fails(sys_pkey_alloc(&caller, [0; 6])), Errno::ENOSPC);
 }
 
+/// A mapping may be larger than any answer: it comes in parts, as far as there is room for it.
+#[test]
+fn mincore_of_a_tebibyte_comes_in_parts() {
+    let program = Program::new();
+    let caller = program.caller();
+    let flags = map::PRIVATE | map::ANONYMOUS | map::NORESERVE;
+    let at = now(sys_mmap(&caller, [0, 1 << 40, READ_WRITE, flags, u64::MAX, 0])).unwrap();
+    let vector = now(sys_mmap(&caller, [0, 3 * PAGE, READ_WRITE, flags, u64::MAX, 0])).unwrap();
+    assert_eq!(now(sys_munmap(&caller, [vector + 2 * PAGE, PAGE, 0, 0, 0, 0])), Ok(0));
+    program.thread.process.mm().write(at + 5000 * PAGE, b"x").unwrap();
+    assert_eq!(sys_mincore(&caller, [at, 8192 * PAGE, vector, 0, 0, 0]), Ok(0));
+    assert_eq!((program.bytes(vector, 1), program.bytes(vector + 5000, 1)), (vec![0], vec![1]));
+    assert_eq!(fails(sys_mincore(&caller, [at, 1 << 40, vector, 0, 0, 0])), Errno::EFAULT);
+    assert_eq!(fails(sys_mincore(&caller, [at, u64::MAX, vector, 0, 0, 0])), Errno::ENOMEM);
+}
+
 /// MPOL_MF_MOVE_ALL is for root, who stands for CAP_SYS_NICE.
 #[test]
 fn root_moves_all() {
