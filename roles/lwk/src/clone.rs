@@ -1,14 +1,19 @@
 //! New threads and processes: clone, clone3, fork, vfork (sections 3.6 to 3.8).
 
 use crate::Errno;
+use crate::account::Usage;
+use crate::delegate::Forked;
+use crate::exit::Exit;
 use crate::files::FdTable;
 use crate::limits;
+use crate::mm::Mm;
 use crate::process::{Latch, Parts, Process};
 use crate::run::Task;
 use crate::sched::Seat;
 use crate::signals::{ProcessSignals, SIGCHLD, is_signal};
 use crate::table::Member;
 use crate::thread::Thread;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -235,27 +240,13 @@ impl Task {
         let mm = if borrows { self.mm.clone() } else { self.mm.fork()? };
         let context = self.child_context(&request)?;
         let forked = parent.delegate.fork(self.thread.tid).await?;
-        let files = if request.flags & flag::FILES != 0 {
-            parent.files()
-        } else {
-            let machine = &node.system.machine;
-            let files = parent.files();
-            Arc::new(files.fork(&parent.delegate, &forked.delegate, || machine.is_short())?)
-        };
-        if !borrows {
-            // What is mapped outlives the parent's proxy.
-            mm.follow(&parent.delegate, &forked.delegate, files.open_files()?);
-        }
-        let (parent_pid, group, session) = {
-            let table = node.table.lock();
-            // Numbers of two hosts can be the same.
-            if table.has(forked.pid) {
-                return Err(Errno::EAGAIN);
-            }
-            let member = table.member(parent.pid).ok_or(Errno::ESRCH)?;
-            let heir = if request.flags & flag::PARENT != 0 { member.parent } else { parent.pid };
-            (heir, member.group, member.session)
-        };
+        let Origin { files, parent: parent_pid, group, session } =
+            self.origin(&request, &forked, &mm).inspect_err(|_| {
+                // The proxy is there for nobody.
+                let usage = Usage::default();
+                let exit = Exit { pid: forked.pid, status: 0, usage, children: usage, reason: String::new() };
+                forked.delegate.exited(&exit);
+            })?;
         let actions = parent.signals.actions.lock().clone();
         let child = Arc::new(Process::of(Parts {
             pid: forked.pid,
@@ -312,6 +303,28 @@ impl Task {
         Ok(u64::from(pid))
     }
 
+    /// What a child has from its parent and from the proxy that was made for it. EAGAIN when its number is in use, ENOMEM.
+    fn origin(&self, request: &Request, forked: &Forked, mm: &Mm) -> Result<Origin, Errno> {
+        let parent = &self.thread.process;
+        let (files, machine) = (parent.files(), &parent.system.machine);
+        let files = match request.flags & flag::FILES {
+            0 => Arc::new(files.fork(&parent.delegate, &forked.delegate, || machine.is_short())?),
+            _ => files,
+        };
+        if request.flags & flag::VM == 0 {
+            // What is mapped outlives the parent's proxy.
+            mm.follow(&parent.delegate, &forked.delegate, files.open_files()?);
+        }
+        let table = parent.node.table.lock();
+        // Numbers of two hosts can be the same.
+        if table.has(forked.pid) {
+            return Err(Errno::EAGAIN);
+        }
+        let member = table.member(parent.pid).ok_or(Errno::ESRCH)?;
+        let heir = if request.flags & flag::PARENT != 0 { member.parent } else { parent.pid };
+        Ok(Origin { files, parent: heir, group: member.group, session: member.session })
+    }
+
     fn tell_process(&self, request: &Request, child: &Process, thread: &Thread) {
         if request.flags & flag::CHILD_CLEARTID != 0 {
             thread.clear_child_tid.store(request.child_tid, Ordering::Relaxed);
@@ -323,6 +336,14 @@ impl Task {
             let _ = child.mm().write(request.child_tid, &child.pid.to_le_bytes());
         }
     }
+}
+
+/// Where a child comes from.
+struct Origin {
+    files: Arc<FdTable>,
+    parent: u32,
+    group: u32,
+    session: u32,
 }
 
 /// Which combinations of flags there are: EINVAL for the others.

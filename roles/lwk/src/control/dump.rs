@@ -147,7 +147,9 @@ impl Control {
         if running.is_empty() {
             // One at a time: each may be long.
             for process in self.node.processes() {
-                let maps = text_of(view::maps(&process.mm())?);
+                // Those for which there is no memory are not in it.
+                let Ok(maps) = view::maps(&process.mm()).and_then(|maps| maps.joined()) else { continue };
+                let maps = text_of(maps);
                 self.send_report(tool, format!("maps.{}", process.pid), &maps).await?;
             }
         }

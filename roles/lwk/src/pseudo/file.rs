@@ -1,6 +1,6 @@
 //! Open files and directories of the trees that the node serves.
 
-use super::{Content, Looker, NodeView};
+use super::{Content, Looker, NodeView, Text};
 use crate::Errno;
 use crate::files::{Events, File, FileType, Operation, Source, Stat, Target, moved, tmpfs};
 use alloc::borrow::Cow;
@@ -23,7 +23,7 @@ pub struct PseudoFile {
     view: Arc<dyn NodeView>,
     looker: Looker,
     content: Content,
-    text: Mutex<Option<Arc<Vec<u8>>>>,
+    text: Mutex<Option<Arc<Text>>>,
     stat: Stat,
     name: String,
 }
@@ -42,7 +42,7 @@ impl PseudoFile {
     }
 
     /// The text for a read at `at`.
-    fn text(&self, at: u64) -> Result<Arc<Vec<u8>>, Errno> {
+    fn text(&self, at: u64) -> Result<Arc<Text>, Errno> {
         if let Some(text) = self.text.lock().as_ref().filter(|_| at > 0) {
             return Ok(text.clone());
         }
@@ -101,6 +101,20 @@ impl PseudoFile {
     }
 }
 
+/// Moves what a text has at a place, as far as there is room for it.
+fn put(text: &Text, at: usize, into: &mut dyn Target) -> Result<usize, Errno> {
+    let (wanted, mut done) = (text.len().saturating_sub(at).min(into.left()), 0);
+    for part in text.from(at) {
+        let part = &part[..part.len().min(wanted - done)];
+        let stored = into.put(part);
+        done += stored;
+        if stored < part.len() || done == wanted {
+            break;
+        }
+    }
+    moved(done, wanted)
+}
+
 impl File for PseudoFile {
     fn poll_read(
         &self,
@@ -113,12 +127,7 @@ impl File for PseudoFile {
         Poll::Ready(match self.content {
             Content::Memory(pid) => self.read_memory(pid, at, into),
             Content::PageMap(pid) => self.read_pagemap(pid, at, into),
-            _ => self.text(at).and_then(|text| {
-                let rest = text.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
-                let rest = &rest[..rest.len().min(into.left())];
-                let put = into.put(rest);
-                moved(put, rest.len())
-            }),
+            _ => self.text(at).and_then(|text| put(&text, usize::try_from(at).unwrap_or(usize::MAX), into)),
         })
     }
 

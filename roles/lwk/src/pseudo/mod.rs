@@ -26,7 +26,7 @@ pub use view::{
     QueueView, SetView, ThreadView,
 };
 
-use crate::{Errno, room};
+use crate::Errno;
 use alloc::vec::Vec;
 
 /// Who looks: /proc/self and /proc/thread-self are about it.
@@ -51,7 +51,7 @@ pub enum Entry {
 }
 
 /// The text of a file; ENOMEM.
-pub type Made = Result<Vec<u8>, Errno>;
+pub type Made = Result<Text, Errno>;
 
 /// How the content of a file is made.
 pub enum Content {
@@ -75,7 +75,7 @@ impl Content {
     /// Makes it. ESRCH when the process is gone.
     pub fn make(&self, view: &dyn NodeView, looker: Looker) -> Made {
         match self {
-            Content::Bytes(bytes) => room::copy_of(bytes),
+            Content::Bytes(bytes) => Text::of(bytes),
             Content::Node(make) => make(view, looker),
             Content::Process(make, pid, tid) => make(view, &view.process(*pid).ok_or(Errno::ESRCH)?, *tid),
             Content::Descriptor(pid, fd) => {
@@ -83,7 +83,7 @@ impl Content {
                 process::descriptor(&process, *fd)
             }
             Content::Numa(number) => sys::memory(view, *number),
-            Content::Memory(_) | Content::PageMap(_) => Ok(Vec::new()),
+            Content::Memory(_) | Content::PageMap(_) => Ok(Text::default()),
         }
     }
 }

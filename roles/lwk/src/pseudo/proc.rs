@@ -19,7 +19,7 @@ const ROOT: &[(&str, Make)] = &[
     ("filesystems", |_, _| line("nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc")),
     ("interrupts", interrupts),
     ("loadavg", loadavg),
-    ("mckernel", |_, _| Ok(Vec::new())),
+    ("mckernel", |_, _| Ok(Text::default())),
     ("meminfo", meminfo),
     ("stat", stat),
     ("uptime", uptime),
@@ -140,7 +140,7 @@ pub fn number(text: &[u8]) -> Option<u32> {
 pub fn line(text: impl Display) -> Made {
     let mut out = Text::default();
     writeln!(out, "{text}")?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 fn uuid(bytes: [u8; 16]) -> String {
@@ -198,7 +198,7 @@ fn cpuinfo(view: &dyn NodeView, _: Looker) -> Made {
             cpu.address_bits.1,
         )?;
     }
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 fn meminfo(view: &dyn NodeView, _: Looker) -> Made {
@@ -244,7 +244,7 @@ fn meminfo(view: &dyn NodeView, _: Looker) -> Made {
          HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\n\
          HugePages_Surp:        0\nHugepagesize:       2048 kB\nHugetlb:               0 kB\n"
     )?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 fn stat(view: &dyn NodeView, _: Looker) -> Made {
@@ -268,7 +268,7 @@ fn stat(view: &dyn NodeView, _: Looker) -> Made {
         view.facts().booted.as_secs(),
         counts.forks,
     )?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 /// What vmstat(8) and its relatives read. Nothing is ever paged: those counters stay at zero.
@@ -295,7 +295,7 @@ fn vmstat(view: &dyn NodeView, _: Looker) -> Made {
     for (name, value) in fields {
         writeln!(out, "{name} {value}")?;
     }
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 /// Threads in a state.
@@ -347,5 +347,5 @@ fn interrupts(view: &dyn NodeView, _: Looker) -> Made {
         }
         writeln!(out, "   {text}")?;
     }
-    Ok(out.into_bytes())
+    Ok(out)
 }

@@ -137,13 +137,16 @@ fn strings(list: &[Vec<u8>]) -> Made {
         out.put(text)?;
         out.put(&[0])?;
     }
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 /// The auxiliary vector as in memory.
 fn auxiliary(process: &ProcessView) -> Made {
-    let words = process.program.auxiliary.iter().flat_map(|(key, value)| [*key, *value]);
-    Ok(words.flat_map(u64::to_le_bytes).collect())
+    let mut out = Text::default();
+    for word in process.program.auxiliary.iter().flat_map(|(key, value)| [*key, *value]) {
+        out.put(&word.to_le_bytes())?;
+    }
+    Ok(out)
 }
 
 /// What is written of each area.
@@ -154,7 +157,7 @@ fn by_area(
 ) -> Made {
     let mut out = Text::default();
     view.areas(process.pid, &mut |area| write(&mut out, area))?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 fn smaps_rollup(view: &dyn NodeView, process: &ProcessView, _: u32) -> Made {
@@ -164,7 +167,7 @@ fn smaps_rollup(view: &dyn NodeView, process: &ProcessView, _: u32) -> Made {
         Ok(())
     })?;
     sum.write(&mut out)?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 /// fdinfo of a descriptor (proc(5)), ENOENT when it is closed.
@@ -185,7 +188,7 @@ fn thread(view: &dyn NodeView, process: &ProcessView, tid: u32) -> ThreadView {
 fn comm(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Made {
     let mut name = thread(view, process, tid).name;
     name.push(b'\n');
-    Ok(name)
+    Text::of(&name)
 }
 
 fn io(_: &dyn NodeView, process: &ProcessView, _: u32) -> Made {
@@ -203,7 +206,7 @@ fn limits(_: &dyn NodeView, process: &ProcessView, _: u32) -> Made {
     for ((name, unit), (soft, hard)) in LIMITS.iter().zip(process.limits) {
         writeln!(out, "{name:<25} {:<20} {:<20} {unit:<10}", value(soft), value(hard))?;
     }
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Made {
@@ -256,7 +259,7 @@ fn stat(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Made {
         own.policy.priority,
         own.policy.policy,
     )?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 fn statm(view: &dyn NodeView, process: &ProcessView, _: u32) -> Made {
@@ -349,5 +352,5 @@ fn status(view: &dyn NodeView, process: &ProcessView, tid: u32) -> Made {
         own.switches.1,
         z = "0000000000000000",
     )?;
-    Ok(out.into_bytes())
+    Ok(out)
 }

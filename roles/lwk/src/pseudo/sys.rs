@@ -197,7 +197,7 @@ impl SysTree {
 
 /// meminfo of a NUMA node.
 pub fn memory(view: &dyn NodeView, number: usize) -> Made {
-    let Some(node) = view.memory().into_iter().nth(number) else { return Ok(Vec::new()) };
+    let Some(node) = view.memory().into_iter().nth(number) else { return Ok(Text::default()) };
     let used = node.total - node.free.min(node.total);
     let fields = [
         ("MemTotal", node.total),
@@ -214,5 +214,5 @@ pub fn memory(view: &dyn NodeView, number: usize) -> Made {
     for name in ["HugePages_Total", "HugePages_Free", "HugePages_Surp"] {
         writeln!(out, "Node {number} {:<15} {:>5}", format!("{name}:"), 0)?;
     }
-    Ok(out.into_bytes())
+    Ok(out)
 }

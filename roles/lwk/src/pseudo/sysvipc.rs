@@ -31,7 +31,7 @@ pub fn segments(view: &dyn NodeView) -> Made {
             0,
         )
     })?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 /// Sets of semaphores.
@@ -43,7 +43,7 @@ pub fn semaphores(view: &dyn NodeView) -> Made {
         let (name, owners) = (name(&set.permission, set.id), owners(&set.permission));
         writeln!(out, "{name} {:>10} {owners} {operated:>10} {changed:>10}", set.count)
     })?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 /// Queues of messages.
@@ -68,7 +68,7 @@ pub fn queues(view: &dyn NodeView) -> Made {
             stat.changed_at,
         )
     })?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 /// Key, as a signed number, identifier and permissions.

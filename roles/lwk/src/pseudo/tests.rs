@@ -8,7 +8,7 @@ const LOOKER: Looker = Looker { pid: 100, tid: 100 };
 
 fn text(entry: Entry, view: &View) -> String {
     let Entry::File(_, content) = entry else { panic!("a file") };
-    String::from_utf8(content.make(view, LOOKER).unwrap()).unwrap()
+    String::from_utf8(content.make(view, LOOKER).unwrap().joined().unwrap()).unwrap()
 }
 
 fn proc_text(path: &str) -> String {

@@ -48,6 +48,26 @@ fn fork_copies_and_wait_collects() {
     assert!(world.node.table.lock().members().next().is_none());
 }
 
+/// A proxy that was made for a child is told when there is none.
+#[test]
+fn a_number_that_is_in_use_is_no_child() {
+    let world = World::new(3);
+    let host = world.host.clone();
+    let status = world.run_program(move |cpu| {
+        let pid = fork(cpu, |cpu| {
+            nap(cpu, 500);
+            cpu.exit_group(4);
+        });
+        assert_eq!(pid, 2001);
+        *host.forks.lock().unwrap() = 0;
+        assert_eq!(cpu.call(57, &[]), -11);
+        let exits = host.exits.lock().unwrap().iter().map(|exit| (exit.pid, exit.status)).collect::<Vec<_>>();
+        assert_eq!(exits, [(2001, 0)]);
+        assert_eq!(wait(cpu, -1, 0), (2001, 4 << 8));
+    });
+    assert_eq!(status, 0);
+}
+
 /// What Linux tells of a process that was not waited for yet.
 #[test]
 fn the_dead_keep_limits_and_scheduling_until_they_are_waited_for() {

@@ -87,10 +87,10 @@ impl View {
 }
 
 /// /proc/[pid]/maps of an address space.
-pub(crate) fn maps(mm: &Mm) -> Result<Vec<u8>, Errno> {
+pub(crate) fn maps(mm: &Mm) -> Result<Text, Errno> {
     let mut out = Text::default();
     areas::show(mm, &mut |area| pseudo::maps(&mut out, area))?;
-    Ok(out.into_bytes())
+    Ok(out)
 }
 
 /// What ended and was not waited for yet: names and numbers, and the time that it took.
