@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use keelson_exec::Handle;
 use keelson_hal::user::{UserCore, UserMachine};
 use keelson_hal::{Clock, Entropy};
@@ -41,20 +42,47 @@ pub struct System {
     pub run_on: fn(core: usize, work: CoreWork) -> bool,
 }
 
-/// Bytes of segments that are worth a word when there is no memory.
+/// Bytes of what programs left that are worth a word when there is no memory.
 const WORTH_A_WORD: u64 = 1 << 20;
 
 impl System {
     /// Says that there is no memory, and what could be done about it.
     pub fn no_memory(&self) -> String {
-        let unattached = self.memory.shm_unattached();
-        match unattached {
-            0..WORTH_A_WORD => "not enough memory on the node".to_string(),
-            _ => format!(
-                "no memory on the node: {} MiB are in System V segments that nobody has attached; see ipcs -m, remove them with \
-                 ipcrm, or boot the node with shm_rmid_forced=1",
-                unattached >> 20
-            ),
-        }
+        let (_, files) = self.memory.lasting.files(&*self.machine);
+        left_behind(self.memory.shm_unattached(), files)
+    }
+}
+
+/// The words for so many bytes in segments that nobody has attached, and in files in /dev/shm.
+fn left_behind(segments: u64, files: u64) -> String {
+    let in_segments = (segments >= WORTH_A_WORD).then(|| {
+        format!(
+            "{} MiB are in System V segments that nobody has attached; see ipcs -m, remove them with ipcrm, or boot the node with \
+             shm_rmid_forced=1",
+            segments >> 20
+        )
+    });
+    let in_files = (files >= WORTH_A_WORD).then(|| {
+        format!("{} MiB are in files in /dev/shm; see ls -l /dev/shm, remove them with rm", files >> 20)
+    });
+    let causes: Vec<String> = in_segments.into_iter().chain(in_files).collect();
+    match causes.is_empty() {
+        true => "not enough memory on the node".to_string(),
+        false => format!("no memory on the node: {}", causes.join(", and ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::left_behind;
+
+    #[test]
+    fn who_has_the_memory_is_told() {
+        assert_eq!(left_behind(4096, 0), "not enough memory on the node");
+        let files = "3 MiB are in files in /dev/shm; see ls -l /dev/shm, remove them with rm";
+        assert_eq!(left_behind(0, 3 << 20), format!("no memory on the node: {files}"));
+        let both = left_behind(2 << 20, 3 << 20);
+        assert!(both.starts_with("no memory on the node: 2 MiB are in System V segments"), "{both}");
+        assert!(both.ends_with(&format!("shm_rmid_forced=1, and {files}")), "{both}");
     }
 }

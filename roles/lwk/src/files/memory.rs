@@ -68,10 +68,21 @@ pub struct Content {
 impl Content {
     /// An empty file that may be sealed as `seals` does not forbid.
     pub fn new(system: &System, device: u64, permissions: u32, seals: u32) -> Arc<Content> {
+        let object = Object::memory(system.machine.clone(), 0, PageSize::Large);
+        Content::of(object, system, device, permissions, seals)
+    }
+
+    /// The same in a tree, where it may stay for ever: with such others it has so much memory that some is left.
+    pub fn lasting(system: &System, device: u64, permissions: u32, seals: u32) -> Arc<Content> {
+        let object = Object::lasting(system.machine.clone(), &system.memory);
+        Content::of(object, system, device, permissions, seals)
+    }
+
+    fn of(object: Arc<Object>, system: &System, device: u64, permissions: u32, seals: u32) -> Arc<Content> {
         let now = system.clock.wall();
         let times = Attributes { accessed: now, modified: now, changed: now, ..Attributes::default() };
         Arc::new(Content {
-            object: Object::memory(system.machine.clone(), 0, PageSize::Large),
+            object,
             clock: system.clock.clone(),
             writer: Mutex::new(()),
             seals: Mutex::new(seals),
@@ -394,6 +405,27 @@ mod tests {
         assert_eq!(write(&file, 0, &[2; 10]), Err(Errno::EPERM));
         assert_eq!(file.control(F_ADD_SEALS, 1), Err(Errno::EPERM));
         assert_eq!(file.control(F_GET_SEALS, 0), Ok(15));
+    }
+
+    #[test]
+    fn files_that_stay_leave_some_memory_to_others() {
+        let (system, machine, _) = system();
+        machine.limit.store(16 << 20, core::sync::atomic::Ordering::Relaxed);
+        machine.limits[1].store(0, core::sync::atomic::Ordering::Relaxed);
+        let new = || MemoryFile::new(Content::lasting(&system, 1, 0o777, 0), String::new());
+        let (one, other, half) = (new(), new(), 8 << 20);
+        assert_eq!(write(&one, 0, &vec![1; half + 1]), Ok(half));
+        assert_eq!(write(&other, 0, b"x"), Err(Errno::ENOSPC));
+        assert_eq!(pool().used(), half as u64);
+        // A page that is cut or made a hole of is another file's.
+        one.truncate(half as u64 - 8192).unwrap();
+        assert_eq!(write(&other, 0, &[1; 10_000]), Ok(8192));
+        one.allocate(KEEP_SIZE | PUNCH_HOLE, 0, 4096).unwrap();
+        assert_eq!(write(&other, 8192, &[1; 10_000]), Ok(4096));
+        drop(other);
+        assert_eq!(system.memory.lasting.files(&*machine), (half as u64, half as u64 - 3 * 4096));
+        drop(one);
+        assert_eq!(system.memory.lasting.files(&*machine), (half as u64, 0));
     }
 
     #[test]

@@ -231,7 +231,7 @@ impl Tmpfs {
     pub fn create(&self, system: &System, path: &[u8], maker: Maker) -> Result<Node, Errno> {
         self.add(path, || {
             // What lies in a tree cannot be sealed (fcntl(2)).
-            let content = Content::new(system, DEVICE, maker.permissions, super::seal::SEAL);
+            let content = Content::lasting(system, DEVICE, maker.permissions, super::seal::SEAL);
             content.with_attributes(|attributes| (attributes.uid, attributes.gid) = (maker.uid, maker.gid));
             Node::File(content, Arc::new(AtomicU32::new(1)))
         })

@@ -70,7 +70,7 @@ impl Mm {
         let offset = area.offset_of(page_of(at));
         let policy = self.policy_of(state, area);
         object.page(offset, most, &policy, node).map_err(|none| match none {
-            NoPage::Beyond => Fault::Bus,
+            NoPage::Beyond | NoPage::Full => Fault::Bus,
             NoPage::OutOfMemory => Fault::OutOfMemory,
             // What is fetched is there for everybody: the policy says where, but not that it must be there.
             NoPage::Missing => {

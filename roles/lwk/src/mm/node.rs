@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::object::Object;
 use super::shm::Segment;
-use super::shm_limits::{Promised, ShmSettings};
+use super::shm_limits::{Lasting, ShmSettings};
 use super::source::PageSource;
 use crate::Errno;
 use crate::sysv::Table;
@@ -19,7 +19,8 @@ pub struct NodeMemory {
     pub(super) cache: Mutex<Cache>,
     pub(super) segments: Table<Segment>,
     pub(super) shm: ShmSettings,
-    pub(super) promised: Promised,
+    /// What outlives programs.
+    pub lasting: Lasting,
     /// Files that are, or were, mapped for shared writing, by number.
     pub(super) written: Mutex<BTreeMap<u64, Arc<Object>>>,
     shortages: AtomicU64,

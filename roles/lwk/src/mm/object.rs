@@ -5,7 +5,9 @@
 
 use super::area::Area;
 use super::fetch::Fetching;
+use super::node::NodeMemory;
 use super::policy::Policy;
+use super::shm_limits::Room;
 use super::source::{FileId, PageSource};
 use super::{Mm, PAGE, next_id, page_of, whole_pages};
 use crate::Errno;
@@ -45,6 +47,8 @@ pub(super) struct ObjectState {
     pub writer: Option<Arc<dyn PageSource>>,
     /// Address spaces that map it.
     pub mms: Vec<Weak<Mm>>,
+    /// How much it may have, where that is limited.
+    room: Option<Room>,
 }
 
 /// A page of an object: a reference to its frame, and where in the object the frame begins.
@@ -62,6 +66,8 @@ pub enum NoPage {
     Beyond,
     /// No memory.
     OutOfMemory,
+    /// Files may have no more of it.
+    Full,
     /// It must be fetched.
     Missing,
 }
@@ -69,12 +75,18 @@ pub enum NoPage {
 impl Object {
     /// Shared memory of `size` bytes, with pages up to `largest`.
     pub fn memory(machine: Arc<dyn UserMachine>, size: u64, largest: PageSize) -> Arc<Object> {
-        Object::new(machine, size, largest, None)
+        Object::new(machine, size, largest, None, None)
+    }
+
+    /// The memory of a file in /dev/shm.
+    pub fn lasting(machine: Arc<dyn UserMachine>, memory: &NodeMemory) -> Arc<Object> {
+        let room = memory.lasting.room(&*machine);
+        Object::new(machine, 0, PageSize::Large, None, Some(room))
     }
 
     /// The pages of a file.
     pub(super) fn file(machine: Arc<dyn UserMachine>, source: Arc<dyn PageSource>) -> Arc<Object> {
-        Object::new(machine, source.version().size, PageSize::Small, Some(source))
+        Object::new(machine, source.version().size, PageSize::Small, Some(source), None)
     }
 
     fn new(
@@ -82,6 +94,7 @@ impl Object {
         size: u64,
         largest: PageSize,
         reader: Option<Arc<dyn PageSource>>,
+        room: Option<Room>,
     ) -> Arc<Object> {
         let state = ObjectState {
             size: size.min(SIZE_MOST),
@@ -93,6 +106,7 @@ impl Object {
             spare: Vec::new(),
             writer: None,
             mms: Vec::new(),
+            room,
         };
         let is_file = reader.is_some();
         Arc::new(Object { id: next_id(), machine, is_file, largest, state: Mutex::new(state) })
@@ -146,12 +160,12 @@ impl Object {
             return Err(NoPage::Missing);
         }
         let policy = state.policy.unwrap_or(*policy);
-        let start = self.fill(&mut state, offset, most, &policy, local).ok_or(NoPage::OutOfMemory)?;
+        let start = self.fill(&mut state, offset, most, &policy, local)?;
         let frame = state.pages.get(&start).cloned().ok_or(NoPage::OutOfMemory)?;
         Ok(Page { frame, start })
     }
 
-    /// Adds a page of zeros around `offset`, the largest that fits: its first offset.
+    /// Adds a page of zeros around `offset`, the largest that fits and that there is room for: its first offset.
     fn fill(
         &self,
         state: &mut ObjectState,
@@ -159,19 +173,26 @@ impl Object {
         most: PageSize,
         policy: &Policy,
         local: usize,
-    ) -> Option<u64> {
-        let end = whole_pages(state.size)?;
+    ) -> Result<u64, NoPage> {
+        let end = whole_pages(state.size).ok_or(NoPage::OutOfMemory)?;
         let start = |size: PageSize| offset - offset % size.bytes();
         let fits = |size: &PageSize| {
             let (start, after) = (start(*size), start(*size) + size.bytes());
             after <= end && self.machine.has_pages(*size) && state.is_empty(start, after)
         };
-        let sizes = core::iter::successors(Some(most.min(self.largest)), |size| size.smaller()).filter(fits);
         let index = |size: PageSize| start(size) / size.bytes();
-        let frame = super::populate::allocate_largest(&*self.machine, sizes, policy, index, local)?;
-        let start = start(frame.size());
-        state.pages.insert(start, frame);
-        Some(start)
+        let mut largest = most.min(self.largest);
+        loop {
+            let sizes = core::iter::successors(Some(largest), |size| size.smaller()).filter(fits);
+            let frame = super::populate::allocate_largest(&*self.machine, sizes, policy, index, local);
+            let frame = frame.ok_or(NoPage::OutOfMemory)?;
+            let (size, start) = (frame.size(), start(frame.size()));
+            if state.room.as_ref().is_none_or(|room| room.take(size.bytes())) {
+                state.pages.insert(start, frame);
+                return Ok(start);
+            }
+            largest = size.smaller().ok_or(NoPage::Full)?;
+        }
     }
 
     /// Copies bytes out; what was never written is zeros. Returns how many there are before the end.
@@ -299,6 +320,14 @@ impl Object {
     }
 }
 
+impl Drop for ObjectState {
+    fn drop(&mut self) {
+        if let Some(room) = &self.room {
+            room.give_back(self.pages.values().map(|frame| frame.size().bytes()).sum());
+        }
+    }
+}
+
 impl ObjectState {
     /// It is written through mappings, and somebody still has it open at its host.
     pub fn is_written(&self) -> bool {
@@ -390,6 +419,7 @@ impl ObjectState {
             let (size, last) = (frame.size(), first + frame.size().bytes());
             if first >= start && last <= end {
                 self.pages.remove(&first);
+                self.room.iter().for_each(|room| room.give_back(size.bytes()));
             } else if size != PageSize::Small && !machine.is_short() {
                 self.split(first);
                 continue;

@@ -199,7 +199,7 @@ impl NodeMemory {
             let unit = if let Pages::Only(size) = pages { size.bytes() } else { PAGE };
             let whole = size.checked_next_multiple_of(unit).filter(|whole| *whole > 0 && *whole < 1 << 47);
             let whole = whole.ok_or(Errno::EINVAL)?;
-            let promise = self.promised.promise(whole, self.shm.pages(&**machine))?;
+            let promise = self.lasting.promise(whole, &self.shm, &**machine)?;
             let object = Object::memory(machine.clone(), whole, PageSize::Huge);
             let stat = ShmStat { size, changed_at: user.now, creator: user.pid, ..ShmStat::default() };
             Ok(Segment {

@@ -67,7 +67,7 @@ fn open_shm(caller: &Caller<'_>, path: &[u8], flags: u32, mode: u32) -> Result<A
         if !matches!(shm.find(inner)?, tmpfs::Node::Directory(_)) {
             return Err(Errno::ENOTDIR);
         }
-        let content = Content::new(system, tmpfs::DEVICE, maker(caller, mode).permissions, 1);
+        let content = Content::lasting(system, tmpfs::DEVICE, maker(caller, mode).permissions, 1);
         let name = String::from("/dev/shm/#tmp (deleted)");
         return Ok(describe(Arc::new(MemoryFile::nameless(content, name, flags & O_EXCL == 0))));
     }
