@@ -1,7 +1,7 @@
 //! What the files of all processes of the node share.
 
 use super::tmpfs::Tmpfs;
-use super::unix::Names;
+use super::unix::{Flight, Names};
 use crate::pseudo::{NodeView, SysTree};
 use alloc::sync::Arc;
 use spin::Once;
@@ -11,6 +11,8 @@ use spin::Once;
 pub struct Vfs {
     /// Abstract names of sockets.
     pub names: Arc<Names>,
+    /// Files that programs send each other.
+    pub flight: Arc<Flight>,
     /// What lies in /dev/shm.
     pub shm: Arc<Tmpfs>,
     view: Once<Arc<dyn NodeView>>,

@@ -1,10 +1,13 @@
 //! Sockets between programs of this node (unix(7)): pairs, and those with abstract names.
 //!
-//! Each socket has an inbox; who sends puts messages into the inbox of its peer. No two sockets are locked at a time. A socket
-//! that turns out to need a path becomes one of the host's: nothing has happened to it yet then.
+//! Each socket has an inbox; who sends puts messages into the inbox of its peer. No two sockets are locked at a time, but for those
+//! who wait to be accepted, after the one that accepts. A socket that turns out to need a path becomes one of the host's: nothing
+//! has happened to it yet then.
 
+mod flight;
 mod inbox;
 mod names;
+mod rights;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +22,16 @@ use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::{Context, Poll};
 use spin::{Mutex, Once};
 
+pub use flight::Flight;
 pub use inbox::{Credentials, Outgoing, ReceiveFlags, Received};
 use inbox::{Inbox, Message};
 pub use names::Names;
+use rights::List;
+pub use rights::Rights;
 
 /// Kinds of sockets: numbers of SOCK_* (socket(2)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +63,12 @@ pub struct UnixSocket {
     queue: WaitQueue,
     /// What it has become, when it needed a path.
     host: Once<HostFile>,
+    /// Where the files are counted that are sent.
+    flight: Arc<Flight>,
+    /// How deep there may be sockets in messages of sockets in its inbox. Changed under the lock of `flight`.
+    level: AtomicU32,
+    /// Nothing is left in it, and its end need not be told to [`Flight::closed`].
+    is_hollow: bool,
 }
 
 #[derive(Default)]
@@ -85,7 +98,7 @@ struct Listening {
 
 impl UnixSocket {
     /// A socket that is neither bound nor connected.
-    pub fn new(kind: SocketKind, owner: Credentials) -> Arc<UnixSocket> {
+    pub fn new(kind: SocketKind, owner: Credentials, flight: &Arc<Flight>) -> Arc<UnixSocket> {
         Arc::new(UnixSocket {
             kind,
             owner,
@@ -93,12 +106,19 @@ impl UnixSocket {
             state: Mutex::default(),
             queue: WaitQueue::new(),
             host: Once::new(),
+            flight: flight.clone(),
+            level: AtomicU32::new(0),
+            is_hollow: false,
         })
     }
 
     /// Two sockets that are connected to each other.
-    pub fn pair(kind: SocketKind, owner: Credentials) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
-        let (one, other) = (UnixSocket::new(kind, owner), UnixSocket::new(kind, owner));
+    pub fn pair(
+        kind: SocketKind,
+        owner: Credentials,
+        flight: &Arc<Flight>,
+    ) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
+        let (one, other) = (UnixSocket::new(kind, owner, flight), UnixSocket::new(kind, owner, flight));
         one.join(&other);
         other.join(&one);
         (one, other)
@@ -212,7 +232,7 @@ impl UnixSocket {
         if operation.short || listening.pending.try_reserve(1).is_err() {
             return Poll::Ready(Err(Errno::ENOMEM));
         }
-        let end = UnixSocket::new(self.kind, to.owner);
+        let end = UnixSocket::new(self.kind, to.owner, &to.flight);
         {
             let mut end = end.state.lock();
             end.name = name.clone();
@@ -339,17 +359,51 @@ impl UnixSocket {
             bytes.truncate(got);
             let message = Message {
                 bytes: bytes.into(),
-                rights: core::mem::take(&mut extra.rights),
+                rights: extra.rights.take(),
                 credentials: extra.credentials.unwrap_or(self.owner),
                 from: self.bound_name(),
             };
-            receiver.state.lock().inbox.push(message, self.kind == SocketKind::Stream)?;
+            receiver.take(message)?;
             receiver.queue.notify(Events::READABLE);
             operation.done += got;
             if self.kind != SocketKind::Stream || got < len {
                 return Ok(operation.done);
             }
         }
+    }
+
+    /// A message comes into the inbox. ENOBUFS, or ETOOMANYREFS because of its files.
+    fn take(&self, message: Message) -> Result<(), Errno> {
+        let stream = self.kind == SocketKind::Stream;
+        // A message that is refused goes after the locks: its files may be the last of their kind.
+        let mut aboard = message.rights.is_some().then(|| self.flight.lock());
+        let mut state = self.state.lock();
+        state.inbox.make_room(&message, stream)?;
+        if let (Some(aboard), Some(rights)) = (&mut aboard, &message.rights) {
+            self.level.fetch_max(aboard.admit(rights)?, Ordering::Relaxed);
+            self.flight.board(aboard, rights);
+        }
+        state.inbox.push(message, stream);
+        Ok(())
+    }
+
+    /// It goes: from among the names, and its peer is told.
+    fn leave(&mut self) {
+        let state = self.state.get_mut();
+        if let (Some(names), Some(name), true) =
+            (&state.names, &state.name, state.peer.is_none() || self.kind == SocketKind::Datagram)
+        {
+            names.remove(name);
+        }
+        let unread = !state.inbox.is_empty();
+        let peer = state.peer.as_ref().and_then(Weak::upgrade);
+        let Some(peer) = peer.filter(|_| self.kind != SocketKind::Datagram) else { return };
+        let mut state = peer.state.lock();
+        state.ended = true;
+        state.no_sending = true;
+        state.reset |= unread;
+        drop(state);
+        peer.queue.notify(Events::ALWAYS | Events::READY | Events::READ_HUP);
     }
 
     /// The peer, if it still takes something.
@@ -373,7 +427,15 @@ impl UnixSocket {
         flags: ReceiveFlags,
     ) -> Poll<Result<Received, Errno>> {
         self.queue.register(cx);
+        // What is received goes after the locks, if it is not wanted.
+        let mut received = Received::default();
+        let mut aboard = None;
         let mut state = self.state.lock();
+        if state.inbox.next_has_rights() {
+            drop(state);
+            aboard = Some(self.flight.lock());
+            state = self.state.lock();
+        }
         if self.kind != SocketKind::Datagram && state.peer.is_none() {
             let error = if self.kind == SocketKind::Stream { Errno::EINVAL } else { Errno::ENOTCONN };
             return Poll::Ready(Err(error));
@@ -389,11 +451,16 @@ impl UnixSocket {
         }
         let stream = self.kind == SocketKind::Stream;
         let was_full = !state.inbox.is_roomy();
-        let received = state.inbox.receive(into, flags, stream);
+        let leaving = aboard.as_mut().map(|aboard| (&*self.flight, &mut **aboard));
+        let result = state.inbox.receive(into, flags, stream, &mut received, leaving);
+        if aboard.is_some() && !state.inbox.has_rights() {
+            self.level.store(0, Ordering::Relaxed);
+        }
         let room = was_full && state.inbox.is_roomy();
         let peer = state.peer.as_ref().and_then(Weak::upgrade);
         let no_more = state.ended || state.no_receiving;
         drop(state);
+        drop(aboard);
         if !flags.peek {
             // Senders of datagrams wait here.
             self.queue.wake();
@@ -401,12 +468,12 @@ impl UnixSocket {
                 peer.queue.notify(Events::WRITABLE | Events::ROOM.when(room));
             }
         }
-        let mut received = match received {
-            Ok(received) => received,
+        match result {
+            Ok(()) => {}
             // What MSG_WAITALL has moved is not lost.
-            Err(_) if operation.done > 0 => Received::default(),
+            Err(_) if operation.done > 0 => received = Received::default(),
             Err(error) => return Poll::Ready(Err(error)),
-        };
+        }
         operation.done += received.len;
         received.len = operation.done;
         let more = flags.wait_all
@@ -519,21 +586,13 @@ impl File for UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        let state = self.state.get_mut();
-        if let (Some(names), Some(name), true) =
-            (&state.names, &state.name, state.peer.is_none() || self.kind == SocketKind::Datagram)
-        {
-            names.remove(name);
+        self.leave();
+        if !self.is_hollow {
+            let mut inside = List::default();
+            self.hollow(&mut inside);
+            self.flight.discard(inside);
+            self.flight.closed();
         }
-        let unread = !state.inbox.is_empty();
-        let peer = state.peer.as_ref().and_then(Weak::upgrade);
-        let Some(peer) = peer.filter(|_| self.kind != SocketKind::Datagram) else { return };
-        let mut state = peer.state.lock();
-        state.ended = true;
-        state.no_sending = true;
-        state.reset |= unread;
-        drop(state);
-        peer.queue.notify(Events::ALWAYS | Events::READY | Events::READ_HUP);
     }
 }
 

@@ -7,6 +7,10 @@ fn owner(pid: u32) -> Credentials {
     Credentials { pid, uid: 1000, gid: 100 }
 }
 
+fn pair(kind: SocketKind) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
+    UnixSocket::pair(kind, owner(1), &Arc::default())
+}
+
 fn send(socket: &UnixSocket, bytes: &[u8]) -> Poll<Result<usize, Errno>> {
     send_with(socket, bytes, Outgoing::default(), None)
 }
@@ -53,7 +57,7 @@ fn error<T>(result: Poll<Result<T, Errno>>) -> Errno {
 
 #[test]
 fn a_stream_joins_bytes_and_ends() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
+    let (a, b) = pair(SocketKind::Stream);
     assert!(receive(&b, 10).is_pending());
     assert_eq!(send(&a, b"hello "), Poll::Ready(Ok(6)));
     assert_eq!(send(&a, b"world"), Poll::Ready(Ok(5)));
@@ -75,7 +79,7 @@ fn a_stream_joins_bytes_and_ends() {
 #[test]
 fn messages_keep_their_ends() {
     for kind in [SocketKind::Datagram, SocketKind::Packets] {
-        let (a, b) = UnixSocket::pair(kind, owner(1));
+        let (a, b) = pair(kind);
         send(&a, b"first").is_ready();
         send(&a, b"").is_ready();
         send(&a, b"second").is_ready();
@@ -90,7 +94,7 @@ fn messages_keep_their_ends() {
 #[test]
 fn messages_are_counted_as_on_linux() {
     for kind in [SocketKind::Datagram, SocketKind::Packets] {
-        let (a, b) = UnixSocket::pair(kind, owner(1));
+        let (a, b) = pair(kind);
         let sent = (0..10_000).take_while(|_| send(&a, b"").is_ready()).count();
         assert_eq!(sent, 278);
         assert!(!a.events().intersects(Events::OUT));
@@ -103,7 +107,7 @@ fn messages_are_counted_as_on_linux() {
 
 #[test]
 fn nothing_is_kept_while_memory_is_short() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
+    let (a, b) = pair(SocketKind::Stream);
     let cx = &mut Context::from_waker(Waker::noop());
     let mut operation = Operation::new(1, 0);
     operation.short = true;
@@ -114,7 +118,7 @@ fn nothing_is_kept_while_memory_is_short() {
 
 #[test]
 fn senders_wait_for_room() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
+    let (a, b) = pair(SocketKind::Stream);
     let cx = &mut Context::from_waker(Waker::noop());
     let content = vec![5; inbox::CAPACITY + 1000];
     let (mut operation, mut source) = (Operation::new(1, 0), BytesSource(&content));
@@ -133,10 +137,10 @@ fn senders_wait_for_room() {
 
 #[test]
 fn files_travel_with_bytes() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(7));
+    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(7), &Arc::default());
     send(&a, b"plain").is_ready();
     let (reader, _writer) = Pipe::ends();
-    let rights = vec![Description::new(reader, 0)];
+    let rights = Rights::new(vec![Description::new(reader, 0)], 1000, 1024);
     send_with(&a, b"with", Outgoing { rights, credentials: None }, None).is_ready();
     send(&a, b"after").is_ready();
     let Poll::Ready(Ok((first, received))) = receive(&b, 100) else { panic!("bytes") };
@@ -150,11 +154,11 @@ fn files_travel_with_bytes() {
 #[test]
 fn connections_by_name() {
     let names = Arc::new(Names::default());
-    let server = UnixSocket::new(SocketKind::Stream, owner(1));
+    let server = UnixSocket::new(SocketKind::Stream, owner(1), &Arc::default());
     names.bind(&server, Some(b"service")).unwrap();
-    let other = UnixSocket::new(SocketKind::Stream, owner(1));
+    let other = UnixSocket::new(SocketKind::Stream, owner(1), &Arc::default());
     assert_eq!(names.bind(&other, Some(b"service")), Err(Errno::EADDRINUSE));
-    let client = UnixSocket::new(SocketKind::Stream, owner(2));
+    let client = UnixSocket::new(SocketKind::Stream, owner(2), &Arc::default());
     let (cx, operation) = (&mut Context::from_waker(Waker::noop()), Operation::new(1, 0));
     let found = names.find(b"service").unwrap();
     assert_eq!(error(client.poll_connect(cx, &operation, &found)), Errno::ECONNREFUSED);
@@ -173,10 +177,10 @@ fn connections_by_name() {
     drop(found);
     drop(server);
     assert_eq!(names.find(b"service").err(), Some(Errno::ECONNREFUSED));
-    let anonymous = UnixSocket::new(SocketKind::Datagram, owner(1));
+    let anonymous = UnixSocket::new(SocketKind::Datagram, owner(1), &Arc::default());
     names.bind(&anonymous, None).unwrap();
     assert_eq!(anonymous.bound_name().unwrap(), b"00000");
-    let sender = UnixSocket::new(SocketKind::Datagram, owner(3));
+    let sender = UnixSocket::new(SocketKind::Datagram, owner(3), &Arc::default());
     assert_eq!(error(send(&sender, b"x")), Errno::ENOTCONN);
     send_with(&sender, b"to you", Outgoing::default(), Some(&anonymous)).is_ready();
     assert_eq!(bytes(receive(&anonymous, 10)), b"to you");
@@ -184,7 +188,7 @@ fn connections_by_name() {
 
 #[test]
 fn half_of_a_connection_is_closed() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
+    let (a, b) = pair(SocketKind::Stream);
     a.shutdown(false, true).unwrap();
     assert_eq!(error(send(&a, b"x")), Errno::EPIPE);
     assert_eq!(bytes(receive(&b, 10)), b"");
