@@ -160,9 +160,9 @@ impl Inbox {
         }
     }
 
-    /// Moves what is next. A stream goes on through messages until something comes with one. Files leave from `aboard`, which must be
-    /// there when some come with the next message; they are in `received` after an error as well, because here they must not be
-    /// dropped.
+    /// Moves what is next. A stream goes on through messages until something comes with one. Files leave from `aboard`, which must
+    /// be there when some come with the next message; they are in `received` after an error as well, because here they must not
+    /// be dropped.
     pub fn receive(
         &mut self,
         into: &mut dyn Target,

@@ -4,26 +4,24 @@
 //! who wait to be accepted, after the one that accepts. A socket that turns out to need a path becomes one of the host's: nothing
 //! has happened to it yet then.
 
+mod file;
 mod flight;
 mod inbox;
 mod names;
 mod rights;
+mod senders;
 #[cfg(test)]
 mod tests;
 
 use super::flags::O_RDWR;
-use super::{Description, Events, File, FileType, HostFile, Operation, Source, Stat, Target, WaitQueue};
+use super::{Description, Events, HostFile, Operation, Source, Target, WaitQueue};
 use crate::Errno;
-use crate::delegate::Delegate;
 use crate::room;
 use alloc::collections::VecDeque;
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use spin::{Mutex, Once};
 
 pub use flight::Flight;
@@ -55,12 +53,15 @@ impl SocketKind {
 
 /// A socket of the node.
 pub struct UnixSocket {
+    this: Weak<UnixSocket>,
     kind: SocketKind,
     /// Who made it.
     owner: Credentials,
     inode: u64,
     state: Mutex<State>,
     queue: WaitQueue,
+    /// Tells its queue that a receiver has room again.
+    room: Once<Waker>,
     /// What it has become, when it needed a path.
     host: Once<HostFile>,
     /// Where the files are counted that are sent.
@@ -99,12 +100,14 @@ struct Listening {
 impl UnixSocket {
     /// A socket that is neither bound nor connected.
     pub fn new(kind: SocketKind, owner: Credentials, flight: &Arc<Flight>) -> Arc<UnixSocket> {
-        Arc::new(UnixSocket {
+        Arc::new_cyclic(|this| UnixSocket {
+            this: this.clone(),
             kind,
             owner,
             inode: super::next_inode(),
             state: Mutex::default(),
             queue: WaitQueue::new(),
+            room: Once::new(),
             host: Once::new(),
             flight: flight.clone(),
             level: AtomicU32::new(0),
@@ -127,9 +130,11 @@ impl UnixSocket {
     fn join(&self, peer: &Arc<UnixSocket>) {
         let name = peer.state.lock().name.clone();
         let mut state = self.state.lock();
-        state.peer = Some(Arc::downgrade(peer));
+        let before = state.peer.replace(Arc::downgrade(peer));
         state.peer_owner = Some(peer.owner);
         state.peer_name = name;
+        drop(state);
+        self.leave_senders_of(before);
     }
 
     /// Its kind.
@@ -328,6 +333,7 @@ impl UnixSocket {
         if self.kind == SocketKind::Datagram {
             receiver.queue.register(cx);
         }
+        let mut looked_again = to.is_some() || self.kind != SocketKind::Datagram;
         loop {
             let left = from.left();
             if left == 0 && self.kind == SocketKind::Stream {
@@ -346,6 +352,10 @@ impl UnixSocket {
                 _ => left,
             };
             if room < len.max(1) {
+                if !core::mem::replace(&mut looked_again, true) {
+                    self.join_senders_of(&receiver);
+                    continue;
+                }
                 return Err(Errno::EAGAIN);
             }
             if operation.short {
@@ -396,8 +406,12 @@ impl UnixSocket {
             names.remove(name);
         }
         let unread = !state.inbox.is_empty();
-        let peer = state.peer.as_ref().and_then(Weak::upgrade);
-        let Some(peer) = peer.filter(|_| self.kind != SocketKind::Datagram) else { return };
+        let peer = state.peer.take();
+        self.leave_senders_of(peer.clone());
+        // Senders of datagrams wait for nobody any more.
+        self.queue.wake();
+        let peer = peer.filter(|_| self.kind != SocketKind::Datagram);
+        let Some(peer) = peer.and_then(|peer| peer.upgrade()) else { return };
         let mut state = peer.state.lock();
         state.ended = true;
         state.no_sending = true;
@@ -490,97 +504,6 @@ impl Operation {
     /// What MSG_WAITALL came to so far: a call that must not wait takes it.
     fn wait_or<T>(&self, value: T) -> Poll<Result<T, Errno>> {
         if self.nonblocking() { Poll::Ready(Ok(value)) } else { Poll::Pending }
-    }
-}
-
-impl File for UnixSocket {
-    fn poll_read(
-        &self,
-        cx: &mut Context<'_>,
-        operation: &mut Operation,
-        at: Option<u64>,
-        into: &mut dyn Target,
-    ) -> Poll<Result<usize, Errno>> {
-        if let Some(host) = self.host.get() {
-            return host.poll_read(cx, operation, at, into);
-        }
-        self.poll_receive(cx, operation, into, ReceiveFlags::default()).map_ok(|received| received.len)
-    }
-
-    fn poll_write(
-        &self,
-        cx: &mut Context<'_>,
-        operation: &mut Operation,
-        at: Option<u64>,
-        from: &mut dyn Source,
-    ) -> Poll<Result<usize, Errno>> {
-        if let Some(host) = self.host.get() {
-            return host.poll_write(cx, operation, at, from);
-        }
-        self.poll_send(cx, operation, from, &mut Outgoing::default(), None)
-    }
-
-    fn stat(&self) -> Stat {
-        Stat { mode: FileType::Socket as u32 | 0o777, links: 1, ..super::anonymous(self.inode) }
-    }
-
-    fn name(&self) -> String {
-        format!("socket:[{}]", self.inode)
-    }
-
-    fn events(&self) -> Events {
-        if let Some(host) = self.host.get() {
-            return host.events();
-        }
-        let state = self.state.lock();
-        if let Some(listening) = &state.listening {
-            return Events::READABLE.when(!listening.pending.is_empty());
-        }
-        let connection = self.kind != SocketKind::Datagram;
-        let ended = state.ended || state.no_receiving;
-        let gone = connection && (state.peer.is_none() || state.ended && state.no_sending);
-        let peer = state.peer.as_ref().and_then(Weak::upgrade);
-        let mut events = Events::READABLE.when(!state.inbox.is_empty() || ended)
-            | Events::READ_HUP.when(ended && connection)
-            | Events::HUP.when(gone);
-        drop(state);
-        let room = peer.is_none_or(|peer| peer.state.lock().inbox.is_roomy());
-        events |= Events::WRITABLE.when(room);
-        events
-    }
-
-    fn queue(&self) -> Option<&WaitQueue> {
-        self.host.get().map_or(Some(&self.queue), HostFile::queue)
-    }
-
-    fn expect(&self, events: Events) {
-        if let Some(host) = self.host.get() {
-            host.expect(events);
-        }
-    }
-
-    fn settled(&self) -> bool {
-        self.host.get().is_none_or(HostFile::settled)
-    }
-
-    fn signals(&self) -> bool {
-        true
-    }
-
-    fn readable(&self) -> Option<usize> {
-        Some(self.state.lock().inbox.next_len(self.kind == SocketKind::Stream))
-    }
-
-    fn host(&self) -> Option<&HostFile> {
-        self.host.get()
-    }
-
-    fn forked(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) -> Option<Arc<dyn File>> {
-        self.host.get()?.forked(parent, child)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

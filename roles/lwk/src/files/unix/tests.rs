@@ -1,7 +1,8 @@
 use super::*;
 use crate::files::flags::O_NONBLOCK;
-use crate::files::{BytesSource, BytesTarget, Pipe};
-use core::task::Waker;
+use crate::files::{BytesSource, BytesTarget, Epoll, File, Pipe};
+use std::sync::atomic::AtomicUsize;
+use std::task::Wake;
 
 fn owner(pid: u32) -> Credentials {
     Credentials { pid, uid: 1000, gid: 100 }
@@ -195,4 +196,87 @@ fn half_of_a_connection_is_closed() {
     assert_eq!(send(&b, b"back"), Poll::Ready(Ok(4)));
     assert_eq!(bytes(receive(&a, 10)), b"back");
     assert!(b.events().intersects(Events::READ_HUP) && !b.events().intersects(Events::HUP));
+}
+
+/// A receiver with a name, and a sender that is connected to it.
+fn receiver_and_sender() -> (Arc<UnixSocket>, Arc<UnixSocket>) {
+    let (receiver, sender) = (
+        UnixSocket::new(SocketKind::Datagram, owner(1), &Arc::default()),
+        UnixSocket::new(SocketKind::Datagram, owner(2), &Arc::default()),
+    );
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert_eq!(sender.poll_connect(cx, &Operation::new(1, 0), &receiver), Poll::Ready(Ok(())));
+    (receiver, sender)
+}
+
+fn fill(sender: &UnixSocket) {
+    while send(sender, b"x").is_ready() {}
+}
+
+/// Receives half of what fits.
+fn receive_half(receiver: &UnixSocket) {
+    (0..140).for_each(|_| assert_eq!(bytes(receive(receiver, 1)), b"x"));
+}
+
+#[test]
+fn whoever_polls_a_sender_of_datagrams_is_told_of_room() {
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (receiver, sender) = receiver_and_sender();
+    let woken = Arc::new(Woken::default());
+    let task = Waker::from(woken.clone());
+    for round in 1..=3 {
+        fill(&sender);
+        // poll(2) registers and looks.
+        sender.queue().unwrap().register(&Context::from_waker(&task));
+        assert!(!sender.events().intersects(Events::OUT));
+        assert_eq!(bytes(receive(&receiver, 1)), b"x");
+        assert_eq!(woken.0.load(Ordering::Relaxed), round - 1, "that is too little");
+        receive_half(&receiver);
+        assert_eq!(woken.0.load(Ordering::Relaxed), round);
+        assert!(sender.events().intersects(Events::OUT));
+    }
+    fill(&sender);
+    sender.queue().unwrap().register(&Context::from_waker(&task));
+    assert!(!sender.events().intersects(Events::OUT));
+    drop(receiver);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 4, "it will find that nobody is there");
+    assert_eq!(error(send(&sender, b"x")), Errno::ECONNREFUSED);
+}
+
+#[test]
+fn epoll_is_told_that_datagrams_can_be_sent() {
+    for how in [0, crate::files::epoll::EDGE] {
+        let (receiver, sender) = receiver_and_sender();
+        let (epoll, description) = (Epoll::default(), describe(sender.clone(), 0));
+        let ready = || epoll.collect(1, 9, |_, _| Ok(())).unwrap();
+        epoll.add(1, 3, &description, Events::OUT.0 | how, 0).unwrap();
+        assert_eq!(ready(), 1);
+        for _ in 0..3 {
+            fill(&sender);
+            assert_eq!(ready(), 0);
+            receive_half(&receiver);
+            assert_eq!(ready(), 1);
+        }
+    }
+}
+
+#[test]
+fn senders_that_go_wait_no_more() {
+    let (receiver, sender) = receiver_and_sender();
+    fill(&sender);
+    for _ in 0..100 {
+        let other = UnixSocket::new(SocketKind::Datagram, owner(2), &Arc::default());
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(other.poll_connect(cx, &Operation::new(1, 0), &receiver).is_ready());
+        assert!(!other.events().intersects(Events::OUT));
+        let gone = Arc::downgrade(&other);
+        drop(other);
+        assert_eq!(gone.weak_count(), 0, "nothing of it is kept");
+    }
 }
