@@ -19,7 +19,15 @@ pub struct Vfs {
     sys: Once<SysTree>,
 }
 
+/// /dev/shm may have names and folders for one part in so many of the memory of programs.
+const SHM_SHARE: u64 = 8;
+
 impl Vfs {
+    /// For a node whose programs have so many bytes of memory.
+    pub fn new(memory: u64) -> Vfs {
+        Vfs { shm: Arc::new(Tmpfs::of(memory / SHM_SHARE)), ..Vfs::default() }
+    }
+
     /// Says what /proc and /sys show. Once, when the node is put together.
     pub fn show(&self, view: Arc<dyn NodeView>) {
         self.view.call_once(|| view);

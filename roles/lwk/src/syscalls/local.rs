@@ -252,7 +252,11 @@ pub fn statfs(caller: &Caller<'_>, tree: Tree) -> Statfs {
             let memory = (0..machine.nodes()).map(|node| machine.memory(node));
             let (free, total) = memory.fold((0, 0), |sum, node| (sum.0 + node.0, sum.1 + node.1));
             let (blocks, bfree) = (total / 4096, free / 4096);
-            Statfs { kind: TMPFS_MAGIC, blocks, bfree, bavail: bfree, files: blocks, ffree: bfree, ..common }
+            let (files, ffree) = match tree {
+                Tree::Shm => caller.thread.process.files().vfs().shm.inodes(),
+                _ => (blocks, bfree),
+            };
+            Statfs { kind: TMPFS_MAGIC, blocks, bfree, bavail: bfree, files, ffree, ..common }
         }
     }
 }
@@ -304,4 +308,21 @@ pub fn change(
         attributes.changed = now;
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{FdTable, Vfs};
+    use crate::testing::programs::Program;
+
+    #[test]
+    fn statfs_tells_how_many_names_there_can_be() {
+        let program = Program::with_files(FdTable::of(Arc::new(Vfs::new(32 << 20)), 8));
+        let caller = program.caller();
+        let found = statfs(&caller, Tree::Shm);
+        assert_eq!((found.files, found.ffree), (4096, 4096));
+        make_directory(&caller, Tree::Shm, b"/dev/shm/d", 0o755).unwrap();
+        assert_eq!(statfs(&caller, Tree::Shm).ffree, 4094, "it and its name");
+    }
 }
