@@ -1,5 +1,6 @@
 //! What the files of all processes of the node share.
 
+use super::Budget;
 use super::tmpfs::Tmpfs;
 use super::unix::{Flight, Names};
 use crate::pseudo::{NodeView, SysTree};
@@ -15,6 +16,8 @@ pub struct Vfs {
     pub flight: Arc<Flight>,
     /// What lies in /dev/shm.
     pub shm: Arc<Tmpfs>,
+    /// How many files may be in sets of epoll(7) (`/proc/sys/fs/epoll/max_user_watches`, of all users together).
+    pub watches: Arc<Budget>,
     view: Once<Arc<dyn NodeView>>,
     sys: Once<SysTree>,
 }
@@ -22,10 +25,14 @@ pub struct Vfs {
 /// /dev/shm may have names and folders for one part in so many of the memory of programs.
 const SHM_SHARE: u64 = 8;
 
+/// Files in sets may take 4 percent of the memory of programs, at 160 bytes each (epoll(7)).
+const WATCHES_SHARE: u64 = 25 * 160;
+
 impl Vfs {
     /// For a node whose programs have so many bytes of memory.
     pub fn new(memory: u64) -> Vfs {
-        Vfs { shm: Arc::new(Tmpfs::of(memory / SHM_SHARE)), ..Vfs::default() }
+        let (shm, watches) = (Tmpfs::of(memory / SHM_SHARE), Budget::new(memory / WATCHES_SHARE));
+        Vfs { shm: Arc::new(shm), watches: Arc::new(watches), ..Vfs::default() }
     }
 
     /// Says what /proc and /sys show. Once, when the node is put together.
