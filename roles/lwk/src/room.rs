@@ -1,6 +1,7 @@
 //! Memory of the kernel whose amount a program or a host decides about: there may be none, and then the call fails and not the node.
 
 use crate::Errno;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// So many zeros.
@@ -44,5 +45,16 @@ pub fn copy_of(bytes: &[u8]) -> Result<Vec<u8>, Errno> {
 pub fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), Errno> {
     list.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
     list.push(item);
+    Ok(())
+}
+
+/// Adds to a text that may have become long.
+///
+/// # Errors
+///
+/// ENOMEM.
+pub fn push_text(text: &mut String, more: &str) -> Result<(), Errno> {
+    text.try_reserve(more.len()).map_err(|_| Errno::ENOMEM)?;
+    text.push_str(more);
     Ok(())
 }

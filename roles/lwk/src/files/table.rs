@@ -193,6 +193,13 @@ impl FdTable {
         range.into_iter().flatten().flatten().for_each(|entry| entry.flags.close_on_exec = true);
     }
 
+    /// The first open number that is not below `from`: one after the other needs no list, which may be megabytes.
+    pub fn next_from(&self, from: u32) -> Option<u32> {
+        let state = self.state.lock();
+        let open = |(_, entry): &(usize, &Option<Entry>)| entry.is_some();
+        state.entries.iter().enumerate().skip(from as usize).find(open).map(|(fd, _)| fd as u32)
+    }
+
     /// Open numbers, in order.
     pub fn numbers(&self) -> Vec<u32> {
         let state = self.state.lock();
@@ -325,6 +332,7 @@ mod tests {
         assert_eq!(table.close_first(1, 3).map(|(fd, _)| fd), Some(2));
         assert!(table.close_first(1, 3).is_none());
         assert_eq!(table.numbers(), [0, 4]);
+        assert_eq!([0, 1, 4, 5].map(|from| table.next_from(from)), [Some(0), Some(4), Some(4), None]);
         assert_eq!(copy.numbers(), [0, 1, 2, 3, 4, 5]);
     }
 }
