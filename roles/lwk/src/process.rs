@@ -362,7 +362,10 @@ impl Process {
 
     /// Closes all files, whoever may still hold the process.
     pub(crate) fn release_files(&self) {
-        drop(self.replace_files(Arc::default()));
+        let files = self.replace_files(Arc::default());
+        let flight = files.vfs().flight.clone();
+        drop(files);
+        flight.collect();
     }
 
     /// Gives memory back, whoever may still hold the process; lets the parent of a vfork go on.

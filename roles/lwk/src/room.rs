@@ -1,6 +1,7 @@
 //! Memory of the kernel whose amount a program or a host decides about: there may be none, and then the call fails and not the node.
 
 use crate::Errno;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// So many zeros.
@@ -69,4 +70,15 @@ pub fn collect<T>(items: impl IntoIterator<Item = T>) -> Result<Vec<T>, Errno> {
         push(&mut list, item)?;
     }
     Ok(list)
+}
+
+/// Adds to a text that may have become long.
+///
+/// # Errors
+///
+/// ENOMEM.
+pub fn push_text(text: &mut String, more: &str) -> Result<(), Errno> {
+    text.try_reserve(more.len()).map_err(|_| Errno::ENOMEM)?;
+    text.push_str(more);
+    Ok(())
 }

@@ -62,7 +62,9 @@ impl Service {
         control: Rc<Control>,
         wall: Rc<dyn WallClock>,
     ) -> Service {
-        let vfs = Arc::<Vfs>::default();
+        let machine = &node.system.machine;
+        let memory = (0..machine.nodes()).map(|number| machine.memory(number).1).sum();
+        let vfs = Arc::new(Vfs::new(memory));
         vfs.show(Arc::new(View::new(node.clone(), &settings.page_sizes)));
         Service { node, hub, loader: Arc::new(loader), settings, vfs, control, time: HostTime(wall) }
     }

@@ -26,6 +26,9 @@ const PIECE: u64 = 128 << 10;
 const TEXT: usize = 16 << 10;
 const _: () = assert!(TEXT <= MAX_TEXT);
 
+/// What a report says that there was no memory for.
+const NO_MEMORY: &str = "there was no memory to read it\n";
+
 /// What only the kernel below can tell a dump.
 pub trait Postmortem {
     /// Stops all cores but this one, and saves the registers of all. Those that did not stop are returned: they run on.
@@ -221,15 +224,14 @@ impl Control {
             reports.push(("remarks".to_string(), text));
             return reports;
         }
-        reports.push(("ps".to_string(), Report::Table(self.processes()).text()));
-        reports.push(("cores".to_string(), Report::Table(self.cores()).text()));
-        reports.push(("requests".to_string(), Report::Table(self.requests()).text()));
+        let tables = [("ps", self.processes()), ("cores", Ok(self.cores())), ("requests", self.requests())];
+        reports.extend(tables.map(|(name, table)| (name.to_string(), text_of_table(table))));
         reports
     }
 
     fn whole_log(&self) -> String {
         let Ok(mut log) = room::zeros(usize::try_from(self.kernel.log().capacity()).unwrap_or(0)) else {
-            return "there was no memory to read it\n".to_string();
+            return NO_MEMORY.to_string();
         };
         let (count, _) = self.kernel.log().copy_from(0, &mut log);
         log.truncate(count);
@@ -244,27 +246,28 @@ impl Control {
         let table = Table { titles: &["KIB", "FREE", "TOTAL"], rows: rows.collect() };
         let kernel = self.kernel.memory_used();
         let sums = format!("programs {} of {} KiB, kernel {} KiB\n", used >> 10, total >> 10, kernel >> 10);
-        Report::Table(table).text() + &sums
+        text_of_table(Ok(table)) + &sums
     }
 
-    /// Calls that hosts have not answered.
-    fn requests(&self) -> Table {
+    /// Calls that hosts have not answered. ENOMEM.
+    fn requests(&self) -> Result<Table, Errno> {
         let mut rows = Vec::new();
         for process in self.node.processes() {
             for request in process.delegate.under_way() {
                 let call =
                     self.node.thread(request.tid).and_then(|thread| thread.call()).and_then(calls::call);
-                rows.push(Vec::from([
+                let row = Vec::from([
                     u64::from(process.pid).into(),
                     u64::from(request.tid).into(),
                     request.id.into(),
                     request.handle.map_or("-".to_string(), |handle| handle.0.to_string()).into(),
                     call.map_or("-", |call| call.name).into(),
                     if request.cancelled { "cancelled" } else { "waits" }.into(),
-                ]));
+                ]);
+                room::push(&mut rows, row)?;
             }
         }
-        Table { titles: &["PID", "TID", "REQUEST", "HANDLE", "CALL", "STATE"], rows }
+        Ok(Table { titles: &["PID", "TID", "REQUEST", "HANDLE", "CALL", "STATE"], rows })
     }
 
     /// Sends a piece of physical memory.
@@ -350,6 +353,10 @@ fn record(record: &DumpRecord<'_>, send: impl FnOnce(Vec<u8>)) -> Result<(), Bro
     record.write(&mut Writer::new(&mut bytes));
     send(bytes);
     Ok(())
+}
+
+fn text_of_table(table: Result<Table, Errno>) -> String {
+    table.and_then(|table| Report::Table(table).text()).unwrap_or_else(|_| NO_MEMORY.to_string())
 }
 
 /// Bytes as text, without a copy where they are some.

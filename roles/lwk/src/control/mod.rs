@@ -144,7 +144,7 @@ impl Control {
             Verb::Memory => Ok(Report::Word("memory", self.memory())),
             Verb::FreeMemory => Ok(Report::Word("free", self.free_memory())),
             Verb::Cores => Ok(Report::Table(self.cores())),
-            Verb::Processes => Ok(Report::Table(self.processes())),
+            Verb::Processes => self.processes().map(Report::Table).map_err(too_long),
             Verb::Usage => Ok(Report::Pairs(self.usage().await)),
             Verb::Noise => Ok(Report::Table(self.noise())),
             Verb::ResetNoise => {
@@ -159,8 +159,9 @@ impl Control {
             Verb::Freeze => self.freeze().await,
             Verb::Thaw => self.thaw(),
         };
-        match done {
-            Ok(report) => tool.text(&if json { report.json() } else { report.text() }),
+        let said = done.and_then(|report| if json { report.json() } else { report.text() }.map_err(too_long));
+        match said {
+            Ok(text) => tool.text(&text),
             Err((error, text)) => tool.fail(error, &text),
         }
     }
@@ -168,4 +169,9 @@ impl Control {
     fn timers(&self) -> &Timers {
         &self.node.system.timers
     }
+}
+
+/// Why there is no answer that programs made long.
+fn too_long(error: Errno) -> (Errno, String) {
+    (error, String::from("the node has no memory for an answer of that length"))
 }

@@ -5,8 +5,10 @@ use super::report::{Cell, Table};
 use crate::account::Phase;
 use crate::process::Process;
 use crate::thread::Thread;
+use crate::{Errno, room};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -15,29 +17,37 @@ use keelson_lwk_wire::calls;
 /// Bytes of arguments that are shown.
 const ARGUMENTS: usize = 100;
 
+/// A process, or what is left of one.
+type Member = (u32, Option<Arc<Process>>);
+
 impl Control {
-    /// A row for each thread.
-    pub(super) fn processes(&self) -> Table {
+    /// A row for each thread. ENOMEM.
+    pub(super) fn processes(&self) -> Result<Table, Errno> {
         let mut rows = Vec::new();
-        for (pid, process) in self.members() {
+        for (pid, process) in self.members()? {
             match process {
                 Some(process) => {
                     // Whoever fills memory may have its lock for seconds, and this core serves everybody.
                     let rss = process.mm().resident() >> 10;
                     let command = command(&process);
                     for thread in process.threads() {
-                        rows.push(self.row(&process, &thread, rss, &command));
+                        room::push(&mut rows, self.row(&process, &thread, rss, &command))?;
                     }
                 }
-                None => rows.push(self.zombie(pid)),
+                None => room::push(&mut rows, self.zombie(pid))?,
             }
         }
-        Table { titles: &["NODE", "PID", "TID", "CPU", "STATE", "CALL", "TIME", "RSS", "COMMAND"], rows }
+        let titles = &["NODE", "PID", "TID", "CPU", "STATE", "CALL", "TIME", "RSS", "COMMAND"];
+        Ok(Table { titles, rows })
     }
 
-    pub(super) fn members(&self) -> Vec<(u32, Option<alloc::sync::Arc<Process>>)> {
-        let table = self.node.table.lock();
-        table.members().map(|(pid, member)| (pid, member.process.clone())).collect()
+    /// Processes, and zombies without one. ENOMEM.
+    pub(super) fn members(&self) -> Result<Vec<Member>, Errno> {
+        let (mut members, table) = (Vec::new(), self.node.table.lock());
+        for (pid, member) in table.members() {
+            room::push(&mut members, (pid, member.process.clone()))?;
+        }
+        Ok(members)
     }
 
     fn row(&self, process: &Process, thread: &Thread, rss: u64, command: &str) -> Vec<Cell> {

@@ -1,5 +1,7 @@
-//! What a verb says, as text for people and as JSON (RFC 8259) for programs.
+//! What a verb says, as text for people and as JSON (RFC 8259) for programs. Programs decide how many rows there are: threads,
+//! calls under way.
 
+use crate::{Errno, room};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -58,7 +60,7 @@ pub struct Table {
 }
 
 impl Table {
-    fn text(&self) -> String {
+    fn text(&self) -> Result<String, Errno> {
         let titles: Vec<Cell> = self.titles.iter().map(|title| Cell::from(*title)).collect();
         let last = self.titles.len().saturating_sub(1);
         let width = |column: usize| {
@@ -87,20 +89,26 @@ impl Table {
                     _ => write!(line, "{blank}{cell:<width$}"),
                 };
             }
-            text += line.trim_end();
-            text.push('\n');
+            room::push_text(&mut text, line.trim_end())?;
+            room::push_text(&mut text, "\n")?;
         }
-        text
+        Ok(text)
     }
 
-    fn json(&self) -> String {
+    fn json(&self) -> Result<String, Errno> {
         let record = |row: &Vec<Cell>| {
             let fields = self.titles.iter().zip(row);
             let fields =
                 fields.map(|(title, cell)| format!("{}:{}", quoted(&title.to_lowercase()), cell.json()));
             format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
         };
-        format!("[{}]", self.rows.iter().map(record).collect::<Vec<_>>().join(","))
+        let mut json = String::from("[");
+        for (index, row) in self.rows.iter().enumerate() {
+            room::push_text(&mut json, if index == 0 { "" } else { "," })?;
+            room::push_text(&mut json, &record(row))?;
+        }
+        room::push_text(&mut json, "]\n")?;
+        Ok(json)
     }
 }
 
@@ -118,18 +126,18 @@ pub enum Report {
 }
 
 impl Report {
-    /// For people.
-    pub fn text(&self) -> String {
-        match self {
+    /// For people. ENOMEM.
+    pub fn text(&self) -> Result<String, Errno> {
+        Ok(match self {
             Report::Done => String::new(),
             Report::Word(_, word) => format!("{word}\n"),
             Report::Pairs(pairs) => pairs.iter().map(|(name, value)| format!("{name} {value}\n")).collect(),
-            Report::Table(table) => table.text(),
-        }
+            Report::Table(table) => return table.text(),
+        })
     }
 
-    /// For programs: one line.
-    pub fn json(&self) -> String {
+    /// For programs: one line. ENOMEM.
+    pub fn json(&self) -> Result<String, Errno> {
         let value = match self {
             Report::Done => "{}".to_string(),
             Report::Word(name, word) => format!("{{{}:{}}}", quoted(name), quoted(word)),
@@ -137,9 +145,9 @@ impl Report {
                 let pairs = pairs.iter().map(|(name, value)| format!("{}:{value}", quoted(name)));
                 format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
             }
-            Report::Table(table) => table.json(),
+            Report::Table(table) => return table.json(),
         };
-        value + "\n"
+        Ok(value + "\n")
     }
 }
 
@@ -174,19 +182,25 @@ mod tests {
             ],
         };
         let report = Report::Table(table);
-        assert_eq!(report.text(), " PID STATE COMMAND\n   7 R     a \"b\"\n1234 D     é\n");
+        assert_eq!(report.text().unwrap(), " PID STATE COMMAND\n   7 R     a \"b\"\n1234 D     é\n");
         assert_eq!(
-            report.json(),
+            report.json().unwrap(),
             "[{\"pid\":7,\"state\":\"R\",\"command\":\"a \\\"b\\\"\\u000a\"},\
              {\"pid\":1234,\"state\":\"D\",\"command\":\"é\"}]\n"
         );
         let pairs = Report::Pairs(alloc::vec![("a[1]".into(), 5), ("b".into(), 6)]);
         assert_eq!(
-            (pairs.text().as_str(), pairs.json().as_str()),
+            (pairs.text().unwrap().as_str(), pairs.json().unwrap().as_str()),
             ("a[1] 5\nb 6\n", "{\"a[1]\":5,\"b\":6}\n")
         );
         let word = Report::Word("status", "RUNNING".into());
-        assert_eq!((word.text().as_str(), word.json().as_str()), ("RUNNING\n", "{\"status\":\"RUNNING\"}\n"));
-        assert_eq!((Report::Done.text().as_str(), Report::Done.json().as_str()), ("", "{}\n"));
+        assert_eq!(
+            (word.text().unwrap().as_str(), word.json().unwrap().as_str()),
+            ("RUNNING\n", "{\"status\":\"RUNNING\"}\n")
+        );
+        assert_eq!(
+            (Report::Done.text().unwrap().as_str(), Report::Done.json().unwrap().as_str()),
+            ("", "{}\n")
+        );
     }
 }

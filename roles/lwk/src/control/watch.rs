@@ -100,7 +100,9 @@ impl Control {
     fn look_for_stalls(&self, most: Duration, said: &mut Said) {
         let now = self.timers().now().as_nanos();
         let mut stalled = BTreeMap::new();
-        for process in self.members().into_iter().filter_map(|(_, process)| process) {
+        // Without memory it looks again the next time.
+        let Ok(members) = self.members() else { return };
+        for process in members.into_iter().filter_map(|(_, process)| process) {
             for thread in process.threads() {
                 let (phase, since) = thread.times.phase();
                 let waited = Duration::from_nanos(now.saturating_sub(since));

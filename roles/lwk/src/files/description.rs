@@ -54,6 +54,14 @@ impl Description {
         &self.file
     }
 
+    /// What was open, of a description that is no more.
+    pub(super) fn into_file(self) -> Arc<dyn File> {
+        // In the order in which they would go.
+        let Description { status, file, .. } = self;
+        drop(status);
+        file
+    }
+
     /// Path under which it was opened, if it was by a path.
     pub fn path(&self) -> Option<&[u8]> {
         self.path.as_deref()

@@ -3,7 +3,7 @@
 //! Each entry watches its file. When something happens the entry goes on the list of those that may be ready; a wait looks at
 //! the list only. Locks, in this order: the table of entries, the queue of a file, an entry, the list.
 
-use super::{Description, Events, File, Stat, WaitQueue, Watcher};
+use super::{Budget, Description, Events, File, Stat, WaitQueue, Watcher};
 use crate::{Errno, room};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
@@ -33,6 +33,8 @@ pub struct Epoll {
     /// By number and description: a number can be used again while the description that had it lives on.
     entries: Mutex<BTreeMap<(u32, usize), Arc<Entry>>>,
     ready: Arc<Ready>,
+    /// How many entries there may be in all sets.
+    watches: Arc<Budget>,
     inode: u64,
 }
 
@@ -78,7 +80,24 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// The place of an entry among those of all sets.
+struct Watch(Arc<Budget>);
+
+impl Watch {
+    /// ENOSPC.
+    fn new(watches: &Arc<Budget>) -> Result<Watch, Errno> {
+        if watches.take(1) { Ok(Watch(watches.clone())) } else { Err(Errno::ENOSPC) }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.give_back(1);
+    }
+}
+
 struct Entry {
+    _watch: Watch,
     /// Itself, for the list.
     this: Weak<Entry>,
     description: Weak<Description>,
@@ -139,8 +158,7 @@ impl Entry {
 
 impl Default for Epoll {
     fn default() -> Epoll {
-        let ready = Ready { list: Mutex::default(), queue: WaitQueue::new(), waiting: AtomicUsize::new(0) };
-        Epoll { entries: Mutex::default(), ready: Arc::new(ready), inode: super::next_inode() }
+        Epoll::new(&Arc::default())
     }
 }
 
@@ -149,7 +167,14 @@ fn key(fd: u32, description: &Arc<Description>) -> (u32, usize) {
 }
 
 impl Epoll {
-    /// EPOLL_CTL_ADD, by a thread.
+    /// An empty set, whose entries are among `watches`.
+    pub fn new(watches: &Arc<Budget>) -> Epoll {
+        let ready = Ready { list: Mutex::default(), queue: WaitQueue::new(), waiting: AtomicUsize::new(0) };
+        let (entries, inode) = (Mutex::default(), super::next_inode());
+        Epoll { entries, ready: Arc::new(ready), watches: watches.clone(), inode }
+    }
+
+    /// EPOLL_CTL_ADD, by a thread. ENOSPC when there are too many entries in all sets.
     pub fn add(
         &self,
         tid: u32,
@@ -172,15 +197,7 @@ impl Epoll {
                 return Err(Errno::ELOOP);
             }
         }
-        let state = EntryState { interest, data, listed: false, disarmed: false };
-        let entry = Arc::new_cyclic(|this| Entry {
-            this: this.clone(),
-            description: Arc::downgrade(description),
-            ready: Arc::downgrade(&self.ready),
-            exclusive,
-            state: Mutex::new(state),
-        });
-        {
+        let entry = {
             let mut entries = self.entries.lock();
             entries.retain(|_, entry| {
                 let stays = entry.description.strong_count() > 0;
@@ -192,10 +209,21 @@ impl Epoll {
             if entries.contains_key(&key(fd, description)) {
                 return Err(Errno::EEXIST);
             }
+            let watch = Watch::new(&self.watches)?;
+            let state = EntryState { interest, data, listed: false, disarmed: false };
+            let entry = Arc::new_cyclic(|this| Entry {
+                _watch: watch,
+                this: this.clone(),
+                description: Arc::downgrade(description),
+                ready: Arc::downgrade(&self.ready),
+                exclusive,
+                state: Mutex::new(state),
+            });
             self.ready.make_room(entries.len() + 1)?;
             queue.watch(entry.as_watcher())?;
             entries.insert(key(fd, description), entry.clone());
-        }
+            entry
+        };
         file.expect(Events(interest) & Events::ALL);
         entry.changed(file.events_for(tid));
         Ok(())

@@ -12,6 +12,7 @@
 //! map, because bytes are copied to and from programs under them. What is mapped (tmpfs, memfd) is never locked while bytes are
 //! copied.
 
+mod budget;
 mod buffer;
 mod description;
 mod devices;
@@ -36,6 +37,7 @@ mod user;
 mod vfs;
 mod wait;
 
+pub use budget::Budget;
 pub use buffer::{BytesSource, BytesTarget, Source, Target, moved};
 pub use description::Description;
 pub use devices::{Device, DeviceKind};

@@ -1,11 +1,14 @@
 //! Files that are kept in memory: /dev/shm (tmpfs(5), shm_overview(7)).
 //!
 //! One lock for the shape of the tree. Files that are open live on when their names are gone.
+//!
+//! What is here stays when its makers end. So all names together may take so much memory and no more, as the inodes of a tmpfs are
+//! limited on Linux (nr_inodes of tmpfs(5)); what the files hold is memory of programs.
 
 use super::memory::{Attributes, Content, MemoryFile};
-use super::{FileType, Stat};
-use crate::Errno;
+use super::{Budget, FileType, Stat};
 use crate::system::System;
+use crate::{Errno, room};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -18,6 +21,9 @@ pub const DEVICE: u64 = makedev(0, 24);
 
 /// Longest name (NAME_MAX).
 const NAME_MAX: usize = 255;
+
+/// Bytes that the kernel keeps for a name and what it stands for, besides those of the name.
+const NODE_BYTES: u64 = 1024;
 
 /// RENAME_NOREPLACE and RENAME_EXCHANGE (rename(2)).
 const NOREPLACE: u32 = 1;
@@ -73,12 +79,31 @@ pub struct Maker {
 pub struct Tmpfs {
     root: Arc<Directory>,
     shape: Mutex<()>,
+    /// Bytes of all names, and of what they stand for.
+    budget: Budget,
 }
 
 impl Default for Tmpfs {
     fn default() -> Tmpfs {
-        let maker = Maker { permissions: 0o1777, ..Maker::default() };
-        Tmpfs { root: Directory::new(maker, Attributes::default()), shape: Mutex::new(()) }
+        Tmpfs::of(u64::MAX)
+    }
+}
+
+/// A name, as often as it is kept.
+struct Name {
+    by_name: Vec<u8>,
+    by_place: Vec<u8>,
+}
+
+impl Name {
+    /// ENOMEM.
+    fn of(name: &[u8]) -> Result<Name, Errno> {
+        Ok(Name { by_name: room::copy_of(name)?, by_place: room::copy_of(name)? })
+    }
+
+    /// Bytes of one.
+    fn bytes(name: &[u8]) -> u64 {
+        2 * name.len() as u64
     }
 }
 
@@ -107,11 +132,11 @@ impl Directory {
 }
 
 impl Entries {
-    fn insert(&mut self, name: &[u8], node: Node) -> Option<Node> {
+    fn insert(&mut self, name: Name, node: Node) -> Option<Node> {
         let place = self.next;
         self.next += 1;
-        self.by_place.insert(place, name.to_vec());
-        let before = self.by_name.insert(name.to_vec(), (place, node));
+        self.by_place.insert(place, name.by_place);
+        let before = self.by_name.insert(name.by_name, (place, node));
         before.map(|(place, node)| {
             self.by_place.remove(&place);
             node
@@ -177,9 +202,27 @@ impl Node {
     fn inode(&self) -> u64 {
         self.stat_alone().inode
     }
+
+    /// Bytes that the kernel keeps for it under a name.
+    fn cost(&self, name: &[u8]) -> u64 {
+        let target = if let Node::Link(link) = self { link.target.len() as u64 } else { 0 };
+        NODE_BYTES + Name::bytes(name) + target
+    }
 }
 
 impl Tmpfs {
+    /// An empty one whose names may take so many bytes.
+    pub fn of(bytes: u64) -> Tmpfs {
+        let maker = Maker { permissions: 0o1777, ..Maker::default() };
+        let root = Directory::new(maker, Attributes::default());
+        Tmpfs { root, shape: Mutex::new(()), budget: Budget::new(bytes) }
+    }
+
+    /// About how many files, links and folders there can be, and how many more.
+    pub fn inodes(&self) -> (u64, u64) {
+        (self.budget.all() / NODE_BYTES, self.budget.left() / NODE_BYTES)
+    }
+
     /// The node at a path below the root, without following a link at its end or on the way.
     pub fn find(&self, path: &[u8]) -> Result<Node, Errno> {
         let mut here = Node::Directory(self.root.clone());
@@ -222,8 +265,12 @@ impl Tmpfs {
         if entries.removed {
             return Err(Errno::ENOENT);
         }
+        let kept = Name::of(name)?;
         let node = make();
-        entries.insert(name, node.clone());
+        if !self.budget.take(node.cost(name)) {
+            return Err(Errno::ENOSPC);
+        }
+        entries.insert(kept, node.clone());
         Ok(node)
     }
 
@@ -249,7 +296,8 @@ impl Tmpfs {
         if target.is_empty() {
             return Err(Errno::ENOENT);
         }
-        let make = || Node::Link(Arc::new(Link { inode: super::next_inode(), target: target.to_vec() }));
+        let target = room::copy_of(target)?;
+        let make = || Node::Link(Arc::new(Link { inode: super::next_inode(), target }));
         self.add(path, make).map(drop)
     }
 
@@ -287,7 +335,7 @@ impl Tmpfs {
         let gone = entries.remove(name);
         drop(entries);
         if let Some(gone) = gone {
-            unlinked(&gone);
+            self.unlinked(name, &gone);
         }
         Ok(())
     }
@@ -305,7 +353,9 @@ impl Tmpfs {
             }
             inner.removed = true;
         }
-        directory.entries.lock().remove(name);
+        if let Some(gone) = directory.entries.lock().remove(name) {
+            self.unlinked(name, &gone);
+        }
         Ok(())
     }
 
@@ -336,8 +386,9 @@ impl Tmpfs {
                 if target.is_directory() && super::paths::is_in(from, to) && from != to {
                     return Err(Errno::EINVAL);
                 }
-                from_directory.entries.lock().insert(from_name, target.clone());
-                to_directory.entries.lock().insert(to_name, node);
+                let (first, second) = (Name::of(from_name)?, Name::of(to_name)?);
+                from_directory.entries.lock().insert(first, target.clone());
+                to_directory.entries.lock().insert(second, node);
                 return Ok(());
             }
             (Some(target), _) if target.inode() == node.inode() => return Ok(()),
@@ -345,134 +396,39 @@ impl Tmpfs {
                 if !node.is_directory() {
                     return Err(Errno::EISDIR);
                 }
-                let mut inner = target.entries.lock();
-                if !inner.by_name.is_empty() {
+                if !target.entries.lock().by_name.is_empty() {
                     return Err(Errno::ENOTEMPTY);
                 }
-                inner.removed = true;
             }
             (Some(_), _) if node.is_directory() => return Err(Errno::ENOTDIR),
             _ => {}
         }
+        let kept = Name::of(to_name)?;
+        // It only costs what the name is longer.
+        let (before, after) = (Name::bytes(from_name), Name::bytes(to_name));
+        if !self.budget.take(after.saturating_sub(before)) {
+            return Err(Errno::ENOSPC);
+        }
+        self.budget.give_back(before.saturating_sub(after));
+        if let Some(Node::Directory(target)) = &target {
+            target.entries.lock().removed = true;
+        }
         from_directory.entries.lock().remove(from_name);
-        let replaced = to_directory.entries.lock().insert(to_name, node);
+        let replaced = to_directory.entries.lock().insert(kept, node);
         if let Some(replaced) = replaced {
-            unlinked(&replaced);
+            self.unlinked(to_name, &replaced);
         }
         Ok(())
     }
-}
 
-fn unlinked(node: &Node) {
-    if let Node::File(_, links) = node {
-        links.fetch_sub(1, Ordering::AcqRel);
+    /// A name is gone.
+    fn unlinked(&self, name: &[u8], node: &Node) {
+        self.budget.give_back(node.cost(name));
+        if let Node::File(_, links) = node {
+            links.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{pool, system};
-
-    fn names(tree: &Tmpfs, path: &[u8]) -> Vec<String> {
-        let Ok(Node::Directory(directory)) = tree.find(path) else { panic!("a directory") };
-        let mut list = Vec::new();
-        directory.read(0, |_, _, _, name| {
-            list.push(String::from_utf8(name.to_vec()).unwrap());
-            true
-        });
-        list
-    }
-
-    #[test]
-    fn names_come_and_go() {
-        let (system, ..) = system();
-        let (tree, maker) = (Tmpfs::default(), Maker { uid: 5, gid: 6, permissions: 0o640 });
-        let node = tree.create(&system, b"/a", maker).unwrap();
-        assert_eq!(tree.create(&system, b"/a", maker).err(), Some(Errno::EEXIST));
-        assert_eq!(node.stat().mode, 0o100640);
-        assert_eq!((node.stat().uid, node.stat().links), (5, 1));
-        tree.link(b"/a", b"/b").unwrap();
-        assert_eq!(node.stat().links, 2);
-        tree.make_directory(&system, b"/d", maker).unwrap();
-        tree.symlink(b"../a", b"/d/link").unwrap();
-        assert!(matches!(tree.find(b"/d/link"), Ok(Node::Link(link)) if link.target == b"../a"));
-        assert_eq!(names(&tree, b"/"), ["a", "b", "d"]);
-        assert_eq!(tree.find(b"/").unwrap().stat().links, 3);
-        assert_eq!(tree.find(b"/a/x").err(), Some(Errno::ENOTDIR));
-        assert_eq!(tree.remove_directory(b"/d"), Err(Errno::ENOTEMPTY));
-        assert_eq!(tree.unlink(b"/d"), Err(Errno::EISDIR));
-        tree.unlink(b"/d/link").unwrap();
-        tree.remove_directory(b"/d").unwrap();
-        tree.unlink(b"/a").unwrap();
-        tree.unlink(b"/b").unwrap();
-        assert_eq!(tree.unlink(b"/b"), Err(Errno::ENOENT));
-        assert_eq!(node.stat().links, 0);
-        assert_eq!(tree.unlink(b"/"), Err(Errno::EISDIR));
-        assert_eq!(names(&tree, b"/"), [""; 0]);
-    }
-
-    #[test]
-    fn a_file_lives_as_long_as_it_is_open() {
-        let (system, ..) = system();
-        let (tree, maker) = (Tmpfs::default(), Maker::default());
-        let Node::File(content, _) = tree.create(&system, b"/a", maker).unwrap() else { panic!("a file") };
-        content.object().set_size(10);
-        content.object().write(0, b"0123456789", 0).unwrap();
-        tree.unlink(b"/a").unwrap();
-        assert_eq!(pool().used(), 4096);
-        let mut bytes = [0; 4];
-        content.object().read(3, &mut bytes).unwrap();
-        assert_eq!(&bytes, b"3456");
-        drop(content);
-        assert_eq!(pool().used(), 0);
-    }
-
-    #[test]
-    fn renames() {
-        let (system, ..) = system();
-        let (tree, maker) = (Tmpfs::default(), Maker::default());
-        for path in [&b"/d"[..], b"/e", b"/d/in"] {
-            tree.make_directory(&system, path, maker).unwrap();
-        }
-        let a = tree.create(&system, b"/a", maker).unwrap();
-        let b = tree.create(&system, b"/b", maker).unwrap();
-        assert_eq!(tree.rename(b"/a", b"/b", NOREPLACE), Err(Errno::EEXIST));
-        tree.rename(b"/a", b"/b", EXCHANGE).unwrap();
-        assert_eq!(tree.find(b"/a").unwrap().stat().inode, b.stat().inode);
-        tree.rename(b"/a", b"/b", 0).unwrap();
-        assert_eq!((a.stat().links, b.stat().links), (0, 1));
-        assert_eq!(tree.rename(b"/d", b"/d/in/x", 0), Err(Errno::EINVAL));
-        assert_eq!(tree.rename(b"/e", b"/d", 0), Err(Errno::ENOTEMPTY));
-        assert_eq!(tree.rename(b"/b", b"/e", 0), Err(Errno::EISDIR));
-        assert_eq!(tree.rename(b"/d", b"/b", 0), Err(Errno::ENOTDIR));
-        tree.rename(b"/d", b"/e", 0).unwrap();
-        tree.rename(b"/b", b"/e/in/b", 0).unwrap();
-        assert_eq!(names(&tree, b"/e/in"), ["b"]);
-        assert_eq!(tree.rename(b"/missing", b"/x", 0), Err(Errno::ENOENT));
-    }
-
-    #[test]
-    fn places_stay_while_names_change() {
-        let (system, ..) = system();
-        let (tree, maker) = (Tmpfs::default(), Maker::default());
-        for number in 0..10 {
-            tree.create(&system, format!("/{number}").as_bytes(), maker).unwrap();
-        }
-        let Ok(Node::Directory(root)) = tree.find(b"/") else { panic!("the root") };
-        let (mut at, mut seen) = (0, Vec::new());
-        loop {
-            let before = seen.len();
-            root.read(at, |next, _, _, name| {
-                at = next;
-                seen.push(name.to_vec());
-                seen.len() % 3 != 0
-            });
-            if seen.len() == before {
-                break;
-            }
-            let _ = tree.unlink(&[&b"/"[..], &seen[before]].concat());
-        }
-        assert_eq!(seen.len(), 10);
-    }
-}
+mod tests;

@@ -55,6 +55,11 @@ impl WaitQueue {
         }
     }
 
+    /// A task waits no more.
+    pub fn forget(&self, task: &Waker) {
+        self.waiting.lock().tasks.retain(|other| !other.will_wake(task));
+    }
+
     /// Tells `watcher` of every event from now on. ENOMEM.
     pub fn watch(&self, watcher: Weak<dyn Watcher>) -> Result<(), Errno> {
         let mut waiting = self.waiting.lock();

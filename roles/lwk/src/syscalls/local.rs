@@ -243,7 +243,8 @@ pub fn access(caller: &Caller<'_>, tree: Tree, path: &[u8], wanted: u32) -> Resu
 
 /// What statfs(2) tells of a tree.
 pub fn statfs(caller: &Caller<'_>, tree: Tree) -> Statfs {
-    let machine = &caller.thread.process.system.machine;
+    let system = &caller.thread.process.system;
+    let machine = &*system.machine;
     let common = Statfs { bsize: 4096, frsize: 4096, namelen: 255, ..Statfs::default() };
     match tree {
         Tree::Proc => Statfs { kind: PROC_MAGIC, ..common },
@@ -251,8 +252,16 @@ pub fn statfs(caller: &Caller<'_>, tree: Tree) -> Statfs {
         Tree::Shm | Tree::Device => {
             let memory = (0..machine.nodes()).map(|node| machine.memory(node));
             let (free, total) = memory.fold((0, 0), |sum, node| (sum.0 + node.0, sum.1 + node.1));
-            let (blocks, bfree) = (total / 4096, free / 4096);
-            Statfs { kind: TMPFS_MAGIC, blocks, bfree, bavail: bfree, files: blocks, ffree: bfree, ..common }
+            let (total, free, inodes) = match tree {
+                Tree::Shm => {
+                    let (most, held) = system.memory.lasting.files(machine);
+                    let free = free.min(most.saturating_sub(held));
+                    (most, free, caller.thread.process.files().vfs().shm.inodes())
+                }
+                _ => (total, free, (total / 4096, free / 4096)),
+            };
+            let (blocks, bfree, (files, ffree)) = (total / 4096, free / 4096, inodes);
+            Statfs { kind: TMPFS_MAGIC, blocks, bfree, bavail: bfree, files, ffree, ..common }
         }
     }
 }
@@ -304,4 +313,23 @@ pub fn change(
         attributes.changed = now;
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{FdTable, Vfs};
+    use crate::testing::programs::Program;
+
+    #[test]
+    fn statfs_tells_how_many_names_there_can_be() {
+        let program = Program::with_files(FdTable::of(Arc::new(Vfs::new(32 << 20)), 8));
+        let caller = program.caller();
+        let found = statfs(&caller, Tree::Shm);
+        assert_eq!((found.files, found.ffree), (4096, 4096));
+        // Of 8 GiB an eighth is left to others.
+        assert_eq!((found.blocks, found.bfree), (7 << 18, 7 << 18));
+        make_directory(&caller, Tree::Shm, b"/dev/shm/d", 0o755).unwrap();
+        assert_eq!(statfs(&caller, Tree::Shm).ffree, 4094, "it and its name");
+    }
 }

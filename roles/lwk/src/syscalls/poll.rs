@@ -315,8 +315,10 @@ pub fn sys_epoll_create1(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Err
     if flags & !O_CLOEXEC != 0 {
         return Err(Errno::EINVAL);
     }
-    let description = Description::new(Arc::new(Epoll::default()), crate::files::flags::O_RDWR);
-    caller.thread.process.files().insert(description, FdFlags::of(flags)).map(u64::from)
+    let files = caller.thread.process.files();
+    let set = Arc::new(Epoll::new(&files.vfs().watches));
+    let description = Description::new(set, crate::files::flags::O_RDWR);
+    files.insert(description, FdFlags::of(flags)).map(u64::from)
 }
 
 /// epoll_create(size): the size has no meaning but must be positive.

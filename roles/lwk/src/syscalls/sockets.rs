@@ -6,9 +6,10 @@ use super::transfer::{Rest, Transfer, broken_pipe, wait};
 use crate::Errno;
 use crate::delegate::Handle;
 use crate::files::flags::{O_CLOEXEC, O_NONBLOCK, O_RDWR};
-use crate::files::unix::{Credentials, Outgoing, ReceiveFlags, Received, SocketKind, UnixSocket};
+use crate::files::unix::{Credentials, Outgoing, ReceiveFlags, Received, Rights, SocketKind, UnixSocket};
 use crate::files::{Description, FdFlags, HostFile, Iovec};
 use crate::mm::Mm;
+use crate::room;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::Poll;
@@ -87,8 +88,10 @@ pub async fn sys_socket(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errn
     if args[2] > 1 {
         return Err(Errno::EPROTONOSUPPORT);
     }
-    let description = Description::new(UnixSocket::new(kind, owner(caller)), O_RDWR | flags & O_NONBLOCK);
-    caller.thread.process.files().insert(description, FdFlags::of(flags)).map(u64::from)
+    let files = caller.thread.process.files();
+    let socket = UnixSocket::new(kind, owner(caller), &files.vfs().flight);
+    let description = Description::new(socket, O_RDWR | flags & O_NONBLOCK);
+    files.insert(description, FdFlags::of(flags)).map(u64::from)
 }
 
 /// socketpair(family, kind, protocol, fds).
@@ -106,8 +109,8 @@ pub fn sys_socketpair(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno>
         _ => return Err(Errno::EOPNOTSUPP),
     }
     let kind = SocketKind::of(if kind == 3 { 2 } else { kind }).ok_or(Errno::ESOCKTNOSUPPORT)?;
-    let (one, other) = UnixSocket::pair(kind, owner(caller));
     let files = caller.thread.process.files();
+    let (one, other) = UnixSocket::pair(kind, owner(caller), &files.vfs().flight);
     let status = O_RDWR | flags & O_NONBLOCK;
     let first = files.insert(Description::new(one, status), FdFlags::of(flags))?;
     let second = files.insert(Description::new(other, status), FdFlags::of(flags));
@@ -495,6 +498,7 @@ fn read_control(caller: &Caller<'_>, mm: &Mm, at: u64, len: u64) -> Result<Outgo
         return Err(Errno::ENOBUFS);
     }
     let (control, files) = (super::request::read_bytes(mm, at, len)?, caller.thread.process.files());
+    let mut rights = Vec::new();
     let mut rest = &control[..];
     while let Some(header) = Cmsghdr::read(rest) {
         let len = usize::try_from(header.len).map_err(|_| Errno::EINVAL)?;
@@ -503,9 +507,9 @@ fn read_control(caller: &Caller<'_>, mm: &Mm, at: u64, len: u64) -> Result<Outgo
         match (header.level as u32, header.kind) {
             (SOL_SOCKET, SCM_RIGHTS) => {
                 for fd in words {
-                    extra.rights.push(files.get(fd)?);
+                    room::push(&mut rights, files.get(fd)?)?;
                 }
-                if extra.rights.len() > MAX_RIGHTS {
+                if rights.len() > MAX_RIGHTS {
                     return Err(Errno::EINVAL);
                 }
             }
@@ -523,6 +527,8 @@ fn read_control(caller: &Caller<'_>, mm: &Mm, at: u64, len: u64) -> Result<Outgo
         }
         rest = rest.get(cmsg_align(len)..).unwrap_or_default();
     }
+    let user = caller.thread.process.ids.lock().user.real;
+    extra.rights = Rights::new(rights, user, files.limit());
     Ok(extra)
 }
 

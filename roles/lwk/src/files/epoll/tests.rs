@@ -302,3 +302,26 @@ fn the_list_has_room_for_every_entry() {
     assert_eq!(epoll.ready.list.lock().capacity(), room);
     assert_eq!(wait(&epoll, 200).len(), files.len());
 }
+
+#[test]
+fn entries_of_all_sets_are_limited() {
+    let watches = Arc::new(Budget::new(3));
+    let (one, other) = (Epoll::new(&watches), Epoll::new(&watches));
+    let (a, b) = (counter(), counter());
+    one.add(1, 3, &a, OUT, 3).unwrap();
+    one.add(1, 4, &b, OUT, 4).unwrap();
+    other.add(1, 3, &a, OUT, 3).unwrap();
+    assert_eq!(other.add(1, 4, &b, OUT, 4), Err(Errno::ENOSPC));
+    assert_eq!(other.add(1, 3, &a, OUT, 3), Err(Errno::EEXIST));
+    other.modify(1, 3, &a, IN, 3).unwrap();
+    assert_eq!(watches.left(), 0);
+    one.remove(3, &a).unwrap();
+    assert_eq!(watches.left(), 1);
+    drop(b);
+    // What is closed leaves the set when something comes into it.
+    one.add(1, 3, &a, OUT, 3).unwrap();
+    assert_eq!(watches.left(), 1);
+    assert_eq!(wait(&one, 9), [(OUT, 3)]);
+    drop((one, other));
+    assert_eq!(watches.left(), 3);
+}

@@ -1,8 +1,11 @@
 //! What was sent to a socket and not received yet.
 
-use crate::Errno;
+use super::flight::{Aboard, Flight};
+use super::rights::{List, Rights};
 use crate::files::pipe::give;
 use crate::files::{Description, Target, moved};
+use crate::{Errno, room};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -29,7 +32,7 @@ pub struct Credentials {
 #[derive(Default)]
 pub struct Outgoing {
     /// SCM_RIGHTS.
-    pub rights: Vec<Arc<Description>>,
+    pub rights: Option<Box<Rights>>,
     /// SCM_CREDENTIALS.
     pub credentials: Option<Credentials>,
 }
@@ -65,7 +68,7 @@ pub struct ReceiveFlags {
 /// Something sent.
 pub(super) struct Message {
     pub bytes: VecDeque<u8>,
-    pub rights: Vec<Arc<Description>>,
+    pub rights: Option<Box<Rights>>,
     pub credentials: Credentials,
     pub from: Option<Vec<u8>>,
 }
@@ -76,6 +79,8 @@ pub(super) struct Inbox {
     messages: VecDeque<Message>,
     /// Bytes in all of them, and what they count for.
     bytes: usize,
+    /// Messages with files.
+    with_rights: usize,
 }
 
 impl Inbox {
@@ -99,56 +104,108 @@ impl Inbox {
         self.messages.iter().take(count).map(|message| message.bytes.len()).sum()
     }
 
-    /// Adds a message. Bytes of a stream are joined, unless something goes with them or they are somebody else's. ENOBUFS.
-    pub fn push(&mut self, message: Message, stream: bool) -> Result<(), Errno> {
-        if stream
-            && message.rights.is_empty()
-            && let Some(last) = self.messages.back_mut()
-            && last.credentials == message.credentials
-            && last.rights.is_empty()
-        {
-            last.bytes.try_reserve(message.bytes.len()).map_err(|_| Errno::ENOBUFS)?;
-            self.bytes += message.bytes.len();
-            last.bytes.extend(message.bytes);
-            return Ok(());
-        }
-        self.messages.try_reserve(1).map_err(|_| Errno::ENOBUFS)?;
-        self.bytes += message.bytes.len() + OVERHEAD;
-        self.messages.push_back(message);
-        Ok(())
+    /// Files come with some message.
+    pub fn has_rights(&self) -> bool {
+        self.with_rights > 0
     }
 
-    /// Moves what is next. A stream goes on through messages until something comes with one.
+    /// Files come with the next message.
+    pub fn next_has_rights(&self) -> bool {
+        self.messages.front().is_some_and(|message| message.rights.is_some())
+    }
+
+    /// Files of all messages.
+    pub fn rights(&self) -> impl Iterator<Item = &Rights> {
+        let messages = if self.has_rights() { self.messages.len() } else { 0 };
+        self.messages.iter().take(messages).filter_map(|message| message.rights.as_deref())
+    }
+
+    /// Takes the files out of all messages.
+    pub fn unload(&mut self, onto: &mut List) {
+        if core::mem::take(&mut self.with_rights) > 0 {
+            self.messages
+                .iter_mut()
+                .filter_map(|message| message.rights.take())
+                .for_each(|rights| onto.push(rights));
+        }
+    }
+
+    /// The message that takes the bytes of another one: those of a stream are joined, unless something goes with them or they are
+    /// somebody else's.
+    fn joined(&mut self, message: &Message, stream: bool) -> Option<&mut Message> {
+        let last = self.messages.back_mut()?;
+        let joins = stream && message.rights.is_none() && last.rights.is_none();
+        (joins && last.credentials == message.credentials).then_some(last)
+    }
+
+    /// Makes room to add a message. ENOBUFS.
+    pub fn make_room(&mut self, message: &Message, stream: bool) -> Result<(), Errno> {
+        match self.joined(message, stream) {
+            Some(last) => last.bytes.try_reserve(message.bytes.len()),
+            None => self.messages.try_reserve(1),
+        }
+        .map_err(|_| Errno::ENOBUFS)
+    }
+
+    /// Adds a message for which room was made.
+    pub fn push(&mut self, message: Message, stream: bool) {
+        self.bytes += message.bytes.len();
+        match self.joined(&message, stream) {
+            Some(last) => last.bytes.extend(message.bytes),
+            None => {
+                self.bytes += OVERHEAD;
+                self.with_rights += usize::from(message.rights.is_some());
+                self.messages.push_back(message);
+            }
+        }
+    }
+
+    /// Moves what is next. A stream goes on through messages until something comes with one. Files leave from `aboard`, which must
+    /// be there when some come with the next message; they are in `received` after an error as well, because here they must not
+    /// be dropped.
     pub fn receive(
         &mut self,
         into: &mut dyn Target,
         flags: super::ReceiveFlags,
         stream: bool,
-    ) -> Result<Received, Errno> {
+        received: &mut Received,
+        mut aboard: Option<(&Flight, &mut Aboard)>,
+    ) -> Result<(), Errno> {
         let wanted = into.left();
-        let mut received = Received::default();
         let mut index = 0;
         while let Some(message) = self.messages.get_mut(index) {
             let first = received.credentials.is_none();
             if !first {
                 let other = received.credentials != Some(message.credentials);
-                if !message.rights.is_empty() || other || into.left() == 0 {
+                if message.rights.is_some() || other || into.left() == 0 {
                     break;
                 }
             }
-            if first {
-                received.credentials = Some(message.credentials);
-                received.from = message.from.clone();
-                received.rights =
-                    if flags.peek { message.rights.clone() } else { core::mem::take(&mut message.rights) };
+            if first
+                && flags.peek
+                && let Some(rights) = &message.rights
+            {
+                received.rights = room::with_room(rights.files().len())?;
+                received.rights.extend_from_slice(rights.files());
             }
             let whole = message.bytes.len();
             let len = whole.min(into.left());
             let put = give(&message.bytes, len, into);
             if put < len && first && into.may_come() {
                 // It stays as it was.
-                message.rights = received.rights;
                 return Err(Errno::EFAULT);
+            }
+            if first {
+                received.credentials = Some(message.credentials);
+                received.from = message.from.clone();
+            }
+            if !flags.peek
+                && let Some((flight, aboard)) = &mut aboard
+                && let Some(rights) = message.rights.take()
+            {
+                flight.leave(aboard, &rights);
+                self.with_rights -= 1;
+                received.rights = rights.into_files();
             }
             received.len += put;
             received.whole += whole;
@@ -164,12 +221,12 @@ impl Inbox {
                 message.bytes.drain(..put);
             }
             if put < len {
-                return moved(received.len, wanted).map(|_| received);
+                return moved(received.len, wanted).map(drop);
             }
             if !stream || into.left() == 0 || !received.rights.is_empty() {
                 break;
             }
         }
-        Ok(received)
+        Ok(())
     }
 }

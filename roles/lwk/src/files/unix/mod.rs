@@ -1,30 +1,35 @@
 //! Sockets between programs of this node (unix(7)): pairs, and those with abstract names.
 //!
-//! Each socket has an inbox; who sends puts messages into the inbox of its peer. No two sockets are locked at a time. A socket
-//! that turns out to need a path becomes one of the host's: nothing has happened to it yet then.
+//! Each socket has an inbox; who sends puts messages into the inbox of its peer. No two sockets are locked at a time, but for those
+//! who wait to be accepted, after the one that accepts. A socket that turns out to need a path becomes one of the host's: nothing
+//! has happened to it yet then.
 
+mod file;
+mod flight;
 mod inbox;
 mod names;
+mod rights;
+mod senders;
 #[cfg(test)]
 mod tests;
 
 use super::flags::O_RDWR;
-use super::{Description, Events, File, FileType, HostFile, Operation, Source, Stat, Target, WaitQueue};
+use super::{Description, Events, HostFile, Operation, Source, Target, WaitQueue};
 use crate::Errno;
-use crate::delegate::Delegate;
 use crate::room;
 use alloc::collections::VecDeque;
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::any::Any;
-use core::task::{Context, Poll};
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::task::{Context, Poll, Waker};
 use spin::{Mutex, Once};
 
+pub use flight::Flight;
 pub use inbox::{Credentials, Outgoing, ReceiveFlags, Received};
 use inbox::{Inbox, Message};
 pub use names::Names;
+use rights::List;
+pub use rights::Rights;
 
 /// Kinds of sockets: numbers of SOCK_* (socket(2)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,14 +53,23 @@ impl SocketKind {
 
 /// A socket of the node.
 pub struct UnixSocket {
+    this: Weak<UnixSocket>,
     kind: SocketKind,
     /// Who made it.
     owner: Credentials,
     inode: u64,
     state: Mutex<State>,
     queue: WaitQueue,
+    /// Tells its queue that a receiver has room again.
+    room: Once<Waker>,
     /// What it has become, when it needed a path.
     host: Once<HostFile>,
+    /// Where the files are counted that are sent.
+    flight: Arc<Flight>,
+    /// How deep there may be sockets in messages of sockets in its inbox. Changed under the lock of `flight`.
+    level: AtomicU32,
+    /// Nothing is left in it, and its end need not be told to [`Flight::closed`].
+    is_hollow: bool,
 }
 
 #[derive(Default)]
@@ -85,20 +99,29 @@ struct Listening {
 
 impl UnixSocket {
     /// A socket that is neither bound nor connected.
-    pub fn new(kind: SocketKind, owner: Credentials) -> Arc<UnixSocket> {
-        Arc::new(UnixSocket {
+    pub fn new(kind: SocketKind, owner: Credentials, flight: &Arc<Flight>) -> Arc<UnixSocket> {
+        Arc::new_cyclic(|this| UnixSocket {
+            this: this.clone(),
             kind,
             owner,
             inode: super::next_inode(),
             state: Mutex::default(),
             queue: WaitQueue::new(),
+            room: Once::new(),
             host: Once::new(),
+            flight: flight.clone(),
+            level: AtomicU32::new(0),
+            is_hollow: false,
         })
     }
 
     /// Two sockets that are connected to each other.
-    pub fn pair(kind: SocketKind, owner: Credentials) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
-        let (one, other) = (UnixSocket::new(kind, owner), UnixSocket::new(kind, owner));
+    pub fn pair(
+        kind: SocketKind,
+        owner: Credentials,
+        flight: &Arc<Flight>,
+    ) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
+        let (one, other) = (UnixSocket::new(kind, owner, flight), UnixSocket::new(kind, owner, flight));
         one.join(&other);
         other.join(&one);
         (one, other)
@@ -107,9 +130,11 @@ impl UnixSocket {
     fn join(&self, peer: &Arc<UnixSocket>) {
         let name = peer.state.lock().name.clone();
         let mut state = self.state.lock();
-        state.peer = Some(Arc::downgrade(peer));
+        let before = state.peer.replace(Arc::downgrade(peer));
         state.peer_owner = Some(peer.owner);
         state.peer_name = name;
+        drop(state);
+        self.leave_senders_of(before);
     }
 
     /// Its kind.
@@ -212,7 +237,7 @@ impl UnixSocket {
         if operation.short || listening.pending.try_reserve(1).is_err() {
             return Poll::Ready(Err(Errno::ENOMEM));
         }
-        let end = UnixSocket::new(self.kind, to.owner);
+        let end = UnixSocket::new(self.kind, to.owner, &to.flight);
         {
             let mut end = end.state.lock();
             end.name = name.clone();
@@ -308,6 +333,7 @@ impl UnixSocket {
         if self.kind == SocketKind::Datagram {
             receiver.queue.register(cx);
         }
+        let mut looked_again = to.is_some() || self.kind != SocketKind::Datagram;
         loop {
             let left = from.left();
             if left == 0 && self.kind == SocketKind::Stream {
@@ -326,6 +352,10 @@ impl UnixSocket {
                 _ => left,
             };
             if room < len.max(1) {
+                if !core::mem::replace(&mut looked_again, true) {
+                    self.join_senders_of(&receiver);
+                    continue;
+                }
                 return Err(Errno::EAGAIN);
             }
             if operation.short {
@@ -339,17 +369,55 @@ impl UnixSocket {
             bytes.truncate(got);
             let message = Message {
                 bytes: bytes.into(),
-                rights: core::mem::take(&mut extra.rights),
+                rights: extra.rights.take(),
                 credentials: extra.credentials.unwrap_or(self.owner),
                 from: self.bound_name(),
             };
-            receiver.state.lock().inbox.push(message, self.kind == SocketKind::Stream)?;
+            receiver.take(message)?;
             receiver.queue.notify(Events::READABLE);
             operation.done += got;
             if self.kind != SocketKind::Stream || got < len {
                 return Ok(operation.done);
             }
         }
+    }
+
+    /// A message comes into the inbox. ENOBUFS, or ETOOMANYREFS because of its files.
+    fn take(&self, message: Message) -> Result<(), Errno> {
+        let stream = self.kind == SocketKind::Stream;
+        // A message that is refused goes after the locks: its files may be the last of their kind.
+        let mut aboard = message.rights.is_some().then(|| self.flight.lock());
+        let mut state = self.state.lock();
+        state.inbox.make_room(&message, stream)?;
+        if let (Some(aboard), Some(rights)) = (&mut aboard, &message.rights) {
+            self.level.fetch_max(aboard.admit(rights)?, Ordering::Relaxed);
+            self.flight.board(aboard, rights);
+        }
+        state.inbox.push(message, stream);
+        Ok(())
+    }
+
+    /// It goes: from among the names, and its peer is told.
+    fn leave(&mut self) {
+        let state = self.state.get_mut();
+        if let (Some(names), Some(name), true) =
+            (&state.names, &state.name, state.peer.is_none() || self.kind == SocketKind::Datagram)
+        {
+            names.remove(name);
+        }
+        let unread = !state.inbox.is_empty();
+        let peer = state.peer.take();
+        self.leave_senders_of(peer.clone());
+        // Senders of datagrams wait for nobody any more.
+        self.queue.wake();
+        let peer = peer.filter(|_| self.kind != SocketKind::Datagram);
+        let Some(peer) = peer.and_then(|peer| peer.upgrade()) else { return };
+        let mut state = peer.state.lock();
+        state.ended = true;
+        state.no_sending = true;
+        state.reset |= unread;
+        drop(state);
+        peer.queue.notify(Events::ALWAYS | Events::READY | Events::READ_HUP);
     }
 
     /// The peer, if it still takes something.
@@ -373,7 +441,15 @@ impl UnixSocket {
         flags: ReceiveFlags,
     ) -> Poll<Result<Received, Errno>> {
         self.queue.register(cx);
+        // What is received goes after the locks, if it is not wanted.
+        let mut received = Received::default();
+        let mut aboard = None;
         let mut state = self.state.lock();
+        if state.inbox.next_has_rights() {
+            drop(state);
+            aboard = Some(self.flight.lock());
+            state = self.state.lock();
+        }
         if self.kind != SocketKind::Datagram && state.peer.is_none() {
             let error = if self.kind == SocketKind::Stream { Errno::EINVAL } else { Errno::ENOTCONN };
             return Poll::Ready(Err(error));
@@ -389,11 +465,16 @@ impl UnixSocket {
         }
         let stream = self.kind == SocketKind::Stream;
         let was_full = !state.inbox.is_roomy();
-        let received = state.inbox.receive(into, flags, stream);
+        let leaving = aboard.as_mut().map(|aboard| (&*self.flight, &mut **aboard));
+        let result = state.inbox.receive(into, flags, stream, &mut received, leaving);
+        if aboard.is_some() && !state.inbox.has_rights() {
+            self.level.store(0, Ordering::Relaxed);
+        }
         let room = was_full && state.inbox.is_roomy();
         let peer = state.peer.as_ref().and_then(Weak::upgrade);
         let no_more = state.ended || state.no_receiving;
         drop(state);
+        drop(aboard);
         if !flags.peek {
             // Senders of datagrams wait here.
             self.queue.wake();
@@ -401,12 +482,12 @@ impl UnixSocket {
                 peer.queue.notify(Events::WRITABLE | Events::ROOM.when(room));
             }
         }
-        let mut received = match received {
-            Ok(received) => received,
+        match result {
+            Ok(()) => {}
             // What MSG_WAITALL has moved is not lost.
-            Err(_) if operation.done > 0 => Received::default(),
+            Err(_) if operation.done > 0 => received = Received::default(),
             Err(error) => return Poll::Ready(Err(error)),
-        };
+        }
         operation.done += received.len;
         received.len = operation.done;
         let more = flags.wait_all
@@ -426,114 +507,15 @@ impl Operation {
     }
 }
 
-impl File for UnixSocket {
-    fn poll_read(
-        &self,
-        cx: &mut Context<'_>,
-        operation: &mut Operation,
-        at: Option<u64>,
-        into: &mut dyn Target,
-    ) -> Poll<Result<usize, Errno>> {
-        if let Some(host) = self.host.get() {
-            return host.poll_read(cx, operation, at, into);
-        }
-        self.poll_receive(cx, operation, into, ReceiveFlags::default()).map_ok(|received| received.len)
-    }
-
-    fn poll_write(
-        &self,
-        cx: &mut Context<'_>,
-        operation: &mut Operation,
-        at: Option<u64>,
-        from: &mut dyn Source,
-    ) -> Poll<Result<usize, Errno>> {
-        if let Some(host) = self.host.get() {
-            return host.poll_write(cx, operation, at, from);
-        }
-        self.poll_send(cx, operation, from, &mut Outgoing::default(), None)
-    }
-
-    fn stat(&self) -> Stat {
-        Stat { mode: FileType::Socket as u32 | 0o777, links: 1, ..super::anonymous(self.inode) }
-    }
-
-    fn name(&self) -> String {
-        format!("socket:[{}]", self.inode)
-    }
-
-    fn events(&self) -> Events {
-        if let Some(host) = self.host.get() {
-            return host.events();
-        }
-        let state = self.state.lock();
-        if let Some(listening) = &state.listening {
-            return Events::READABLE.when(!listening.pending.is_empty());
-        }
-        let connection = self.kind != SocketKind::Datagram;
-        let ended = state.ended || state.no_receiving;
-        let gone = connection && (state.peer.is_none() || state.ended && state.no_sending);
-        let peer = state.peer.as_ref().and_then(Weak::upgrade);
-        let mut events = Events::READABLE.when(!state.inbox.is_empty() || ended)
-            | Events::READ_HUP.when(ended && connection)
-            | Events::HUP.when(gone);
-        drop(state);
-        let room = peer.is_none_or(|peer| peer.state.lock().inbox.is_roomy());
-        events |= Events::WRITABLE.when(room);
-        events
-    }
-
-    fn queue(&self) -> Option<&WaitQueue> {
-        self.host.get().map_or(Some(&self.queue), HostFile::queue)
-    }
-
-    fn expect(&self, events: Events) {
-        if let Some(host) = self.host.get() {
-            host.expect(events);
-        }
-    }
-
-    fn settled(&self) -> bool {
-        self.host.get().is_none_or(HostFile::settled)
-    }
-
-    fn signals(&self) -> bool {
-        true
-    }
-
-    fn readable(&self) -> Option<usize> {
-        Some(self.state.lock().inbox.next_len(self.kind == SocketKind::Stream))
-    }
-
-    fn host(&self) -> Option<&HostFile> {
-        self.host.get()
-    }
-
-    fn forked(&self, parent: &Arc<dyn Delegate>, child: &Arc<dyn Delegate>) -> Option<Arc<dyn File>> {
-        self.host.get()?.forked(parent, child)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        let state = self.state.get_mut();
-        if let (Some(names), Some(name), true) =
-            (&state.names, &state.name, state.peer.is_none() || self.kind == SocketKind::Datagram)
-        {
-            names.remove(name);
+        self.leave();
+        if !self.is_hollow {
+            let mut inside = List::default();
+            self.hollow(&mut inside);
+            self.flight.discard(inside);
+            self.flight.closed();
         }
-        let unread = !state.inbox.is_empty();
-        let peer = state.peer.as_ref().and_then(Weak::upgrade);
-        let Some(peer) = peer.filter(|_| self.kind != SocketKind::Datagram) else { return };
-        let mut state = peer.state.lock();
-        state.ended = true;
-        state.no_sending = true;
-        state.reset |= unread;
-        drop(state);
-        peer.queue.notify(Events::ALWAYS | Events::READY | Events::READ_HUP);
     }
 }
 

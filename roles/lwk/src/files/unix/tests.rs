@@ -1,10 +1,15 @@
 use super::*;
 use crate::files::flags::O_NONBLOCK;
-use crate::files::{BytesSource, BytesTarget, Pipe};
-use core::task::Waker;
+use crate::files::{BytesSource, BytesTarget, Epoll, File, Pipe};
+use std::sync::atomic::AtomicUsize;
+use std::task::Wake;
 
 fn owner(pid: u32) -> Credentials {
     Credentials { pid, uid: 1000, gid: 100 }
+}
+
+fn pair(kind: SocketKind) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
+    UnixSocket::pair(kind, owner(1), &Arc::default())
 }
 
 fn send(socket: &UnixSocket, bytes: &[u8]) -> Poll<Result<usize, Errno>> {
@@ -53,7 +58,7 @@ fn error<T>(result: Poll<Result<T, Errno>>) -> Errno {
 
 #[test]
 fn a_stream_joins_bytes_and_ends() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
+    let (a, b) = pair(SocketKind::Stream);
     assert!(receive(&b, 10).is_pending());
     assert_eq!(send(&a, b"hello "), Poll::Ready(Ok(6)));
     assert_eq!(send(&a, b"world"), Poll::Ready(Ok(5)));
@@ -75,7 +80,7 @@ fn a_stream_joins_bytes_and_ends() {
 #[test]
 fn messages_keep_their_ends() {
     for kind in [SocketKind::Datagram, SocketKind::Packets] {
-        let (a, b) = UnixSocket::pair(kind, owner(1));
+        let (a, b) = pair(kind);
         send(&a, b"first").is_ready();
         send(&a, b"").is_ready();
         send(&a, b"second").is_ready();
@@ -90,7 +95,7 @@ fn messages_keep_their_ends() {
 #[test]
 fn messages_are_counted_as_on_linux() {
     for kind in [SocketKind::Datagram, SocketKind::Packets] {
-        let (a, b) = UnixSocket::pair(kind, owner(1));
+        let (a, b) = pair(kind);
         let sent = (0..10_000).take_while(|_| send(&a, b"").is_ready()).count();
         assert_eq!(sent, 278);
         assert!(!a.events().intersects(Events::OUT));
@@ -103,7 +108,7 @@ fn messages_are_counted_as_on_linux() {
 
 #[test]
 fn nothing_is_kept_while_memory_is_short() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
+    let (a, b) = pair(SocketKind::Stream);
     let cx = &mut Context::from_waker(Waker::noop());
     let mut operation = Operation::new(1, 0);
     operation.short = true;
@@ -114,7 +119,7 @@ fn nothing_is_kept_while_memory_is_short() {
 
 #[test]
 fn senders_wait_for_room() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
+    let (a, b) = pair(SocketKind::Stream);
     let cx = &mut Context::from_waker(Waker::noop());
     let content = vec![5; inbox::CAPACITY + 1000];
     let (mut operation, mut source) = (Operation::new(1, 0), BytesSource(&content));
@@ -133,10 +138,10 @@ fn senders_wait_for_room() {
 
 #[test]
 fn files_travel_with_bytes() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(7));
+    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(7), &Arc::default());
     send(&a, b"plain").is_ready();
     let (reader, _writer) = Pipe::ends();
-    let rights = vec![Description::new(reader, 0)];
+    let rights = Rights::new(vec![Description::new(reader, 0)], 1000, 1024);
     send_with(&a, b"with", Outgoing { rights, credentials: None }, None).is_ready();
     send(&a, b"after").is_ready();
     let Poll::Ready(Ok((first, received))) = receive(&b, 100) else { panic!("bytes") };
@@ -150,11 +155,11 @@ fn files_travel_with_bytes() {
 #[test]
 fn connections_by_name() {
     let names = Arc::new(Names::default());
-    let server = UnixSocket::new(SocketKind::Stream, owner(1));
+    let server = UnixSocket::new(SocketKind::Stream, owner(1), &Arc::default());
     names.bind(&server, Some(b"service")).unwrap();
-    let other = UnixSocket::new(SocketKind::Stream, owner(1));
+    let other = UnixSocket::new(SocketKind::Stream, owner(1), &Arc::default());
     assert_eq!(names.bind(&other, Some(b"service")), Err(Errno::EADDRINUSE));
-    let client = UnixSocket::new(SocketKind::Stream, owner(2));
+    let client = UnixSocket::new(SocketKind::Stream, owner(2), &Arc::default());
     let (cx, operation) = (&mut Context::from_waker(Waker::noop()), Operation::new(1, 0));
     let found = names.find(b"service").unwrap();
     assert_eq!(error(client.poll_connect(cx, &operation, &found)), Errno::ECONNREFUSED);
@@ -173,10 +178,10 @@ fn connections_by_name() {
     drop(found);
     drop(server);
     assert_eq!(names.find(b"service").err(), Some(Errno::ECONNREFUSED));
-    let anonymous = UnixSocket::new(SocketKind::Datagram, owner(1));
+    let anonymous = UnixSocket::new(SocketKind::Datagram, owner(1), &Arc::default());
     names.bind(&anonymous, None).unwrap();
     assert_eq!(anonymous.bound_name().unwrap(), b"00000");
-    let sender = UnixSocket::new(SocketKind::Datagram, owner(3));
+    let sender = UnixSocket::new(SocketKind::Datagram, owner(3), &Arc::default());
     assert_eq!(error(send(&sender, b"x")), Errno::ENOTCONN);
     send_with(&sender, b"to you", Outgoing::default(), Some(&anonymous)).is_ready();
     assert_eq!(bytes(receive(&anonymous, 10)), b"to you");
@@ -184,11 +189,94 @@ fn connections_by_name() {
 
 #[test]
 fn half_of_a_connection_is_closed() {
-    let (a, b) = UnixSocket::pair(SocketKind::Stream, owner(1));
+    let (a, b) = pair(SocketKind::Stream);
     a.shutdown(false, true).unwrap();
     assert_eq!(error(send(&a, b"x")), Errno::EPIPE);
     assert_eq!(bytes(receive(&b, 10)), b"");
     assert_eq!(send(&b, b"back"), Poll::Ready(Ok(4)));
     assert_eq!(bytes(receive(&a, 10)), b"back");
     assert!(b.events().intersects(Events::READ_HUP) && !b.events().intersects(Events::HUP));
+}
+
+/// A receiver with a name, and a sender that is connected to it.
+fn receiver_and_sender() -> (Arc<UnixSocket>, Arc<UnixSocket>) {
+    let (receiver, sender) = (
+        UnixSocket::new(SocketKind::Datagram, owner(1), &Arc::default()),
+        UnixSocket::new(SocketKind::Datagram, owner(2), &Arc::default()),
+    );
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert_eq!(sender.poll_connect(cx, &Operation::new(1, 0), &receiver), Poll::Ready(Ok(())));
+    (receiver, sender)
+}
+
+fn fill(sender: &UnixSocket) {
+    while send(sender, b"x").is_ready() {}
+}
+
+/// Receives half of what fits.
+fn receive_half(receiver: &UnixSocket) {
+    (0..140).for_each(|_| assert_eq!(bytes(receive(receiver, 1)), b"x"));
+}
+
+#[test]
+fn whoever_polls_a_sender_of_datagrams_is_told_of_room() {
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (receiver, sender) = receiver_and_sender();
+    let woken = Arc::new(Woken::default());
+    let task = Waker::from(woken.clone());
+    for round in 1..=3 {
+        fill(&sender);
+        // poll(2) registers and looks.
+        sender.queue().unwrap().register(&Context::from_waker(&task));
+        assert!(!sender.events().intersects(Events::OUT));
+        assert_eq!(bytes(receive(&receiver, 1)), b"x");
+        assert_eq!(woken.0.load(Ordering::Relaxed), round - 1, "that is too little");
+        receive_half(&receiver);
+        assert_eq!(woken.0.load(Ordering::Relaxed), round);
+        assert!(sender.events().intersects(Events::OUT));
+    }
+    fill(&sender);
+    sender.queue().unwrap().register(&Context::from_waker(&task));
+    assert!(!sender.events().intersects(Events::OUT));
+    drop(receiver);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 4, "it will find that nobody is there");
+    assert_eq!(error(send(&sender, b"x")), Errno::ECONNREFUSED);
+}
+
+#[test]
+fn epoll_is_told_that_datagrams_can_be_sent() {
+    for how in [0, crate::files::epoll::EDGE] {
+        let (receiver, sender) = receiver_and_sender();
+        let (epoll, description) = (Epoll::default(), describe(sender.clone(), 0));
+        let ready = || epoll.collect(1, 9, |_, _| Ok(())).unwrap();
+        epoll.add(1, 3, &description, Events::OUT.0 | how, 0).unwrap();
+        assert_eq!(ready(), 1);
+        for _ in 0..3 {
+            fill(&sender);
+            assert_eq!(ready(), 0);
+            receive_half(&receiver);
+            assert_eq!(ready(), 1);
+        }
+    }
+}
+
+#[test]
+fn senders_that_go_wait_no_more() {
+    let (receiver, sender) = receiver_and_sender();
+    fill(&sender);
+    for _ in 0..100 {
+        let other = UnixSocket::new(SocketKind::Datagram, owner(2), &Arc::default());
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(other.poll_connect(cx, &Operation::new(1, 0), &receiver).is_ready());
+        assert!(!other.events().intersects(Events::OUT));
+        let gone = Arc::downgrade(&other);
+        drop(other);
+        assert_eq!(gone.weak_count(), 0, "nothing of it is kept");
+    }
 }
