@@ -362,7 +362,7 @@ impl Process {
 
     /// Closes all files, whoever may still hold the process.
     pub(crate) fn release_files(&self) {
-        drop(self.replace_files(Arc::default()));
+        self.replace_files(Arc::default()).closed_by(self.pid);
     }
 
     /// Gives memory back, whoever may still hold the process; lets the parent of a vfork go on.
