@@ -61,7 +61,7 @@ impl Task {
         drop(process.replace_mm(mm.clone()));
         self.mm = mm;
         process.return_loan();
-        files.close_on_exec();
+        files.close_on_exec(process.pid);
         process.signals.actions.lock().forget_handlers();
         process.timers.exec();
         *self.thread.signals.stack.lock() = AltStack::default();

@@ -1,4 +1,5 @@
-//! Processes that wait for record locks, and circles of them (fcntl(2), EDEADLK).
+//! Processes that wait for record locks of files of the host, and circles of them (fcntl(2), EDEADLK). Those that wait for files
+//! in the memory of the node are in [`crate::files::RecordWaits`].
 //!
 //! The locks are the proxies', and a proxy waits by asking again: its kernel does not see it wait. So the node knows who waits,
 //! and asks the host who has the lock. Whoever waits looks soon after it began, once it is known to wait, and then every second:

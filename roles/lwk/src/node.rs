@@ -83,6 +83,7 @@ pub struct Node {
     pub(crate) burial: Mutex<()>,
     pub(crate) freezer: Freezer,
     pub(crate) lock_waits: crate::locks::LockWaits,
+    pub(crate) record_waits: crate::files::RecordWaits,
     /// Files whose readers wait for signals, of whatever process.
     pub(crate) signalled: Arc<WaitQueue>,
     /// Calls that were refused because the kernel has no memory for what they would make.
@@ -164,6 +165,7 @@ impl Node {
             burial: Mutex::default(),
             freezer: Freezer::default(),
             lock_waits: crate::locks::LockWaits::default(),
+            record_waits: crate::files::RecordWaits::default(),
             signalled: Arc::default(),
             refusals: Refusals::default(),
             closed: AtomicBool::new(false),

@@ -363,6 +363,7 @@ impl Process {
     /// Closes all files, whoever may still hold the process.
     pub(crate) fn release_files(&self) {
         let files = self.replace_files(Arc::default());
+        files.closed_by(self.pid);
         let flight = files.vfs().flight.clone();
         drop(files);
         flight.collect();

@@ -3,7 +3,7 @@
 use super::flags::{O_ACCMODE, O_APPEND, O_ASYNC, O_PATH, O_RDONLY, O_WRONLY, SEEK_CUR, SEEK_SET};
 use super::host::status;
 use super::sigio::Watched;
-use super::{Events, File, Operation, Sigio, Source, Target, Watcher};
+use super::{Events, File, LockOwner, Operation, Sigio, Source, Target, Watcher};
 use crate::Errno;
 use crate::delegate::Delegate;
 use alloc::sync::{Arc, Weak};
@@ -56,9 +56,8 @@ impl Description {
 
     /// What was open, of a description that is no more.
     pub(super) fn into_file(self) -> Arc<dyn File> {
-        // In the order in which they would go.
-        let Description { status, file, .. } = self;
-        drop(status);
+        let file = self.file.clone();
+        drop(self);
         file
     }
 
@@ -216,6 +215,20 @@ impl Description {
         Ok(to)
     }
 
+    /// What no other open description is called, for as long as there is this one.
+    pub fn id(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// Process `pid` closed one of its numbers for it: with any of them it loses its record locks on the file (fcntl(2)).
+    pub fn closed_by(&self, pid: u32) {
+        if !self.is_path()
+            && let Some(locks) = self.file.locks()
+        {
+            locks.records.release(LockOwner::Process(pid));
+        }
+    }
+
     /// The description in a child: the same one, or for a host file one of its own that leads to the child's proxy.
     pub fn forked(
         self: &Arc<Self>,
@@ -231,6 +244,14 @@ impl Description {
                 position: Mutex::new(*self.position.lock()),
                 path: self.path.clone(),
             }),
+        }
+    }
+}
+
+impl Drop for Description {
+    fn drop(&mut self) {
+        if let Some(locks) = self.file.locks() {
+            locks.description_ended(self.id());
         }
     }
 }

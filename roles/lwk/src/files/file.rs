@@ -1,6 +1,6 @@
 //! What a descriptor can refer to.
 
-use super::{Events, HostFile, Source, Stat, Target, WaitQueue};
+use super::{Events, FileLocks, HostFile, Source, Stat, Target, WaitQueue};
 use crate::Errno;
 use crate::delegate::{Call, Delegate, Pending, Reply};
 use alloc::string::String;
@@ -100,6 +100,11 @@ pub trait File: Send + Sync + Any {
     /// fcntl(2) commands that belong to a kind of file: sizes of pipes, seals.
     fn control(&self, _command: u32, _argument: u64) -> Result<u64, Errno> {
         Err(Errno::EINVAL)
+    }
+
+    /// Its locks, for files of the node that have any.
+    fn locks(&self) -> Option<&Arc<FileLocks>> {
+        None
     }
 
     /// What the file is on the host, for those that are there.

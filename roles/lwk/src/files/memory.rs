@@ -1,7 +1,7 @@
 //! Regular files in the memory of the node: memfd_create(2) and what lies in /dev/shm.
 
 use super::flags::{F_ADD_SEALS, F_GET_SEALS, O_APPEND, SEEK_DATA, SEEK_END, SEEK_HOLE};
-use super::{File, FileType, Operation, Source, Stat, Target, moved};
+use super::{File, FileLocks, FileType, Operation, Source, Stat, Target, moved};
 use crate::Errno;
 use crate::mm::Object;
 use crate::system::System;
@@ -60,6 +60,7 @@ pub struct Content {
     writer: Mutex<()>,
     seals: Mutex<u32>,
     attributes: Mutex<Attributes>,
+    locks: Arc<FileLocks>,
     /// `st_dev`.
     device: u64,
     inode: u64,
@@ -87,6 +88,7 @@ impl Content {
             writer: Mutex::new(()),
             seals: Mutex::new(seals),
             attributes: Mutex::new(Attributes { permissions, ..times }),
+            locks: Arc::default(),
             device,
             inode: super::next_inode(),
         })
@@ -337,6 +339,10 @@ impl File for MemoryFile {
             }
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    fn locks(&self) -> Option<&Arc<FileLocks>> {
+        Some(&self.content.locks)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -150,13 +150,28 @@ impl FdTable {
         self.take_first(first, last, |_| true)
     }
 
-    /// exec: closes what is marked.
-    pub fn close_on_exec(&self) {
+    /// exec by process `pid`: closes what is marked.
+    pub fn close_on_exec(&self, pid: u32) {
         let mut next = 0;
         while let Some((fd, closed)) = self.take_first(next, u32::MAX, |entry| entry.flags.close_on_exec) {
-            drop(closed);
+            closed.closed_by(pid);
             next = fd + 1;
         }
+    }
+
+    /// Process `pid` is at its end. Its numbers may be those of another process too, and stay.
+    pub fn closed_by(&self, pid: u32) {
+        let mut next = 0;
+        while let Some((fd, closed)) = self.first_from(next) {
+            closed.closed_by(pid);
+            next = fd + 1;
+        }
+    }
+
+    fn first_from(&self, fd: usize) -> Option<(usize, Arc<Description>)> {
+        let state = self.state.lock();
+        let mut open = state.entries.iter().enumerate().skip(fd);
+        open.find_map(|(fd, entry)| Some((fd, entry.as_ref()?.description.clone())))
     }
 
     fn take_first(
@@ -324,7 +339,7 @@ mod tests {
             table.insert(description, FdFlags { close_on_exec: number % 2 == 1 }).unwrap();
         }
         let copy = table.copy().unwrap();
-        table.close_on_exec();
+        table.close_on_exec(1);
         assert_eq!(table.numbers().unwrap(), [0, 2, 4]);
         assert_eq!(table.close_first(1, 3).map(|(fd, _)| fd), Some(2));
         assert!(table.close_first(1, 3).is_none());

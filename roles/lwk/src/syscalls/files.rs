@@ -1,11 +1,11 @@
 //! Reading, writing and the numbers of files (section 4.1).
 
 use super::Caller;
-use super::request::{Request, check_writable, output_of, result_of, store};
-use super::{sigio, transfer};
+use super::request::{Request, check_writable, result_of, store};
+use super::{filelocks, sigio, transfer};
 use crate::Errno;
 use crate::files::flags::*;
-use crate::files::{Description, FdFlags, FdTable, HostFile, Iovec, Stat, read_iovecs};
+use crate::files::{Description, FdFlags, FdTable, Iovec, Stat, read_iovecs};
 use crate::mm::Mm;
 use alloc::sync::Arc;
 
@@ -117,16 +117,7 @@ pub async fn sys_close(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
 /// for; other handles are released by and by.
 async fn finish(caller: &Caller<'_>, closed: Arc<Description>) -> Result<u64, Errno> {
     // Ours is the last reference when there is one: the number is gone, so nobody can make another.
-    if Arc::strong_count(&closed) > 1
-        && let Some(host) = closed.file().host()
-        && host.locks_end()
-    {
-        // With any of its numbers for a file a process loses its record locks there (fcntl(2)).
-        let everything = [F_UNLCK.to_le_bytes().to_vec(), alloc::vec![0; FLOCK_BYTES as usize - 2]].concat();
-        let unlock = [0, u64::from(F_SETLK), 0, 0, 0, 0];
-        let request = Request::new(caller, 72, unlock).handle(0, host).input(2, everything);
-        request.output(2, FLOCK_BYTES).send_through(host.delegate()).await?;
-    }
+    filelocks::closed(caller, &closed).await?;
     if Arc::strong_count(&closed) > 1 || !closed.writable() {
         return Ok(0);
     }
@@ -220,8 +211,10 @@ pub async fn sys_fcntl(caller: &Caller<'_>, args: [u64; 6]) -> Result<u64, Errno
     let host = file.file().host();
     match (command, host) {
         (F_SETFL, _) => set_status(caller, &file, fd, argument as u32).await,
-        (F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW, Some(host)) => {
-            lock(caller, host, args).await
+        (F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW, _) => {
+            // Not while the call waits: exec and whoever else looks would take the table for one that is shared.
+            drop(table);
+            filelocks::record(caller, &file, args).await
         }
         (F_GETPIPE_SZ | F_SETPIPE_SZ | F_ADD_SEALS | F_GET_SEALS, Some(host)) => {
             result_of(&Request::new(caller, 72, args).handle(0, host).send_to(host).await?)
@@ -244,30 +237,6 @@ async fn set_status(caller: &Caller<'_>, file: &Arc<Description>, fd: u32, flags
         sigio::set_async(caller, file, fd, flags & O_ASYNC != 0).await?;
     }
     Ok(0)
-}
-
-/// Bytes of `struct flock`, and its type for no lock.
-const FLOCK_BYTES: u64 = 32;
-const F_UNLCK: u16 = 2;
-
-/// Locks of byte ranges are kept by the proxy: `struct flock` there and back.
-async fn lock(caller: &Caller<'_>, host: &HostFile, args: [u64; 6]) -> Result<u64, Errno> {
-    let mm = mm(caller);
-    let request = Request::new(caller, 72, args).handle(0, host).user_input(&mm, 2, args[2], FLOCK_BYTES)?;
-    let request = request.output(2, FLOCK_BYTES);
-    let reply = match args[1] as u32 {
-        F_SETLKW => request.send_for_lock(host).await?,
-        _ => request.send_to(host).await?,
-    };
-    if matches!(args[1] as u32, F_SETLK | F_SETLKW) {
-        host.lock_taken();
-    }
-    if matches!(args[1] as u32, F_GETLK | F_OFD_GETLK) {
-        // Without a lock in the way only the type is changed (fcntl(2)).
-        let free = output_of(&reply, 2).starts_with(&F_UNLCK.to_le_bytes());
-        store(&mm, &reply, 2, args[2], if free { 2 } else { FLOCK_BYTES })?;
-    }
-    result_of(&reply)
 }
 
 /// fstat(fd, buffer).
@@ -472,7 +441,7 @@ mod tests {
         assert_eq!(now(sys_fcntl(&caller, [1, 2, 1, 0, 0, 0])), Ok(0));
         assert_eq!(now(sys_fcntl(&caller, [1, 1, 0, 0, 0, 0])), Ok(1));
         assert_eq!(fails(now(sys_fcntl(&caller, [1, 0, 4, 0, 0, 0]))), Errno::EINVAL);
-        program.files().close_on_exec();
+        program.files().close_on_exec(100);
         assert_eq!(program.files().numbers(), Ok(vec![2]));
         assert_eq!(now(sys_close_range(&caller, [0, 0xffff_ffff, 0, 0, 0, 0])), Ok(0));
         assert_eq!(program.files().numbers(), Ok(Vec::new()));

@@ -9,6 +9,7 @@
 //!
 //! Calls that change registers (clone, exec, sigreturn, arch_prctl, ...) are in [`crate::run`].
 
+mod filelocks;
 pub mod files;
 pub mod forward;
 mod futex;
@@ -97,6 +98,7 @@ pub async fn dispatch(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
         28 => memory::sys_madvise(caller, args).await,
         33 => files::sys_dup2(caller, args).await,
         72 => files::sys_fcntl(caller, args).await,
+        73 => filelocks::sys_flock(caller, args).await,
         292 => files::sys_dup3(caller, args).await,
         295 => files::sys_preadv(caller, args).await,
         296 => files::sys_pwritev(caller, args).await,

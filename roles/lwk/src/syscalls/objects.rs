@@ -236,7 +236,7 @@ pub async fn sys_sync(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Resul
     if number == 306 || description.file().positioned() && !device { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
-/// fchmod, fchown, flock, fgetxattr and what else the host does for its files only.
+/// fchmod, fchown, fgetxattr and what else the host does for its files only.
 pub async fn sys_on_handle(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Result<u64, Errno> {
     let description = caller.thread.process.files().get_open(args[0] as u32)?;
     if is_host(&description) {
@@ -259,8 +259,6 @@ pub async fn sys_on_handle(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> 
         (190 | 193 | 199, _) => Err(Errno::EOPNOTSUPP),
         (196, _) => Ok(0),
         (91 | 93, None) => Err(Errno::EPERM),
-        // There is no one here who keeps locks.
-        (73, _) => Err(Errno::ENOLCK),
         _ => Err(Errno::EINVAL),
     }
 }

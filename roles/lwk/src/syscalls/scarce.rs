@@ -1,7 +1,8 @@
 //! What programs may not do while the kernel runs out of memory ([`keelson_hal::user::UserMachine::is_short`]): make anything that is
 //! still there when the call is over. What gives back, ends, or only passes through goes on, and so does what the host keeps.
-//! Calls that may or may not leave something, such as what is written to a pipe, or areas that may be joined, look for themselves
-//! ([`crate::files::Operation::short`], `Mm::has_room`, signals with a value, semaphores that are given back).
+//! Calls that may or may not leave something, such as what is written to a pipe, or areas and locks that may be joined, look for
+//! themselves ([`crate::files::Operation::short`], `Mm::has_room`, [`crate::files::LockTable::set`], signals with a value, semaphores
+//! that are given back).
 //!
 //! Linux would kill somebody here. A node has few programs, which mostly hold pages, and pages cannot bring it here: they leave the
 //! reserve alone. Who does is whoever makes pipes, sockets or mappings by the thousand; telling it so is enough.

@@ -30,7 +30,7 @@ pub async fn files(caller: &Caller<'_>, number: u32, args: [u64; 6]) -> Option<R
         51 | 52 => sockets::sys_name(caller, number, args).await,
         54 => sockets::sys_setsockopt(caller, args).await,
         55 => sockets::sys_getsockopt(caller, args).await,
-        73 | 91 | 93 | 190 | 193 | 196 | 199 => objects::sys_on_handle(caller, number, args).await,
+        91 | 93 | 190 | 193 | 196 | 199 => objects::sys_on_handle(caller, number, args).await,
         74 | 75 | 277 | 306 => objects::sys_sync(caller, number, args).await,
         76 => paths::sys_truncate(caller, args).await,
         77 => objects::sys_ftruncate(caller, args).await,

@@ -59,6 +59,17 @@ impl Program {
         Program { system, machine, clock, host, thread, next: AtomicU64::new(MEMORY) }
     }
 
+    /// A child of it as fork makes one, on a node of its own and with empty memory.
+    pub fn child(&self, pid: u32) -> Program {
+        let delegate = &self.thread.process.delegate;
+        let files = self.files().fork(delegate, delegate, || false).unwrap();
+        let (system, machine, clock) = (self.system.clone(), self.machine.clone(), self.clock.clone());
+        let mm = memory(&system, MmSettings::default());
+        let process = Process::new(pid, system.clone(), mm, Arc::new(files), delegate.clone());
+        let thread = Arc::new(Thread::new(pid, Arc::new(process), 1));
+        Program { system, machine, clock, host: self.host.clone(), thread, next: AtomicU64::new(MEMORY) }
+    }
+
     /// A process without open files.
     pub fn new() -> Program {
         Program::with_files(FdTable::default())

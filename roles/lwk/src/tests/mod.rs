@@ -5,6 +5,7 @@ mod control;
 mod core_file;
 mod cpu;
 mod exec;
+mod filelocks;
 mod futex;
 mod processes;
 mod queue;
