@@ -20,9 +20,11 @@ use heapless::Vec;
 pub use super::buddy::order_for;
 
 /// Memory of the kernel's node that programs do not get, so that the kernel can go on when they took all there is: at least this,
-/// and so much more for each core, whose calls are what it is needed for.
+/// and so much more for each core, whose calls are what it is needed for, but of a small machine with many cores no more than a
+/// part.
 const RESERVE: u64 = 8 << 20;
 const RESERVE_OF_CORE: u64 = 1 << 20;
+const RESERVE_PART: u64 = 8;
 
 type Zone = SpinLock<Option<Buddy<'static>>>;
 
@@ -104,7 +106,12 @@ pub unsafe fn init(
 
 /// Sets the reserve aside, for a machine with so many cores on which programs are going to run.
 pub fn reserve_for(cores: usize) {
-    RESERVED.store(RESERVE + RESERVE_OF_CORE * cores as u64, Ordering::Relaxed);
+    let node = statistics_of(numa::home()).total * PAGE_SIZE;
+    RESERVED.store(reserve_of(cores, node), Ordering::Relaxed);
+}
+
+fn reserve_of(cores: usize, node: u64) -> u64 {
+    RESERVE + (RESERVE_OF_CORE * cores as u64).min((node / RESERVE_PART).saturating_sub(RESERVE))
 }
 
 /// Takes 2^`order` contiguous frames for the kernel, aligned to their size; contents undefined.
@@ -227,4 +234,18 @@ pub fn statistics() -> FrameStatistics {
         high_water: sum.high_water + node.high_water,
         failures: sum.failures + node.failures,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_cores_do_not_take_a_small_machine() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(reserve_of(4, 512 * MIB), 12 * MIB);
+        assert_eq!(reserve_of(64, 1024 * MIB), 72 * MIB);
+        assert_eq!(reserve_of(64, 256 * MIB), 32 * MIB);
+        assert_eq!(reserve_of(2, 48 * MIB), 8 * MIB);
+    }
 }
