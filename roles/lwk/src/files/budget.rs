@@ -31,6 +31,11 @@ impl Budget {
         self.left.load(Ordering::Relaxed)
     }
 
+    /// What was taken and not given back.
+    pub fn used(&self) -> u64 {
+        self.all - self.left()
+    }
+
     /// Takes so much, if there is.
     #[must_use]
     pub fn take(&self, amount: u64) -> bool {

@@ -1,11 +1,10 @@
 //! Message queues (msgsnd(2), msgrcv(2), msgctl(2)).
 
-use super::{Member, Permission, Sysv, User, count};
+use super::{Member, Permission, Sysv, User};
 use crate::event::Event;
 use crate::{Errno, room};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 use spin::Mutex;
 
 /// Most queues (`MSGMNI`).
@@ -15,7 +14,7 @@ pub const MESSAGE_MOST: usize = 8_192;
 /// Bytes that a queue holds unless somebody says otherwise (`MSGMNB`).
 pub const QUEUE_BYTES: u64 = 16_384;
 /// Most messages of the node, and most bytes that root may let a queue hold: what bounds the memory that they take.
-const ALL_MOST: usize = 65_536;
+pub(super) const ALL_MOST: u64 = 65_536;
 const QUEUE_BYTES_MOST: u64 = 1 << 20;
 
 /// A queue.
@@ -107,7 +106,7 @@ impl Sysv {
             core::mem::take(&mut state.messages)
         };
         self.messages.remove(id);
-        self.messages_there.fetch_sub(lost.len(), Ordering::Relaxed);
+        self.messages_there.give_back(lost.len() as u64);
         queue.changed.notify();
         Ok(())
     }
@@ -125,7 +124,7 @@ impl Sysv {
         }
         let text = room::copy_of(&message.text)?;
         state.messages.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        if !count(&self.messages_there, 1, ALL_MOST) {
+        if !self.messages_there.take(1) {
             return Err(Errno::ENOMEM);
         }
         state.messages.push_back(Message { kind: message.kind, text });
@@ -159,15 +158,15 @@ impl Sysv {
         state.stat.messages -= 1;
         (state.stat.received_at, state.stat.receiver) = (user.now, user.pid);
         drop(state);
-        self.messages_there.fetch_sub(1, Ordering::Relaxed);
+        self.messages_there.give_back(1);
         queue.changed.notify();
         message.text.truncate(usize::try_from(most).unwrap_or(usize::MAX));
         Ok(Some(message))
     }
 
     /// Messages in all queues.
-    pub fn messages_in_use(&self) -> usize {
-        self.messages_there.load(Ordering::Relaxed)
+    pub fn messages_in_use(&self) -> u64 {
+        self.messages_there.used()
     }
 }
 

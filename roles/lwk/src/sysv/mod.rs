@@ -13,22 +13,26 @@ pub use messages::{MESSAGE_MOST, Message, QUEUE_BYTES, QUEUES_MOST, Queue, Queue
 pub use semaphores::{Change, OPERATIONS_MOST, SEMAPHORES_MOST, SETS_MOST, Set, Step, VALUE_MOST, Waits};
 pub use table::{Member, Table};
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use crate::files::Budget;
 
 /// Both kinds.
-#[derive(Default)]
 pub struct Sysv {
     /// Semaphore sets.
     pub semaphores: Table<Set>,
     /// Message queues.
     pub messages: Table<Queue>,
     /// Semaphores of all sets, or messages in all queues: what bounds the memory that they take.
-    semaphores_there: AtomicUsize,
-    messages_there: AtomicUsize,
+    semaphores_there: Budget,
+    messages_there: Budget,
 }
 
-/// Counts `more` things unless there would be more than `most` of them.
-fn count(there: &AtomicUsize, more: usize, most: usize) -> bool {
-    let add = |now: usize| now.checked_add(more).filter(|sum| *sum <= most);
-    there.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+impl Default for Sysv {
+    fn default() -> Sysv {
+        Sysv {
+            semaphores: Table::default(),
+            messages: Table::default(),
+            semaphores_there: Budget::new(semaphores::ALL_MOST),
+            messages_there: Budget::new(messages::ALL_MOST),
+        }
+    }
 }

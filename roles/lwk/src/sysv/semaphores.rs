@@ -1,11 +1,10 @@
 //! Semaphore sets (semop(2), semctl(2)).
 
-use super::{Member, Permission, Sysv, User, count};
+use super::{Member, Permission, Sysv, User};
 use crate::event::Event;
 use crate::{Errno, room};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 use spin::Mutex;
 
 /// Most sets (`SEMMNI`), as Linux has it.
@@ -17,7 +16,7 @@ pub const OPERATIONS_MOST: usize = 500;
 /// The highest value (`SEMVMX`).
 pub const VALUE_MOST: u16 = 32_767;
 /// Most semaphores of the node: what Linux would allow is more memory than there is.
-const ALL_MOST: usize = 1_024_000;
+pub(super) const ALL_MOST: u64 = 1_024_000;
 
 /// A set.
 pub struct Set {
@@ -98,7 +97,7 @@ impl Sysv {
             }
             let mut list = room::with_room(semaphores)?;
             list.resize(semaphores, Semaphore::default());
-            if !count(&self.semaphores_there, semaphores, ALL_MOST) {
+            if !self.semaphores_there.take(semaphores as u64) {
                 return Err(Errno::ENOSPC);
             }
             let state = SetState {
@@ -119,7 +118,7 @@ impl Sysv {
         set.permission.lock().check_owner(user)?;
         if !core::mem::replace(&mut set.state.lock().gone, true) {
             self.semaphores.remove(id);
-            self.semaphores_there.fetch_sub(set.count, Ordering::Relaxed);
+            self.semaphores_there.give_back(set.count as u64);
             set.changed.notify();
         }
         Ok(())
@@ -133,8 +132,8 @@ impl Sysv {
     }
 
     /// Semaphores of all sets.
-    pub fn semaphores_in_use(&self) -> usize {
-        self.semaphores_there.load(Ordering::Relaxed)
+    pub fn semaphores_in_use(&self) -> u64 {
+        self.semaphores_there.used()
     }
 }
 
