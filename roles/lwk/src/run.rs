@@ -295,7 +295,10 @@ impl Task {
                 self.interrupted = Some((number, errno));
                 self.thread.demand_self(Attention::SIGNAL);
             }
-            Err(errno) => self.context.registers.rax = errno.as_result() as u64,
+            Err(errno) => {
+                syscalls::scarce::failed(&Caller { thread: &self.thread }, errno);
+                self.context.registers.rax = errno.as_result() as u64;
+            }
         }
         None
     }

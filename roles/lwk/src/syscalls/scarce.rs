@@ -53,6 +53,24 @@ fn refuse(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> Result<(), Errno
     if !stays(number, args) {
         return Ok(());
     }
+    note(caller);
+    // timer_create(2) has another word for it.
+    Err(if number == 222 { Errno::EAGAIN } else { Errno::ENOMEM })
+}
+
+/// A call has failed. Those that look for themselves whether there is memory are counted here, as far as their error tells.
+#[inline]
+pub fn failed(caller: &Caller<'_>, errno: Errno) {
+    if matches!(errno, Errno::ENOMEM | Errno::ENOBUFS | Errno::ENOLCK)
+        && caller.thread.process.system.machine.is_short()
+    {
+        note(caller);
+    }
+}
+
+/// Counts a call that there was no memory for, and says so now and then.
+#[cold]
+fn note(caller: &Caller<'_>) {
     let process = &caller.thread.process;
     if process.node.refusals.count(process.system.clock.now()) {
         log::warn!(
@@ -61,8 +79,6 @@ fn refuse(caller: &Caller<'_>, number: u32, args: &[u64; 6]) -> Result<(), Errno
             process.pid
         );
     }
-    // timer_create(2) has another word for it.
-    Err(if number == 222 { Errno::EAGAIN } else { Errno::ENOMEM })
 }
 
 /// Whether a call leaves more behind in the kernel than there was.

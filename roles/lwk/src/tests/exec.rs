@@ -134,6 +134,23 @@ fn the_child_of_a_vfork_needs_a_place_when_it_executes() {
     }
 }
 
+/// Whether a call is refused before it begins, or finds no memory by itself.
+#[test]
+fn calls_that_there_is_no_memory_for_are_counted() {
+    let world = World::new(1);
+    let machine = world.machine.clone();
+    let status = world.run_program(move |cpu| {
+        let no_memory = -i64::from(Errno::ENOMEM.raw());
+        machine.short.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(cpu.call(22, &[DATA]), no_memory);
+        assert_eq!(cpu.call(9, &[0, 4096, 3, 0x22, u64::MAX, 0]), no_memory);
+        assert_eq!(cpu.call(3, &[99]), -i64::from(Errno::EBADF.raw()), "for another reason");
+        machine.short.store(false, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(status, 0);
+    assert_eq!(world.node.refusals.calls(), 2);
+}
+
 #[test]
 fn arguments_need_memory_of_the_kernel() {
     let world = World::new(1);
