@@ -88,7 +88,9 @@ fuzz: fuzz-deps ## Let libFuzzer look for inputs that break something, SECONDS_E
 	@KEELSON_FUZZ_SECONDS=$(SECONDS_EACH) cargo test -q --release -p keelson-tests --test fuzz -- \
 	    --nocapture --test-threads 2
 
+# The hosts of a node or of a Qnet node are programs of the same package.
 bench: deps test-deps iso ## Measure ROLE beside a Linux guest in the same run
+	@cargo build -q --release -p keelson-tests --bins
 	@cargo run -q --release -p keelson-tests --bin bench -- --role $(ROLE)
 
 bench-boot: deps test-deps iso ## Measure the ways to boot, from the start of QEMU to the service
