@@ -65,7 +65,7 @@ impl Default for NodeSettings {
 }
 
 /// How long a program that is to be started waits for memory that others give back.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Bytes without which none can run.
 const PROGRAM_LEAST: u64 = 256 << 10;
 
